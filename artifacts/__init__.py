@@ -1,0 +1,1 @@
+"""What the pipeline writes and the server reads: schemas, pictures, encoders, segments, releases, the store."""

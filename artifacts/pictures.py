@@ -1,0 +1,110 @@
+"""From bytes to an upright RGB picture, the same way for a catalog's pictures and for a query's.
+
+A picture that a shopper drops and the same picture in the catalog must end as the same vector, so there is one path:
+read with a format allow-list, check the size before a pixel is decoded, turn by EXIF, put alpha on white, shrink.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from artifacts.errors import PictureError
+from artifacts.schema import Reason
+
+#: Formats that are opened at all; Pillow reads many more, with parsers that no shop needs.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+MIN_SIDE = 50  # px; below, there is nothing to recognise
+MAX_PIXELS = 100_000_000  # 300 MB as RGB
+PICTURE_SIDE = 512  # px, longest side of what is kept and what is encoded
+JPEG_QUALITY = 92
+
+#: Modes that hold more than 8 bits a channel, which Pillow's own conversion to RGB would clip to white.
+_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+
+
+def read_picture(content: bytes, *, max_pixels: int = MAX_PIXELS, side: int = PICTURE_SIDE) -> Image.Image:
+    """Decode bytes into an upright RGB picture whose longest side is at most `side` px.
+
+    Of an animation, the first frame. Colour profiles are not applied.
+
+    Args:
+        content: an encoded picture in one of FORMATS.
+        max_pixels: width x height that is still decoded; checked from the header alone.
+        side: px; a larger picture is shrunk, a smaller one is left as it is.
+
+    Raises:
+        PictureError: with the Reason, for anything that is not such a picture.
+    """
+    if not content:
+        raise PictureError(Reason.NOT_AN_IMAGE, "the file is empty")
+    with warnings.catch_warnings():
+        # Pillow warns from half of its own limit on; max_pixels below is ours, and is an error.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+        except UnidentifiedImageError:
+            raise PictureError(Reason.NOT_AN_IMAGE, f"not a picture in {', '.join(FORMATS)}") from None
+        except Image.DecompressionBombError as error:
+            raise PictureError(Reason.TOO_MANY_PIXELS, str(error)) from None
+        except (OSError, ValueError, SyntaxError, IndexError, OverflowError, MemoryError) as error:
+            raise PictureError(Reason.NOT_AN_IMAGE, f"unreadable header: {error}") from None
+        with image:
+            return _decode(image, max_pixels=max_pixels, side=side)
+
+
+def _decode(image: Image.Image, *, max_pixels: int, side: int) -> Image.Image:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise PictureError(Reason.TOO_MANY_PIXELS, f"{width}x{height} px is over {max_pixels} pixels")
+    if min(width, height) < MIN_SIDE:
+        raise PictureError(Reason.TOO_SMALL, f"{width}x{height} px; at least {MIN_SIDE} px a side are needed")
+    try:
+        # JPEG can be decoded at 1/2, 1/4, 1/8 directly: much faster, and still at least twice the size wanted.
+        image.draft("RGB", (2 * side, 2 * side))
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        picture = _to_rgb(upright)
+        picture.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    except (OSError, ValueError, SyntaxError, IndexError, EOFError, OverflowError, MemoryError) as error:
+        # Pillow's decoders raise any of these on broken content (zlib's and struct's errors come as such too).
+        reason = Reason.TRUNCATED_IMAGE if "truncated" in str(error).lower() else Reason.NOT_AN_IMAGE
+        raise PictureError(reason, f"cannot be decoded: {error}") from None
+    if min(picture.size) < 1:
+        raise PictureError(Reason.TOO_SMALL, f"{width}x{height} px is too narrow")
+    return picture
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _DEEP_MODES:
+        image = _to_eight_bits(image)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey by its format's range; 32-bit and float grey, which have none, by what they hold."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    low, high = values.min(), values.max()
+    if image.mode.startswith("I") and low >= 0 and high <= 65535:  # 16-bit PNGs may arrive as mode I
+        low, high = 0.0, 65535.0
+    scaled = (values - low) * (255.0 / max(high - low, 1e-12))
+    return Image.fromarray(scaled.round().astype(np.uint8))
+
+
+def encode_jpeg(picture: Image.Image, *, quality: int = JPEG_QUALITY) -> bytes:
+    """The picture as JPEG bytes; the same picture gives the same bytes."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def thumbnail(jpeg: bytes, side: int) -> bytes:
+    """A stored JPEG shrunk to `side` px for a result grid."""
+    return encode_jpeg(read_picture(jpeg, side=side), quality=85)

@@ -24,8 +24,9 @@ from artifacts.errors import EncoderError
 class _TorchEncoder(Encoder):
     """A torch model on a device, with a transform from picture to tensor."""
 
-    model: Any  # open_clip and timm build their models at run time: nothing a type checker could know
-    transform: Callable[[Image.Image], torch.Tensor]
+    # open_clip and timm build these at run time: nothing a type checker could know.
+    model: Any
+    transform: Any
 
     def __init__(self, spec: str, device: str) -> None:
         self.spec = spec
@@ -115,7 +116,7 @@ def _loaded(spec: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        # The hub client's errors (no connection, no such repository) are OSErrors; open_clip wraps some in RuntimeError.
+        # The hub client raises OSErrors (no connection, no such repository), which open_clip may wrap in RuntimeError.
         message = textwrap.shorten(str(error) or type(error).__name__, 240, placeholder=" …")
         if "local-dir:" not in spec and ("download" in message or isinstance(error, OSError)):
             message += "; with no network, fetch the weights elsewhere and use local-dir:FOLDER, or the sample encoder"

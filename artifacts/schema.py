@@ -110,6 +110,7 @@ IMAGES = pa.schema(
         pa.field("height", pa.int32()),
         pa.field("source_sha256", pa.string()),  # of the bytes as they came
         pa.field("source_bytes", pa.int64()),
+        pa.field("stamp", pa.string()),  # of a local file: size and mtime, to notice an edit; null for a URL
     ]
 )
 

@@ -1,0 +1,195 @@
+"""The FAISS side of a segment: which index to build, training it once, filling it in parts, finding candidates.
+
+A segment's IVF index is one trained quantizer and one or more files with the same lists, each holding some of the
+rows under their row numbers. Searching picks the lists once, and probes them in every file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from artifacts.vectors import fp16_index
+
+#: Files are mapped, not read: start-up takes milliseconds and worker processes share the pages.
+_MAPPED = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY
+
+
+@dataclass(frozen=True)
+class SearchParams:
+    """How hard to look: chosen by the gate for each kind of query, written to the manifest.
+
+    Attributes:
+        nprobe: IVF lists to probe.
+        rescore: candidates to score exactly, as a multiple of the results wanted.
+    """
+
+    nprobe: int = 32
+    rescore: int = 4
+
+    def deeper(self, factor: float) -> SearchParams:
+        """The same with `factor` times the probes and half as many times the candidates (at least once)."""
+        return SearchParams(math.ceil(self.nprobe * factor), math.ceil(self.rescore * max(1.0, factor / 2)))
+
+
+def lists_for(rows: int) -> int:
+    """Number of IVF lists for so many rows: about 4·√rows, as a power of two, as FAISS's guidelines have it.
+
+    Above 10 million rows the lists grow with √rows more slowly, since every query compares itself to all centroids.
+    """
+    if rows <= 0:
+        return 1
+    wanted = 4 * math.sqrt(rows) if rows <= 10_000_000 else 16_384 * (rows / 10_000_000) ** 0.5
+    return max(1, 2 ** round(math.log2(wanted)))
+
+
+def factory_string(codec: str, dim: int, lists: int) -> str:
+    """The FAISS index factory string for a codec of the settings (flat is not an IVF and has none)."""
+    if codec == "pq":
+        # 8 dimensions a byte: 64 bytes for 512-d. FAISS needs the number of parts to divide the dimension.
+        parts = next(parts for parts in range(max(1, dim // 8), 0, -1) if dim % parts == 0)
+        return f"IVF{lists},PQ{parts}"
+    if codec == "rabitq":
+        return f"RR{dim},IVF{lists},RaBitQ"
+    if codec == "sq8":
+        return f"IVF{lists},SQ8"
+    raise ValueError(f"unknown codec {codec!r}")
+
+
+def train(factory: str, dim: int, sample: np.ndarray, *, seed: int) -> faiss.Index:
+    """An empty index trained on a sample.
+
+    Args:
+        factory: FAISS factory string with an IVF.
+        sample: float32[n, dim], L2-normalised; drawn at random from all rows, never their head: catalogs come sorted.
+    """
+    index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    ivf = faiss.extract_index_ivf(index)
+    ivf.cp.seed = seed
+    ivf.cp.min_points_per_centroid = 1  # lists_for already asks for enough; FAISS would only print a warning
+    index.train(sample)
+    return index
+
+
+def empty_copy(trained: faiss.Index) -> faiss.Index:
+    """Another empty index with the same trained parts, to be filled as a further file."""
+    copy = faiss.clone_index(trained)
+    copy.reset()
+    return copy
+
+
+def add(index: faiss.Index, vectors: np.ndarray, first_row: int) -> np.ndarray:
+    """Add float32[n, dim] under the row numbers from `first_row` on; returns the list of each, int32[n]."""
+    rows = np.arange(first_row, first_row + len(vectors), dtype=np.int64)
+    ivf, inner = _inner(index, vectors)
+    lists = np.ascontiguousarray(ivf.quantizer.search(inner, 1)[1].ravel())
+    # add_with_ids would find the lists a second time.
+    ivf.add_core(len(inner), faiss.swig_ptr(inner), faiss.swig_ptr(rows), faiss.swig_ptr(lists))
+    index.ntotal = ivf.ntotal
+    return lists.astype(np.int32)
+
+
+def write(index: faiss.Index, path: Path) -> None:
+    faiss.write_index(index, str(path))
+
+
+def write_flat(vectors: Iterator[np.ndarray], dim: int, path: Path) -> None:
+    """A flat index file over blocks of float16[n, dim]."""
+    index = fp16_index(np.empty((0, dim), np.float16))
+    for block in vectors:
+        index.add_sa_codes(np.ascontiguousarray(block).view(np.uint8).reshape(len(block), 2 * dim))
+    faiss.write_index(index, str(path))
+
+
+def _inner(index: faiss.Index, vectors: np.ndarray) -> tuple[faiss.IndexIVF, np.ndarray]:
+    """The IVF inside an index, and the vectors as it sees them (rotated, where the index begins with a rotation)."""
+    ivf = faiss.extract_index_ivf(index)
+    if isinstance(faiss.downcast_index(index), faiss.IndexPreTransform):
+        vectors = faiss.downcast_index(index).chain.at(0).apply(vectors)
+    return ivf, np.ascontiguousarray(vectors, np.float32)
+
+
+class FlatIndex:
+    """Exact search over all rows of a small segment."""
+
+    def __init__(self, path: Path) -> None:
+        self.index = faiss.read_index(str(path), _MAPPED)
+        self.resident_bytes = 0  # mapped, and the same bytes as vectors.f16
+
+    def search(self, queries: np.ndarray, k: int, bitmap: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Scores float32[n, k] and rows int64[n, k], -1 where there are fewer."""
+        if bitmap is None:
+            return self.index.search(queries, k)
+        return self.index.search(queries, k, params=faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap)))
+
+
+class IvfIndex:
+    """Approximate candidates from IVF files that share their lists."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.indexes = [faiss.read_index(str(path), _MAPPED) for path in paths]
+        self.ivfs = [faiss.extract_index_ivf(index) for index in self.indexes]
+        self.lists: int = self.ivfs[0].nlist
+        #: codes and ids that a search touches; centroids are extra and do not grow with the rows
+        self.resident_bytes = sum(ivf.ntotal * (ivf.code_size + 8) for ivf in self.ivfs)
+
+    def candidates(
+        self,
+        queries: np.ndarray,
+        k: int,
+        nprobe: int,
+        *,
+        bitmap: np.ndarray | None = None,
+        rows_per_list: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Row numbers of the likeliest rows, int64[n, k·files], -1 where there are fewer.
+
+        Args:
+            queries: float32[n, dim].
+            bitmap: uint8, one bit a row, little-endian: only these rows.
+            rows_per_list: int[lists], how many allowed rows each list holds: lists without any are not probed, so the
+                probes go to the nearest lists that can hold a result.
+        """
+        _, inner = _inner(self.indexes[0], queries)
+        distances, lists = self._probes(inner, nprobe, rows_per_list)
+        params = faiss.SearchParametersIVF(nprobe=lists.shape[1])
+        if bitmap is not None:
+            params.sel = selector = faiss.IDSelectorBitmap(bitmap)  # noqa: F841  (params holds no reference of its own)
+        found = [self._search_lists(ivf, inner, k, lists, distances, params) for ivf in self.ivfs]
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+
+    def _probes(
+        self, queries: np.ndarray, nprobe: int, rows_per_list: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Centroid scores float32[n, p] and lists int64[n, p] to probe, nearest first."""
+        quantizer = self.ivfs[0].quantizer
+        if rows_per_list is None:
+            return quantizer.search(queries, min(nprobe, self.lists))
+        held = np.zeros((self.lists + 7) // 8, np.uint8)
+        filled = np.packbits(rows_per_list > 0, bitorder="little")
+        held[: len(filled)] = filled
+        probes = max(1, min(nprobe, int((rows_per_list > 0).sum())))
+        return quantizer.search(queries, probes, params=faiss.SearchParameters(sel=faiss.IDSelectorBitmap(held)))
+
+    @staticmethod
+    def _search_lists(
+        ivf: faiss.IndexIVF,
+        queries: np.ndarray,
+        k: int,
+        lists: np.ndarray,
+        distances: np.ndarray,
+        params: faiss.SearchParametersIVF,
+    ) -> np.ndarray:
+        scores = np.empty((len(queries), k), np.float32)
+        rows = np.empty((len(queries), k), np.int64)
+        # FAISS's Python wrapper of search_preassigned refuses `params`; the call beneath it takes them.
+        ivf.search_preassigned_c(
+            len(queries), faiss.swig_ptr(queries), k, faiss.swig_ptr(lists), faiss.swig_ptr(distances),
+            faiss.swig_ptr(scores), faiss.swig_ptr(rows), False, params,
+        )  # fmt: skip
+        return rows

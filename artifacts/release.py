@@ -1,0 +1,266 @@
+"""An open release: all segments of one version, searched as one.
+
+A newer segment replaces products of older ones and deletes them by its tombstones: rows of theirs are dead, and no
+search returns them. Results are products, each with its best-matching picture.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cachetools import LRUCache
+
+from artifacts.errors import CorruptFile
+from artifacts.filters import Filter
+from artifacts.index import SearchParams
+from artifacts.manifest import Manifest
+from artifacts.products import FacetCount
+from artifacts.segment import INFO_FILE, Allowed, Plan, Segment
+from artifacts.storage import sha256_of
+
+#: Bytes of prepared filters that one release keeps.
+_FILTER_CACHE = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One product found, with the picture that matched best."""
+
+    score: float  # cosine with the query
+    segment: int  # position in the release
+    row: int  # in the segment
+    product_id: str
+
+
+class Release:
+    """All segments of a version. Searching is safe from several threads at once.
+
+    Args:
+        manifest: of the version.
+        folders: the segments' folders on this machine, in the manifest's order.
+        verify: check every file's digest before it is mapped; see Segment.
+        threads: threads of one SQL statement.
+
+    Raises:
+        CorruptFile, IncompatibleRelease: see Segment; nothing is left open.
+    """
+
+    def __init__(self, manifest: Manifest, folders: Sequence[Path], *, verify: bool = True, threads: int = 1) -> None:
+        self.manifest = manifest
+        self.segments: list[Segment] = []
+        try:
+            for reference, folder in zip(manifest.segments, folders, strict=True):
+                if verify and sha256_of_info(folder) != reference.info_sha256:
+                    raise CorruptFile(str(folder / INFO_FILE), "is not the one that the manifest names")
+                self.segments.append(Segment(folder, verify=verify, threads=threads))
+            self._dead = [self._dead_rows(number) for number in range(len(self.segments))]
+            self._first_pictures = [
+                None if segment.info.max_pictures <= 1 else _mask(segment.info.rows, segment.products.first_pictures())
+                for segment in self.segments
+            ]
+        except BaseException:
+            self.close()
+            raise
+        self._allowed: LRUCache[Filter, list[Allowed | None]] = LRUCache(_FILTER_CACHE, getsizeof=_size_of)
+        self._allowed_lock = threading.Lock()
+
+    def close(self) -> None:
+        for segment in self.segments:
+            segment.close()
+
+    # ── what there is ────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Columns that can be filtered on in any of the segments, with their Arrow types."""
+        return {name: kind for segment in self.segments for name, kind in segment.products.columns.items()}
+
+    @property
+    def rows(self) -> int:
+        """Pictures that can be found."""
+        dead = sum(0 if rows is None else len(rows) for rows in self._dead)
+        return sum(segment.info.rows for segment in self.segments) - dead
+
+    def locate(self, product_id: str) -> tuple[int, np.ndarray] | None:
+        """The segment and the rows of a product's pictures, or None if it is not in the release."""
+        for number in reversed(range(len(self.segments))):
+            rows = self.segments[number].products.rows_of([product_id])
+            if len(rows):
+                return number, rows
+            if product_id in self.segments[number].tombstones:
+                return None
+        return None
+
+    def rows_of(self, hits: Sequence[Hit]) -> list[dict[str, Any]]:
+        """The product rows of hits, in their order."""
+        found: list[dict[str, Any]] = [{} for _ in hits]
+        for number, segment in enumerate(self.segments):
+            places = [place for place, hit in enumerate(hits) if hit.segment == number]
+            taken = segment.products.take([hits[place].row for place in places]) if places else []
+            for place, row in zip(places, taken, strict=True):
+                found[place] = row
+        return found
+
+    def vectors_of(self, product_id: str) -> np.ndarray | None:
+        """float32[pictures, dim] as stored, or None if the product is not in the release."""
+        place = self.locate(product_id)
+        return None if place is None else self.segments[place[0]].vectors.take(place[1])
+
+    # ── searching ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        params: SearchParams,
+        conditions: Filter = (),
+        *,
+        without: Collection[str] = (),
+        exact: bool = False,
+    ) -> tuple[list[list[Hit]], list[Plan]]:
+        """The best `k` products for each query.
+
+        Args:
+            queries: float32[n, dim], L2-normalised.
+            conditions: only products that pass them; `k` are returned whenever so many exist.
+            without: ids of products that are left out.
+            exact: score every allowed row, whatever it costs.
+
+        Returns:
+            For each query its hits, by descending score (equal scores by segment and row), and the plan per segment.
+        """
+        queries = np.ascontiguousarray(queries, np.float32)
+        hits: list[list[Hit]] = [[] for _ in queries]
+        plans: list[Plan] = []
+        for number, (segment, allowed) in enumerate(zip(self.segments, self.allowed(conditions), strict=True)):
+            found, plan = self._search_segment(number, segment, allowed, queries, k, params, without, exact)
+            plans.append(plan)
+            hits = [ours + theirs for ours, theirs in zip(hits, found, strict=True)]
+        if len(self.segments) > 1:
+            hits = [sorted(each, key=lambda hit: (-hit.score, hit.segment, hit.row))[:k] for each in hits]
+        return hits, plans
+
+    def _search_segment(
+        self,
+        number: int,
+        segment: Segment,
+        allowed: Allowed | None,
+        queries: np.ndarray,
+        k: int,
+        params: SearchParams,
+        without: Collection[str],
+        exact: bool,
+    ) -> tuple[list[list[Hit]], Plan]:
+        rows_in_all = segment.info.rows if allowed is None else len(allowed.rows)
+        # Pictures of one product count once: ask for more rows until there are enough products, or no more rows.
+        rows_wanted = min(rows_in_all, k + len(without) * max(1, segment.info.max_pictures))
+        if segment.info.max_pictures > 1:
+            rows_wanted = min(rows_in_all, 2 * rows_wanted)
+        while True:
+            found, plan = segment.search(queries, rows_wanted, params, allowed, exact=exact)
+            hits = [self._products(number, segment, each.scores, each.rows, k, without) for each in found]
+            if rows_wanted >= rows_in_all or min((len(each) for each in hits), default=k) >= k:
+                return hits, plan
+            rows_wanted = min(rows_in_all, 4 * max(1, rows_wanted))
+
+    @staticmethod
+    def _products(
+        number: int, segment: Segment, scores: np.ndarray, rows: np.ndarray, k: int, without: Collection[str]
+    ) -> list[Hit]:
+        hits: list[Hit] = []
+        seen = set(without)
+        for score, row, product_id in zip(scores, rows, segment.products.product_ids(rows), strict=True):
+            if product_id not in seen:
+                seen.add(product_id)
+                hits.append(Hit(float(score), number, int(row), product_id))
+                if len(hits) == k:
+                    break
+        return hits
+
+    # ── filters ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def allowed(self, conditions: Filter) -> list[Allowed | None]:
+        """For each segment the rows that are alive and pass the filter; None where that is all of them. Cached."""
+        with self._allowed_lock:
+            cached = self._allowed.get(conditions)
+        if cached is not None:
+            return cached
+        made = [self._allow(number, conditions) for number in range(len(self.segments))]
+        with self._allowed_lock:
+            if _size_of(made) <= self._allowed.maxsize:
+                self._allowed[conditions] = made
+        return made
+
+    def _allow(self, number: int, conditions: Filter) -> Allowed | None:
+        segment, dead = self.segments[number], self._dead[number]
+        if not conditions and dead is None:
+            return None
+        known = all(condition.column in segment.products.columns for condition in conditions)
+        if not conditions:
+            rows = np.arange(segment.info.rows)
+        elif known:
+            rows = segment.products.allowed(conditions)
+        else:
+            rows = np.empty(0, np.int64)  # an attribute that a newer segment introduced: nothing here has it
+        return segment.allow(rows if dead is None else np.setdiff1d(rows, dead, assume_unique=True))
+
+    def count(self, conditions: Filter) -> int:
+        """How many products pass a filter."""
+        total = 0
+        for number, (segment, allowed) in enumerate(zip(self.segments, self.allowed(conditions), strict=True)):
+            first = self._first_pictures[number]
+            if allowed is None:
+                total += segment.info.products
+            else:
+                total += len(allowed.rows) if first is None else int(first[allowed.rows].sum())
+        return total
+
+    def facet(self, column: str, conditions: Filter) -> list[FacetCount]:
+        """Number of products for each value of a column, over all that pass a filter; most frequent first."""
+        counts: dict[Any, int] = {}
+        for number, segment in enumerate(self.segments):
+            if not all(name in segment.products.columns for name in (column, *(c.column for c in conditions))):
+                continue
+            dead = self._dead[number]
+            ids = [] if dead is None else segment.products.product_ids(dead)
+            for value in segment.products.facet(column, conditions, ids):
+                counts[value.value] = counts.get(value.value, 0) + value.count
+        return [FacetCount(*item) for item in sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))]
+
+    def _dead_rows(self, number: int) -> np.ndarray | None:
+        """Rows int64, ascending, whose product a newer segment has replaced or deleted; None if there are none."""
+        newer = self.segments[number + 1 :]
+        ids = {product_id for segment in newer for product_id in segment.tombstones}
+        for segment in newer:
+            ids.update(segment.products.table.column("product_id").to_pylist())
+        if not ids:
+            return None
+        rows = self.segments[number].products.rows_of(sorted(ids))
+        return rows if len(rows) else None
+
+
+def sha256_of_info(folder: Path) -> str:
+    """Digest of a segment's segment.json.
+
+    Raises:
+        CorruptFile: there is none.
+    """
+    path = folder / INFO_FILE
+    if not path.is_file():
+        raise CorruptFile(str(path), "is missing")
+    return sha256_of(path)
+
+
+def _mask(rows: int, chosen: np.ndarray) -> np.ndarray:
+    mask = np.zeros(rows, bool)
+    mask[chosen] = True
+    return mask
+
+
+def _size_of(allowed: list[Allowed | None]) -> int:
+    return 1000 + sum(0 if each is None else each.rows.nbytes + each.bitmap.nbytes for each in allowed)

@@ -1,0 +1,68 @@
+"""Thumbnails of pictures that have no public URL: one Parquet file in row order, read a few rows at a time."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+THUMBNAILS_FILE = "thumbnails.parquet"
+_SCHEMA = pa.schema([pa.field("row", pa.int64(), nullable=False), pa.field("jpeg", pa.binary(), nullable=False)])
+#: Rows in a row group, which is the least that can be read: about 300 kB.
+_GROUP = 32
+
+
+class ThumbnailWriter:
+    """Writes thumbnails in ascending row order; use as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self._writer = pq.ParquetWriter(path, _SCHEMA, compression="none")
+        self._rows: list[int] = []
+        self._jpegs: list[bytes] = []
+
+    def __enter__(self) -> ThumbnailWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._writer.close()
+
+    def write(self, thumbnails: Iterable[tuple[int, bytes]]) -> None:
+        for row, jpeg in thumbnails:
+            self._rows.append(row)
+            self._jpegs.append(jpeg)
+            if len(self._rows) == _GROUP:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.table([self._rows, self._jpegs], schema=_SCHEMA))
+            self._rows, self._jpegs = [], []
+
+
+class Thumbnails:
+    """Reads thumbnails by row number. Safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = pq.ParquetFile(path, memory_map=True)
+        metadata = self._file.metadata
+        groups = [metadata.row_group(number).column(0).statistics for number in range(metadata.num_row_groups)]
+        self._first_rows = [int(group.min) for group in groups]
+        self._lock = threading.Lock()  # a ParquetFile is for one thread at a time
+
+    def close(self) -> None:
+        self._file.close()
+
+    def get(self, row: int) -> bytes | None:
+        """JPEG bytes of a row's picture, or None if it has no thumbnail here."""
+        group = bisect_right(self._first_rows, row) - 1
+        if group < 0:
+            return None
+        with self._lock:
+            table = self._file.read_row_group(group)
+        rows = table["row"].to_pylist()
+        return table["jpeg"][rows.index(row)].as_py() if row in rows else None

@@ -38,6 +38,9 @@ TOMBSTONES_FILE = "tombstones.txt"
 #: Up to so many allowed rows are scored one by one: cheaper than probing, and exact (10,000 rows of 512-d: 4-8 ms).
 EXACT_ROWS = 20_000
 
+#: Up to so many queries are scored one after the other when the search is exact.
+_FEW_QUERIES = 4
+
 #: A filtered search probes so many times the lists of an unfiltered one: the nearest allowed rows lie further out.
 FILTERED_PROBES = 4
 
@@ -187,10 +190,18 @@ class Segment:
             scores, rows = self.flat.search(queries, k, None if allowed is None else allowed.bitmap)
             return [_by_score(*pair) for pair in zip(scores, rows, strict=True)], Plan("flat", total)
         if exact or self.flat is not None or (allowed is not None and total <= EXACT_ROWS):
-            rows = np.arange(self.info.rows) if allowed is None else allowed.rows
-            found = [Found(*self.vectors.score(query, rows, k)) for query in queries]
+            found = self._search_exactly(queries, k, None if allowed is None else allowed.rows)
             return found, Plan("exact", total, candidates=total * len(queries))
         return self._search_ivf(queries, k, params, allowed, total)
+
+    def _search_exactly(self, queries: np.ndarray, k: int, rows: np.ndarray | None) -> list[Found]:
+        if len(queries) <= _FEW_QUERIES:
+            rows = np.arange(self.info.rows) if rows is None else rows
+            return [Found(*self.vectors.score(query, rows, k)) for query in queries]
+        # Matrix products read the vectors once for all queries; a few rows more, since the last bit may differ.
+        total = self.info.rows if rows is None else len(rows)
+        _, nearest = self.vectors.knn(queries, min(total, k + 10), rows)
+        return [Found(*self.vectors.score(*pair, k)) for pair in zip(queries, nearest, strict=True)]
 
     def _search_ivf(
         self, queries: np.ndarray, k: int, params: SearchParams, allowed: Allowed | None, total: int

@@ -1,1 +1,199 @@
-def main() -> None: ...
+"""The front door: the `lookalike` command. It wires verbs to jobs/ and serving/, and does nothing else.
+
+jobs/ and serving/ are imported by the verb that needs them: a server's image has no Spark, and `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from artifacts.errors import LookalikeError
+from artifacts.settings import Settings
+from artifacts.store import Store
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Image search for a shop's catalog. Every option's default is a LOOKALIKE_ variable; see the README's table.",
+)
+releases_app = typer.Typer(no_args_is_help=True, help="Look after published releases.")
+app.add_typer(releases_app, name="releases")
+
+out = Console()
+err = Console(stderr=True)
+
+ReleasesOption = Annotated[str | None, typer.Option("--releases", help="Folder or URL of the published releases.")]
+WorkspaceOption = Annotated[str | None, typer.Option("--workspace", help="Folder or URL kept between builds.")]
+EncoderOption = Annotated[str | None, typer.Option("--encoder", help="Encoder spec, such as `sample`.")]
+CatalogOption = Annotated[str, typer.Option("--catalog", help="CSV, Parquet, JSONL, SQL URL, or folder of pictures.")]
+
+
+def settings_with(**given: Any) -> Settings:
+    """The settings table, with what was given on the command line in place of the environment's."""
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+@app.command()
+def sample(
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write catalog.csv and images/ to.")],
+    products: Annotated[int, typer.Option("--products", min=1, help="Products to draw.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same bytes.")] = 0,
+) -> None:
+    """Draw a sample catalog: pictures, titles, prices, any number of them."""
+    from jobs.progress import Reporter
+    from jobs.sample.catalog import draw_catalog
+
+    with Reporter(err).step("sample", "products") as step:
+        path = draw_catalog(products, seed, out_folder, progress=lambda done: step.at(done, products))
+        step.note(str(path))
+
+
+@app.command()
+def build(
+    catalog: CatalogOption,
+    releases: ReleasesOption = None,
+    workspace: WorkspaceOption = None,
+    encoder: EncoderOption = None,
+    codec: Annotated[str | None, typer.Option("--codec", help="pq, rabitq, sq8 or flat.")] = None,
+    shards: Annotated[int | None, typer.Option("--shards", min=1, help="Parts the work is split in.")] = None,
+) -> None:
+    """Build a release from a catalog, check it, and publish it."""
+    from jobs.build import build as run
+    from jobs.progress import Reporter
+
+    settings = settings_with(releases=releases, workspace=workspace, encoder=encoder, codec=codec, shards=shards)
+    summary = run(catalog, settings, Reporter(err))
+    if summary.nothing_changed:
+        out.print(
+            f"Nothing changed: no picture downloaded, none embedded; {summary.published.version} is still served."
+        )
+        return
+    table = Table(title=f"Release {summary.published.version}", title_justify="left", show_header=False)
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    table.add_row("catalog rows", f"{summary.counts.input_rows:,}")
+    table.add_row("products indexed", f"{summary.counts.indexed:,}")
+    table.add_row("pictures indexed", f"{summary.counts.pictures:,}")
+    for reason, count in summary.counts.rejected.items():
+        table.add_row(f"rejected: {reason}", f"{count:,}")
+    for name, value in summary.recall.items():
+        table.add_row(f"recall, {name}", f"{value:.4f}")
+    table.add_row("seconds", f"{summary.seconds:.1f}")
+    out.print(table)
+    out.print(f"Serve it with: lookalike serve --releases {settings.releases}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def evaluate(releases: ReleasesOption = None, workspace: WorkspaceOption = None, encoder: EncoderOption = None) -> None:
+    """Measure the workspace's candidate again: recall, latency, the gate's verdict."""
+    from jobs.candidate import REPORT
+    from jobs.evaluate import run_evaluate
+    from jobs.progress import Reporter
+    from jobs.workspace import recorded_shards
+
+    settings = settings_with(releases=releases, workspace=workspace, encoder=encoder)
+    folder, shards = recorded_shards(settings.workspace)
+    with Reporter(err).step("evaluate", "measurements") as step:
+        candidate, _ = run_evaluate(
+            folder, Store(settings.releases, settings.cache), settings, shards=shards, progress=step.at
+        )
+    for name, value in candidate.recall.items():
+        out.print(f"recall, {name}: {value:.4f}", highlight=False)
+    out.print(f"Report: {folder.url}/{REPORT}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def serve(
+    releases: ReleasesOption = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Server processes.")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Requests at once in a process.")] = None,
+) -> None:
+    """Serve the current release: HTTP API and web page."""
+    from serving.server import run
+
+    run(settings_with(releases=releases, host=host, port=port, workers=workers, threads=threads))
+
+
+@releases_app.command("list")
+def releases_list(releases: ReleasesOption = None) -> None:
+    """All versions, the one being served marked."""
+    store = _store(releases)
+    current = store.current()
+    table = Table("", "version", "products", "encoder", "recall@100", "MB")
+    for version in store.versions():
+        manifest = store.manifest(version)
+        recall = " ".join(f"{name} {value:.3f}" for name, value in manifest.recall.items() if name.endswith("@100"))
+        size = sum(segment.bytes for segment in manifest.segments) / 1e6
+        mark = "●" if version == current else ""
+        table.add_row(mark, version, f"{manifest.counts.indexed:,}", manifest.encoder["id"], recall, f"{size:,.1f}")
+    out.print(table)
+
+
+@releases_app.command("show")
+def releases_show(
+    version: Annotated[str | None, typer.Argument(help="The current one if none is named.")] = None,
+    releases: ReleasesOption = None,
+) -> None:
+    """A version's manifest, as JSON."""
+    sys.stdout.write(_store(releases).manifest(version).to_json())
+
+
+@releases_app.command("verify")
+def releases_verify(
+    version: Annotated[str | None, typer.Argument(help="The current one if none is named.")] = None,
+    releases: ReleasesOption = None,
+) -> None:
+    """Check every file of a version against its sha256."""
+    manifest = _store(releases).verify(version)
+    out.print(f"{manifest.version}: every file is as it was published.", highlight=False, soft_wrap=True)
+
+
+@releases_app.command("rollback")
+def releases_rollback(
+    version: Annotated[str | None, typer.Argument(help="The one served before, if none is named.")] = None,
+    releases: ReleasesOption = None,
+) -> None:
+    """Serve an earlier version again. Servers follow within seconds."""
+    out.print(f"Now served: {_store(releases).rollback(version)}", highlight=False, soft_wrap=True)
+
+
+@releases_app.command("prune")
+def releases_prune(
+    keep: Annotated[int | None, typer.Option("--keep", min=1, help="Newest versions to keep.")] = None,
+    releases: ReleasesOption = None,
+) -> None:
+    """Remove old versions, and what no version uses."""
+    settings = settings_with(releases=releases, keep_releases=keep)
+    removed = Store(settings.releases, settings.cache).prune(settings.keep_releases)
+    out.print("\n".join(f"removed {name}" for name in removed) or "Nothing to remove.", highlight=False)
+
+
+def _store(releases: str | None) -> Store:
+    settings = settings_with(releases=releases)
+    return Store(settings.releases, settings.cache)
+
+
+def main() -> None:
+    """Run the command; errors raised on purpose end as one sentence and exit status 1."""
+    try:
+        app()
+    except LookalikeError as error:
+        err.print(f"[red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        err.print(f"[red]Error:[/] settings: {problems}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -136,7 +136,7 @@ def open_workspace(url: str, shards: int) -> Folder:
         StepFailed: the workspace was made with another number of shards, so its files would be in the wrong places.
     """
     folder = Folder(url)
-    recorded = folder.exists("workspace.json") and json.loads(folder.read_text("workspace.json"))["shards"]
+    recorded = _recorded_shards(folder)
     if recorded and recorded != shards:
         raise StepFailed(
             f"workspace {url} was made with {recorded} shards, not {shards}: "
@@ -145,3 +145,20 @@ def open_workspace(url: str, shards: int) -> Folder:
     if not recorded:
         folder.write_text("workspace.json", json.dumps({"shards": shards}) + "\n")
     return folder
+
+
+def recorded_shards(url: str) -> tuple[Folder, int]:
+    """An existing workspace and its number of shards.
+
+    Raises:
+        StepFailed: there is no workspace there.
+    """
+    folder = Folder(url)
+    recorded = _recorded_shards(folder)
+    if recorded is None:
+        raise StepFailed(f"{url} is not a workspace: build there first, or name another with --workspace")
+    return folder, recorded
+
+
+def _recorded_shards(folder: Folder) -> int | None:
+    return json.loads(folder.read_text("workspace.json"))["shards"] if folder.exists("workspace.json") else None

@@ -21,68 +21,106 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LOOKALIKE_", frozen=True, extra="forbid")
 
     # ── where ────────────────────────────────────────────────────────────────────────────────────────────────────
-    releases: str = Field("artifacts/releases", description="Folder or fsspec URL of the published releases.")
-    workspace: str = Field("workspace", description="Folder or fsspec URL of what the steps keep between runs.")
+    releases: str = Field(default="artifacts/releases", description="Folder or fsspec URL of the published releases.")
+    workspace: str = Field(default="workspace", description="Folder or fsspec URL of what the steps keep between runs.")
     cache: Path = Field(
-        Path("~/.cache/lookalike"), description="Folder on this machine for segments of releases that live on a URL."
+        default=Path("~/.cache/lookalike"),
+        description="Folder on this machine for segments of releases that live on a URL.",
     )
 
     # ── the pipeline ─────────────────────────────────────────────────────────────────────────────────────────────
-    encoder: str = Field("open_clip:ViT-B-32/laion2b_s34b_b79k", description="Encoder spec; `sample` needs no network.")
-    device: str = Field("auto", description="Where the encoder runs: auto, cpu, cuda, cuda:1, …")
-    shards: int = Field(16, ge=1, le=100_000, description="Parts a step's work is split in; fixed for a workspace.")
-    max_reject_rate: float = Field(
-        0.2, ge=0, le=1, description="Share of catalog rows that may be rejected before a build stops."
+    encoder: str = Field(
+        default="open_clip:ViT-B-32/laion2b_s34b_b79k", description="Encoder spec; `sample` needs no network."
     )
-    picture_side: int = Field(512, ge=64, le=4096, description="Longest side in px of the pictures kept and encoded.")
-    thumbnail_side: int = Field(320, ge=32, le=1024, description="Longest side in px of the stored thumbnails.")
-    max_pixels: int = Field(100_000_000, ge=2500, description="Width x height above which a picture is not decoded.")
-    max_picture_bytes: int = Field(20_000_000, ge=1000, description="Size in bytes above which a download is dropped.")
-    download_concurrency: int = Field(64, ge=1, le=1024, description="Pictures fetched at once by one worker process.")
-    download_per_host: int = Field(16, ge=1, le=1024, description="Of these, at most so many from one host.")
-    download_rate_per_host: float = Field(0, ge=0, description="Requests a second to a host, per worker; 0: no limit.")
-    download_retries: int = Field(3, ge=0, le=20, description="Further tries after a failure that may pass.")
+    device: str = Field(default="auto", description="Where the encoder runs: auto, cpu, cuda, cuda:1, …")
+    shards: int = Field(
+        default=16, ge=1, le=100_000, description="Parts a step's work is split in; fixed for a workspace."
+    )
+    max_reject_rate: float = Field(
+        default=0.2, ge=0, le=1, description="Share of catalog rows that may be rejected before a build stops."
+    )
+    picture_side: int = Field(
+        default=512, ge=64, le=4096, description="Longest side in px of the pictures kept and encoded."
+    )
+    thumbnail_side: int = Field(default=320, ge=32, le=1024, description="Longest side in px of the stored thumbnails.")
+    max_pixels: int = Field(
+        default=100_000_000, ge=2500, description="Width x height above which a picture is not decoded."
+    )
+    max_picture_bytes: int = Field(
+        default=20_000_000, ge=1000, description="Size in bytes above which a download is dropped."
+    )
+    download_concurrency: int = Field(
+        default=64, ge=1, le=1024, description="Pictures fetched at once by one worker process."
+    )
+    download_per_host: int = Field(default=16, ge=1, le=1024, description="Of these, at most so many from one host.")
+    download_rate_per_host: float = Field(
+        default=0, ge=0, description="Requests a second to a host, per worker; 0: no limit."
+    )
+    download_retries: int = Field(default=3, ge=0, le=20, description="Further tries after a failure that may pass.")
     download_timeout: float = Field(
-        30, gt=0, description="Seconds one picture may take in all, tries, waits and redirects included."
+        default=30, gt=0, description="Seconds one picture may take in all, tries, waits and redirects included."
     )
     allow_private_addresses: bool = Field(
-        False, description="Let catalog URLs lead to loopback and private networks (a shop's own picture server)."
+        default=False,
+        description="Let catalog URLs lead to loopback and private networks (a shop's own picture server).",
     )
-    user_agent: str = Field("Lookalike/0.1 (+product image search)", description="User-Agent of the downloads.")
-    embed_batch: int = Field(64, ge=1, le=4096, description="Pictures in one call of the model.")
+    user_agent: str = Field(default="Lookalike/0.1 (+product image search)", description="User-Agent of the downloads.")
+    embed_batch: int = Field(default=64, ge=1, le=4096, description="Pictures in one call of the model.")
 
     # ── the index ────────────────────────────────────────────────────────────────────────────────────────────────
-    codec: Codec = Field("pq", description="How the index codes vectors: pq, rabitq, sq8; flat keeps them exact.")
-    flat_max_rows: int = Field(20_000, ge=0, description="Up to so many rows the index is flat: exact, no training.")
-    rows_per_index: int = Field(10_000_000, ge=1, description="Rows in one FAISS file of a segment.")
-    train_rows_per_list: int = Field(64, ge=1, le=1000, description="Training vectors for each IVF list.")
-    seed: int = Field(0, ge=0, description="Seed of the training sample and of the evaluation's queries.")
+    codec: Codec = Field(
+        default="pq", description="How the index codes vectors: pq, rabitq, sq8; flat keeps them exact."
+    )
+    flat_max_rows: int = Field(
+        default=20_000, ge=0, description="Up to so many rows the index is flat: exact, no training."
+    )
+    rows_per_index: int = Field(default=10_000_000, ge=1, description="Rows in one FAISS file of a segment.")
+    train_rows_per_list: int = Field(default=64, ge=1, le=1000, description="Training vectors for each IVF list.")
+    seed: int = Field(default=0, ge=0, description="Seed of the training sample and of the evaluation's queries.")
 
     # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────────────
-    recall_target: float = Field(0.95, gt=0, le=1, description="recall@100 a release must reach to be published.")
-    max_shrink: float = Field(0.3, ge=0, le=1, description="Share of products a new release may lose against the last.")
-    evaluation_queries: int = Field(300, ge=10, le=100_000, description="Queries of each kind the gate measures.")
-    keep_releases: int = Field(5, ge=1, description="Versions that `releases prune` leaves, besides CURRENT.")
+    recall_target: float = Field(
+        default=0.95, gt=0, le=1, description="recall@100 a release must reach to be published."
+    )
+    max_shrink: float = Field(
+        default=0.3, ge=0, le=1, description="Share of products a new release may lose against the last."
+    )
+    evaluation_queries: int = Field(
+        default=300, ge=10, le=100_000, description="Queries of each kind the gate measures."
+    )
+    keep_releases: int = Field(default=5, ge=1, description="Versions that `releases prune` leaves, besides CURRENT.")
 
     # ── the server ───────────────────────────────────────────────────────────────────────────────────────────────
-    host: str = Field("127.0.0.1", description="Address the server listens on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port the server listens on; 0 takes a free one.")
-    workers: int = Field(1, ge=1, le=256, description="Server processes; all map the same index.")
-    threads: int = Field(8, ge=1, le=256, description="Requests one server process works on at once.")
-    native_threads: int = Field(1, ge=1, le=256, description="Threads inside one FAISS or DuckDB call of the server.")
-    encoder_threads: int = Field(2, ge=1, le=256, description="Threads inside one call of the encoder on a CPU.")
-    reload_seconds: float = Field(5, gt=0, description="Seconds between two looks at CURRENT.")
-    max_image_bytes: int = Field(10_000_000, ge=1000, description="Size in bytes of one query picture.")
-    max_images: int = Field(8, ge=1, le=64, description="Pictures in one query.")
-    max_query_chars: int = Field(1000, ge=1, description="Characters of a text query.")
-    max_filter_values: int = Field(200, ge=1, description="Values in all the filters of one request.")
-    max_offset: int = Field(10_000, ge=0, description="How deep a caller may page.")
+    host: str = Field(default="127.0.0.1", description="Address the server listens on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port the server listens on; 0 takes a free one.")
+    workers: int = Field(default=1, ge=1, le=256, description="Server processes; all map the same index.")
+    threads: int = Field(default=8, ge=1, le=256, description="Requests one server process works on at once.")
+    native_threads: int = Field(
+        default=1, ge=1, le=256, description="Threads inside one FAISS or DuckDB call of the server."
+    )
+    encoder_threads: int = Field(
+        default=2, ge=1, le=256, description="Threads inside one call of the encoder on a CPU."
+    )
+    reload_seconds: float = Field(default=5, gt=0, description="Seconds between two looks at CURRENT.")
+    max_image_bytes: int = Field(default=10_000_000, ge=1000, description="Size in bytes of one query picture.")
+    max_images: int = Field(default=8, ge=1, le=64, description="Pictures in one query.")
+    max_query_chars: int = Field(default=1000, ge=1, description="Characters of a text query.")
+    max_filter_values: int = Field(default=200, ge=1, description="Values in all the filters of one request.")
+    max_offset: int = Field(default=10_000, ge=0, description="How deep a caller may page.")
 
     # ── ranking ──────────────────────────────────────────────────────────────────────────────────────────────────
-    weight_popularity: float = Field(0.1, description="Added to a score per unit of popularity_score (0-1).")
-    weight_conversion: float = Field(0.1, description="Added to a score per unit of conversion_rate (0-1).")
-    weight_rating: float = Field(0.05, description="Added to a score where avg_rating reaches rating_threshold.")
-    rating_threshold: float = Field(4.5, ge=0, le=5, description="avg_rating from which a product is well rated.")
-    weight_fresh: float = Field(0.02, description="Added to a score where a product is younger than fresh_days.")
-    fresh_days: float = Field(30, ge=0, description="Age in days up to which a product counts as new.")
-    max_per_category: int = Field(5, ge=0, description="Products of one category before others go first; 0: no cap.")
+    weight_popularity: float = Field(default=0.1, description="Added to a score per unit of popularity_score (0-1).")
+    weight_conversion: float = Field(default=0.1, description="Added to a score per unit of conversion_rate (0-1).")
+    weight_rating: float = Field(
+        default=0.05, description="Added to a score where avg_rating reaches rating_threshold."
+    )
+    rating_threshold: float = Field(
+        default=4.5, ge=0, le=5, description="avg_rating from which a product is well rated."
+    )
+    weight_fresh: float = Field(
+        default=0.02, description="Added to a score where a product is younger than fresh_days."
+    )
+    fresh_days: float = Field(default=30, ge=0, description="Age in days up to which a product counts as new.")
+    max_per_category: int = Field(
+        default=5, ge=0, description="Products of one category before others go first; 0: no cap."
+    )

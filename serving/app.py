@@ -1,0 +1,82 @@
+"""`create_app`: the Flask application, for gunicorn and for tests."""
+
+from __future__ import annotations
+
+import copy
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from flask import Response, jsonify, send_from_directory
+from flask_openapi.models.info import Info
+from flask_openapi.openapi import OpenAPI
+
+from artifacts.settings import Settings
+from artifacts.store import Store
+from serving.api import api
+from serving.problems import Problem, from_validation, register
+from serving.snapshot import Watcher
+
+PAGE = Path(__file__).parent / "page"
+
+#: Form fields and multipart borders beside the pictures.
+_FORM_BYTES = 1_000_000
+
+_CONTENT_POLICY = "default-src 'self'; img-src 'self' https: http: data: blob:; object-src 'none'; base-uri 'none'"
+
+
+def create_app(settings: Settings | None = None, *, watch: bool = True) -> OpenAPI:
+    """Make the application.
+
+    Args:
+        settings: all of them; from the environment if None.
+        watch: follow the store in a thread. Native libraries start with it, so a server must call this in its worker
+            processes, after the fork. Tests may say False and call `app.config["LOOKALIKE_WATCHER"].look()`.
+    """
+    settings = settings or Settings()
+    app = OpenAPI(
+        __name__,
+        info=Info(
+            title="Lookalike",
+            version=version("lookalike"),
+            description="Image search for a shop's catalog: by words, by pictures, by product.",
+        ),
+        doc_ui=False,
+        validation_error_model=Problem,
+        validation_error_callback=from_validation,
+        static_folder=None,
+    )
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_images * settings.max_image_bytes + _FORM_BYTES
+    app.config["LOOKALIKE_SETTINGS"] = settings
+    app.config["LOOKALIKE_WATCHER"] = watcher = Watcher(Store(settings.releases, settings.cache), settings)
+    register(app)
+    # The blueprint is module-wide, and registering it writes to it: every app gets its own copy.
+    app.register_api(copy.copy(api))
+    _add_page(app)
+    torch.set_num_threads(settings.encoder_threads)
+    if watch:
+        watcher.start()
+    return app
+
+
+def _add_page(app: OpenAPI) -> None:
+    """The web page and its files, the OpenAPI document, and headers that keep browsers out of trouble."""
+
+    @app.route("/")
+    def page() -> Response:
+        return send_from_directory(PAGE, "index.html")
+
+    @app.route("/page/<path:name>")
+    def page_file(name: str) -> Response:
+        return send_from_directory(PAGE, name, max_age=300)
+
+    @app.route("/openapi.json")
+    def openapi() -> Response:
+        return jsonify(app.api_doc)
+
+    @app.after_request
+    def secure(response: Response) -> Response:
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Content-Security-Policy", _CONTENT_POLICY)
+        response.headers.setdefault("Referrer-Policy", "no-referrer")
+        return response

@@ -1,0 +1,54 @@
+"""Prometheus metrics. With several worker processes they are added up through PROMETHEUS_MULTIPROC_DIR."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from serving.snapshot import Watcher
+
+SEARCH_LATENCY = Histogram(
+    "image_search_latency_seconds",
+    "Time of a search request, encoder included.",
+    ["search_type"],
+    buckets=[0.05, 0.1, 0.2, 0.5, 1.0],
+)
+SEARCH_REQUESTS = Counter("image_search_requests_total", "Search requests.", ["search_type", "status"])
+STAGE_LATENCY = Histogram(
+    "image_search_stage_seconds",
+    "Time of one stage of a search.",
+    ["stage"],
+    buckets=[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0],
+)
+RESULT_DIVERSITY = Histogram(
+    "image_search_result_diversity",
+    "Number of different categories in one answer.",
+    buckets=[1, 2, 3, 5, 8, 13, 20],
+)
+INDEX_SIZE = Gauge("image_search_index_size", "Pictures in the index.", multiprocess_mode="max")
+RELEASE_INFO = Gauge(
+    "image_search_release_created_seconds", "Unix time the served release was made.", multiprocess_mode="min"
+)
+RELOADS = Gauge("image_search_release_loads", "Releases loaded since the start.", multiprocess_mode="max")
+RELOAD_FAILURES = Gauge("image_search_release_failures", "Releases refused since the start.", multiprocess_mode="max")
+
+
+def observe_release(watcher: Watcher) -> None:
+    """Bring the gauges up to what is being served."""
+    RELOADS.set(watcher.loads)
+    RELOAD_FAILURES.set(watcher.failures)
+    if watcher.loads:
+        snapshot = watcher.snapshot()
+        INDEX_SIZE.set(snapshot.release.rows)
+        RELEASE_INFO.set(snapshot.manifest.created_at.timestamp())
+
+
+def exposition() -> bytes:
+    """All metrics in Prometheus' text format, of all worker processes where there are several."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    return generate_latest(registry)

@@ -1,0 +1,89 @@
+"""`lookalike serve`: gunicorn with threaded workers. Each worker maps the same index; the pages are shared."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from gunicorn.app.base import BaseApplication
+
+from artifacts.settings import Settings
+
+
+class _Server(BaseApplication):
+    """gunicorn, configured by Settings in place of its own files and flags."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        settings = self._settings
+        options: dict[str, Any] = {
+            "bind": f"{settings.host}:{settings.port}",
+            "workers": settings.workers,
+            "worker_class": "gthread",
+            "threads": settings.threads,
+            # Native libraries hang in a process that was forked after they had started threads: workers import them.
+            "preload_app": False,
+            "loglevel": "warning",
+            "when_ready": _announce,
+            "child_exit": _forget_metrics,
+            "proc_name": "lookalike",
+        }
+        assert self.cfg is not None  # noqa: S101  (BaseApplication has just made it)
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Callable[..., Any]:
+        from serving.app import create_app
+
+        return create_app(self._settings)
+
+
+def run(settings: Settings) -> None:
+    """Serve until told to stop."""
+    # One thread inside each native call: requests run beside each other, and more threads would only get in the way.
+    os.environ.setdefault("OMP_NUM_THREADS", str(settings.native_threads))
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(settings.native_threads))
+    configure_logging()
+    sys.argv = sys.argv[:1]  # gunicorn would read our flags as its own
+    if settings.workers == 1:
+        _Server(settings).run()
+        return
+    with tempfile.TemporaryDirectory(prefix="lookalike-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        _Server(settings).run()
+
+
+def configure_logging() -> None:
+    """JSON lines on stderr, or readable ones on a terminal."""
+    terminal = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks if not terminal else structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _announce(server: Any) -> None:
+    host, port = server.LISTENERS[0].sock.getsockname()[:2]
+    print(f"Lookalike is listening on http://{host}:{port}/ (Ctrl-C ends it)", flush=True)
+
+
+def _forget_metrics(_server: Any, worker: Any) -> None:
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid)

@@ -1,0 +1,151 @@
+"""What is being served, and its replacement when CURRENT moves.
+
+A request takes the snapshot once and keeps it to its end, so it sees one version whole. A new version is verified,
+opened and warmed beside the old one, and then takes its place by one assignment. The old one is freed when the last
+request lets go of it. A version that cannot be loaded is refused, and the old one goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import structlog
+
+from artifacts.encoder import Encoder, load_encoder
+from artifacts.errors import IncompatibleRelease, LookalikeError, NoRelease
+from artifacts.index import SearchParams
+from artifacts.manifest import Manifest
+from artifacts.release import Release
+from artifacts.settings import Settings
+from artifacts.store import Store
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One release, open, with its encoder."""
+
+    release: Release
+    encoder: Encoder
+    loaded_at: float = field(default_factory=time.time)  # Unix time
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.release.manifest
+
+    def params(self, kind: str) -> SearchParams:
+        """How hard to look for a kind of query; the deepest the gate chose where a query mixes kinds."""
+        chosen = self.manifest.search
+        if kind in chosen:
+            return chosen[kind]
+        return max(chosen.values(), key=lambda each: (each.nprobe, each.rescore), default=SearchParams())
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A version that could not be loaded."""
+
+    version: str
+    error: str
+
+
+class Watcher:
+    """Keeps a snapshot of the store's current version.
+
+    Args:
+        on_load: called with every snapshot that takes over.
+        on_failure: called with every version that is refused, once for each.
+    """
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store, self._settings = store, settings
+        self._snapshot: Snapshot | None = None
+        self.failure: Failure | None = None  # of the newest version, if that could not be loaded
+        self.loads = 0
+        self.failures = 0
+        self.first_look = threading.Event()  # set once the first look at the store is over, whatever it found
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="release-watcher", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def snapshot(self) -> Snapshot:
+        """What is being served.
+
+        Raises:
+            NoRelease: nothing is loaded (yet).
+        """
+        snapshot = self._snapshot
+        if snapshot is None:
+            reason = f": {self.failure.error}" if self.failure else ""
+            raise NoRelease(f"no release is loaded yet{reason}")
+        return snapshot
+
+    def look(self) -> None:
+        """Look at CURRENT once, and load what it names if that is new."""
+        try:
+            version = self._store.current()
+        except OSError as error:
+            # The store is out of reach for now: what is loaded stays right.
+            _log.warning("store unreachable", error=str(error))
+            return
+        if version is None or (self._snapshot and version == self._snapshot.manifest.version):
+            self.failure = None
+            return
+        if self.failure and self.failure.version == version:
+            return  # refused before; a version never changes, so it would be refused again
+        try:
+            snapshot = self._load(version)
+        except (LookalikeError, OSError, ValueError, RuntimeError) as error:
+            # ValueError and RuntimeError are what FAISS, Arrow and torch raise on files they cannot read.
+            self.failure, self.failures = Failure(version, str(error)), self.failures + 1
+            _log.error("release refused", version=version, error=str(error))
+            return
+        self._snapshot, self.failure, self.loads = snapshot, None, self.loads + 1
+        _log.info("release loaded", version=version, products=snapshot.manifest.counts.indexed)
+
+    def _load(self, version: str) -> Snapshot:
+        manifest = self._store.manifest(version)
+        release = Release(manifest, self._store.fetch(manifest), threads=self._settings.native_threads)
+        encoder = self._encoder(manifest)
+        snapshot = Snapshot(release, encoder)
+        _warm(snapshot)
+        return snapshot
+
+    def _encoder(self, manifest: Manifest) -> Encoder:
+        # The release says which encoder it was made with. A setting given on purpose says where to find that one here.
+        given = "encoder" in self._settings.model_fields_set
+        encoder = load_encoder(self._settings.encoder if given else manifest.encoder["spec"], self._settings.device)
+        ours, theirs = encoder.describe(), manifest.encoder
+        for name in ("weights_sha256", "dim", "preprocessing"):
+            if ours[name] != theirs[name]:
+                raise IncompatibleRelease(
+                    f"version {manifest.version} was made with encoder {theirs['id']}, and this server has "
+                    f"{ours['id']}: their {name} differ, so queries would be compared with foreign vectors"
+                )
+        return encoder
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            self.look()
+            self.first_look.set()
+            self._stop.wait(self._settings.reload_seconds)
+
+
+def _warm(snapshot: Snapshot) -> None:
+    """One search and one text before the first shopper's, so that he does not wait for pages and kernels."""
+    query = np.zeros((1, snapshot.encoder.dim), np.float32)
+    query[0, 0] = 1
+    snapshot.release.search(query, 10, snapshot.params("image"))
+    if snapshot.encoder.supports_text:
+        snapshot.encoder.encode_texts(["warm up"])

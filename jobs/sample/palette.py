@@ -1,0 +1,96 @@
+"""Colours of the sample catalog: twelve named colours, their synonyms, and the inks that go on top of them."""
+
+import numpy as np
+
+RGB = tuple[int, int, int]
+
+COLOURS: dict[str, RGB] = {
+    "red": (203, 36, 44),
+    "orange": (240, 122, 28),
+    "yellow": (247, 204, 52),
+    "green": (50, 138, 72),
+    "turquoise": (46, 182, 178),
+    "blue": (40, 88, 192),
+    "purple": (118, 62, 164),
+    "pink": (243, 146, 182),
+    "brown": (122, 76, 46),
+    "black": (40, 40, 45),
+    "white": (244, 243, 239),
+    "grey": (140, 144, 150),
+}
+
+COLOUR_SYNONYMS: dict[str, tuple[str, ...]] = {
+    "red": ("crimson", "scarlet", "ruby", "cherry red"),
+    "orange": ("tangerine", "pumpkin", "mandarin"),
+    "yellow": ("lemon", "sunflower yellow", "golden yellow"),
+    "green": ("emerald", "forest green", "jade"),
+    "turquoise": ("teal", "aqua", "cyan"),
+    "blue": ("cobalt", "royal blue", "sapphire"),
+    "purple": ("violet", "plum", "aubergine"),
+    "pink": ("rose", "blush pink", "candy pink"),
+    "brown": ("chocolate", "chestnut", "coffee"),
+    "black": ("jet black", "onyx", "ebony"),
+    "white": ("ivory", "snow white", "off-white"),
+    "grey": ("gray", "silver grey", "slate"),
+}
+
+# The second colour of a product. It has to leave no doubt about the first: light inks on strong colours, mostly.
+_LIGHT_INKS: tuple[RGB, ...] = ((250, 248, 242), (247, 236, 208), (255, 255, 255))
+_DARK_INKS: tuple[RGB, ...] = ((36, 38, 48), (32, 44, 84))
+_INKS: dict[str, tuple[RGB, ...]] = {
+    "yellow": (*_LIGHT_INKS, (66, 62, 66), (46, 72, 120)),
+    "pink": (*_LIGHT_INKS, (150, 44, 88), (72, 60, 84)),
+    "white": ((52, 54, 62), (44, 64, 116), (126, 130, 138), (176, 148, 96)),
+    "grey": (*_LIGHT_INKS, *_DARK_INKS),
+    "black": (*_LIGHT_INKS, (196, 170, 112), (168, 172, 180)),
+    "brown": (*_LIGHT_INKS, (226, 190, 140)),
+    "turquoise": (*_LIGHT_INKS, (24, 62, 88)),
+    "orange": (*_LIGHT_INKS, (94, 46, 30)),
+}
+
+WOODS: tuple[RGB, ...] = ((176, 128, 82), (140, 94, 58), (206, 166, 118), (98, 66, 44))
+METALS: tuple[RGB, ...] = ((196, 200, 206), (206, 172, 104), (78, 80, 86))
+
+
+def mix(a: RGB, b: RGB, share: float) -> RGB:
+    """`a` moved towards `b` by `share` (0 keeps `a`, 1 gives `b`)."""
+    return (
+        round(a[0] + (b[0] - a[0]) * share),
+        round(a[1] + (b[1] - a[1]) * share),
+        round(a[2] + (b[2] - a[2]) * share),
+    )
+
+
+def darker(colour: RGB, share: float) -> RGB:
+    """A shade: not towards black, which looks dirty, but towards a deep blue."""
+    return mix(colour, (22, 18, 34), share)
+
+
+def lighter(colour: RGB, share: float) -> RGB:
+    return mix(colour, (255, 255, 255), share)
+
+
+def luminance(colour: RGB) -> float:
+    """0 (black) to 1 (white)."""
+    return (0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]) / 255
+
+
+def distance(a: RGB, b: RGB) -> float:
+    """A rough distance of two colours as the eye weighs them, 0 to about 1."""
+    red, green, blue = (p - q for p, q in zip(a, b, strict=True))
+    return float(np.sqrt(2 * red**2 + 4 * green**2 + 3 * blue**2)) / (255 * 3)
+
+
+def shade_of(name: str, rng: np.random.Generator) -> RGB:
+    """The colour `name` as one product has it: near the named colour, never quite the same."""
+    base = np.array(COLOURS[name], dtype=np.float64)
+    lift = rng.uniform(-10, 10)
+    jitter = rng.uniform(-7, 7, size=3) if name not in ("black", "white", "grey") else rng.uniform(-2, 2, size=3)
+    red, green, blue = np.clip(base + lift + jitter, 18, 252).round().astype(int).tolist()
+    return (red, green, blue)
+
+
+def ink_for(name: str, rng: np.random.Generator) -> RGB:
+    """The colour in which a pattern is printed on a product of the colour `name`."""
+    inks = _INKS.get(name, (*_LIGHT_INKS, _DARK_INKS[1]) if name not in ("blue", "purple", "green") else _LIGHT_INKS)
+    return inks[int(rng.integers(len(inks)))]

@@ -28,7 +28,7 @@ from serving.models import (
     SimilarQuery,
     TextQuery,
 )
-from serving.problems import problem
+from serving.problems import UnknownProduct, problem
 from serving.requests import images_vector, options_from, text_vector
 from serving.search import Clock, mean_vector, product, search
 from serving.snapshot import Snapshot, Watcher
@@ -127,12 +127,11 @@ def search_image(query: Common, form: ImageForm) -> Response:
     responses={200: SearchAnswer, **_errors(404, 422, 503)},
 )
 def similar(path: ProductPath, query: SimilarQuery) -> Response:
-    vectors = _watcher().snapshot().release.vectors_of(path.product_id)
-    if vectors is None:
-        return _unknown(path.product_id)
-
     def run(snapshot: Snapshot, clock: Clock) -> dict[str, Any]:
         options = options_from(query, snapshot, _settings())
+        vectors = snapshot.release.vectors_of(path.product_id)
+        if vectors is None:
+            raise UnknownProduct(path.product_id)
         vector = mean_vector(vectors, "product_id")
         clock.stage("encode")
         return search(snapshot, vector, "image", options, _settings(), clock, without=[path.product_id])
@@ -157,7 +156,7 @@ def product_image(path: ProductPath, query: PictureQuery) -> WsgiResponse:
     snapshot = _watcher().snapshot()
     place = snapshot.release.locate(path.product_id)
     if place is None:
-        return _unknown(path.product_id)
+        raise UnknownProduct(path.product_id)
     segment = snapshot.release.segments[place[0]]
     rows = {row["picture"]: (number, row["image_url"]) for number, row in
             zip(place[1], segment.products.take(place[1], ["picture", "image_url"]), strict=True)}  # fmt: skip
@@ -184,7 +183,9 @@ def product_image(path: ProductPath, query: PictureQuery) -> WsgiResponse:
 )
 def get_product(path: ProductPath) -> Response:
     found = product(_watcher().snapshot(), path.product_id)
-    return _unknown(path.product_id) if found is None else _json(ProductAnswer, found)
+    if found is None:
+        raise UnknownProduct(path.product_id)
+    return _json(ProductAnswer, found)
 
 
 @api.get(
@@ -232,7 +233,3 @@ def readyz() -> Response:
 def get_metrics() -> Response:
     metrics.observe_release(_watcher())
     return Response(metrics.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _unknown(product_id: str) -> Response:
-    return problem(404, f"there is no product {product_id[:200]!r} in the release being served", "product_id")

@@ -10,8 +10,16 @@ from flask import Flask, Response, jsonify
 from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException
 
-from artifacts.errors import EncoderError, NoRelease, PictureError, QueryError
+from artifacts.errors import EncoderError, LookalikeError, NoRelease, PictureError, QueryError
 from artifacts.schema import Reason
+
+
+class UnknownProduct(LookalikeError):
+    """The release being served has no such product."""
+
+    def __init__(self, product_id: str) -> None:
+        super().__init__(f"there is no product {product_id[:200]!r} in the release being served")
+
 
 #: Seconds after which a client may ask again while no release is loaded.
 RETRY_AFTER = 5
@@ -76,6 +84,7 @@ def register(app: Flask) -> None:
         QueryError: lambda error: problem(422, str(error), error.field),
         PictureError: _from_picture,
         EncoderError: lambda error: problem(422, str(error)),
+        UnknownProduct: lambda error: problem(404, str(error), "product_id"),
         NoRelease: lambda error: problem(503, str(error), Retry_After=str(RETRY_AFTER)),
         Exception: _from_fault,
     }

@@ -19,6 +19,9 @@ from artifacts.settings import Settings
 #: search is cut from the same list, however deep it lies.
 WINDOW = 200
 
+#: Columns that ranking reads.
+SIGNALS = ("category", "popularity_score", "conversion_rate", "avg_rating", "added_at")
+
 
 def score(similarity: float, product: dict[str, Any], settings: Settings, today: datetime) -> float:
     """The score of one product.

@@ -19,7 +19,7 @@ from artifacts.filters import Filter
 from artifacts.products import shown
 from artifacts.release import Hit
 from artifacts.settings import Settings
-from serving.ranking import WINDOW, score, spread_categories, start_of_day
+from serving.ranking import SIGNALS, WINDOW, score, spread_categories, start_of_day
 from serving.snapshot import Snapshot
 
 #: Values of one facet that are returned, the most frequent first.
@@ -87,10 +87,11 @@ def search(
     ordered = _ranked(snapshot, hits[0], options, settings)
     clock.stage("rank")
     page = ordered[options.offset : last]
+    rows = snapshot.release.rows_of([hit for hit, _ in page])
     answer: dict[str, Any] = {
         "results": [
             {**_product(row), "similarity_score": round(hit.score, 6), "score": round(total, 6)}
-            for hit, total, row in page
+            for (hit, total), row in zip(page, rows, strict=True)
         ],
         "total_found": _total(snapshot, options.conditions, without),
         "search_id": uuid.uuid4().hex,
@@ -109,22 +110,22 @@ def search(
     return answer
 
 
-def _ranked(
-    snapshot: Snapshot, hits: list[Hit], options: Options, settings: Settings
-) -> list[tuple[Hit, float, dict[str, Any]]]:
-    """Hits with their scores and product rows, in the order to show."""
-    rows = snapshot.release.rows_of(hits)
-    if not options.rerank:
-        ranked = [(hit, hit.score, row) for hit, row in zip(hits, rows, strict=True)]
-    else:
+def _ranked(snapshot: Snapshot, hits: list[Hit], options: Options, settings: Settings) -> list[tuple[Hit, float]]:
+    """Hits with their scores, in the order to show."""
+    scored = [(hit, hit.score) for hit in hits]
+    if not options.rerank and not options.max_per_category:
+        return scored
+    head, tail = scored[:WINDOW], scored[WINDOW:]
+    signals = snapshot.release.rows_of([hit for hit, _ in head], SIGNALS)
+    if options.rerank:
         today = start_of_day()
-        ranked = [(hit, score(hit.score, row, settings, today), row) for hit, row in zip(hits, rows, strict=True)]
+        totals = [score(hit.score, row, settings, today) for (hit, _), row in zip(head, signals, strict=True)]
         # Python's sort is stable: equal scores stay in the order of similarity.
-        ranked[:WINDOW] = sorted(ranked[:WINDOW], key=lambda each: -each[1])
-    head = ranked[:WINDOW]
-    categories = [row["category"] for _, _, row in head]
-    order = spread_categories(categories, options.max_per_category, options.categories)
-    return [head[place] for place in order] + ranked[WINDOW:]
+        order = sorted(range(len(head)), key=lambda place: -totals[place])
+        head = [(head[place][0], totals[place]) for place in order]
+        signals = [signals[place] for place in order]
+    spread = spread_categories([row["category"] for row in signals], options.max_per_category, options.categories)
+    return [head[place] for place in spread] + tail
 
 
 def _total(snapshot: Snapshot, conditions: Filter, without: Collection[str]) -> int:

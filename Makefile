@@ -1,0 +1,46 @@
+# Everything starts from `make setup`, which makes .venv from requirements.lock and does nothing the second time.
+.PHONY: setup demo test lint format airflow lock clean
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+
+help:
+	@echo "make demo     environment, sample catalog, the Airflow DAG from download to publish, server and web page"
+	@echo "make test     all tests"
+	@echo "make lint     ruff, pyright, import contracts"
+	@echo "make airflow  a standalone Airflow with the DAGs, the gpu pool and the Spark connection in place"
+	@echo "make lock     resolve requirements.lock anew"
+
+setup: .venv/.installed
+
+.venv/.installed: requirements.lock pyproject.toml .ci/setup
+	@.ci/setup
+	@touch $@
+
+demo: setup
+	@$(BIN)/lookalike demo
+
+test: setup
+	@$(BIN)/pytest
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+format: setup
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+airflow: setup
+	@.ci/airflow
+
+# Versions and hashes of every package, for Python 3.11 on Linux, and no place to fetch them from.
+lock: setup
+	@$(BIN)/uv pip compile --quiet pyproject.toml --python-version 3.11 \
+	  --extra cpu --extra serve --extra pipeline --extra airflow --group dev \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.lock
+
+clean:
+	rm -rf .venv .airflow demo .pytest_cache .ruff_cache .hypothesis

@@ -50,7 +50,7 @@ def read_picture(content: bytes, *, max_pixels: int = MAX_PIXELS, side: int = PI
             raise PictureError(Reason.NOT_AN_IMAGE, f"not a picture in {', '.join(FORMATS)}") from None
         except Image.DecompressionBombError as error:
             raise PictureError(Reason.TOO_MANY_PIXELS, str(error)) from None
-        except (OSError, ValueError, SyntaxError, IndexError, OverflowError, MemoryError) as error:
+        except Exception as error:
             raise PictureError(Reason.NOT_AN_IMAGE, f"unreadable header: {error}") from None
         with image:
             return _decode(image, max_pixels=max_pixels, side=side)
@@ -69,12 +69,12 @@ def _decode(image: Image.Image, *, max_pixels: int, side: int) -> Image.Image:
         upright = ImageOps.exif_transpose(image)
         picture = _to_rgb(upright)
         picture.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    except (OSError, ValueError, SyntaxError, IndexError, EOFError, OverflowError, MemoryError) as error:
-        # Pillow's decoders raise any of these on broken content (zlib's and struct's errors come as such too).
+    except Image.DecompressionBombError as error:
+        raise PictureError(Reason.TOO_MANY_PIXELS, str(error)) from None
+    except Exception as error:
+        # On broken content Pillow's decoders raise whatever comes: OSError, but TypeError and struct.error as well.
         reason = Reason.TRUNCATED_IMAGE if "truncated" in str(error).lower() else Reason.NOT_AN_IMAGE
         raise PictureError(reason, f"cannot be decoded: {error}") from None
-    if min(picture.size) < 1:
-        raise PictureError(Reason.TOO_SMALL, f"{width}x{height} px is too narrow")
     return picture
 
 
@@ -105,6 +105,19 @@ def encode_jpeg(picture: Image.Image, *, quality: int = JPEG_QUALITY) -> bytes:
     return buffer.getvalue()
 
 
+def open_stored(jpeg: bytes) -> Image.Image:
+    """A JPEG that `encode_jpeg` made, decoded.
+
+    Not by `read_picture`: a long, narrow picture that it took may be under MIN_SIDE since it was shrunk.
+    """
+    with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
+        return image.convert("RGB")
+
+
 def thumbnail(jpeg: bytes, side: int) -> bytes:
     """A stored JPEG shrunk to `side` px for a result grid."""
-    return encode_jpeg(read_picture(jpeg, side=side), quality=85)
+    with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
+        image.draft("RGB", (2 * side, 2 * side))
+        picture = image.convert("RGB")
+    picture.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return encode_jpeg(picture, quality=85)

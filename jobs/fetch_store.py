@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +44,23 @@ class Picture:
     picture: int  # position in the product's list
     url: str
     stamp: str | None  # of a local file
+
+
+@contextmanager
+def sound(path: str) -> Iterator[None]:
+    """Around reading a Parquet file of ours.
+
+    Raises:
+        CorruptFile: it is damaged, rather than not reachable.
+    """
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        raise CorruptFile(path, str(error)) from None
+    except OSError as error:
+        if "CRC" not in str(error):  # the store does not answer: nothing is known about the file
+            raise
+        raise CorruptFile(path, str(error)) from None
 
 
 class ImagesWriter:
@@ -127,18 +144,23 @@ class EarlierImages:
 
     def __init__(self, folder: Folder, name: str) -> None:
         self._path = folder.path(name)
-        self._stream = folder.open(name)
         self._group = (-1, pa.table({}))
         self._found: dict[tuple[str, str | None], tuple[str, int, int]] = {}
-        with self._checked():
-            self._file = pq.ParquetFile(self._stream, page_checksum_verification=True)
-            for number in range(self._file.num_row_groups):
-                columns = self._file.read_row_group(number, ["url", "stamp", "status"]).to_pydict()
-                for index, row in enumerate(zip(columns["url"], columns["stamp"], columns["status"], strict=True)):
-                    url, stamp, status = row
-                    if status == OK or (url, stamp) not in self._found:
-                        self._found[url, stamp] = (status, number, index)
+        with ExitStack() as stack:
+            self._stream = stack.enter_context(folder.open(name))
+            with sound(self._path):
+                self._file = pq.ParquetFile(self._stream, page_checksum_verification=True)
+                for number in range(self._file.num_row_groups):
+                    self._index(number)
+            stack.pop_all()
         self.metadata = {k.decode(): v.decode() for k, v in (self._file.schema_arrow.metadata or {}).items()}
+
+    def _index(self, number: int) -> None:
+        columns = self._file.read_row_group(number, ["url", "stamp", "status"]).to_pydict()
+        for index, row in enumerate(zip(columns["url"], columns["stamp"], columns["status"], strict=True)):
+            url, stamp, status = row
+            if status == OK or (url, stamp) not in self._found:
+                self._found[url, stamp] = (status, number, index)
 
     def close(self) -> None:
         self._stream.close()
@@ -151,20 +173,7 @@ class EarlierImages:
     def read(self, url: str, stamp: str | None) -> Fetched:
         _, number, index = self._found[url, stamp]
         if self._group[0] != number:  # both files are sorted alike, so a group is mostly read once
-            with self._checked():
+            with sound(self._path):
                 self._group = (number, self._file.read_row_group(number, _FETCHED))
         values = self._group[1].slice(index, 1).to_pylist()[0]
         return Fetched(**values)
-
-    @contextmanager
-    def _checked(self) -> Iterator[None]:
-        try:
-            yield
-        except pa.ArrowInvalid as error:
-            self._stream.close()
-            raise CorruptFile(self._path, str(error)) from None
-        except OSError as error:
-            if "CRC" not in str(error):  # the store does not answer: nothing is known about the file
-                raise
-            self._stream.close()
-            raise CorruptFile(self._path, str(error)) from None

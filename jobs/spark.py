@@ -6,6 +6,7 @@ nothing but its report travels through the JVM: pictures would be copied several
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import re
@@ -19,19 +20,22 @@ from pathlib import Path
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark import SparkConf, SparkContext, TaskContext
 from pyspark.accumulators import AccumulatorParam
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from artifacts.errors import StepFailed
+from artifacts.errors import LookalikeError, StepFailed
 from artifacts.storage import Folder
 from jobs.workspace import ShardReport
+
+#: Starts the line, in a task's traceback, that says which shard failed and why.
+_NOTE = "lookalike-failure "
 
 JAVA_VERSION = 17  # the oldest that Spark 4 runs on
 
 #: Used where neither spark-submit nor spark-defaults.conf says otherwise.
 _DEFAULTS = {
-    "spark.log.level": "ERROR",
+    "spark.log.level": "FATAL",  # a failure is told once, by us, in one sentence
     "spark.ui.enabled": "false",
-    "spark.ui.showConsoleProgress": "false",
     "spark.sql.session.timeZone": "UTC",
     # A worker process keeps its encoder and connections for the next shard.
     "spark.python.worker.reuse": "true",
@@ -55,6 +59,7 @@ def session(app: str) -> SparkSession:
     for name, value in _DEFAULTS.items():
         conf.setIfMissing(name, value)
     conf.setIfMissing("spark.master", "local[*]")
+    conf.set("spark.ui.showConsoleProgress", "false")  # the launcher turns it on; it would garble our own progress
     return SparkSession.builder.config(conf=conf).getOrCreate()
 
 
@@ -133,7 +138,11 @@ def map_shards(
     progress = context.accumulator(None, _Progress(events.put))
 
     def work(shard: int) -> ShardReport:
-        report = task(shard)
+        try:
+            report = task(shard)
+        except Exception as error:  # whatever it is, Spark passes on the text of its traceback, and notes with it
+            error.add_note(_NOTE + json.dumps([shard, _sentence(error)]))
+            raise
         progress.add(report)
         return report
 
@@ -153,7 +162,7 @@ def map_shards(
     told: set[int] = set()
     try:
         while (event := events.get()) is not None:
-            if isinstance(event, Py4JJavaError):
+            if isinstance(event, (Py4JJavaError, PySparkException)):
                 raise _failure(event, shards) from None
             if isinstance(event, BaseException):
                 raise event
@@ -205,16 +214,20 @@ class _KeepLast(AccumulatorParam[ShardReport | None]):
         return value2 if value2 is not None else value1
 
 
-def _failure(error: Py4JJavaError, shards: Sequence[int]) -> StepFailed:
+def _sentence(error: Exception) -> str:
+    text = str(error).strip().split("\n")[0][:500]
+    return text if isinstance(error, LookalikeError) and text else f"{type(error).__name__}: {text}"
+
+
+def _failure(error: Py4JJavaError | PySparkException, shards: Sequence[int]) -> StepFailed:
     """One sentence from the hundreds of lines that Spark makes of a failed task."""
     text = str(error)
-    where = re.search(r"Task (\d+) in stage \S+ failed (\d+) times?", text)
-    shard = f"shard {shards[int(where[1])]}" if where else "the Spark job"
-    python = re.search(r"Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*(.+)", text)
-    if python:
-        cause = re.sub(r"^artifacts\.errors\.\w+: ", "", python[1])
-    elif "exited unexpectedly" in text or "ExecutorLostFailure" in text:
-        cause = "the worker process died (killed, or out of memory)"
-    else:
-        cause = text.split("\n")[1].strip() if "\n" in text else text
-    return StepFailed(f"{shard} failed: {cause[:500]}")
+    if noted := re.search(rf"^{_NOTE}(\[.*\])$", text, re.MULTILINE):
+        shard, cause = json.loads(noted[1])
+        return StepFailed(f"shard {shard} failed: {cause}")
+    where = re.search(r"Task (\d+) in stage \S+ failed \d+ times?", text)
+    who = f"shard {shards[int(where[1])]}" if where else "the Spark job"
+    if "exited unexpectedly" in text or "ExecutorLostFailure" in text:
+        return StepFailed(f"{who} failed: its worker process died (killed, or out of memory)")
+    cause = next((line.strip() for line in text.split("\n") if "Exception: " in line), text.split("\n")[0])
+    return StepFailed(f"{who} failed: {cause[:500]}")

@@ -1,0 +1,57 @@
+"""Encoders for tests, named by spec `python:tests.encoders:…`: no weights, and easy to foretell."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from artifacts.encoder import Encoder
+
+
+class MeanColor(Encoder):
+    """dim 4: the mean red, green and blue of a picture, and a constant."""
+
+    dim = 4
+    weights_sha256 = "0" * 64
+    preprocessing = {"mean": True}  # noqa: RUF012
+    calls: list[int] = []  # noqa: RUF012 - sizes of the batches, of all instances
+    threads: set[str] = set()  # noqa: RUF012 - that prepared a picture
+
+    def prepare(self, picture: Image.Image) -> np.ndarray:
+        self.threads.add(threading.current_thread().name)
+        return np.asarray(picture, dtype=np.float32).reshape(-1, 3).mean(axis=0)
+
+    def image_vectors(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
+        self.calls.append(len(prepared))
+        return np.concatenate([np.stack(prepared), np.full((len(prepared), 1), 40.0)], axis=1)
+
+
+class Blind(MeanColor):
+    """Makes nothing of red pictures, and not a number of green ones."""
+
+    def image_vectors(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
+        vectors = super().image_vectors(prepared)
+        reds, greens = vectors[:, 0] > 200, vectors[:, 1] > 200
+        vectors[reds] = 0
+        vectors[greens, 2] = np.nan
+        return vectors
+
+
+class SmallMemory(MeanColor):
+    """Takes at most 5 pictures at once, as a GPU with little memory would."""
+
+    most = 5
+
+    def image_vectors(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
+        if len(prepared) > self.most:
+            import torch
+
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().image_vectors(prepared)
+
+
+class NoMemory(SmallMemory):
+    most = 0

@@ -79,14 +79,23 @@ def build(recipe: Recipe) -> CLIP:
     torch.manual_seed(recipe.seed)
     model = CLIP(**CONFIG["model_cfg"])
     model.visual.patch_dropout = PatchDropout(recipe.hidden_patches)
-    # Words the captions never use stay silent: a zero vector says less than a random one.
-    torch.nn.init.zeros_(_embedding(model))
     return model
 
 
 def _embedding(model: CLIP) -> Tensor:
     """The table of word vectors, [VOCABULARY, width]."""
     return cast(torch.nn.Embedding, model.token_embedding).weight
+
+
+def interrupted(tokens: Tensor, rng: np.random.Generator) -> Tensor:
+    """Puts a word that means nothing into one caption of seven, so that unknown words in a query do no harm."""
+    for row in np.flatnonzero(rng.random(len(tokens)) < 0.15).tolist():
+        length = int((tokens[row] != 0).sum())
+        if length < CONTEXT:
+            place = int(rng.integers(1, length))
+            tokens[row, place + 1 : length + 1] = tokens[row, place:length].clone()
+            tokens[row, place] = int(rng.integers(1000, VOCABULARY - 2))
+    return tokens
 
 
 def fit(model: CLIP, pictures: NDArray[np.uint8], recipe: Recipe, say: Callable[[str], None]) -> dict[str, float]:
@@ -121,6 +130,7 @@ def fit(model: CLIP, pictures: NDArray[np.uint8], recipe: Recipe, say: Callable[
         fits = ((asked == given) | (asked < 0)).all(dim=2) & ~same
         tokens = tokenizer([c.text for c in captions])
         used[tokens.unique()] = True
+        tokens = interrupted(tokens, rng)
         both = torch.from_numpy(pictures[rows]).permute(1, 0, 4, 2, 3).flatten(0, 1).float().div_(255)
         with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             seen = model.encode_image((varied(both, chance) - 0.5) / 0.5)
@@ -142,6 +152,6 @@ def fit(model: CLIP, pictures: NDArray[np.uint8], recipe: Recipe, say: Callable[
                 f"step {step:4d} of {recipe.steps}  words {mean['words']:.3f}  views {mean['views']:.3f}  "
                 f"{time.monotonic() - started:.0f} s"
             )
-    with torch.no_grad():
+    with torch.no_grad():  # words no caption used stay silent: a zero vector says less than a random one
         embedding[~used] = 0.0
     return mean

@@ -35,7 +35,7 @@ class Recipe:
     hidden_steps: float = 0.85
     rate: float = 1.5e-3
     decay: float = 0.05
-    warmup: int = 50
+    warmup: int = 40
     picture_weight: float = 0.5
     seed: int = 11
     threads: int = 2

@@ -7,7 +7,8 @@ from PIL import Image, ImageChops
 from jobs.sample.kinds import KINDS
 from jobs.sample.pen import Pen
 from jobs.sample.product import VIEW, Product, generator
-from jobs.sample.scene import cast_shadow, scene
+from jobs.sample.scene import scene
+from jobs.sample.shadow import cast_shadow
 
 # The outline of a product, roughly: a rounded square in object space, [3, 8] homogeneous.
 _RING = np.array(

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from jobs.sample.palette import RGB, WOODS, darker, distance, lighter, mix
 from jobs.sample.pen import Light
@@ -20,11 +20,10 @@ _WALLS: tuple[RGB, ...] = (
 
 @dataclass(frozen=True)
 class Scene:
-    """`horizon`: where the surface meets the wall, as a share of the height (None: seen from above, no wall)."""
+    """`ground`: the row on which a standing product stands, as a share of the height."""
 
     picture: Image.Image
     light: Light
-    horizon: float | None
     ground: float
 
 
@@ -34,7 +33,7 @@ def _stretch(field: NDArray[np.float64], size: tuple[int, int]) -> Image.Image:
     return small.resize(size, Image.Resampling.BICUBIC)
 
 
-def _wash(picture: Image.Image, rng: np.random.Generator, light: Light, depth: float) -> None:
+def _wash(picture: Image.Image, light: Light, depth: float) -> None:
     """The light falling off across the picture, and darker corners."""
     y, x = np.mgrid[-1:1:24j, -1:1:24j]
     toward = x * light.x + y * light.y
@@ -58,7 +57,7 @@ def _grain(
 
 
 def _wall_colour(rng: np.random.Generator, product: RGB) -> RGB:
-    """A wall the product stands out from: the farther of two random ones, and never nearly its own colour."""
+    """A wall the product stands out from: the first of three random ones that is clearly another colour."""
     picks = [_WALLS[int(i)] for i in rng.choice(len(_WALLS), size=3, replace=False)]
     clear = [wall for wall in picks if distance(wall, product) > 0.22]
     return clear[0] if clear else max(picks, key=lambda wall: distance(wall, product))
@@ -101,7 +100,7 @@ def _surface(picture: Image.Image, rng: np.random.Generator, top: int, wall: RGB
     picture.paste((26, 20, 24), box, _stretch(fade * 0.5, (width, height - top)))
 
 
-def _studio(picture: Image.Image, rng: np.random.Generator, wall: RGB, horizon: int | None) -> None:
+def _studio(picture: Image.Image, wall: RGB, horizon: int | None) -> None:
     """Seamless paper: wall and floor run into each other."""
     width, height = picture.size
     picture.paste(wall, (0, 0, width, height))
@@ -196,7 +195,7 @@ def scene(rng: np.random.Generator, size: tuple[int, int], stance: str, colour: 
     choice = float(rng.random())
     if stance == "stands":
         if choice < 0.3:
-            _studio(picture, rng, wall, row)
+            _studio(picture, wall, row)
         elif choice < 0.75:
             _room(picture, rng, wall, row)
             _surface(picture, rng, row, wall)
@@ -211,8 +210,8 @@ def scene(rng: np.random.Generator, size: tuple[int, int], stance: str, colour: 
         _lying(picture, rng, wall, choice, stance)
     if rng.random() < 0.25:
         _window_light(picture, rng)
-    _wash(picture, rng, light, float(rng.uniform(0.4, 1.0)))
-    return Scene(picture, light, horizon if stance == "stands" else None, ground)
+    _wash(picture, light, float(rng.uniform(0.4, 1.0)))
+    return Scene(picture, light, ground)
 
 
 def _lying(picture: Image.Image, rng: np.random.Generator, wall: RGB, choice: float, stance: str) -> None:
@@ -221,7 +220,7 @@ def _lying(picture: Image.Image, rng: np.random.Generator, wall: RGB, choice: fl
     full = (0, 0, width, height)
     picture.paste(wall, full)
     if choice < 0.3:
-        _studio(picture, rng, wall, None)
+        _studio(picture, wall, None)
     elif choice < 0.5 and stance == "lies":
         _planks(picture, rng, 0, WOODS[int(rng.integers(len(WOODS)))], across=bool(rng.random() < 0.5))
     elif choice < 0.65:  # linen
@@ -246,57 +245,3 @@ def _lying(picture: Image.Image, rng: np.random.Generator, wall: RGB, choice: fl
 
 def _half(value: int) -> int:
     return value // 2
-
-
-def cast_shadow(
-    picture: Image.Image, alpha: Image.Image, light: Light, foot: float | None, softness: float, strength: float
-) -> None:
-    """Darkens `picture` where the product keeps the light away.
-
-    `alpha`: the product's outline, any size. `foot`: the row it stands on, as a share of the height, or None when
-    it lies on what is behind it; then the shadow is only shifted and blurred.
-    """
-    size = (96, round(96 * picture.size[1] / picture.size[0]))
-    small = alpha.resize(size, Image.Resampling.BOX)
-    if foot is None:
-        veil = _lying_shadow(small, light, softness, strength)
-    else:
-        veil = _standing_shadow(small, light, foot * size[1], softness, strength)
-    picture.paste((18, 14, 26), (0, 0), veil.resize(picture.size, Image.Resampling.BICUBIC))
-
-
-def _scaled(picture: Image.Image, factor: float) -> Image.Image:
-    return Image.fromarray((np.asarray(picture) * min(factor, 1.0)).astype(np.uint8))
-
-
-def _lying_shadow(small: Image.Image, light: Light, softness: float, strength: float) -> Image.Image:
-    """The outline shifted away from the light: once close and sharp, once farther and soft."""
-    near = ImageChops.offset(small, round(-light.x * 3 * softness), round(-light.y * 3 * softness))
-    far = ImageChops.offset(small, round(-light.x * 7 * softness), round(-light.y * 7 * softness))
-    return ImageChops.add(
-        _scaled(near.filter(ImageFilter.GaussianBlur(1.4)), 0.42 * strength),
-        _scaled(far.filter(ImageFilter.GaussianBlur(1.5 + 3 * softness)), 0.34 * strength),
-    )
-
-
-def _standing_shadow(small: Image.Image, light: Light, foot: float, softness: float, strength: float) -> Image.Image:
-    """The outline laid down on the surface, away from the light, and a dark line of contact under it."""
-    squash = 0.2
-    lean = -light.x * 0.9
-    # A shadow pixel (x, y) comes from the outline at height (foot - y) / squash.
-    laid = small.transform(
-        small.size,
-        Image.Transform.AFFINE,
-        (1, lean / squash, -lean / squash * foot, 0, 1 / squash, foot - foot / squash),
-        Image.Resampling.BILINEAR,
-    )
-    laid = _scaled(laid.filter(ImageFilter.GaussianBlur(1.2 + 1.8 * softness)), 0.4 * strength)
-    band = np.asarray(small, dtype=np.float64).copy()
-    rows = np.arange(band.shape[0])[:, None]
-    band *= np.exp(np.minimum(rows + 1.0 - foot, 0) / 2.2)  # only what is close to the surface touches it
-    across = band.max(axis=0)
-    contact = across[None, :] * np.exp(-(((rows + 1.6 - foot) / 1.3) ** 2)) * 0.85 * strength
-    wide = across[None, :] * np.exp(-(((rows + 1.0 - foot) / 3.4) ** 2)) * 0.42 * strength
-    dark = Image.fromarray(np.clip(contact, 0, 235).astype(np.uint8)).filter(ImageFilter.GaussianBlur(1.0))
-    soft = Image.fromarray(np.clip(wide, 0, 235).astype(np.uint8)).filter(ImageFilter.GaussianBlur(2.4))
-    return ImageChops.lighter(ImageChops.add(laid, soft), dark)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from artifacts.encoder import load_encoder
 from artifacts.manifest import Counts
 from artifacts.settings import Settings
 from artifacts.store import Store
@@ -80,6 +81,8 @@ def build(source: str, settings: Settings, reporter: Reporter) -> BuildSummary:
     began = time.monotonic()
     workspace = open_workspace(settings.workspace, settings.shards)
     store = Store(settings.releases, settings.cache)
+    with reporter.step("encoder") as step:
+        step.note(load_encoder(settings.encoder, settings.device).id)  # a wrong spec must not cost a download
     with reporter.step("catalog", "rows") as step:
         catalog = run_catalog(source, workspace, settings, progress=step.at)
         step.note(_catalog_note(catalog))

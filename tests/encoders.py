@@ -55,3 +55,28 @@ class SmallMemory(MeanColor):
 
 class NoMemory(SmallMemory):
     most = 0
+
+
+class ColourWords(Encoder):
+    """dim 8: how much of a picture is of each of six colours, and what colours a text names, in the same space."""
+
+    dim = 8
+    supports_text = True
+    weights_sha256 = "c" * 64
+    preprocessing = {"colours": 6}  # noqa: RUF012
+    colours = ("red", "green", "blue", "yellow", "white", "black")
+    centres = np.array([(200, 30, 40), (30, 160, 60), (40, 70, 200), (230, 200, 40), (245, 245, 245), (20, 20, 22)])
+
+    def prepare(self, picture: Image.Image) -> np.ndarray:
+        pixels = np.asarray(picture.resize((24, 24)), dtype=np.float32).reshape(-1, 1, 3)
+        near = np.linalg.norm(pixels - self.centres, axis=2) < 60
+        mean = pixels.reshape(-1, 3).mean(axis=0) / 255
+        # The last two tell pictures of one colour apart, a little.
+        return np.concatenate([near.mean(axis=0), 0.1 * mean[:2]]) + 1e-3
+
+    def image_vectors(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
+        return np.stack(prepared)
+
+    def text_vectors(self, texts: Sequence[str]) -> np.ndarray:
+        named = [[float(colour in text.lower()) for colour in self.colours] for text in texts]
+        return np.concatenate([np.array(named), np.full((len(texts), 2), 0.05)], axis=1) + 1e-3

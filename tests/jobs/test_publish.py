@@ -1,0 +1,72 @@
+"""Step 6: the candidate becomes the version served, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from artifacts.errors import GateFailed, PublishConflict
+from jobs.evaluate import run_evaluate
+from jobs.index import run_index
+from jobs.publish import run_publish
+from tests.pipeline import prepare, publish_small, small_settings, write_small_catalog
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Path:
+    return write_small_catalog(tmp_path / "shop")
+
+
+def test_publishes_the_version_with_its_papers(catalog: Path, tmp_path: Path) -> None:
+    settings = small_settings(tmp_path)
+    _, report = publish_small(catalog, settings)
+    _, store = prepare(catalog, settings)
+    assert store.current() == report.version
+    assert store.folder.names(f"versions/{report.version}") == [
+        "evaluation.json", "manifest.json", "rejects.parquet", "report.html",
+    ]  # fmt: skip
+    assert store.verify().counts.indexed == 36
+
+
+def test_the_same_again_changes_nothing(catalog: Path, tmp_path: Path) -> None:
+    settings = small_settings(tmp_path)
+    _, first = publish_small(catalog, settings)
+    indexed, again = publish_small(catalog, settings)
+    assert indexed.skipped
+    assert again.unchanged
+    assert again.version == first.version
+    assert prepare(catalog, settings)[1].versions() == [first.version]
+
+
+def test_a_candidate_that_was_not_measured_is_refused(catalog: Path, tmp_path: Path) -> None:
+    settings = small_settings(tmp_path)
+    workspace, store = prepare(catalog, settings)
+    run_index(workspace, store, settings)
+    with pytest.raises(GateFailed, match="has not passed the gate"):
+        run_publish(workspace, store, settings)
+    assert store.current() is None
+
+
+def test_somebody_elses_newer_version_is_not_overwritten(catalog: Path, tmp_path: Path) -> None:
+    settings = small_settings(tmp_path)
+    workspace, store = prepare(catalog, settings)
+    run_index(workspace, store, settings)
+    run_evaluate(workspace, store, settings, shards=2)
+    # in the meantime another workspace publishes
+    other = write_small_catalog(tmp_path / "other", products=18)
+    _, theirs = publish_small(other, settings.model_copy(update={"workspace": str(tmp_path / "elsewhere")}))
+    with pytest.raises(PublishConflict, match="Run the build again"):
+        run_publish(workspace, store, settings)
+    assert store.current() == theirs.version
+
+
+def test_old_versions_are_pruned(catalog: Path, tmp_path: Path) -> None:
+    settings = small_settings(tmp_path, keep_releases=2)
+    published = []
+    for products in (36, 35, 34, 33):
+        write_small_catalog(catalog.parent, products=products)
+        published.append(publish_small(catalog, settings)[1])
+    store = prepare(catalog, settings)[1]
+    assert store.versions() == sorted(report.version for report in published[-2:])
+    assert published[-1].pruned == [f"versions/{published[1].version}"]

@@ -1,0 +1,106 @@
+"""A small catalog of drawn pictures, and the pipeline's steps on it without Spark, for tests of what comes after."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from artifacts.settings import Settings
+from artifacts.storage import Folder
+from artifacts.store import Store
+from jobs.catalog import run_catalog
+from jobs.download import download_shard
+from jobs.embed import embed_shard
+from jobs.evaluate import run_evaluate
+from jobs.index import IndexReport, run_index
+from jobs.publish import PublishReport, run_publish
+from jobs.workspace import open_workspace
+
+COLOURS = {
+    "red": (200, 30, 40), "green": (30, 160, 60), "blue": (40, 70, 200), "yellow": (230, 200, 40),
+    "white": (245, 245, 245), "black": (20, 20, 22),
+}  # fmt: skip
+SHAPES = ("square", "circle", "triangle")
+
+
+def draw(path: Path, colour: str, shape: str, seed: int) -> None:
+    """A picture of one thing, never twice the same."""
+    random = np.random.default_rng(seed)
+    image = Image.new("RGB", (160, 160), (225, 222, 215))
+    x, y = random.integers(10, 50, 2)
+    size = int(random.integers(70, 100))
+    fill = tuple(int(c) for c in np.clip(np.array(COLOURS[colour]) + random.integers(-14, 15, 3), 0, 255))
+    pen = ImageDraw.Draw(image)
+    if shape == "square":
+        pen.rectangle((x, y, x + size, y + size), fill)
+    elif shape == "circle":
+        pen.ellipse((x, y, x + size, y + size), fill)
+    else:
+        pen.polygon([(x, y + size), (x + size, y + size), (x + size / 2, y)], fill)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, quality=90)
+
+
+def write_small_catalog(folder: Path, products: int = 36, extra: Sequence[Mapping[str, str]] = ()) -> Path:
+    """catalog.csv with pictures beside it: products p000 …, of every colour and shape; `extra` rows follow."""
+    rows: list[dict[str, str]] = []
+    for number in range(products):
+        colour, shape = list(COLOURS)[number % 6], SHAPES[number // 6 % 3]
+        draw(folder / f"images/{number:03d}.jpg", colour, shape, number)
+        rows.append(
+            {
+                "product_id": f"p{number:03d}",
+                "image_url": f"images/{number:03d}.jpg",
+                "title": f"{colour} {shape} number {number}",
+                "category": shape,
+                "brand": f"brand {number % 4}",
+                "price": str(number),
+                "avg_rating": "4.8" if number % 5 == 0 else "3.9",
+                "popularity_score": "" if number % 7 == 0 else str(number % 10 / 10),
+                "added_at": "2026-01-01",
+                "colour": colour,
+                "size": str(number % 3),
+            }
+        )
+    path = folder / "catalog.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), restval="")
+        writer.writeheader()
+        writer.writerows([*rows, *extra])
+    return path
+
+
+def small_settings(folder: Path, **given: object) -> Settings:
+    """Settings for a build of the small catalog under `folder`."""
+    defaults = {
+        "releases": str(folder / "releases"),
+        "workspace": str(folder / "workspace"),
+        "cache": folder / "cache",
+        "encoder": "python:tests.encoders:ColourWords",
+        "shards": 2,
+        "evaluation_queries": 20,
+        "picture_side": 160,
+    }
+    return Settings.model_validate(defaults | given)
+
+
+def prepare(catalog: Path, settings: Settings) -> tuple[Folder, Store]:
+    """Catalog, download and embed, without Spark."""
+    workspace = open_workspace(settings.workspace, settings.shards)
+    run_catalog(str(catalog), workspace, settings)
+    for shard in range(settings.shards):
+        download_shard(settings.workspace, shard, settings.shards, settings)
+        embed_shard(settings.workspace, shard, settings.shards, settings)
+    return workspace, Store(settings.releases, settings.cache)
+
+
+def publish_small(catalog: Path, settings: Settings) -> tuple[IndexReport, PublishReport]:
+    """All steps, without Spark."""
+    workspace, store = prepare(catalog, settings)
+    indexed = run_index(workspace, store, settings)
+    run_evaluate(workspace, store, settings, shards=settings.shards)
+    return indexed, run_publish(workspace, store, settings)

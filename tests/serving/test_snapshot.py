@@ -1,0 +1,165 @@
+"""Hot reload: a new release takes over, a bad one is refused, the old one is let go."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from pathlib import Path
+
+import pytest
+
+from artifacts.errors import NoRelease
+from artifacts.settings import Settings
+from artifacts.store import Store
+from serving.app import create_app
+from serving.snapshot import Watcher
+from tests.pipeline import publish_small, small_settings, write_small_catalog
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    settings = small_settings(tmp_path)
+    publish_small(write_small_catalog(tmp_path / "shop"), settings)
+    return settings
+
+
+def publish_another(settings: Settings, products: int) -> str:
+    shop = Path(settings.releases).parent / "shop"
+    return publish_small(write_small_catalog(shop, products=products), settings)[1].version
+
+
+def watcher_for(settings: Settings) -> Watcher:
+    return Watcher(Store(settings.releases, settings.cache), settings)
+
+
+def damage(settings: Settings, version: str, name: str) -> Path:
+    """Flip one bit of a file of a version's segment."""
+    store = Store(settings.releases, settings.cache)
+    path = store.segment_path(store.manifest(version).segments[0].id) / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_new_version_takes_over_and_the_old_is_freed(settings: Settings) -> None:
+    watcher = watcher_for(settings)
+    with pytest.raises(NoRelease):
+        watcher.snapshot()
+    watcher.look()
+    old = watcher.snapshot()
+    version = publish_another(settings, 30)
+    assert watcher.snapshot() is old  # until somebody looks
+    watcher.look()
+    assert watcher.snapshot().manifest.version == version
+    assert watcher.loads == 2
+    # a request that began before still has the whole old version
+    assert old.release.count(()) == 36
+    gone = weakref.ref(old.release)
+    del old
+    gc.collect()
+    assert gone() is None
+
+
+def test_nothing_is_loaded_twice(settings: Settings) -> None:
+    watcher = watcher_for(settings)
+    watcher.look()
+    first = watcher.snapshot()
+    watcher.look()
+    assert watcher.snapshot() is first
+    assert watcher.loads == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["vectors.f16", "index-00000.faiss", "products.arrow", "products.duckdb", "segment.json"]
+)
+def test_one_flipped_bit_is_refused_by_name_and_the_old_goes_on(settings: Settings, name: str) -> None:
+    app = create_app(settings, watch=False)
+    watcher: Watcher = app.config["LOOKALIKE_WATCHER"]
+    watcher.look()
+    served = watcher.snapshot()
+    version = publish_another(settings, 30)
+    path = damage(settings, version, name)
+    watcher.look()
+    assert watcher.snapshot() is served
+    assert watcher.failures == 1
+    client = app.test_client()
+    ready = client.get("/readyz")
+    assert ready.status_code == 200
+    assert ready.get_json()["status"] == "degraded"
+    assert str(path) in ready.get_json()["failure"]
+    assert version in ready.get_json()["failure"]
+    assert "image_search_release_failures 1.0" in client.get("/metrics").get_data(as_text=True)
+    assert client.get("/v1/search/text?q=red").get_json()["release"] == served.manifest.version
+    # it is not tried over and over
+    watcher.look()
+    assert watcher.failures == 1
+    # and a good one mends it
+    good = publish_another(settings, 33)
+    watcher.look()
+    assert watcher.snapshot().manifest.version == good
+    assert client.get("/readyz").get_json() == {"status": "ok", "release": good, "failure": None}
+
+
+def test_a_release_of_other_weights_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher = watcher_for(settings)
+    monkeypatch.setattr("tests.encoders.ColourWords.weights_sha256", "d" * 64)
+    watcher.look()
+    with pytest.raises(NoRelease, match="their weights_sha256 differ"):
+        watcher.snapshot()
+
+
+def test_a_store_out_of_reach_leaves_what_is_loaded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher = watcher_for(settings)
+    watcher.look()
+    served = watcher.snapshot()
+
+    def unreachable(self: Store) -> str:
+        raise OSError("connection reset")
+
+    monkeypatch.setattr(Store, "current", unreachable)
+    watcher.look()
+    assert watcher.snapshot() is served
+
+
+def test_requests_see_one_version_whole_while_versions_change(settings: Settings) -> None:
+    app = create_app(settings, watch=False)
+    watcher: Watcher = app.config["LOOKALIKE_WATCHER"]
+    watcher.look()
+    sizes = {watcher.snapshot().manifest.version: 36}
+    wrong: list[str] = []
+    answered = [0, 0, 0]
+    stop = threading.Event()
+
+    def ask(number: int) -> None:
+        client = app.test_client()
+        while not stop.is_set():
+            answer = client.get("/v1/search/text?q=red&limit=100&facets=colour").get_json()
+            seen = (len(answer["results"]), answer["total_found"], sum(v["count"] for v in answer["facets"]["colour"]))
+            if set(seen) != {sizes[answer["release"]]}:
+                wrong.append(f"{answer['release']}: {seen}")
+            answered[number] += 1
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for products in (35, 34, 33):
+        version = publish_another(settings, products)
+        sizes[version] = products
+        watcher.look()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert min(answered) > 0
+    assert watcher.loads == 4
+
+
+def test_the_watching_thread_loads_and_stops(settings: Settings) -> None:
+    watcher = watcher_for(settings)
+    watcher.start()
+    assert watcher.first_look.wait(60)
+    assert watcher.snapshot().release.rows == 36
+    watcher.stop()

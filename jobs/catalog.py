@@ -33,7 +33,7 @@ from artifacts.schema import ATTRIBUTE_TYPES, EXPECTED_REASONS, REJECTS, catalog
 from artifacts.settings import Settings
 from artifacts.storage import TEMPORARY, Folder, sha256_of
 from jobs.catalog_rules import RULES, attribute_types, example, judge, sort_good_rows
-from jobs.catalog_sources import Source, open_source
+from jobs.catalog_sources import Source, open_source, without_password
 from jobs.catalog_staging import Progress, Staging, run_sql
 from jobs.workspace import ShardCounts, fingerprint, report_name, run_shard, shard_name
 
@@ -104,8 +104,8 @@ def run_catalog(
             opened = open_source(source, scratch)
             report = _validate(opened, folder, settings, scratch, progress)
     except CatalogError as error:
-        message = str(error)
-        raise CatalogError(message if source in message else f"{source.partition('#')[0]}: {message}") from error
+        name, message = without_password(source), str(error)
+        raise CatalogError(message if name in message else f"{name}: {message}") from error
     except duckdb.Error as error:
         raise StepFailed(f"reading the catalog failed: {error}") from error
     if report.skipped:

@@ -57,41 +57,54 @@ class Source:
     stage: Callable[[Staging], None]
 
 
+def without_password(source: str) -> str:
+    """The source as messages and reports may show it: without who reads it, and without the query."""
+    return re.sub(r"://([^@/]*:[^@]*|[^@/]*)@", "://***@", source.partition("#")[0] if "://" in source else source)
+
+
 def open_source(source: str, scratch: Path) -> Source:
     """Find out what `source` is; files on a URL are copied to `scratch` first.
 
     Raises:
         CatalogError: nothing is there, or it is of a form that is not taken.
     """
+    try:
+        return _open(source, scratch)
+    except OSError as error:  # no permission, no connection, no room for the copy
+        raise CatalogError(f"cannot open {without_password(source)}: {error}") from error
+
+
+def _open(source: str, scratch: Path) -> Source:
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+._-]+)://", source)
     if scheme and scheme[1].split("+")[0].lower() not in fsspec.available_protocols():
         shown, stage = open_database(source, FORMS)
         return Source(shown, None, None, stage)
+    name = without_password(source)
     try:
         fs, path = fsspec.core.url_to_fs(source if scheme else str(Path(source).expanduser()))
     except (ImportError, ValueError) as error:  # fsspec names the package that is missing, or what is wrong
-        raise CatalogError(f"cannot open {source}: {error}") from None
+        raise CatalogError(f"cannot open {name}: {error}") from None
     kind = PurePosixPath(urlsplit(source).path if scheme else source)
     suffix = PurePosixPath(kind.stem).suffix.lower() if kind.suffix.lower() == ".gz" else kind.suffix.lower()
     if fs.isdir(path):
         parts = _parts_below(fs, path)
         if not parts:
-            return _picture_folder(source, fs, path)
-        return _parquet(source, fs, path, parts, scratch)
+            return _picture_folder(name, fs, path)
+        return _parquet(name, fs, path, parts, scratch)
     if fs.exists(path):
         if suffix == ".parquet":
-            return _parquet(source, fs, fs._parent(path), [path], scratch)
+            return _parquet(name, fs, fs._parent(path), [path], scratch)
         if suffix in _TEXT:
             (file,) = _fetch(fs, fs._parent(path), [path], scratch)
             content = fingerprint(suffix, sha256_of(file))
-            return Source(source, _base(fs, fs._parent(path)), content, partial(_TEXT[suffix], file))
-        raise CatalogError(f"{source} is not a catalog; taken are {FORMS}")
-    if glob.has_magic(path):
+            return Source(name, _base(fs, fs._parent(path)), content, partial(_TEXT[suffix], file))
+        raise CatalogError(f"{name} is not a catalog; taken are {FORMS}")
+    if glob.has_magic(path) and not source.startswith("http"):  # where a ? begins the query
         parts = sorted(str(part) for part in fs.glob(path) if str(part).endswith(".parquet"))
         if not parts:
-            raise CatalogError(f"no .parquet file matches {source}; only Parquet may come in parts")
-        return _parquet(source, fs, path[: re.search(r"[*?\[]", path).start()].rpartition("/")[0], parts, scratch)  # pyright: ignore[reportOptionalMemberAccess]
-    raise CatalogError(f"there is no {source}; taken are {FORMS}")
+            raise CatalogError(f"no .parquet file matches {name}; only Parquet may come in parts")
+        return _parquet(name, fs, re.split(r"[*?\[]", path)[0].rpartition("/")[0], parts, scratch)
+    raise CatalogError(f"there is no {name}; taken are {FORMS}")
 
 
 def _base(fs: fsspec.AbstractFileSystem, folder: str) -> str:
@@ -120,11 +133,11 @@ def _parts_below(fs: fsspec.AbstractFileSystem, folder: str) -> list[str]:
     )
 
 
-def _parquet(source: str, fs: fsspec.AbstractFileSystem, root: str, parts: list[str], scratch: Path) -> Source:
+def _parquet(name: str, fs: fsspec.AbstractFileSystem, root: str, parts: list[str], scratch: Path) -> Source:
     files = _fetch(fs, root, parts, scratch)
-    names = [part.removeprefix(root) for part in parts]
-    content = fingerprint("parquet", [(name, sha256_of(file)) for name, file in zip(names, files, strict=True)])
-    return Source(source, _base(fs, root), content, partial(_stage_parquet, files, any("=" in name for name in names)))
+    places = [part.removeprefix(root) for part in parts]
+    content = fingerprint("parquet", [(place, sha256_of(file)) for place, file in zip(places, files, strict=True)])
+    return Source(name, _base(fs, root), content, partial(_stage_parquet, files, any("=" in place for place in places)))
 
 
 def _stage_parquet(files: list[Path], partitioned: bool, staging: Staging) -> None:
@@ -185,13 +198,13 @@ def _attribute_cell(kind: str, quoted: str) -> tuple[str, str]:
 # ── a folder of pictures ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _picture_folder(source: str, fs: fsspec.AbstractFileSystem, path: str) -> Source:
+def _picture_folder(name: str, fs: fsspec.AbstractFileSystem, path: str) -> Source:
     if not isinstance(fs, LocalFileSystem):
-        raise CatalogError(f"{source} has no .parquet parts, and a folder of pictures has to be on this machine")
+        raise CatalogError(f"{name} has no .parquet parts, and a folder of pictures has to be on this machine")
     catalogs = sorted(entry.name for entry in Path(path).iterdir() if entry.suffix.lower() in _TEXT)
     if catalogs:
-        raise CatalogError(f"{source} is a folder with {catalogs[0]} in it; name that file, or a folder of pictures")
-    return Source(source, _base(fs, path), None, partial(_stage_pictures, Path(path)))
+        raise CatalogError(f"{name} is a folder with {catalogs[0]} in it; name that file, or a folder of pictures")
+    return Source(name, _base(fs, path), None, partial(_stage_pictures, Path(path)))
 
 
 def _stage_pictures(root: Path, staging: Staging) -> None:

@@ -37,8 +37,8 @@ def open_database(source: str, forms: str) -> tuple[str, Callable[[Staging], Non
         url.get_dialect().import_dbapi()
     except NoSuchModuleError:
         raise CatalogError(f"{text.partition('://')[0]}:// is not a URL that is known; taken are {forms}") from None
-    except ArgumentError:
-        raise CatalogError(f"not a database URL; it reads driver://user:password@host/database#table: {text}") from None
+    except (ArgumentError, ValueError):
+        raise CatalogError("not a database URL; it reads driver://user:password@host/database#table") from None
     except ModuleNotFoundError as error:
         driver = error.name or str(error)
         raise CatalogError(f"the database driver {driver!r} is not installed; install it, or name another") from None
@@ -63,7 +63,7 @@ def _stage(url: sqlalchemy.URL, wanted: str, staging: Staging) -> None:
             names = list(map(str, result.keys()))
             staging.begin(names, "VARCHAR")
             kinds: list[set[str]] = [set() for _ in names]
-            for rows in result.partitions():
+            for rows in result.partitions(BATCH):
                 columns = zip(*rows, strict=True)
                 texts = ([_cell(value, seen) for value in column] for column, seen in zip(columns, kinds, strict=True))
                 staging.add_rows([list(row) for row in zip(*texts, strict=True)])

@@ -107,6 +107,8 @@ class Staging:
     styles: dict[str, str] = field(default_factory=dict)
     not_utf8: int = 0
     _width: int = 0
+    _written: int = 0  # rows
+    _bytes: int = 0  # held, not written
     _held: list[pa.Table] = field(default_factory=list)
     _writer: pq.ParquetWriter | None = None
 
@@ -150,13 +152,15 @@ class Staging:
         numbers = pa.array(np.arange(self.rows + 1, self.rows + 1 + len(unreadable)), pa.int64())
         self._held.append(pa.Table.from_arrays([numbers, unreadable, *cells], schema=self._writer.schema))
         self.rows += len(unreadable)
-        if sum(map(len, self._held)) >= GROUP_ROWS or sum(table.nbytes for table in self._held) >= GROUP_BYTES:
+        self._bytes += self._held[-1].nbytes
+        if self.rows - self._written >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
             self._write(self._writer)
 
     def _write(self, writer: pq.ParquetWriter) -> None:
         if self._held:
             writer.write_table(pa.concat_tables(self._held))
             self._held.clear()
+            self._written, self._bytes = self.rows, 0
             self.progress(self.rows, None)
 
     def finish(self) -> None:

@@ -95,17 +95,16 @@ def _header(block: bytes) -> tuple[list[str], str, int]:
     at = next((number for number, line in enumerate(lines) if line.strip()), None)
     if at is None:
         raise CatalogError("the file is empty")
-    try:
-        text = [line.decode() for line in lines[: at + 50]]  # a name may hold a newline
-    except UnicodeDecodeError as error:
-        raise CatalogError(f"the file is not UTF-8 ({error.reason} in its first lines); save it as UTF-8") from None
+    text = [line.decode(errors="surrogateescape") for line in lines[at : at + 50]]  # a name may hold a newline
     first: tuple[list[str], str, int] | None = None
     for delimiter in DELIMITERS:
-        reader = csv.reader(text[at:], delimiter=delimiter, strict=True)
+        reader = csv.reader(text, delimiter=delimiter, strict=True)
         try:
             names = next(reader)
         except csv.Error as error:
-            raise CatalogError(f"the header line cannot be read ({error}): {shown(text[at].strip())}") from None
+            raise CatalogError(f"the header line cannot be read ({error}): {shown(text[0].strip())}") from None
+        if _undecoded(names):
+            raise CatalogError(f"the header line is {_undecoded(names)}; save the file as UTF-8")
         found = names, delimiter, sum(map(len, lines[: at + reader.line_num]))
         first = first or found
         if "product_id" in (name.strip().lower() for name in names):

@@ -1,13 +1,14 @@
 """The front door: the `lookalike` command. It wires verbs to jobs/ and serving/, and does nothing else.
 
-jobs/ and serving/ are imported by the verb that needs them: a server's image has no Spark, and `--help` is quick.
+Modules are imported by the verb that needs them: a server's image has no Spark, `--help` is quick, and the server's
+parent process holds no native library that its workers would inherit through the fork.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -16,7 +17,9 @@ from rich.table import Table
 
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
-from artifacts.store import Store
+
+if TYPE_CHECKING:
+    from artifacts.store import Store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -101,9 +104,7 @@ def evaluate(releases: ReleasesOption = None, workspace: WorkspaceOption = None,
     settings = settings_with(releases=releases, workspace=workspace, encoder=encoder)
     folder, shards = recorded_shards(settings.workspace)
     with Reporter(err).step("evaluate", "measurements") as step:
-        candidate, _ = run_evaluate(
-            folder, Store(settings.releases, settings.cache), settings, shards=shards, progress=step.at
-        )
+        candidate, _ = run_evaluate(folder, _store(settings), settings, shards=shards, progress=step.at)
     for name, value in candidate.recall.items():
         out.print(f"recall, {name}: {value:.4f}", highlight=False)
     out.print(f"Report: {folder.url}/{REPORT}", highlight=False, soft_wrap=True)
@@ -123,10 +124,35 @@ def serve(
     run(settings_with(releases=releases, host=host, port=port, workers=workers, threads=threads))
 
 
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", help="Where the demo keeps what it makes.")] = Path("demo"),
+    products: Annotated[int, typer.Option("--products", min=20, help="Products of the sample catalog.")] = 1000,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = None,
+) -> None:
+    """See all of it: draw a catalog, run the Airflow DAG on it, and serve the result."""
+    from jobs.demo import run_demo
+    from jobs.progress import Reporter
+    from serving.server import run
+
+    releases = str(folder.resolve() / "releases")
+    settings = settings_with(
+        releases=releases,
+        workspace=str(folder.resolve() / "workspace"),
+        encoder="sample",
+        shards=4,
+        host=host,
+        port=port,
+    )
+    run_demo(folder, products=products, settings=settings, reporter=Reporter(err))
+    run(settings)
+
+
 @releases_app.command("list")
 def releases_list(releases: ReleasesOption = None) -> None:
     """All versions, the one being served marked."""
-    store = _store(releases)
+    store = _store(settings_with(releases=releases))
     current = store.current()
     table = Table("", "version", "products", "encoder", "recall@100", "MB")
     for version in store.versions():
@@ -144,7 +170,7 @@ def releases_show(
     releases: ReleasesOption = None,
 ) -> None:
     """A version's manifest, as JSON."""
-    sys.stdout.write(_store(releases).manifest(version).to_json())
+    sys.stdout.write(_store(settings_with(releases=releases)).manifest(version).to_json())
 
 
 @releases_app.command("verify")
@@ -153,7 +179,7 @@ def releases_verify(
     releases: ReleasesOption = None,
 ) -> None:
     """Check every file of a version against its sha256."""
-    manifest = _store(releases).verify(version)
+    manifest = _store(settings_with(releases=releases)).verify(version)
     out.print(f"{manifest.version}: every file is as it was published.", highlight=False, soft_wrap=True)
 
 
@@ -163,7 +189,9 @@ def releases_rollback(
     releases: ReleasesOption = None,
 ) -> None:
     """Serve an earlier version again. Servers follow within seconds."""
-    out.print(f"Now served: {_store(releases).rollback(version)}", highlight=False, soft_wrap=True)
+    out.print(
+        f"Now served: {_store(settings_with(releases=releases)).rollback(version)}", highlight=False, soft_wrap=True
+    )
 
 
 @releases_app.command("prune")
@@ -173,12 +201,13 @@ def releases_prune(
 ) -> None:
     """Remove old versions, and what no version uses."""
     settings = settings_with(releases=releases, keep_releases=keep)
-    removed = Store(settings.releases, settings.cache).prune(settings.keep_releases)
+    removed = _store(settings).prune(settings.keep_releases)
     out.print("\n".join(f"removed {name}" for name in removed) or "Nothing to remove.", highlight=False)
 
 
-def _store(releases: str | None) -> Store:
-    settings = settings_with(releases=releases)
+def _store(settings: Settings) -> Store:
+    from artifacts.store import Store
+
     return Store(settings.releases, settings.cache)
 
 

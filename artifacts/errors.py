@@ -64,6 +64,9 @@ class QueryError(InputError):
         self.field = field
         self.detail = detail
 
+    def __reduce__(self) -> tuple[type[QueryError], tuple[str, str]]:
+        return QueryError, (self.field, self.detail)
+
 
 class EncoderError(InputError):
     """An encoder spec that cannot be loaded, or an encoder that cannot do what is asked."""
@@ -88,6 +91,9 @@ class CorruptFile(ReleaseError):
         super().__init__(f"{path}: {detail}")
         self.path = path
         self.detail = detail
+
+    def __reduce__(self) -> tuple[type[CorruptFile], tuple[str, str]]:
+        return CorruptFile, (self.path, self.detail)
 
 
 class IncompatibleRelease(ReleaseError):

@@ -44,7 +44,10 @@ class Settings(BaseSettings):
     )
     thumbnail_side: int = Field(default=320, ge=32, le=1024, description="Longest side in px of the stored thumbnails.")
     max_pixels: int = Field(
-        default=100_000_000, ge=2500, description="Width x height above which a picture is not decoded."
+        default=100_000_000,
+        ge=2500,
+        le=178_956_970,  # Pillow itself refuses more
+        description="Width x height above which a picture is not decoded.",
     )
     max_picture_bytes: int = Field(
         default=20_000_000, ge=1000, description="Size in bytes above which a download is dropped."
@@ -88,7 +91,9 @@ class Settings(BaseSettings):
     evaluation_queries: int = Field(
         default=300, ge=10, le=100_000, description="Queries of each kind the gate measures."
     )
-    keep_releases: int = Field(default=5, ge=1, description="Versions that `releases prune` leaves, besides CURRENT.")
+    keep_releases: int = Field(
+        default=5, ge=1, description="Newest versions that `releases prune` leaves; CURRENT stays too."
+    )
 
     # ── the server ───────────────────────────────────────────────────────────────────────────────────────────────
     host: str = Field(default="127.0.0.1", description="Address the server listens on.")

@@ -19,7 +19,7 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-#: Names of files being written start so; readers skip them and `prune` collects them.
+#: Names of files being written start so; readers skip them, and `Store.prune` collects what a crash has left.
 TEMPORARY = ".tmp-"
 
 
@@ -27,7 +27,8 @@ class Folder:
     """A folder by path or URL. Relative names use `/` on every store."""
 
     def __init__(self, url: str | Path) -> None:
-        self.url = str(url).rstrip("/") or "/"
+        url = str(url).rstrip("/") or "/"
+        self.url = f"{url}//" if url.endswith(":") else url  # the root of a store, as in memory://
         self.fs, self.root = fsspec.core.url_to_fs(self.url)
         self.is_local = isinstance(self.fs, LocalFileSystem)
 
@@ -35,7 +36,7 @@ class Folder:
         return f"Folder({self.url!r})"
 
     def __truediv__(self, name: str) -> Folder:
-        return Folder(f"{self.url}/{name}")
+        return Folder(f"{self.url}{'' if self.url.endswith('/') else '/'}{name}")
 
     def path(self, name: str) -> str:
         """The path of `name` as this folder's filesystem wants it."""
@@ -107,8 +108,12 @@ class Folder:
         with tempfile.TemporaryDirectory(prefix="lookalike-") as scratch:
             temporary = Path(scratch) / Path(name).name
             yield temporary
-            self.fs.makedirs(self.fs._parent(self.path(name)), exist_ok=True)
-            self.fs.put_file(str(temporary), self.path(name))
+            self.put(temporary, name)
+
+    def put(self, path: Path, name: str) -> None:
+        """Copy a file of this machine into a folder that is not on it."""
+        self.fs.makedirs(self.fs._parent(self.path(name)), exist_ok=True)
+        self.fs.put_file(str(path), self.path(name))
 
     def create(self, name: str, content: bytes) -> bool:
         """Write the file only if there is none of that name; False if there is. Atomic between writers."""

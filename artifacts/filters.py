@@ -37,6 +37,9 @@ class Condition:
     maximum: Value | None = None
 
 
+#: SQL types by Python type; bool before int, of which it is a subclass.
+_SQL_TYPES = ((bool, "BOOLEAN"), (int, "BIGINT"), (float, "DOUBLE"), (str, "VARCHAR"), (datetime, "TIMESTAMPTZ"))
+
 #: All conditions hold. Hashable, so it is a cache key; the empty filter allows everything.
 Filter = tuple[Condition, ...]
 
@@ -46,20 +49,30 @@ def to_sql(conditions: Filter) -> tuple[str, list[Any]]:
     parts: list[str] = []
     parameters: list[Any] = []
     for condition in conditions:
-        column = quoted(condition.column)
         if condition.any_of:
-            parts.append(f"{column} IN (SELECT unnest(?))")
+            column, kind = _compared(condition.column, condition.any_of[0])
+            parts.append(f"{column} IN (SELECT unnest(?::{kind}[]))")
             parameters.append(list(condition.any_of))
         if condition.none_of:
-            parts.append(f"({column} IS NULL OR {column} NOT IN (SELECT unnest(?)))")
+            column, kind = _compared(condition.column, condition.none_of[0])
+            parts.append(f"({column} IS NULL OR {column} NOT IN (SELECT unnest(?::{kind}[])))")
             parameters.append(list(condition.none_of))
-        if condition.minimum is not None:
-            parts.append(f"{column} >= ?")
-            parameters.append(condition.minimum)
-        if condition.maximum is not None:
-            parts.append(f"{column} <= ?")
-            parameters.append(condition.maximum)
+        for operator, bound in ((">=", condition.minimum), ("<=", condition.maximum)):
+            if bound is not None:
+                column, kind = _compared(condition.column, bound)
+                parts.append(f"{column} {operator} ?::{kind}")
+                parameters.append(bound)
     return " AND ".join(parts) or "TRUE", parameters
+
+
+def _compared(column: str, value: Value) -> tuple[str, str]:
+    """A column as SQL that can be compared with a value, and the value's SQL type.
+
+    Segments of one release may disagree on a column's type (sizes were numbers, then texts came). What cannot be cast
+    is as if there were no value; a cast to the type that a column has already is no cast, and costs nothing.
+    """
+    kind = next(name for python, name in _SQL_TYPES if isinstance(value, python))
+    return f"TRY_CAST({quoted(column)} AS {kind})", kind
 
 
 def quoted(column: str) -> str:
@@ -100,6 +113,8 @@ def make_condition(
 
 def _typed(field: str, column: str, kind: pa.DataType, value: str | float) -> Value:
     try:
+        if not isinstance(value, str | int | float):  # bool is an int
+            raise TypeError("not a single value")
         if pa.types.is_floating(kind):
             number = float(value)
             if number != number:
@@ -112,17 +127,24 @@ def _typed(field: str, column: str, kind: pa.DataType, value: str | float) -> Va
         if kind == TIMESTAMP:
             moment = datetime.fromisoformat(str(value))
             return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, KeyError, OverflowError):
-        what = {"double": "a number", "int64": "a whole number", "bool": "true or false"}.get(str(kind), "an ISO date")
-        raise QueryError(field, f"{column}: {str(value)[:80]!r} is not {what}") from None
-    text = str(value)
+        text = str(value)
+        text.encode()  # half of a surrogate pair, which JSON can spell, is no character
+    except (TypeError, ValueError, KeyError, OverflowError):
+        raise QueryError(field, f"{column}: {str(value)[:80]!r} is not {_described(kind)}") from None
     if "\x00" in text:
         raise QueryError(field, f"{column}: a value holds a NUL character")
     return text
 
 
+def _described(kind: pa.DataType) -> str:
+    names = {"double": "a number", "int64": "a whole number", "bool": "true or false", str(TIMESTAMP): "an ISO date"}
+    return names.get(str(kind), "a text")
+
+
 def _int64(value: str | float) -> int:
     number = int(value)
+    if isinstance(value, float) and number != value:
+        raise ValueError("not a whole number")
     if not -(2**63) <= number < 2**63:
         raise ValueError("out of range")
     return number

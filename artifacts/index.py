@@ -14,10 +14,14 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from artifacts.vectors import fp16_index
+from artifacts.vectors import best, fp16_index
 
 #: Files are mapped, not read: start-up takes milliseconds and worker processes share the pages.
 _MAPPED = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY
+
+
+#: PQ learns 256 values for each part from at least as many vectors; below that, a flat index is better anyway.
+MIN_TRAIN_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,9 @@ class SearchParams:
 
 
 def lists_for(rows: int) -> int:
-    """Number of IVF lists for so many rows: about 4·√rows, as a power of two, as FAISS's guidelines have it.
+    """Number of IVF lists for so many rows: 4·√rows to the nearest power of two, 16,384 for 10 million.
 
-    Above 10 million rows the lists grow with √rows more slowly, since every query compares itself to all centroids.
+    Above 10 million rows 16,384·√(rows / 10 million), which goes on from there: 65,536 for 100 million.
     """
     if rows <= 0:
         return 1
@@ -72,6 +76,9 @@ def train(factory: str, dim: int, sample: np.ndarray, *, seed: int) -> faiss.Ind
     ivf = faiss.extract_index_ivf(index)
     ivf.cp.seed = seed
     ivf.cp.min_points_per_centroid = 1  # lists_for already asks for enough; FAISS would only print a warning
+    if isinstance(precise := faiss.downcast_index(ivf), faiss.IndexIVFPQ):
+        # On by default, and most of the training's time: it renumbers the codes for a Hamming test that we do not use.
+        precise.do_polysemous_training = False
     index.train(sample)
     return index
 
@@ -119,13 +126,13 @@ class FlatIndex:
 
     def __init__(self, path: Path) -> None:
         self.index = faiss.read_index(str(path), _MAPPED)
+        self.rows: int = self.index.ntotal
         self.resident_bytes = 0  # mapped, and the same bytes as vectors.f16
 
-    def search(self, queries: np.ndarray, k: int, bitmap: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Scores float32[n, k] and rows int64[n, k], -1 where there are fewer."""
-        if bitmap is None:
-            return self.index.search(queries, k)
-        return self.index.search(queries, k, params=faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap)))
+    def search(self, query: np.ndarray, k: int, bitmap: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """The best `k` rows for float32[dim]: see `artifacts.vectors.best`."""
+        params = None if bitmap is None else faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap))
+        return best(self.index, query, k, params)
 
 
 class IvfIndex:
@@ -135,6 +142,7 @@ class IvfIndex:
         self.indexes = [faiss.read_index(str(path), _MAPPED) for path in paths]
         self.ivfs = [faiss.extract_index_ivf(index) for index in self.indexes]
         self.lists: int = self.ivfs[0].nlist
+        self.rows: int = sum(ivf.ntotal for ivf in self.ivfs)
         #: codes and ids that a search touches; centroids are extra and do not grow with the rows
         self.resident_bytes = sum(ivf.ntotal * (ivf.code_size + 8) for ivf in self.ivfs)
 
@@ -147,7 +155,7 @@ class IvfIndex:
         bitmap: np.ndarray | None = None,
         rows_per_list: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Row numbers of the likeliest rows, int64[n, k·files], -1 where there are fewer.
+        """Row numbers of the likeliest rows by the codes' scores, int64[n, k], -1 where there are fewer.
 
         Args:
             queries: float32[n, dim].
@@ -161,7 +169,12 @@ class IvfIndex:
         if bitmap is not None:
             params.sel = selector = faiss.IDSelectorBitmap(bitmap)  # noqa: F841  (params holds no reference of its own)
         found = [self._search_lists(ivf, inner, k, lists, distances, params) for ivf in self.ivfs]
-        return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+        if len(found) == 1:
+            return found[0][1]
+        # Only the best of all files are worth scoring exactly: each costs a read of its vector, likely from disk.
+        scores, rows = (np.concatenate(each, axis=1) for each in zip(*found, strict=True))
+        order = np.argsort(np.where(rows < 0, np.inf, -scores), axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(rows, order, axis=1)
 
     def _probes(
         self, queries: np.ndarray, nprobe: int, rows_per_list: np.ndarray | None
@@ -184,7 +197,8 @@ class IvfIndex:
         lists: np.ndarray,
         distances: np.ndarray,
         params: faiss.SearchParametersIVF,
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The codes' scores float32[n, k] and rows int64[n, k], -1 where there are fewer."""
         scores = np.empty((len(queries), k), np.float32)
         rows = np.empty((len(queries), k), np.int64)
         # FAISS's Python wrapper of search_preassigned refuses `params`; the call beneath it takes them.
@@ -192,4 +206,4 @@ class IvfIndex:
             len(queries), faiss.swig_ptr(queries), k, faiss.swig_ptr(lists), faiss.swig_ptr(distances),
             faiss.swig_ptr(scores), faiss.swig_ptr(rows), False, params,
         )  # fmt: skip
-        return rows
+        return scores, rows

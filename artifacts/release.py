@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from cachetools import LRUCache
 
-from artifacts.errors import CorruptFile
+from artifacts.errors import CorruptFile, IncompatibleRelease, QueryError
 from artifacts.filters import Filter
 from artifacts.index import SearchParams
 from artifacts.manifest import Manifest
 from artifacts.products import FacetCount
-from artifacts.segment import INFO_FILE, Allowed, Plan, Segment
-from artifacts.storage import sha256_of
+from artifacts.segment import Allowed, Plan, Segment
+from artifacts.segment_info import INFO_FILE, sha256_of_info
 
 #: Bytes of prepared filters that one release keeps.
 _FILTER_CACHE = 256 * 2**20
@@ -47,7 +47,8 @@ class Release:
         threads: threads of one SQL statement.
 
     Raises:
-        CorruptFile, IncompatibleRelease: see Segment; nothing is left open.
+        CorruptFile, IncompatibleRelease: see Segment; also where segments do not fit the manifest or each other.
+            Nothing is left open.
     """
 
     def __init__(self, manifest: Manifest, folders: Sequence[Path], *, verify: bool = True, threads: int = 1) -> None:
@@ -58,9 +59,10 @@ class Release:
                 if verify and sha256_of_info(folder) != reference.info_sha256:
                     raise CorruptFile(str(folder / INFO_FILE), "is not the one that the manifest names")
                 self.segments.append(Segment(folder, verify=verify, threads=threads))
+            self._check_spaces()
             self._dead = [self._dead_rows(number) for number in range(len(self.segments))]
             self._first_pictures = [
-                None if segment.info.max_pictures <= 1 else _mask(segment.info.rows, segment.products.first_pictures())
+                None if segment.info.max_pictures <= 1 else segment.allow(segment.products.first_pictures()).bitmap
                 for segment in self.segments
             ]
         except BaseException:
@@ -68,6 +70,17 @@ class Release:
             raise
         self._allowed: LRUCache[Filter, list[Allowed | None]] = LRUCache(_FILTER_CACHE, getsizeof=_size_of)
         self._allowed_lock = threading.Lock()
+
+    def _check_spaces(self) -> None:
+        """Scores mean something only between vectors of one encoder."""
+        encoder, metric = self.manifest.encoder["id"], self.manifest.metric
+        dim = self.segments[0].info.dim if self.segments else 0
+        for info in (segment.info for segment in self.segments):
+            if (info.encoder_id, info.metric, info.dim) != (encoder, metric, dim):
+                raise IncompatibleRelease(
+                    f"version {self.manifest.version} is of {encoder}, {dim}-d by {metric}, but its segment {info.id} "
+                    f"of {info.encoder_id}, {info.dim}-d by {info.metric}"
+                )
 
     def close(self) -> None:
         for segment in self.segments:
@@ -96,12 +109,12 @@ class Release:
                 return None
         return None
 
-    def rows_of(self, hits: Sequence[Hit]) -> list[dict[str, Any]]:
-        """The product rows of hits, in their order."""
+    def rows_of(self, hits: Sequence[Hit], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """The product rows of hits, in their order; only these columns if any are named."""
         found: list[dict[str, Any]] = [{} for _ in hits]
         for number, segment in enumerate(self.segments):
             places = [place for place, hit in enumerate(hits) if hit.segment == number]
-            taken = segment.products.take([hits[place].row for place in places]) if places else []
+            taken = segment.products.take([hits[place].row for place in places], columns) if places else []
             for place, row in zip(places, taken, strict=True):
                 found[place] = row
         return found
@@ -133,8 +146,11 @@ class Release:
 
         Returns:
             For each query its hits, by descending score (equal scores by segment and row), and the plan per segment.
+
+        Raises:
+            QueryError: a vector of another length, or one that has no direction (NaN, infinity, zeros).
         """
-        queries = np.ascontiguousarray(queries, np.float32)
+        queries = self._checked(queries)
         hits: list[list[Hit]] = [[] for _ in queries]
         plans: list[Plan] = []
         for number, (segment, allowed) in enumerate(zip(self.segments, self.allowed(conditions), strict=True)):
@@ -144,6 +160,16 @@ class Release:
         if len(self.segments) > 1:
             hits = [sorted(each, key=lambda hit: (-hit.score, hit.segment, hit.row))[:k] for each in hits]
         return hits, plans
+
+    def _checked(self, queries: np.ndarray) -> np.ndarray:
+        queries = np.ascontiguousarray(queries, np.float32)
+        dim = self.segments[0].info.dim if self.segments else queries.shape[-1]
+        if queries.ndim != 2 or queries.shape[1] != dim:
+            raise QueryError("vector", f"a query vector has {queries.shape[-1]} numbers; this release needs {dim}")
+        # FAISS would take these, and answer with anything.
+        if not np.isfinite(queries).all() or not queries.any(axis=1).all():
+            raise QueryError("vector", "a query vector is all zeros, or holds NaN or infinity")
+        return queries
 
     def _search_segment(
         self,
@@ -156,7 +182,9 @@ class Release:
         without: Collection[str],
         exact: bool,
     ) -> tuple[list[list[Hit]], Plan]:
-        rows_in_all = segment.info.rows if allowed is None else len(allowed.rows)
+        rows_in_all = segment.info.rows if allowed is None else allowed.count
+        if k <= 0 or len(queries) == 0:
+            return [[] for _ in queries], Plan("nothing", rows_in_all)
         # Pictures of one product count once: ask for more rows until there are enough products, or no more rows.
         rows_wanted = min(rows_in_all, k + len(without) * max(1, segment.info.max_pictures))
         if segment.info.max_pictures > 1:
@@ -164,7 +192,7 @@ class Release:
         while True:
             found, plan = segment.search(queries, rows_wanted, params, allowed, exact=exact)
             hits = [self._products(number, segment, each.scores, each.rows, k, without) for each in found]
-            if rows_wanted >= rows_in_all or min((len(each) for each in hits), default=k) >= k:
+            if rows_wanted >= rows_in_all or min(len(each) for each in hits) >= k:
                 return hits, plan
             rows_wanted = min(rows_in_all, 4 * max(1, rows_wanted))
 
@@ -200,14 +228,7 @@ class Release:
         segment, dead = self.segments[number], self._dead[number]
         if not conditions and dead is None:
             return None
-        known = all(condition.column in segment.products.columns for condition in conditions)
-        if not conditions:
-            rows = np.arange(segment.info.rows)
-        elif known:
-            rows = segment.products.allowed(conditions)
-        else:
-            rows = np.empty(0, np.int64)  # an attribute that a newer segment introduced: nothing here has it
-        return segment.allow(rows if dead is None else np.setdiff1d(rows, dead, assume_unique=True))
+        return segment.allow(segment.products.allowed(conditions) if conditions else None, without=dead)
 
     def count(self, conditions: Filter) -> int:
         """How many products pass a filter."""
@@ -217,18 +238,14 @@ class Release:
             if allowed is None:
                 total += segment.info.products
             else:
-                total += len(allowed.rows) if first is None else int(first[allowed.rows].sum())
+                total += allowed.count if first is None else int(np.bitwise_count(first & allowed.bitmap).sum())
         return total
 
     def facet(self, column: str, conditions: Filter) -> list[FacetCount]:
         """Number of products for each value of a column, over all that pass a filter; most frequent first."""
         counts: dict[Any, int] = {}
-        for number, segment in enumerate(self.segments):
-            if not all(name in segment.products.columns for name in (column, *(c.column for c in conditions))):
-                continue
-            dead = self._dead[number]
-            ids = [] if dead is None else segment.products.product_ids(dead)
-            for value in segment.products.facet(column, conditions, ids):
+        for segment, dead in zip(self.segments, self._dead, strict=True):
+            for value in segment.products.facet(column, conditions, dead):
                 counts[value.value] = counts.get(value.value, 0) + value.count
         return [FacetCount(*item) for item in sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))]
 
@@ -244,23 +261,5 @@ class Release:
         return rows if len(rows) else None
 
 
-def sha256_of_info(folder: Path) -> str:
-    """Digest of a segment's segment.json.
-
-    Raises:
-        CorruptFile: there is none.
-    """
-    path = folder / INFO_FILE
-    if not path.is_file():
-        raise CorruptFile(str(path), "is missing")
-    return sha256_of(path)
-
-
-def _mask(rows: int, chosen: np.ndarray) -> np.ndarray:
-    mask = np.zeros(rows, bool)
-    mask[chosen] = True
-    return mask
-
-
 def _size_of(allowed: list[Allowed | None]) -> int:
-    return 1000 + sum(0 if each is None else each.rows.nbytes + each.bitmap.nbytes for each in allowed)
+    return 1000 + sum(0 if each is None else each.nbytes for each in allowed)

@@ -7,33 +7,26 @@
     products.arrow       product rows in row order: to show
     products.duckdb      the same rows: to filter and count, and product_id -> rows
     thumbnails.parquet   only where pictures have no public URL
-    tombstones.txt       ids of products deleted from older segments, one a line; only where there are any
+    tombstones.json      ids of products deleted from older segments; only where there are any
 
 Whoever writes a segment and whoever searches it use these same classes, so what the gate measures is what is served.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
-from artifacts.errors import CorruptFile, IncompatibleRelease
+from artifacts.errors import CorruptFile
 from artifacts.index import FlatIndex, IvfIndex, SearchParams
 from artifacts.products import Products
-from artifacts.schema import FORMAT_VERSION
-from artifacts.storage import sha256_of
+from artifacts.segment_info import INFO_FILE, LISTS_FILE, TOMBSTONES_FILE, VECTORS_FILE, read_info, verify_segment
 from artifacts.thumbnails import THUMBNAILS_FILE, Thumbnails
 from artifacts.vectors import Vectors
-
-INFO_FILE = "segment.json"
-VECTORS_FILE = "vectors.f16"
-LISTS_FILE = "lists.i32"
-TOMBSTONES_FILE = "tombstones.txt"
 
 #: Up to so many allowed rows are scored one by one: cheaper than probing, and exact (10,000 rows of 512-d: 4-8 ms).
 EXACT_ROWS = 20_000
@@ -45,57 +38,32 @@ _FEW_QUERIES = 4
 FILTERED_PROBES = 4
 
 
-class FileInfo(BaseModel):
-    """Size and digest of one file, checked before it is mapped."""
-
-    bytes: int
-    sha256: str
-
-
-class IndexInfo(BaseModel):
-    """How a segment's index was made."""
-
-    codec: str
-    factory: str
-    lists: int = 0
-    train_rows: int = 0  # drawn at random with `seed`
-    seed: int = 0
-    files: int = 1
-
-
-class SegmentInfo(BaseModel):
-    """What segment.json holds."""
-
-    model_config = ConfigDict(frozen=True)
-
-    format: int = FORMAT_VERSION
-    id: str
-    rows: int  # pictures
-    products: int
-    max_pictures: int  # of one product
-    dim: int
-    metric: str = "inner_product"
-    encoder_id: str
-    index: IndexInfo
-    columns: dict[str, str] = Field(default_factory=dict)  # of the product rows: name -> Arrow type
-    tombstones: int = 0
-    inputs: str = ""  # fingerprint of what it was made from
-    files: dict[str, FileInfo] = Field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class Allowed:
     """The rows of a segment that a search may return, in the forms that its paths want.
 
     Attributes:
-        rows: int64, ascending.
+        count: how many.
         bitmap: uint8, one bit a row of the segment, little-endian.
-        rows_per_list: int64[lists], of `rows`; None for a flat index.
+        rows_per_list: int64[lists], how many each list holds; None for a flat index.
+        few: their numbers int64, ascending, where a search would score them one by one; else None, for 8 bytes a row
+            would be most of a server's memory.
     """
 
-    rows: np.ndarray
+    count: int
     bitmap: np.ndarray
     rows_per_list: np.ndarray | None
+    few: np.ndarray | None
+
+    @property
+    def rows(self) -> np.ndarray:
+        """int64, ascending."""
+        return np.flatnonzero(np.unpackbits(self.bitmap, bitorder="little")) if self.few is None else self.few
+
+    @property
+    def nbytes(self) -> int:
+        arrays = (self.bitmap, self.rows_per_list, self.few)
+        return sum(0 if array is None else array.nbytes for array in arrays)
 
 
 @dataclass(frozen=True)
@@ -133,16 +101,32 @@ class Segment:
     def __init__(self, folder: Path, *, verify: bool = True, threads: int = 1) -> None:
         self.folder = folder
         self.info = verify_segment(folder) if verify else read_info(folder)
-        rows = self.info.rows
-        self.vectors = Vectors(folder / VECTORS_FILE, rows, self.info.dim)
-        self.products = Products(folder, threads=threads)
-        if self.products.rows != rows:
-            raise CorruptFile(str(folder / INFO_FILE), f"{rows} rows, but {self.products.rows} product rows")
+        rows, flat = self.info.rows, self.info.index.codec == "flat"
+        self._check("vectors", rows * self.info.dim * 2, self._bytes_of(VECTORS_FILE))
+        self._check("lists", 0 if flat else rows * 4, self._bytes_of(LISTS_FILE))
         files = [folder / f"index-{number:05d}.faiss" for number in range(self.info.index.files)]
-        self.flat = FlatIndex(files[0]) if self.info.index.codec == "flat" else None
-        self.ivf = None if self.flat else IvfIndex(files)
-        self.lists = None if self.flat else np.memmap(folder / LISTS_FILE, np.int32, "r", shape=(rows,))
-        self.thumbnails = Thumbnails(folder / THUMBNAILS_FILE) if THUMBNAILS_FILE in self.info.files else None
+        self.vectors = Vectors(folder / VECTORS_FILE, rows, self.info.dim)
+        self.flat = FlatIndex(files[0]) if flat else None
+        self.ivf = None if flat else IvfIndex(files)
+        self.lists = None if flat else np.memmap(folder / LISTS_FILE, np.int32, "r", shape=(rows,))
+        self._check("rows in the index", rows, self.flat.rows if self.flat else self.ivf.rows if self.ivf else 0)
+        self.products = Products(folder, threads=threads)
+        self.thumbnails: Thumbnails | None = None
+        try:
+            self._check("product rows", rows, self.products.rows)
+            if THUMBNAILS_FILE in self.info.files:
+                self.thumbnails = Thumbnails(folder / THUMBNAILS_FILE)
+        except BaseException:
+            self.close()
+            raise
+
+    def _bytes_of(self, name: str) -> int:
+        return self.info.files[name].bytes if name in self.info.files else 0
+
+    def _check(self, what: str, expected: int, found: int) -> None:
+        """Files may be whole each, and still not belong together: mapping or searching them would end badly."""
+        if expected != found:
+            raise CorruptFile(str(self.folder / INFO_FILE), f"its {what} do not add up: {found}, not {expected}")
 
     def close(self) -> None:
         self.products.close()
@@ -154,16 +138,21 @@ class Segment:
         """Ids of products that this segment deletes from older ones."""
         if not self.info.tombstones:
             return []
-        return (self.folder / TOMBSTONES_FILE).read_text().splitlines()
+        return json.loads((self.folder / TOMBSTONES_FILE).read_bytes())
 
-    def allow(self, rows: np.ndarray) -> Allowed:
-        """Prepare int64 row numbers, ascending, for `search`."""
-        mask = np.zeros(self.info.rows, bool)
-        mask[rows] = True
+    def allow(self, rows: np.ndarray | None, without: np.ndarray | None = None) -> Allowed:
+        """Prepare int64 row numbers for `search`: `rows`, or all if None, except `without`."""
+        mask = np.full(self.info.rows, rows is None)
+        if rows is not None:
+            mask[rows] = True
+        if without is not None:
+            mask[without] = False
         per_list = None
         if self.ivf is not None and self.lists is not None:
-            per_list = np.bincount(self.lists[rows], minlength=self.ivf.lists)
-        return Allowed(rows, np.packbits(mask, bitorder="little"), per_list)
+            per_list = np.bincount(self.lists[mask], minlength=self.ivf.lists)
+        count = int(np.count_nonzero(mask))
+        few = np.flatnonzero(mask) if count <= EXACT_ROWS else None
+        return Allowed(count, np.packbits(mask, bitorder="little"), per_list, few)
 
     def search(
         self,
@@ -181,15 +170,15 @@ class Segment:
             allowed: only these rows; all if None. min(k, allowed rows) are returned, however few these are.
             exact: score every allowed row, whatever it costs.
         """
-        total = self.info.rows if allowed is None else len(allowed.rows)
+        total = self.info.rows if allowed is None else allowed.count
         k = min(k, total)
-        if k == 0:
+        if k <= 0:
             nothing = Found(np.empty(0, np.float32), np.empty(0, np.int64))
             return [nothing for _ in queries], Plan("nothing", total)
         if self.flat is not None and (allowed is None or total > EXACT_ROWS):
-            scores, rows = self.flat.search(queries, k, None if allowed is None else allowed.bitmap)
-            return [_by_score(*pair) for pair in zip(scores, rows, strict=True)], Plan("flat", total)
-        if exact or self.flat is not None or (allowed is not None and total <= EXACT_ROWS):
+            bitmap = None if allowed is None else allowed.bitmap
+            return [Found(*self.flat.search(query, k, bitmap)) for query in queries], Plan("flat", total)
+        if exact or (allowed is not None and total <= EXACT_ROWS):
             found = self._search_exactly(queries, k, None if allowed is None else allowed.rows)
             return found, Plan("exact", total, candidates=total * len(queries))
         return self._search_ivf(queries, k, params, allowed, total)
@@ -220,51 +209,3 @@ class Segment:
                 return found, Plan("ivf", total, probes, int((candidates >= 0).sum()))
             # Too few allowed rows in the nearest lists: look further until there are enough or no list is left.
             probes = min(useful, probes * 4)
-
-
-def _by_score(scores: np.ndarray, rows: np.ndarray) -> Found:
-    order = np.lexsort((rows, -scores))
-    return Found(scores[order], rows[order])
-
-
-def read_info(folder: Path) -> SegmentInfo:
-    """segment.json of a folder.
-
-    Raises:
-        CorruptFile: it is missing or unreadable.
-        IncompatibleRelease: it is of another format.
-    """
-    path = folder / INFO_FILE
-    try:
-        info = SegmentInfo.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise CorruptFile(str(path), "is missing") from None
-    except ValueError as error:
-        raise CorruptFile(str(path), f"is not a segment's description: {error}") from error
-    if info.format != FORMAT_VERSION:
-        raise IncompatibleRelease(f"{path}: format {info.format}; this build reads format {FORMAT_VERSION}")
-    return info
-
-
-def verify_segment(folder: Path) -> SegmentInfo:
-    """Check every file of a segment against segment.json: present, of its size, of its sha256.
-
-    Raises:
-        CorruptFile: names the first file that differs.
-    """
-    info = read_info(folder)
-    # hashlib lets go of the GIL: four threads read as fast as most disks give.
-    with ThreadPoolExecutor(4, "verify") as pool:
-        for _ in pool.map(lambda item: _verify_file(folder / item[0], item[1]), info.files.items()):
-            pass
-    return info
-
-
-def _verify_file(path: Path, expected: FileInfo) -> None:
-    if not path.is_file():
-        raise CorruptFile(str(path), "is missing")
-    size = path.stat().st_size
-    if size != expected.bytes:
-        raise CorruptFile(str(path), f"is {size} bytes long, not {expected.bytes}")
-    if sha256_of(path) != expected.sha256:
-        raise CorruptFile(str(path), "its content differs from its sha256")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 from artifacts import index as faiss_index
 from artifacts.products import write_products
-from artifacts.segment import (
+from artifacts.segment_info import (
     INFO_FILE,
     LISTS_FILE,
     TOMBSTONES_FILE,
@@ -37,7 +38,7 @@ class SegmentWriter:
     def __init__(self, folder: Path, dim: int) -> None:
         self.folder, self.dim, self.rows = folder, dim, 0
         folder.mkdir(parents=True, exist_ok=True)
-        self._vectors = (folder / VECTORS_FILE).open("wb")
+        (folder / VECTORS_FILE).touch(exist_ok=False)
         self._tables: list[pa.Table] = []
         self._thumbnails: ThumbnailWriter | None = None
 
@@ -58,7 +59,9 @@ class SegmentWriter:
         if present:
             self._thumbnails = self._thumbnails or ThumbnailWriter(self.folder / THUMBNAILS_FILE)
             self._thumbnails.write(present)
-        self._vectors.write(np.ascontiguousarray(vectors).tobytes())
+        # Opened for each block: a build that fails halfway leaves no file open.
+        with (self.folder / VECTORS_FILE).open("ab") as file:
+            file.write(np.ascontiguousarray(vectors).data)
         self._tables.append(products)
         self.rows += products.num_rows
 
@@ -79,7 +82,6 @@ class SegmentWriter:
             schema: the product rows' schema (there may be no rows).
             progress: called with rows added to the index and rows in all.
         """
-        self._vectors.close()
         if self._thumbnails:
             self._thumbnails.__exit__()
         products = pa.concat_tables([schema.empty_table(), *self._tables])
@@ -89,7 +91,7 @@ class SegmentWriter:
         index = self._build_index(settings, progress)
         deleted = sorted(set(tombstones))
         if deleted:
-            (self.folder / TOMBSTONES_FILE).write_text("".join(f"{product_id}\n" for product_id in deleted))
+            (self.folder / TOMBSTONES_FILE).write_bytes(json.dumps(deleted).encode())
         info = SegmentInfo(
             id=segment_id,
             rows=self.rows,
@@ -104,19 +106,20 @@ class SegmentWriter:
             files={path.name: _sealed(path) for path in sorted(self.folder.iterdir())},
         )
         path = self.folder / INFO_FILE
-        path.write_text(info.model_dump_json(indent=1) + "\n")
+        path.write_bytes(f"{info.model_dump_json(indent=1)}\n".encode())
         _sealed(path)
         return info
 
     def _build_index(self, settings: Settings, progress: Callable[[int, int], None]) -> IndexInfo:
         vectors = Vectors(self.folder / VECTORS_FILE, self.rows, self.dim).array
-        if settings.codec == "flat" or self.rows <= settings.flat_max_rows:
+        if settings.codec == "flat" or self.rows <= max(settings.flat_max_rows, faiss_index.MIN_TRAIN_ROWS):
             blocks = (vectors[start : start + _ADD_BLOCK] for start in range(0, self.rows, _ADD_BLOCK))
             faiss_index.write_flat(blocks, self.dim, self._index_file(0))
             progress(self.rows, self.rows)
             return IndexInfo(codec="flat", factory="SQfp16")
         lists = faiss_index.lists_for(self.rows)
-        sample = training_rows(self.rows, lists * settings.train_rows_per_list, settings.seed)
+        wanted = max(lists * settings.train_rows_per_list, faiss_index.MIN_TRAIN_ROWS)
+        sample = training_rows(self.rows, wanted, settings.seed)
         factory = faiss_index.factory_string(settings.codec, self.dim, lists)
         trained = faiss_index.train(factory, self.dim, vectors[sample].astype(np.float32), seed=settings.seed)
         files = 0

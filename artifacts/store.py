@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from artifacts.errors import CorruptFile, IncompatibleRelease, NoRelease, PublishConflict, ReleaseError
 from artifacts.manifest import Manifest, SegmentRef
 from artifacts.schema import FORMAT_VERSION
-from artifacts.segment import INFO_FILE, read_info, verify_segment
-from artifacts.storage import TEMPORARY, Folder, fsync, sha256_of
+from artifacts.segment_info import INFO_FILE
+from artifacts.segment_store import SegmentStore
+from artifacts.storage import TEMPORARY, Folder
 
 POINTER = "CURRENT"
 _LOCK = "CURRENT.lock"
@@ -43,7 +46,7 @@ class Store:
 
     def __init__(self, url: str, cache: Path) -> None:
         self.folder = Folder(url)
-        self._local = self.folder.local("segments") if self.folder.is_local else cache.expanduser() / "segments"
+        self._segments = SegmentStore(self.folder, cache)
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -70,90 +73,50 @@ class Store:
         if "/" in version or not self.folder.exists(name):
             raise NoRelease(f"{self.folder.url}: there is no version {version!r}; see `lookalike releases list`")
         try:
-            manifest = Manifest.model_validate_json(self.folder.read_bytes(name))
+            content = json.loads(self.folder.read_bytes(name))
+            # Another format may have other fields: look at this one first.
+            if isinstance(content, dict) and content.get("format") not in (None, FORMAT_VERSION):
+                raise IncompatibleRelease(
+                    f"version {version} is of format {content['format']}; this build reads format {FORMAT_VERSION}"
+                )
+            return Manifest.model_validate(content)
         except ValueError as error:
             raise CorruptFile(f"{self.folder.url}/{name}", f"is not a manifest: {error}") from error
-        if manifest.format != FORMAT_VERSION:
-            raise IncompatibleRelease(
-                f"version {version} is of format {manifest.format}; this build reads format {FORMAT_VERSION}"
-            )
-        return manifest
 
     def fetch(self, manifest: Manifest) -> list[Path]:
         """Folders on this machine with a version's segments, oldest first; those of a URL are downloaded once.
 
         The files are not verified here: opening a Segment does that.
         """
-        return [self._fetch_segment(segment) for segment in manifest.segments]
+        return [self._segments.fetch(segment.id, segment.info_sha256) for segment in manifest.segments]
 
     def verify(self, version: str | None = None) -> Manifest:
-        """Check every file of a version against its digests.
+        """Check every file of a version against its digests. A damaged copy in the cache is fetched again.
 
         Raises:
             CorruptFile: names the first file that differs.
         """
         manifest = self.manifest(version)
-        for segment, folder in zip(manifest.segments, self.fetch(manifest), strict=True):
-            if sha256_of(folder / INFO_FILE) != segment.info_sha256:
-                raise CorruptFile(str(folder / INFO_FILE), "is not the one that the manifest names")
-            verify_segment(folder)
+        for segment in manifest.segments:
+            self._segments.verified(segment.id, segment.info_sha256)
         return manifest
 
     # ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def segment_path(self, segment_id: str) -> Path:
         """Where a segment is, or will be, on this machine."""
-        return self._local / segment_id
+        return self._segments.path(segment_id)
 
-    @contextlib.contextmanager
-    def new_segment(self, segment_id: str) -> Iterator[Path]:
-        """An empty folder to write a segment in; it becomes `segment_id` when the block ends well, else it is gone."""
-        self._local.mkdir(parents=True, exist_ok=True)
-        temporary = self._local / f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{segment_id}"
-        temporary.mkdir()
-        try:
-            yield temporary
-            fsync(temporary)
-            self._keep_segment(temporary, segment_id)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    def new_segment(self, segment_id: str) -> AbstractContextManager[Path]:
+        """An empty folder to write a segment in; it becomes `segment_id` when the block ends well, else it is gone.
 
-    def _keep_segment(self, written: Path, segment_id: str) -> None:
-        target = self.segment_path(segment_id)
-        if target.exists():
-            # Left by an earlier run and not good enough to use, or written by another process at the same time.
-            shutil.rmtree(target)
-        written.rename(target)
-        fsync(self._local)
-        if not self.folder.is_local:
-            for path in sorted(target.iterdir(), key=lambda path: path.name == INFO_FILE):  # segment.json last
-                self.folder.fs.put_file(str(path), self.folder.path(f"segments/{segment_id}/{path.name}"))
+        If there is a whole segment of that id by then, that one stays.
+        """
+        return self._segments.new(segment_id)
 
     def reference(self, segment_id: str) -> SegmentRef:
         """What a manifest says of a segment that is on this machine."""
-        folder = self.segment_path(segment_id)
-        info = read_info(folder)
-        return SegmentRef(
-            id=info.id,
-            rows=info.rows,
-            products=info.products,
-            bytes=sum(file.bytes for file in info.files.values()),
-            info_sha256=sha256_of(folder / INFO_FILE),
-        )
-
-    def _fetch_segment(self, segment: SegmentRef) -> Path:
-        target = self.segment_path(segment.id)
-        if self.folder.is_local or target.exists():
-            return target
-        self._local.mkdir(parents=True, exist_ok=True)
-        temporary = self._local / f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{segment.id}"
-        try:
-            self.folder.fs.get(self.folder.path(f"segments/{segment.id}") + "/", str(temporary) + "/", recursive=True)
-            with contextlib.suppress(OSError):  # another process may have been faster
-                temporary.rename(target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        return target
+        return self._segments.reference(segment_id)
 
     # ── the pointer ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -169,19 +132,35 @@ class Store:
 
         Raises:
             PublishConflict: CURRENT is no longer `expected`. The version exists, but is not served.
+            CorruptFile: a segment is not in the store; no version is made.
         """
-        version = self._same_content(manifest) or manifest.version
-        if version == manifest.version:
+        for segment in manifest.segments:
+            if self._segments.digest(segment.id) != segment.info_sha256:
+                path = f"{self.folder.url}/segments/{segment.id}/{INFO_FILE}"
+                raise CorruptFile(path, "is missing, or is not the one that the manifest names")
+        manifest = manifest.model_copy(update={"previous": expected})
+        version = self._same_version(manifest)
+        if version is None:
+            version = manifest.version
             for name, content in files.items():
                 self.folder.write_bytes(f"versions/{version}/{name}", content)
-            manifest = manifest.model_copy(update={"previous": expected})
             self.folder.write_text(_manifest_name(version), manifest.to_json())
         self._point_to(version, expected=expected)
         return version
 
-    def _same_content(self, manifest: Manifest) -> str | None:
-        ending = f"-{manifest.content_id}"
-        return next((version for version in reversed(self.versions()) if version.endswith(ending)), None)
+    def _same_version(self, manifest: Manifest) -> str | None:
+        """A version that can stand for this one: of the same content, and served already or with the same `previous`.
+
+        One that was served long ago cannot: rolling back from it would lead to what was served before it then.
+        """
+        current, ending = self.current(), f"-{manifest.content_id}"
+        for version in reversed(self.versions()):
+            if version == manifest.version or (version == current and version.endswith(ending)):
+                return version
+            with contextlib.suppress(ReleaseError):  # one that cannot be read stands for nothing
+                if version.endswith(ending) and self.manifest(version).previous == manifest.previous:
+                    return version
+        return None
 
     def rollback(self, version: str | None = None) -> str:
         """Point CURRENT at an earlier version: the one named, or the one that was served before the current one.
@@ -220,32 +199,43 @@ class Store:
                 fcntl.flock(file, fcntl.LOCK_EX)  # the system lets go of it when the process dies
                 yield
             return
-        claim = datetime.now(UTC).isoformat().encode()
+        claim = f"{datetime.now(UTC).isoformat()} {uuid.uuid4().hex}".encode()
         if not self.folder.create(_LOCK, claim):
-            held = datetime.fromisoformat(self.folder.read_text(_LOCK))
-            if (datetime.now(UTC) - held).total_seconds() < _LOCK_SECONDS:
-                raise PublishConflict(f"{self.folder.url}: another process is publishing since {held:%H:%M:%S} UTC")
-            self.folder.write_bytes(_LOCK, claim)
+            if self._lock_is_fresh():
+                raise PublishConflict(f"{self.folder.url}: another process is publishing; try again")
+            self.folder.remove(_LOCK)
+            if not self.folder.create(_LOCK, claim):
+                raise PublishConflict(f"{self.folder.url}: another process is publishing; try again")
         try:
             yield
         finally:
-            self.folder.remove(_LOCK)
+            if self.folder.read_bytes(_LOCK) == claim:
+                self.folder.remove(_LOCK)
+
+    def _lock_is_fresh(self) -> bool:
+        try:
+            since = datetime.fromisoformat(self.folder.read_text(_LOCK).split()[0])
+        except (FileNotFoundError, ValueError, IndexError):
+            return False  # let go of meanwhile, or not a claim
+        return (datetime.now(UTC) - since).total_seconds() < _LOCK_SECONDS
 
     # ── housekeeping ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def prune(self, keep: int, *, grace_seconds: float = _GRACE_SECONDS) -> list[str]:
-        """Remove all but the newest `keep` versions and the current one, and segments that no version names.
+        """Remove all but the newest `keep` versions and the current one, segments that no version names, and leftovers.
 
         Args:
-            grace_seconds: a segment younger than this may belong to a build that has not published yet, and stays.
+            grace_seconds: what is younger than this may belong to a build that has not published yet, and stays.
 
         Returns:
             What was removed, as paths within the store.
         """
         current = self.current()
         versions = self.versions()
-        kept = set(versions[-keep:]) | ({current} if current else set())
+        kept = set(versions[max(0, len(versions) - keep) :]) | ({current} if current else set())
         removed = [f"versions/{version}" for version in versions if version not in kept]
+        incomplete = [f"versions/{name}" for name in self.folder.names("versions") if name not in versions]
+        removed += [name for name in incomplete if self._age(name) > grace_seconds]
         named = {segment.id for version in kept for segment in self.manifest(version).segments}
         for name in removed:
             # The manifest first: without it the version is invisible, however far the rest gets.
@@ -255,21 +245,29 @@ class Store:
             if segment_id not in named and self._age(f"segments/{segment_id}") > grace_seconds:
                 self.folder.remove(f"segments/{segment_id}")
                 removed.append(f"segments/{segment_id}")
-        if self._local.is_dir():
-            for leftover in self._local.glob(f"{TEMPORARY}*"):
-                if time.time() - leftover.stat().st_mtime > grace_seconds:
-                    shutil.rmtree(leftover)
+        self._remove_temporaries(grace_seconds)
         return removed
+
+    def _remove_temporaries(self, grace_seconds: float) -> None:
+        """Remove files and folders on this machine that a process was writing when it died."""
+        found = list(self._segments.here.glob(f"{TEMPORARY}*"))
+        if self.folder.is_local:
+            root = self.folder.local()
+            found += [*root.glob(f"{TEMPORARY}*"), *root.glob(f"versions/*/{TEMPORARY}*")]
+        for leftover in found:
+            if time.time() - leftover.stat().st_mtime > grace_seconds:
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
     def _age(self, name: str) -> float:
         """Seconds since a folder of the store was written; 0 where the store cannot tell, so it is kept."""
         if self.folder.is_local:
             return time.time() - self.folder.local(name).stat().st_mtime
         try:
-            modified = self.folder.fs.modified(self.folder.path(f"{name}/{INFO_FILE}"))
+            times = [self.folder.fs.modified(path) for path in self.folder.fs.find(self.folder.path(name))]
         except (FileNotFoundError, NotImplementedError):
             return 0.0
-        return (datetime.now(UTC) - modified.astimezone(UTC)).total_seconds()
+        newest = max((each.astimezone(UTC) for each in times), default=datetime.now(UTC))
+        return (datetime.now(UTC) - newest).total_seconds()
 
 
 def _manifest_name(version: str) -> str:
@@ -277,8 +275,5 @@ def _manifest_name(version: str) -> str:
 
 
 def usable_segment(store: Store, segment_id: str) -> bool:
-    """Whether a segment is already on this machine, whole and unharmed."""
-    try:
-        return verify_segment(store.segment_path(segment_id)).id == segment_id
-    except ReleaseError:
-        return False
+    """Whether a segment is already in the store, whole and unharmed; if so it is on this machine then."""
+    return store._segments.usable(segment_id)

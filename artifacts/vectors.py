@@ -42,11 +42,11 @@ class Vectors:
         best_scores, best_rows = np.empty(0, np.float32), np.empty(0, np.int64)
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK]
-            scores, found = fp16_index(self.array[block]).search(query[None, :], min(k, len(block)))
-            best_scores = np.concatenate([best_scores, scores[0]])
-            best_rows = np.concatenate([best_rows, block[found[0]]])
-        order = np.lexsort((best_rows, -best_scores))[:k]
-        return best_scores[order], best_rows[order]
+            scores, found = best(fp16_index(self.array[block]), query, k)
+            scores, found = np.concatenate([best_scores, scores]), np.concatenate([best_rows, block[found]])
+            order = np.lexsort((found, -scores))[:k]
+            best_scores, best_rows = scores[order], found[order]
+        return best_scores, best_rows
 
     def knn(self, queries: np.ndarray, k: int, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Exact search for many queries: the ground truth that recall is measured against.
@@ -56,7 +56,7 @@ class Vectors:
             rows: int64[m] to search in; all rows if None.
 
         Returns:
-            scores float32[n, k] descending and rows int64[n, k]; -inf and -1 where there are fewer than k rows.
+            scores float32[n, k] descending and rows int64[n, k]; the lowest float32 and -1 where there are fewer rows.
         """
         total = self.rows if rows is None else len(rows)
         heap = faiss.ResultHeap(len(queries), k, keep_max=True)
@@ -69,6 +69,26 @@ class Vectors:
             heap.add_result(scores, np.ascontiguousarray(found, np.int64))
         heap.finalize()
         return heap.D, heap.I
+
+
+def best(
+    index: faiss.Index, query: np.ndarray, k: int, params: faiss.SearchParameters | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best `k` of a flat index for float32[dim]: scores float32[j] descending, rows int64[j]; equals ascending.
+
+    Which of several equal scores FAISS keeps depends on the order it meets them in. One picture under many products
+    gives such ties, and a result that moves with `k` would be on two pages or on none. So look one further than `k`,
+    and while the tie goes on there, further still.
+    """
+    wanted = min(k + 1, index.ntotal)
+    while True:
+        scores, rows = (each[0] for each in index.search(query[None, :], wanted, params=params))
+        if wanted == index.ntotal or rows[-1] < 0 or scores[-1] < scores[k - 1]:
+            break
+        wanted = min(4 * wanted, index.ntotal)
+    scores, rows = scores[rows >= 0], rows[rows >= 0]
+    order = np.lexsort((rows, -scores))[:k]
+    return scores[order], rows[order]
 
 
 def fp16_index(vectors: np.ndarray) -> faiss.IndexScalarQuantizer:

@@ -1,14 +1,14 @@
 """Images shards on disk: written row by row in order, read back row by row where an earlier result still holds.
 
-Pictures come back in any order and the file is sorted, so what is ahead of its turn waits in a spool that moves to disk
-when it grows: one slow picture holds back the file, not the downloads, and memory stays the same.
+Pictures come back in any order and the file is sorted, so what is ahead of its turn waits in a spool, on disk when it
+is much: one slow picture holds back the file, not the downloads, and memory stays the same.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from jobs.fetch import Fetched
 
 GROUP_ROWS = 256  # rows of a row group: what a reader holds at once
 GROUP_BYTES = 32_000_000  # of JPEG, however few rows that is
-SPOOL_BYTES = 64_000_000  # waiting in memory before the spool moves to disk
+SPOOL_BYTES = 64_000_000  # of JPEG that may wait in memory; what comes on top waits on disk
 
 _FETCHED = [field.name for field in fields(Fetched)]
 _OPTIONS: dict[str, Any] = {
@@ -95,13 +95,23 @@ class ImagesWriter:
         self._rows, self._bytes = [], 0
 
 
+@dataclass(slots=True)
+class _Waiting:
+    fetched: Fetched  # without its JPEG where that is on disk
+    size: int  # bytes of the JPEG
+    rows: int  # that still need it
+    start: int | None = None  # in the file; None while it is in memory
+
+
 class Spool:
-    """Results that wait for their turn, by position; the JPEGs are on disk when they are many."""
+    """Results that wait for their turn, by position; what is over SPOOL_BYTES of JPEG waits on disk."""
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES, prefix="lookalike-")  # noqa: SIM115
-        self._waiting: dict[int, tuple[Fetched, int, int]] = {}
-        self._end = 0
+        self._file = tempfile.TemporaryFile(prefix="lookalike-")  # noqa: SIM115
+        self._waiting: dict[int, _Waiting] = {}
+        self._in_memory = 0  # bytes
+        self._on_disk = 0  # results
+        self._end = 0  # of what the file holds
 
     def __enter__(self) -> Spool:
         return self
@@ -109,13 +119,18 @@ class Spool:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def put(self, positions: Iterable[int], fetched: Fetched) -> None:
+    def put(self, positions: Collection[int], fetched: Fetched) -> None:
         """Keep one result for all the rows that named its URL."""
         jpeg = fetched.jpeg or b""
-        self._file.seek(self._end)
-        self._file.write(jpeg)
-        entry = (replace(fetched, jpeg=None), self._end, len(jpeg))
-        self._end += len(jpeg)
+        entry = _Waiting(fetched, len(jpeg), len(positions))
+        if self._in_memory + entry.size > SPOOL_BYTES:
+            self._file.seek(self._end)
+            self._file.write(jpeg)
+            entry.fetched, entry.start = replace(fetched, jpeg=None), self._end
+            self._end += entry.size
+            self._on_disk += 1
+        else:
+            self._in_memory += entry.size
         self._waiting.update(dict.fromkeys(positions, entry))
 
     def pop(self, position: int) -> Fetched | None:
@@ -123,11 +138,14 @@ class Spool:
         entry = self._waiting.pop(position, None)
         if entry is None:
             return None
-        fetched, start, size = entry
-        if size:
-            self._file.seek(start)
-            fetched = replace(fetched, jpeg=self._file.read(size))
-        if not self._waiting:  # nothing is needed any more: use the room again
+        entry.rows -= 1
+        if entry.start is None:
+            self._in_memory -= 0 if entry.rows else entry.size
+            return entry.fetched
+        self._file.seek(entry.start)
+        fetched = replace(entry.fetched, jpeg=self._file.read(entry.size) or None)
+        self._on_disk -= 0 if entry.rows else 1
+        if not self._on_disk:  # nothing there is needed any more: use the room again
             self._end = 0
         return fetched
 

@@ -135,9 +135,16 @@ class PictureServer:
         async def away(request: web.Request) -> web.Response:
             return web.Response(status=302, headers={"Location": request.query["to"]})
 
+        packed = gzip.compress(b"\0" * 50_000_000)
+
         async def bomb(_: web.Request) -> web.Response:
-            packed = gzip.compress(b"\0" * 50_000_000, 9)
-            return web.Response(body=packed, headers={"Content-Encoding": "gzip"}, zlib_executor_size=1)
+            return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
+
+        async def last(request: web.Request) -> web.Response:
+            """Answers only when so many other pictures have been asked for."""
+            while sum(self.requests.values()) <= int(request.match_info["others"]):
+                await asyncio.sleep(0.01)
+            return web.Response(body=picture)
 
         async def raw(request: web.Request) -> web.StreamResponse:
             """Bytes that no HTTP library would send."""
@@ -165,6 +172,7 @@ class PictureServer:
             web.get("/tiny.png", body(jpeg(20, 20))),
             web.get("/empty.jpg", body(b"")),
             web.get("/bomb.jpg", bomb),
+            web.get("/last/{others}", last),
             web.get("/raw/{promised}/{sent}", raw),
             web.get("/größe/rot & grün.jpg", body(picture)),
         ]

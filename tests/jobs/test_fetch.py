@@ -18,7 +18,7 @@ from jobs.fetch import Fetched, fetch_all
 from jobs.fetch_local import CatalogFolder
 from tests.servers import PictureServer
 
-SETTINGS = Settings(allow_private_addresses=True, download_timeout=5, max_picture_bytes=1_000_000, download_retries=2)
+SETTINGS = Settings(allow_private_addresses=True, max_picture_bytes=1_000_000, download_retries=2)
 
 
 def run(urls: Sequence[str], base: str | None = None, **changes: object) -> list[Fetched]:
@@ -97,10 +97,10 @@ def test_http_failures_name_the_status(server: PictureServer) -> None:
 def test_one_deadline_for_everything(server: PictureServer) -> None:
     """A body that drips, an endless chain of tries, and a Retry-After beyond the deadline all end in time."""
     began = time.monotonic()
-    drip, later = run([server.url("/drip"), server.url("/later/60")], download_timeout=1)
-    assert time.monotonic() - began < 3
+    drip, later = run([server.url("/drip"), server.url("/later/60")], download_timeout=2)
+    assert time.monotonic() - began < 10
     assert drip.status == Reason.TIMEOUT
-    assert drip.detail == "not there within 1 s"
+    assert drip.detail == "not there within 2 s"
     assert later.status == Reason.HTTP_SERVER_ERROR
     assert server.requests["/later/60"] == 1  # waiting longer than there is time is not even begun
     assert server.requests["/drip"] == 1
@@ -119,7 +119,7 @@ def test_a_gzip_bomb_is_stopped_while_it_unpacks(server: PictureServer) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert got.status == Reason.TOO_MANY_BYTES
-    assert peak < 60_000_000  # the server's own 50 MB are in this process too
+    assert peak < 20_000_000
 
 
 def test_urls_with_spaces_and_umlauts(server: PictureServer) -> None:
@@ -154,11 +154,12 @@ def test_per_host_and_overall_limits(server: PictureServer) -> None:
 
 
 def test_the_rate_limit_does_not_eat_the_deadline(server: PictureServer) -> None:
-    """12 pictures at 10 a second with a deadline of half a second: the last one waits longer than that for its turn."""
+    """Of 16 pictures at 5 a second the last one waits longer for its turn than a picture may take."""
     began = time.monotonic()
-    got = run([server.url(f"/n/{number}.jpg") for number in range(20)], download_rate_per_host=10, download_timeout=0.8)
-    assert [one.status for one in got] == [OK] * 20
-    assert time.monotonic() - began >= 0.9
+    urls = [server.url(f"/n/{number}.jpg") for number in range(16)]
+    got = run(urls, download_rate_per_host=5, download_timeout=2)
+    assert [one.status for one in got] == [OK] * 16
+    assert time.monotonic() - began >= 2
 
 
 def test_a_dead_host_is_given_up(server: PictureServer, monkeypatch: pytest.MonkeyPatch) -> None:

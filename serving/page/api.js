@@ -1,0 +1,122 @@
+// The HTTP API, as this page uses it.
+
+import { albumOf, filterParams, kindOf, without } from "./search.js";
+
+export const PAGE_SIZE = 24;
+
+/** What the server, or the way to it, said instead of an answer. */
+export class Problem extends Error {
+  /**
+   * @param {number} status of the answer; 0: there was none.
+   * @param {number} retryAfter seconds after which to ask again; 0: asking the same again is no use.
+   */
+  constructor(status, detail, retryAfter = 0) {
+    super(detail);
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+async function ask(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, "The server cannot be reached. Check the connection and try again.");
+  }
+  if (response.ok) return response.json();
+  let detail = `The server answered ${response.status} ${response.statusText}.`;
+  if (response.headers.get("content-type")?.startsWith("application/problem+json")) {
+    const problem = await response.json();
+    const named = !problem.field || problem.detail.startsWith(problem.field);
+    detail = named ? problem.detail : `${problem.field}: ${problem.detail}`;
+  }
+  const wait = response.status === 503 ? Number(response.headers.get("retry-after")) || 5 : 0;
+  throw new Problem(response.status, detail, wait);
+}
+
+const productPath = (id) => `/v1/products/${encodeURIComponent(id)}`;
+
+export const release = (signal) => ask("/v1/release", { signal });
+
+export const product = (id, signal) => ask(productPath(id), { signal });
+
+export const similar = (id, limit, signal) =>
+  ask(`${productPath(id)}/similar?${new URLSearchParams({ limit, max_per_category: 0 })}`, { signal });
+
+/** One page of what a search finds. Words and pictures together would be one more case here. */
+export function results(search, { offset = 0, signal } = {}) {
+  const params = filterParams(search);
+  params.set("limit", PAGE_SIZE);
+  params.set("offset", offset);
+  params.set("rerank", String(!search.bySimilarity));
+  params.set("max_per_category", search.variety ? 5 : 0);
+  switch (kindOf(search)) {
+    case "pictures": {
+      const { pictures, crop } = albumOf(search);
+      return post(pictures.map((each) => each.file), crop, params, signal);
+    }
+    case "words":
+      params.set("q", search.words);
+      return ask(`/v1/search/text?${params}`, { signal });
+    default:
+      return ask(`${productPath(search.like)}/similar?${params}`, { signal });
+  }
+}
+
+function post(files, crop, params, signal) {
+  const body = new FormData();
+  for (const file of files) body.append("image", file);
+  if (crop) body.append("crop", crop.map((edge) => edge.toFixed(4)).join(","));
+  return ask(`/v1/search/image?${params}`, { method: "POST", body, signal });
+}
+
+/**
+ * One page of something to look at when nothing has been asked for: a search that prefers nothing, so that the shop's
+ * own signals make the order, spread over the categories. Encoders that see pictures only get a picture of nothing.
+ */
+export async function browse(search, supportsText, { facets = [], offset = 0, signal } = {}) {
+  const params = filterParams(search);
+  params.set("limit", PAGE_SIZE);
+  params.set("offset", offset);
+  params.set("max_per_category", 2);
+  if (facets.length) params.set("facets", facets.join(","));
+  if (!supportsText) return post([await blank()], null, params, signal);
+  params.set("q", "product");
+  return ask(`/v1/search/text?${params}`, { signal });
+}
+
+async function blank() {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 224;
+  const context = canvas.getContext("2d");
+  const shade = context.createLinearGradient(0, 0, 0, 224);
+  shade.addColorStop(0, "#eeeeee");
+  shade.addColorStop(1, "#bbbbbb");
+  context.fillStyle = shade;
+  context.fillRect(0, 0, 224, 224);
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg"));
+}
+
+/**
+ * How many products have each value of some attributes, under the filters of a search: Map from name to counts.
+ *
+ * Values of one attribute are alternatives, so an attribute's own choice does not count against its other values: each
+ * attribute with a choice is counted by a request of its own. Counts depend on the filters alone, so they are asked
+ * for with the cheapest of searches, one that needs no encoder: what is like some product, `anchor`.
+ */
+export async function counts(search, names, anchor, signal) {
+  const count = async (filtered, wanted) => {
+    const params = filterParams(filtered);
+    params.set("limit", 1);
+    params.set("rerank", "false");
+    params.set("facets", wanted.join(","));
+    return (await ask(`${productPath(anchor)}/similar?${params}`, { signal })).facets;
+  };
+  const free = names.filter((name) => !search.chosen.has(name));
+  const chosen = names.filter((name) => search.chosen.has(name));
+  const asked = chosen.map((name) => count(without(search, name), [name]));
+  if (free.length) asked.push(count(search, free));
+  return new Map((await Promise.all(asked)).flatMap(Object.entries));
+}

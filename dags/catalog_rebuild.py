@@ -33,7 +33,6 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-import pendulum
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, chain, dag, task
 from common import (
@@ -58,8 +57,7 @@ log = logging.getLogger(__name__)
     description="From a catalog to a published release",
     doc_md=__doc__,
     schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("0 2 * * *", timezone="UTC"), assets=CATALOG),
-    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
-    catchup=False,
+    catchup=False,  # and no start_date: with one, a DAG that is new or was paused runs at once for the last missed night
     max_active_runs=1,  # runs share a workspace
     dagrun_timeout=timedelta(hours=24),
     default_args=DEFAULT_ARGS,

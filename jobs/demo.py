@@ -151,8 +151,8 @@ class _Airflow:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
         for name, value in self._settings.model_dump(mode="json", exclude_defaults=True).items():
             ours[f"LOOKALIKE_{name.upper()}"] = str(value)
-        ours |= {"LOOKALIKE_ROOT": str(ROOT), "PYSPARK_PYTHON": sys.executable, "JAVA_HOME": java_home()}
-        script = 'set -a; . "$LOOKALIKE_ROOT/dags/airflow.env"; exec "$PYSPARK_PYTHON" -c "$1"'
+        ours |= {"LOOKALIKE_ROOT": str(ROOT), "LOOKALIKE_PYTHON": sys.executable, "JAVA_HOME": java_home()}
+        script = 'set -a; . "$LOOKALIKE_ROOT/dags/airflow.env"; exec "$LOOKALIKE_PYTHON" -c "$1"'
         show = "import json, os; print(json.dumps(dict(os.environ)))"
         read = subprocess.run(["sh", "-c", script, "sh", show], env=ours, capture_output=True, text=True, check=True)
         return json.loads(read.stdout) | {

@@ -1,0 +1,84 @@
+"""Every DAG file: that it loads, is light, documented and built on the shared defaults."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DAGS = Path(__file__).parents[2] / "dags"
+FILES = {"catalog_rebuild": "catalog_rebuild.py"}  # DAG id -> its file
+HEAVY = ("torch", "pyspark", "faiss", "duckdb", "pyarrow", "pandas", "numpy")
+
+
+def test_all_files_load(dagbag: Any) -> None:
+    assert dagbag.import_errors == {}
+    assert dagbag.captured_warnings == {}
+
+
+def test_every_dag_and_every_file_is_accounted_for(dagbag: Any) -> None:
+    assert {dag_id: Path(dag.fileloc).name for dag_id, dag in dagbag.dags.items()} == FILES
+    assert {path.name for path in DAGS.glob("*.py")} == {*FILES.values(), "common.py"}
+
+
+def test_no_module_hides_a_package_of_ours() -> None:
+    """Airflow puts the folder on sys.path."""
+    names = {path.stem for path in DAGS.iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert names.isdisjoint({"artifacts", "jobs", "serving", "lookalike", "airflow", "tests"})
+
+
+@pytest.mark.parametrize("dag_id", FILES)
+def test_shared_defaults(dagbag: Any, dag_id: str) -> None:
+    from common import DEFAULT_ARGS
+
+    dag = dagbag.dags[dag_id]
+    assert DEFAULT_ARGS.items() <= dag.default_args.items()
+    assert "lookalike" in dag.tags
+    assert dag.catchup is False
+    assert dag.dagrun_timeout is not None
+    for task in dag.tasks:
+        assert task.owner == DEFAULT_ARGS["owner"]
+
+
+def test_pools_are_known(dagbag: Any) -> None:
+    """A task in a pool that does not exist waits for ever, and Airflow hardly says so."""
+    assert {warning.message for warning in dagbag.dag_warnings} == set()
+    assert dagbag.dags["catalog_rebuild"].task_dict["embed"].pool == "gpu"
+
+
+@pytest.mark.parametrize("dag_id", FILES)
+def test_documented(dagbag: Any, dag_id: str) -> None:
+    dag = dagbag.dags[dag_id]
+    assert dag.description
+    assert len(dag.doc_md) > 500
+    for task_id in dag.task_ids:
+        assert f"`{task_id}`" in dag.doc_md
+
+
+@pytest.mark.parametrize("dag_id", FILES)
+def test_parameters_have_schemas(dagbag: Any, dag_id: str) -> None:
+    params = dagbag.dags[dag_id].params
+    for name in params:
+        param = params.get_param(name)
+        assert param.schema.get("type"), name
+        assert param.schema.get("title"), name
+        assert param.description, name
+    assert params.dump() == params.validate()  # the defaults are allowed
+
+
+def test_parsing_imports_nothing_heavy() -> None:
+    """The DAG processor parses the files again and again."""
+    script = (
+        "import json, sys\n"
+        "from airflow.dag_processing.dagbag import DagBag\n"
+        f"before = set(sys.modules); sys.path.append({str(DAGS)!r})\n"
+        f"bag = DagBag(dag_folder={str(DAGS)!r})\n"
+        f"print(json.dumps([len(bag.dags), [name for name in {HEAVY!r} if name in set(sys.modules) - before]]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=os.environ, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [len(FILES), []]

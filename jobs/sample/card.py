@@ -24,13 +24,13 @@ It knows nothing about real photographs; for a real catalog use a real model, se
 
 | | |
 |---|---|
-| pictures | ViT, {vision["image_size"]} px squashed to a square, patches of {vision["patch_size"]}, \
-width {vision["width"]}, {vision["layers"]} layers |
+| pictures | a ResNet with {sum(vision["layers"])} blocks of width {vision["width"]} and attention pooling, \
+{vision["image_size"]} px squashed to a square |
 | texts | {config["text_cfg"]["layers"]} layers of width {config["text_cfg"]["width"]}, \
 {config["text_cfg"]["context_length"]} tokens |
 | weights | {training["parameters"] / 1e6:.1f} M parameters, half precision, {size:.1f} MB |
 | trained on | {recipe["products"]:,} drawn products, {recipe["views"]} pictures each, {recipe["steps"]} steps of \
-{recipe["batch"]} |
+{recipe["batch"]} products with {recipe["captions"]} captions each |
 | took | {seconds["drawing"]} s to draw, {seconds["fitting"]} s to fit, on {training["cores"]} shared CPU cores |
 
 Held-out evaluation, {evaluation["products"]:,} products of a seed that training never uses:

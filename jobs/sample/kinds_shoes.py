@@ -157,10 +157,7 @@ def high_heel(pen: Pen, look: Look) -> None:
     pen.part(upper, look.main, Puff(0.9, 0.8), scale=0.62)
     sole = [(-0.86, lift + 0.16), (-0.6, lift + 0.4), (-0.3, 0.44), (0.1, 0.63), (0.5, 0.665), (0.92, 0.655)]
     pen.part(stroke(sole, 0.045), look.dark, Flat())
-    if look.choose(2, 3) == 0:
-        ankle = [(-0.88, lift - 0.16), (-0.66, lift - 0.34), (-0.36, lift - 0.26), (-0.2, lift + 0.06), (-0.24, 0.22)]
-        pen.part(stroke(ankle, 0.085), look.main, Puff(0.8), scale=0.6)
-    elif look.choose(2, 3) == 1:
+    if look.choose(2, 3) == 1:
         for side in (-1, 1):
             bow = smooth([(0.44, 0.24), (0.44 + side * 0.18, 0.1), (0.44 + side * 0.2, 0.32)])
             pen.part(bow, look.accent, Puff(0.8))

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from open_clip.model import CLIP
-from open_clip.transformer import PatchDropout
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -27,13 +26,20 @@ from jobs.sample.words import caption
 
 
 def batch_of(rng: np.random.Generator, truth: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Row numbers. Half of the batches come from a few kinds or colours, so that the rest has to be told apart."""
+    """Row numbers, at most `size`. Most batches are alike in something, so that the rest has to be told apart: in
+    kind, in colour, or in colour and pattern, which leaves only the shape."""
     style = float(rng.random())
-    if style < 0.5:
+    if style < 0.3:
         return rng.choice(len(truth), size, replace=False)
-    column, count = (0, 7) if style < 0.8 else (2, 3)
-    chosen = rng.choice(truth[:, column].max() + 1, count, replace=False)
-    rows = np.flatnonzero(np.isin(truth[:, column], chosen))
+    kind, colour, pattern = truth[:, 0], truth[:, 2], truth[:, 3]
+    if style < 0.45:
+        group, groups = kind, 6
+    elif style < 0.75:
+        group, groups = colour, 2
+    else:
+        group, groups = colour * (pattern.max() + 1) + pattern, 4
+    chosen = rng.choice(group.max() + 1, groups, replace=False)
+    rows = np.flatnonzero(np.isin(group, chosen))
     return rng.choice(rows, min(size, len(rows)), replace=False)
 
 
@@ -77,9 +83,7 @@ def contrast(logits: Tensor, hidden: Tensor) -> Tensor:
 
 def build(recipe: Recipe) -> CLIP:
     torch.manual_seed(recipe.seed)
-    model = CLIP(**CONFIG["model_cfg"])
-    model.visual.patch_dropout = PatchDropout(recipe.hidden_patches)
-    return model
+    return CLIP(**CONFIG["model_cfg"]).to(memory_format=torch.channels_last)
 
 
 def _embedding(model: CLIP) -> Tensor:
@@ -107,11 +111,16 @@ def fit(model: CLIP, pictures: NDArray[np.uint8], recipe: Recipe, say: Callable[
     tokenizer = open_clip.SimpleTokenizer(context_length=CONTEXT)
     picture_scale = torch.nn.Parameter(torch.tensor(np.log(1 / 0.1), dtype=torch.float32))
     decayed = [p for p in model.parameters() if p.ndim >= 2 and p is not embedding]
-    rest = [p for p in model.parameters() if p.ndim < 2] + [embedding, picture_scale]
+    rest = [p for p in model.parameters() if p.ndim < 2] + [picture_scale]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": recipe.decay}, {"params": rest, "weight_decay": 0.0}],
-        lr=recipe.rate, betas=(0.9, 0.98),
-    )  # fmt: skip
+        [
+            {"params": decayed, "weight_decay": recipe.decay, "boost": 1.0},
+            {"params": rest, "weight_decay": 0.0, "boost": 1.0},
+            {"params": [embedding], "weight_decay": 0.0, "boost": recipe.word_boost},
+        ],
+        lr=recipe.rate,
+        betas=(0.9, 0.98),
+    )
     used = torch.zeros(VOCABULARY, dtype=torch.bool)
     mean: dict[str, float] = {}
     started = time.monotonic()
@@ -119,15 +128,13 @@ def fit(model: CLIP, pictures: NDArray[np.uint8], recipe: Recipe, say: Callable[
         share = step / recipe.steps
         rate = recipe.rate * min((step + 1) / recipe.warmup, 0.5 * (1 + np.cos(np.pi * share)) + 0.004)
         for group in optimizer.param_groups:
-            group["lr"] = rate
-        if step == round(recipe.hidden_steps * recipe.steps):
-            model.visual.patch_dropout = torch.nn.Identity()
+            group["lr"] = rate * group["boost"]
         rows = batch_of(rng, truth, recipe.batch)
-        captions = [caption(products[row], rng) for row in rows]
-        asked = torch.from_numpy(labels(captions))[None]
+        captions = [caption(products[row], rng) for _ in range(recipe.captions) for row in rows]
+        asked = torch.from_numpy(labels(captions)).view(recipe.captions, 1, len(rows), -1)
         given = torch.from_numpy(truth[rows])[:, None]
         same = torch.eye(len(rows), dtype=torch.bool)
-        fits = ((asked == given) | (asked < 0)).all(dim=2) & ~same
+        fits = ((asked == given) | (asked < 0)).all(dim=3) & ~same
         tokens = tokenizer([c.text for c in captions])
         used[tokens.unique()] = True
         tokens = interrupted(tokens, rng)
@@ -138,7 +145,12 @@ def fit(model: CLIP, pictures: NDArray[np.uint8], recipe: Recipe, say: Callable[
         seen, read = F.normalize(seen.float(), dim=1), F.normalize(read.float(), dim=1)
         first, second = seen.chunk(2)
         scale = model.logit_scale.exp().clamp(max=100)
-        words = (contrast(scale * first @ read.T, fits) + contrast(scale * second @ read.T, fits)) / 2
+        pairs = [
+            contrast(scale * view @ text.T, hidden)
+            for text, hidden in zip(read.chunk(recipe.captions), fits, strict=True)
+            for view in (first, second)
+        ]
+        words = torch.stack(pairs).mean()
         views = contrast(picture_scale.exp().clamp(max=60) * first @ second.T, torch.zeros_like(same))
         loss = words + recipe.picture_weight * views
         optimizer.zero_grad(set_to_none=True)

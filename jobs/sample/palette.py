@@ -40,8 +40,8 @@ _DARK_INKS: tuple[RGB, ...] = ((36, 38, 48), (32, 44, 84))
 _INKS: dict[str, tuple[RGB, ...]] = {
     "yellow": (*_LIGHT_INKS, (66, 62, 66), (46, 72, 120)),
     "pink": (*_LIGHT_INKS, (150, 44, 88), (72, 60, 84)),
-    "white": ((52, 54, 62), (44, 64, 116), (126, 130, 138), (176, 148, 96)),
-    "grey": (*_LIGHT_INKS, *_DARK_INKS),
+    "white": ((52, 54, 62), (92, 100, 120), (126, 130, 138), (176, 148, 96)),
+    "grey": (*_LIGHT_INKS, _DARK_INKS[0]),
     "black": (*_LIGHT_INKS, (196, 170, 112), (168, 172, 180)),
     "brown": (*_LIGHT_INKS, (226, 190, 140)),
     "turquoise": (*_LIGHT_INKS, (24, 62, 88)),

@@ -79,6 +79,8 @@ def main(arguments: list[str] | None = None) -> None:
             np.savez(options.pictures, pictures=pictures, seconds=drawing)
     drawn = time.monotonic()
 
+    # On a busy machine, threads that wait for each other must sleep: spinning doubles the time of a step.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Only now: the processes that drew import this module too, and torch takes seconds to load.
     import open_clip
     import torch

@@ -60,6 +60,9 @@ class Allowed:
         """int64, ascending."""
         return np.flatnonzero(np.unpackbits(self.bitmap, bitorder="little")) if self.few is None else self.few
 
+    def __contains__(self, row: int) -> bool:
+        return bool(self.bitmap[row >> 3] >> (row & 7) & 1)
+
     @property
     def nbytes(self) -> int:
         arrays = (self.bitmap, self.rows_per_list, self.few)

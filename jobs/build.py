@@ -8,9 +8,11 @@ killed goes on where it was, and one with nothing new ends at once.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifacts.encoder import load_encoder
@@ -87,7 +89,7 @@ def build(source: str, settings: Settings, reporter: Reporter) -> BuildSummary:
         catalog = run_catalog(source, workspace, settings, progress=step.at)
         step.note(_catalog_note(catalog))
     with reporter.step("download") as step:
-        spark = session("lookalike build")
+        spark = session("lookalike build", log=_spark_log(workspace))
         download = _run_shards(_download, spark, workspace, settings, step)
         step.note(_shards_note(download, "pictures", "fetched"))
     with reporter.step("embed") as step:
@@ -108,6 +110,11 @@ def build(source: str, settings: Settings, reporter: Reporter) -> BuildSummary:
     return BuildSummary(
         catalog, download, embed, counts, candidate.recall, published, round(time.monotonic() - began, 3)
     )
+
+
+def _spark_log(workspace: Folder) -> Path:
+    folder = workspace.local() if workspace.is_local else Path(tempfile.gettempdir())
+    return folder / "spark.log"
 
 
 def _download(

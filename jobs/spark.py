@@ -14,7 +14,8 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from py4j.protocol import Py4JError, Py4JJavaError
@@ -42,11 +43,14 @@ _DEFAULTS = {
 }
 
 
-def session(app: str) -> SparkSession:
+def session(app: str, *, log: Path | None = None) -> SparkSession:
     """The Spark session of this process, made if there is none.
 
     Master, memory and packages come from spark-submit or spark-defaults.conf; without them Spark runs on all cores of
     this machine. Workers use this very Python unless PYSPARK_PYTHON names another.
+
+    Args:
+        log: gets what the JVM and the workers write to stderr, if this call starts them; else it comes on ours.
 
     Raises:
         StepFailed: there is no Java to run it.
@@ -54,13 +58,30 @@ def session(app: str) -> SparkSession:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if SparkContext._gateway is None and "PYSPARK_GATEWAY_PORT" not in os.environ:
         os.environ["JAVA_HOME"] = java_home()
-    SparkContext._ensure_initialized()  # only then does SparkConf see what spark-submit was told
+    with _stderr_to(log):
+        SparkContext._ensure_initialized()  # only then does SparkConf see what spark-submit was told
     conf = SparkConf().setAppName(app)
     for name, value in _DEFAULTS.items():
         conf.setIfMissing(name, value)
     conf.setIfMissing("spark.master", "local[*]")
     conf.set("spark.ui.showConsoleProgress", "false")  # the launcher turns it on; it would garble our own progress
     return SparkSession.builder.config(conf=conf).getOrCreate()
+
+
+@contextmanager
+def _stderr_to(log: Path | None) -> Iterator[None]:
+    """Processes that are started in the block write their stderr to a file: a JVM's greetings garble our progress."""
+    if log is None:
+        yield
+        return
+    ours = os.dup(2)
+    try:
+        with log.open("ab") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        os.dup2(ours, 2)
+        os.close(ours)
 
 
 def java_home() -> str:

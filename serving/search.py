@@ -136,7 +136,7 @@ def _total(snapshot: Snapshot, conditions: Filter, without: Collection[str]) -> 
         if place is None:
             continue
         allowed = snapshot.release.allowed(conditions)[place[0]]
-        total -= allowed is None or bool(np.isin(place[1][:1], allowed.rows)[0])
+        total -= allowed is None or int(place[1][0]) in allowed
     return total
 
 

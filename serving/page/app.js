@@ -231,12 +231,13 @@ function renderHeading(search, like) {
   const titles = {
     words: `Results for “${search.words}”`,
     pictures: crop ? "Like that part of your picture" : pictures.length > 1 ? `Like your ${pictures.length} pictures` : "Like your picture",
-    like: like ? `More like ${nameOf(like)}` : "More like this",
+    like: "More like this one", // which one is said above; a name that comes later would move what is below
     browse: isFiltered(search) ? "Browsing" : "A look around",
   };
-  const title = titles[kindOf(search)];
-  byId("heading").textContent = title;
-  document.title = kindOf(search) === "browse" ? "Lookalike" : `${title} – Lookalike`;
+  const kind = kindOf(search);
+  byId("heading").textContent = titles[kind];
+  const title = like ? `More like ${nameOf(like)}` : titles[kind];
+  document.title = kind === "browse" ? "Lookalike" : `${title} – Lookalike`;
 }
 
 function renderList() {
@@ -269,7 +270,7 @@ function renderRelease(release) {
   byId("release").textContent = `Release ${release.version} · ${products(release.products)} · ${count(release.pictures)} pictures`;
   const words = byId("words");
   words.disabled = !release.supports_text;
-  words.placeholder = release.supports_text ? "Describe what you are looking for" : "This catalog is searched by picture";
+  words.placeholder = release.supports_text ? "What are you looking for?" : "This catalog is searched by picture";
   document.querySelector(".field .go").disabled = words.disabled;
   words.title = release.supports_text ? "" : "The model behind this catalog sees pictures and reads no words.";
 }

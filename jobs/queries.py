@@ -7,6 +7,7 @@ and is harder for an index that was trained on pictures; so it is measured by it
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageEnhance, ImageOps
 
 from artifacts.encoder import Encoder
-from artifacts.pictures import encode_jpeg, read_picture
+from artifacts.pictures import encode_jpeg, open_stored
 from artifacts.schema import OK
 from artifacts.storage import Folder
 from jobs.workspace import shard_name
@@ -50,7 +51,7 @@ def draw_queries(workspace: Folder, shards: int, encoder: Encoder, wanted: int, 
         pictures += _sample_pictures(workspace, int(shard), share, random)
         titles |= _sample_titles(workspace, int(shard), share, random)
     pictures = pictures[:wanted]
-    views = [another_view(read_picture(jpeg), random) for _, jpeg in pictures]
+    views = [another_view(open_stored(jpeg), random) for _, jpeg in pictures]
     sets = [QuerySet("image", _encoded_pictures(encoder, views), [product_id for product_id, _ in pictures])]
     if encoder.supports_text and titles:
         texts = list(titles)[:wanted]
@@ -63,11 +64,11 @@ def another_view(picture: Image.Image, random: np.random.Generator) -> Image.Ima
     width, height = picture.size
     share = random.uniform(0.8, 1.0)
     left, top = random.uniform(0, 1 - share, size=2) * (width, height)
-    view = picture.crop((int(left), int(top), int(left + share * width), int(top + share * height)))
+    view = picture.crop((int(left), int(top), math.ceil(left + share * width), math.ceil(top + share * height)))
     if random.random() < 0.5:
         view = ImageOps.mirror(view)
     view = ImageEnhance.Brightness(view).enhance(random.uniform(0.85, 1.15))
-    return read_picture(encode_jpeg(view, quality=75)) if min(view.size) >= 50 else picture
+    return open_stored(encode_jpeg(view, quality=75))
 
 
 def _encoded_pictures(encoder: Encoder, views: list[Image.Image]) -> np.ndarray:

@@ -68,7 +68,7 @@ def _add_page(app: OpenAPI) -> None:
 
     @app.route("/page/<path:name>")
     def page_file(name: str) -> Response:
-        return send_from_directory(PAGE, name, max_age=300)
+        return send_from_directory(PAGE, name)  # by ETag: old modules must not meet a new page
 
     @app.route("/openapi.json")
     def openapi() -> Response:

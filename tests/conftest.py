@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,3 +38,19 @@ def spark() -> Iterator[object]:
     made = session("tests")
     yield made
     made.stop()
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the browser's tests out on a machine that has no browser, and say so; CI requires one."""
+    if any(map(shutil.which, BROWSERS)) or os.environ.get("LOOKALIKE_TEST_BROWSER") == "required":
+        return
+    left_out = [item for item in items if item.get_closest_marker("browser")]
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+        config.get_terminal_writer().line(
+            f"{len(left_out)} tests of the page are left out: they need one of {', '.join(BROWSERS)} on the PATH"
+        )

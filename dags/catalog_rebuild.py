@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
     description="From a catalog to a published release",
     doc_md=__doc__,
     schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("0 2 * * *", timezone="UTC"), assets=CATALOG),
-    catchup=False,  # and no start_date: with one, a DAG that is new or was paused runs at once for the last missed night
+    catchup=False,  # and no start_date: with one, a new DAG runs at once for the night that it missed
     max_active_runs=1,  # runs share a workspace
     dagrun_timeout=timedelta(hours=24),
     default_args=DEFAULT_ARGS,

@@ -1,9 +1,7 @@
-"""The DAG `catalog_rebuild`, run by Airflow on a small catalog."""
+"""The DAG `catalog_rebuild`, run by Airflow on a small catalog; test_demo.py runs it with Spark."""
 
 from __future__ import annotations
 
-import os
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,14 +23,9 @@ def params_of(catalog: Path | str, settings: Settings, **more: object) -> dict[s
 
 @pytest.fixture
 def dag(dagbag: Any, database: None, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The DAG, and what a worker would have: the other settings of the small catalog, and spark-submit."""
+    """The DAG, and what a worker would have: the other settings of the small catalog."""
     monkeypatch.setenv("LOOKALIKE_EVALUATION_QUERIES", "20")
     monkeypatch.setenv("LOOKALIKE_PICTURE_SIDE", "160")
-    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # the encoder is one of the tests'
-    monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
-    monkeypatch.delenv("PYSPARK_SUBMIT_ARGS", raising=False)
     return dagbag.dags["catalog_rebuild"]
 
 
@@ -57,20 +50,6 @@ def xcom(run: Any, task_id: str) -> Any:
 def written(folder: str) -> dict[Path, int]:
     """When each file was written last."""
     return {path: path.stat().st_mtime_ns for path in Path(folder).rglob("*") if path.is_file()}
-
-
-@pytest.mark.airflow
-@pytest.mark.spark
-def test_from_a_catalog_to_a_release(dag: Any, tmp_path: Path) -> None:
-    catalog = write_small_catalog(tmp_path / "catalog", extra=[{"product_id": "", "price": "1"}])
-    settings = small_settings(tmp_path)
-    run = dag.test(run_conf=params_of(catalog, settings, groups=1))
-    assert states(run) == dict.fromkeys(STEPS, "success")
-    store = Store(settings.releases, settings.cache)
-    manifest = store.verify()
-    assert manifest.counts.indexed == 36
-    assert sum(manifest.counts.rejected.values()) == 1
-    assert xcom(run, "publish") == {"version": store.current(), "unchanged": False}
 
 
 @pytest.mark.airflow

@@ -1,0 +1,60 @@
+"""`lookalike demo` up to the server: the whole DAG, with Spark, on a sample catalog."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from artifacts.errors import StepFailed
+from artifacts.settings import Settings
+from artifacts.store import Store
+from jobs.demo import run_demo
+from jobs.progress import Reporter
+from tests.pipeline import small_settings
+
+STEPS = ["sample", "airflow", "validate", "download", "embed", "index", "evaluate", "publish"]
+
+
+@pytest.fixture
+def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # the encoder is one of the tests'
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "sqlite:////nowhere/of/somebody/else.db")
+    return io.StringIO()
+
+
+def demo(folder: Path, settings: Settings, output: io.StringIO) -> str:
+    reporter = Reporter(Console(file=output, width=200))
+    return run_demo(folder, products=24, settings=settings, reporter=reporter)
+
+
+@pytest.mark.airflow
+@pytest.mark.spark
+def test_from_nothing_to_a_release(tmp_path: Path, output: io.StringIO) -> None:
+    settings = small_settings(tmp_path)
+    version = demo(tmp_path, settings, output)
+    store = Store(settings.releases, settings.cache)
+    assert store.current() == version
+    counts = store.verify().counts
+    assert counts.input_rows == 24
+    assert counts.indexed == 24 - sum(counts.rejected.values()) >= 20
+    lines = output.getvalue().splitlines()
+    assert [line.split()[1] for line in lines] == STEPS
+    assert f"{counts.pictures} pictures" in lines[STEPS.index("embed")]
+    assert "recall" in lines[STEPS.index("evaluate")]
+    assert version in lines[STEPS.index("publish")]
+
+    # The catalog is not drawn again; a task that fails ends the demo with its own sentence and the log's place.
+    output.truncate(0)
+    with pytest.raises(StepFailed, match=r"validate failed: .* was made with 2 shards, not 3.*demo\.log"):
+        demo(tmp_path, settings.model_copy(update={"shards": 3}), output)
+    assert "drawn before" in output.getvalue()
+    assert store.current() == version
+
+
+def test_without_the_dags_it_says_so(tmp_path: Path, output: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.demo.ROOT", tmp_path)
+    with pytest.raises(StepFailed, match="checkout"):
+        demo(tmp_path, small_settings(tmp_path), output)

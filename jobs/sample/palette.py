@@ -34,15 +34,16 @@ COLOUR_SYNONYMS: dict[str, tuple[str, ...]] = {
     "grey": ("gray", "silver grey", "slate"),
 }
 
-# The second colour of a product. It has to leave no doubt about the first: light inks on strong colours, mostly.
+# The second colour of a product. It has to leave no doubt about the first: light inks on strong colours, mostly, and
+# no grey on white, which nobody could tell from white on grey.
 _LIGHT_INKS: tuple[RGB, ...] = ((250, 248, 242), (247, 236, 208), (255, 255, 255))
 _DARK_INKS: tuple[RGB, ...] = ((36, 38, 48), (32, 44, 84))
 _INKS: dict[str, tuple[RGB, ...]] = {
     "yellow": (*_LIGHT_INKS, (66, 62, 66), (46, 72, 120)),
     "pink": (*_LIGHT_INKS, (150, 44, 88), (72, 60, 84)),
-    "white": ((52, 54, 62), (92, 100, 120), (126, 130, 138), (176, 148, 96)),
+    "white": ((52, 54, 62), (176, 148, 96), (166, 106, 86)),
     "grey": (*_LIGHT_INKS, _DARK_INKS[0]),
-    "black": (*_LIGHT_INKS, (196, 170, 112), (168, 172, 180)),
+    "black": (*_LIGHT_INKS, (196, 170, 112)),
     "brown": (*_LIGHT_INKS, (226, 190, 140)),
     "turquoise": (*_LIGHT_INKS, (24, 62, 88)),
     "orange": (*_LIGHT_INKS, (94, 46, 30)),

@@ -127,7 +127,7 @@ def serve(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option("--folder", help="Where the demo keeps what it makes.")] = Path("demo"),
-    products: Annotated[int, typer.Option("--products", min=20, help="Products of the sample catalog.")] = 1000,
+    products: Annotated[int, typer.Option("--products", min=20, help="Products of the sample catalog.")] = 600,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = None,
 ) -> None:

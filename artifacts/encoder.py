@@ -8,7 +8,8 @@
     python:package.module:Class            your own subclass of Encoder, made with no arguments
 
 The pipeline and the server load the encoder through `load_encoder` and nothing else, so a query's vector is made
-exactly as the catalog's were. An encoder's id holds a digest of its weights: other weights, other id, other cache.
+exactly as the catalog's were. An encoder's id holds a digest of its weights and its preprocessing: others of either,
+another id, another cache.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -54,10 +56,12 @@ class Encoder(ABC):
     def id(self) -> str:
         """Same id, same vectors: the key of the embedding cache and of a release.
 
-        Of a folder only the name counts: weights may be moved.
+        Of a folder only the name counts: weights may be moved. The same weights behind another preprocessing give
+        other vectors, so the digest is of both.
         """
-        name = re.sub(r"local-dir:(?:.*/)?", "local-dir:", self.spec)
-        return f"{name}@{self.weights_sha256[:12]}"
+        name = re.sub(r"local-dir:(?:.*/)?", "local-dir:", self.spec.rstrip("/"))
+        how = f"{self.weights_sha256} {json.dumps(self.preprocessing, sort_keys=True, default=str)}"
+        return f"{name}@{hashlib.sha256(how.encode()).hexdigest()[:12]}"
 
     @property
     def slug(self) -> str:
@@ -162,10 +166,13 @@ def _own_encoder(spec: str, rest: str) -> Encoder:
     module_name, _, class_name = rest.partition(":")
     try:
         made = getattr(importlib.import_module(module_name), class_name)()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise EncoderError(f"encoder {spec!r} cannot be imported: {error}") from error
+    except Exception as error:  # somebody else's code: anything can be wrong with it
+        raise EncoderError(f"encoder {spec!r} cannot be made: {type(error).__name__}: {error}") from error
     if not isinstance(made, Encoder):
         raise EncoderError(f"encoder {spec!r}: {class_name} is not a subclass of artifacts.encoder.Encoder")
+    missing = [name for name in ("weights_sha256", "dim", "preprocessing") if not hasattr(made, name)]
+    if missing:
+        raise EncoderError(f"encoder {spec!r}: {class_name} does not set {', '.join(missing)}")
     made.spec = spec
     return made
 

@@ -115,8 +115,9 @@ def _loaded(spec: str, load: Callable[[], Any]) -> Any:
     """The result of a loader of open_clip or timm, or an EncoderError that says what to do."""
     try:
         return load()
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        # The hub client raises OSErrors (no connection, no such repository), which open_clip may wrap in RuntimeError.
+    except Exception as error:
+        # The hub client raises OSErrors (no connection, no such repository), which open_clip may wrap in RuntimeError;
+        # a configuration or a weights file that is not one raises anything, safetensors' own kind of error included.
         message = textwrap.shorten(str(error) or type(error).__name__, 240, placeholder=" …")
         if "local-dir:" not in spec and ("download" in message or isinstance(error, OSError)):
             message += "; with no network, fetch the weights elsewhere and use local-dir:FOLDER, or the sample encoder"

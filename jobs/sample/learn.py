@@ -83,7 +83,8 @@ def contrast(logits: Tensor, hidden: Tensor) -> Tensor:
 
 def build(recipe: Recipe) -> CLIP:
     torch.manual_seed(recipe.seed)
-    return CLIP(**CONFIG["model_cfg"]).to(memory_format=torch.channels_last)
+    model = CLIP(**CONFIG["model_cfg"])
+    return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (not in torch's stubs)
 
 
 def _embedding(model: CLIP) -> Tensor:

@@ -31,9 +31,9 @@ class Recipe:
     than everything else the word vectors move, because most words come up in few batches only.
     """
 
-    products: int = 12_000
+    products: int = 10_000
     views: int = 2
-    steps: int = 1000
+    steps: int = 900
     batch: int = 128
     captions: int = 3
     word_boost: float = 3.0

@@ -73,7 +73,7 @@ def one_condition(draw: st.DrawFn) -> Condition:
 
 
 @given(conditions=st.lists(one_condition(), max_size=4).map(tuple))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_sql_says_what_python_says(products: Products, conditions: Filter):
     rows = products.allowed(conditions)
     assert rows.dtype == np.int64

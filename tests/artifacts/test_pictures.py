@@ -333,7 +333,7 @@ def test_random_bytes(content: bytes, magic: bytes):
     kept=st.one_of(st.just(1.0), st.floats(0, 1)),
     side=st.sampled_from([32, 64, 512]),
 )
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_damaged_pictures(name: str, flips: list[tuple[float, int, bool]], kept: float, side: int):
     content = bytearray(CONTENTS[name])
     for place, value, near in flips:

@@ -205,7 +205,7 @@ def test_no_rows(tmp_path: Path, layout: str):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("rows", [1, 3, 100, 255, 256, 257])
+@pytest.mark.parametrize("rows", [1, 100, 256, 257])
 def test_few_rows(tmp_path: Path, layout: str, rows: int):
     """Fewer than lists, and fewer than a product quantizer is trained on: flat, not an error."""
     vectors = unit_vectors(rows)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
@@ -29,7 +29,8 @@ app = typer.Typer(
 releases_app = typer.Typer(no_args_is_help=True, help="Look after published releases.")
 app.add_typer(releases_app, name="releases")
 
-out = Console()
+# Into a file or a pipe, a table is as wide as it has to be: versions and paths must not be folded.
+out = Console(width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True)
 
 ReleasesOption = Annotated[str | None, typer.Option("--releases", help="Folder or URL of the published releases.")]
@@ -154,7 +155,7 @@ def releases_list(releases: ReleasesOption = None) -> None:
     """All versions, the one being served marked."""
     store = _store(settings_with(releases=releases))
     current = store.current()
-    table = Table("", "version", "products", "encoder", "recall@100", "MB")
+    table = Table("", Column("version", no_wrap=True), "products", "encoder", "recall@100", "MB")
     for version in store.versions():
         manifest = store.manifest(version)
         recall = " ".join(f"{name} {value:.3f}" for name, value in manifest.recall.items() if name.endswith("@100"))

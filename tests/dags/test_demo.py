@@ -32,6 +32,7 @@ def demo(folder: Path, settings: Settings, output: io.StringIO) -> str:
 
 @pytest.mark.airflow
 @pytest.mark.spark
+@pytest.mark.timeout(900)  # a whole Airflow and two Sparks, on machines that may be busy
 def test_from_nothing_to_a_release(tmp_path: Path, output: io.StringIO) -> None:
     settings = small_settings(tmp_path)
     version = demo(tmp_path, settings, output)
@@ -40,14 +41,13 @@ def test_from_nothing_to_a_release(tmp_path: Path, output: io.StringIO) -> None:
     counts = store.verify().counts
     assert counts.input_rows == 24
     assert counts.indexed == 24 - sum(counts.rejected.values()) >= 20
-    lines = output.getvalue().splitlines()
+    lines = [line for line in output.getvalue().splitlines() if line.startswith("✓")]
     assert [line.split()[1] for line in lines] == STEPS
     assert f"{counts.pictures} pictures" in lines[STEPS.index("embed")]
     assert "recall" in lines[STEPS.index("evaluate")]
     assert version in lines[STEPS.index("publish")]
 
     # The catalog is not drawn again; a task that fails ends the demo with its own sentence and the log's place.
-    output.truncate(0)
     with pytest.raises(StepFailed, match=r"validate failed: .* was made with 2 shards, not 3.*demo\.log"):
         demo(tmp_path, settings.model_copy(update={"shards": 3}), output)
     assert "drawn before" in output.getvalue()

@@ -31,7 +31,7 @@ app.add_typer(releases_app, name="releases")
 
 # Into a file or a pipe, a table is as wide as it has to be: versions and paths must not be folded.
 out = Console(width=None if sys.stdout.isatty() else 200)
-err = Console(stderr=True)
+err = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
 
 ReleasesOption = Annotated[str | None, typer.Option("--releases", help="Folder or URL of the published releases.")]
 WorkspaceOption = Annotated[str | None, typer.Option("--workspace", help="Folder or URL kept between builds.")]
@@ -79,7 +79,8 @@ def build(
             f"Nothing changed: no picture downloaded, none embedded; {summary.published.version} is still served."
         )
         return
-    table = Table(title=f"Release {summary.published.version}", title_justify="left", show_header=False)
+    out.print(f"Published {summary.published.version}", highlight=False)
+    table = Table(show_header=False)
     table.add_column(style="dim")
     table.add_column(justify="right")
     table.add_row("catalog rows", f"{summary.counts.input_rows:,}")

@@ -14,6 +14,8 @@ from gunicorn.app.base import BaseApplication
 
 from artifacts.settings import Settings
 
+_WARM_UP_SECONDS = 60
+
 
 class _Server(BaseApplication):
     """gunicorn, configured by Settings in place of its own files and flags."""
@@ -33,6 +35,8 @@ class _Server(BaseApplication):
             "preload_app": False,
             "loglevel": "warning",
             "when_ready": _announce,
+            "post_worker_init": _warm_up,
+            "worker_exit": _close,
             "child_exit": _forget_metrics,
             "proc_name": "lookalike",
         }
@@ -80,6 +84,24 @@ def configure_logging() -> None:
 def _announce(server: Any) -> None:
     host, port = server.LISTENERS[0].sock.getsockname()[:2]
     print(f"Lookalike is listening on http://{host}:{port}/ (Ctrl-C ends it)", flush=True)
+
+
+def _warm_up(worker: Any) -> None:
+    """A worker takes no request before its first release is warm, so one that replaces another fails nobody.
+
+    After a minute it does so anyway, and says 503: whoever asks learns more from that than from silence.
+    """
+    watcher = worker.wsgi.config["LOOKALIKE_WATCHER"]
+    for _ in range(_WARM_UP_SECONDS):
+        if watcher.first_look.wait(1):
+            return
+        worker.notify()  # or it would be taken for dead
+
+
+def _close(_server: Any, worker: Any) -> None:
+    """A worker that ends lets go of its release first: DuckDB complains at length about connections left open."""
+    if worker.wsgi is not None:  # None if it ended before it had loaded the app
+        worker.wsgi.config["LOOKALIKE_WATCHER"].close()
 
 
 def _forget_metrics(_server: Any, worker: Any) -> None:

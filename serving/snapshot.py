@@ -51,15 +51,11 @@ class Failure:
 
     version: str
     error: str
+    lasting: bool  # a version never changes: what was wrong with it once will be so again
 
 
 class Watcher:
-    """Keeps a snapshot of the store's current version.
-
-    Args:
-        on_load: called with every snapshot that takes over.
-        on_failure: called with every version that is refused, once for each.
-    """
+    """Keeps a snapshot of the store's current version."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
@@ -78,6 +74,13 @@ class Watcher:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
+
+    def close(self) -> None:
+        """Stop, and let go of the release; for the end of a process."""
+        self.stop()
+        snapshot, self._snapshot = self._snapshot, None
+        if snapshot is not None:
+            snapshot.release.close()
 
     def snapshot(self) -> Snapshot:
         """What is being served.
@@ -102,13 +105,15 @@ class Watcher:
         if version is None or (self._snapshot and version == self._snapshot.manifest.version):
             self.failure = None
             return
-        if self.failure and self.failure.version == version:
-            return  # refused before; a version never changes, so it would be refused again
+        if self.failure and self.failure.version == version and self.failure.lasting:
+            return
         try:
             snapshot = self._load(version)
         except (LookalikeError, OSError, ValueError, RuntimeError) as error:
             # ValueError and RuntimeError are what FAISS, Arrow and torch raise on files they cannot read.
-            self.failure, self.failures = Failure(version, str(error)), self.failures + 1
+            # An OSError may be the network's, and pass.
+            lasting = not isinstance(error, OSError)
+            self.failure, self.failures = Failure(version, str(error), lasting), self.failures + 1
             _log.error("release refused", version=version, error=str(error))
             return
         self._snapshot, self.failure, self.loads = snapshot, None, self.loads + 1

@@ -22,6 +22,7 @@ import pytest
 
 from tests.pipeline import write_small_catalog
 from tests.servers import PictureServer
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.spark]
 
@@ -64,24 +65,6 @@ def serving(folder: Path, *arguments: str) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-
-
-def wait_until(condition: object, seconds: float = 60) -> None:
-    """Poll a condition; connection errors count as not yet."""
-    done = threading.Event()
-
-    def poll() -> None:
-        while not done.wait(0.05):
-            try:
-                if condition():  # type: ignore[operator]
-                    done.set()
-            except OSError:
-                continue
-
-    thread = threading.Thread(target=poll, daemon=True)
-    thread.start()
-    assert done.wait(seconds), "the condition did not come true"
-    thread.join()
 
 
 def fetch(url: str) -> dict[str, object]:
@@ -187,7 +170,7 @@ def test_served_under_load_while_another_version_is_published(built: str, catalo
         for thread in threads:
             thread.start()
         # one product less, the others as they were
-        rows = list(csv.reader(catalog.open()))
+        rows = list(csv.reader(catalog.read_text().splitlines()))
         with catalog.open("w", newline="") as file:
             csv.writer(file).writerows(row for row in rows if row[0] != "p035")
         done = lookalike(*BUILD, "--catalog", str(catalog), folder=folder)

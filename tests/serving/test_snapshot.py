@@ -7,14 +7,17 @@ import threading
 import weakref
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from artifacts.errors import NoRelease
+from artifacts.manifest import Manifest
 from artifacts.settings import Settings
 from artifacts.store import Store
 from serving.app import create_app
 from serving.snapshot import Watcher
 from tests.pipeline import publish_small, small_settings, write_small_catalog
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -124,11 +127,31 @@ def test_a_store_out_of_reach_leaves_what_is_loaded(settings: Settings, monkeypa
     assert watcher.snapshot() is served
 
 
+def test_a_version_that_could_not_be_fetched_is_tried_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = watcher_for(settings)
+
+    def broken(self: Store, manifest: Manifest) -> list[Path]:
+        raise ConnectionResetError("reset by peer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "fetch", broken)
+        watcher.look()
+    assert watcher.failure is not None
+    assert "reset by peer" in watcher.failure.error
+    watcher.look()
+    assert watcher.snapshot().release.rows == 36
+    assert watcher.failure is None
+
+
 def test_requests_see_one_version_whole_while_versions_change(settings: Settings) -> None:
     app = create_app(settings, watch=False)
     watcher: Watcher = app.config["LOOKALIKE_WATCHER"]
     watcher.look()
-    sizes = {watcher.snapshot().manifest.version: 36}
+    first = watcher.snapshot().manifest.version
+    sizes = {publish_another(settings, products): products for products in (35, 34, 33)} | {first: 36}
+    store = Store(settings.releases, settings.cache)
     wrong: list[str] = []
     answered = [0, 0, 0]
     stop = threading.Event()
@@ -145,16 +168,17 @@ def test_requests_see_one_version_whole_while_versions_change(settings: Settings
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
-    for products in (35, 34, 33):
-        version = publish_another(settings, products)
-        sizes[version] = products
+    for version in sizes:
+        store.rollback(version)  # moves CURRENT to any version there is
+        before = list(answered)
         watcher.look()
+        wait_until(lambda: all(now > then for now, then in zip(answered, before, strict=True)))  # noqa: B023
     stop.set()
     for thread in threads:
         thread.join()
     assert not wrong
     assert min(answered) > 0
-    assert watcher.loads == 4
+    assert watcher.loads == 5
 
 
 def test_the_watching_thread_loads_and_stops(settings: Settings) -> None:
@@ -163,3 +187,15 @@ def test_the_watching_thread_loads_and_stops(settings: Settings) -> None:
     assert watcher.first_look.wait(60)
     assert watcher.snapshot().release.rows == 36
     watcher.stop()
+
+
+def test_a_closed_watcher_serves_nothing_any_more(settings: Settings) -> None:
+    watcher = watcher_for(settings)
+    watcher.look()
+    release = watcher.snapshot().release
+    watcher.close()
+    watcher.close()  # a worker may end twice: by its signal and by its parent's
+    with pytest.raises(NoRelease):
+        watcher.snapshot()
+    with pytest.raises(duckdb.ConnectionException):
+        release.facet("brand", ())

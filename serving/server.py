@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -38,6 +39,7 @@ class _Server(BaseApplication):
             "post_worker_init": _warm_up,
             "worker_exit": _close,
             "child_exit": _forget_metrics,
+            "on_exit": _remove_metrics,
             "proc_name": "lookalike",
         }
         assert self.cfg is not None  # noqa: S101  (BaseApplication has just made it)
@@ -58,11 +60,12 @@ def run(settings: Settings) -> None:
     configure_logging()
     sys.argv = sys.argv[:1]  # gunicorn would read our flags as its own
     if settings.workers == 1:
+        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
         _Server(settings).run()
         return
-    with tempfile.TemporaryDirectory(prefix="lookalike-metrics-") as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        _Server(settings).run()
+    # Removed by `on_exit` in the parent. A `with` would do so in every worker that ends: it leaves this function too.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="lookalike-metrics-")
+    _Server(settings).run()
 
 
 def configure_logging() -> None:
@@ -102,6 +105,11 @@ def _close(_server: Any, worker: Any) -> None:
     """A worker that ends lets go of its release first: DuckDB complains at length about connections left open."""
     if worker.wsgi is not None:  # None if it ended before it had loaded the app
         worker.wsgi.config["LOOKALIKE_WATCHER"].close()
+
+
+def _remove_metrics(_server: Any) -> None:
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
 
 
 def _forget_metrics(_server: Any, worker: Any) -> None:

@@ -51,8 +51,8 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def serving(folder: Path, *arguments: str) -> Iterator[str]:
-    """`lookalike serve` on a free port, until the block ends; yields its address once a release is loaded."""
+def serving(folder: Path, *arguments: str) -> Iterator[tuple[str, int]]:
+    """`lookalike serve` on a free port, until the block ends; yields its address and pid once a release is loaded."""
     process = subprocess.Popen(
         [sys.executable, "-m", "lookalike", "serve", "--port", "0", *arguments],
         env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -61,10 +61,13 @@ def serving(folder: Path, *arguments: str) -> Iterator[str]:
         assert process.stdout is not None
         address = process.stdout.readline().split()[4].rstrip("/")
         wait_until(lambda: fetch(f"{address}/readyz")["status"] == "ok")
-        yield address
+        yield address, process.pid
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        status = process.wait(30)
+        if process.stdout is not None:
+            process.stdout.close()
+    assert status == 0
 
 
 def fetch(url: str) -> dict[str, object]:
@@ -149,7 +152,7 @@ def test_the_same_again_downloads_and_embeds_nothing(built: str, catalog: Path, 
 
 
 def test_served_under_load_while_another_version_is_published(built: str, catalog: Path, folder: Path) -> None:
-    with serving(folder) as address:
+    with serving(folder) as (address, _):
         first = fetch(f"{address}/v1/release")
         assert first["products"] == 36
         failures: list[str] = []
@@ -189,13 +192,27 @@ def test_served_under_load_while_another_version_is_published(built: str, catalo
         wait_until(lambda: fetch(f"{address}/v1/release")["version"] == first["version"])
 
 
+def searches_counted(address: str) -> float:
+    with urlopen(f"{address}/metrics", timeout=30) as response:
+        text = response.read().decode()
+    wanted = 'image_search_requests_total{search_type="text",status="ok"} '
+    return float(next(line for line in text.splitlines() if line.startswith(wanted)).removeprefix(wanted))
+
+
+def worker_pids(server: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{server}/task/{server}/children").read_text().split()]
+
+
 def test_several_workers_share_their_metrics(built: str, folder: Path) -> None:
-    with serving(folder, "--workers", "2") as address:
+    with serving(folder, "--workers", "2") as (address, server):
         for _ in range(12):
             fetch(f"{address}/v1/search/text?q=red")
-        with urlopen(f"{address}/metrics", timeout=30) as response:
-            text = response.read().decode()
-        assert 'image_search_requests_total{search_type="text",status="ok"} 12.0' in text
+        assert searches_counted(address) == 12
+        workers = worker_pids(server)
+        os.kill(workers[0], signal.SIGTERM)
+        wait_until(lambda: len(worker_pids(server)) == 2 and workers[0] not in worker_pids(server))
+        fetch(f"{address}/v1/search/text?q=red")
+        assert searches_counted(address) == 13  # those of the worker that has ended included
 
 
 def test_releases_are_listed_shown_and_verified(built: str, folder: Path) -> None:

@@ -5,6 +5,8 @@
     │   ├── CatalogError           the catalog as a whole cannot be used (a single bad row is a reject, not an error)
     │   ├── PictureError           bytes that are not a picture we take; carries a Reason
     │   ├── QueryError             a search request that cannot be answered as asked; carries the field
+    │   ├── UnknownProduct         the release has no such product
+    │   ├── CursorGone             a page of a search on a release that is not kept any more
     │   └── EncoderError           an encoder spec that cannot be loaded or cannot do what is asked
     │       └── TextNotSupported     a text query to an encoder that only sees pictures
     ├── ReleaseError             what is stored is not what it should be
@@ -66,6 +68,17 @@ class QueryError(InputError):
 
     def __reduce__(self) -> tuple[type[QueryError], tuple[str, str]]:
         return QueryError, (self.field, self.detail)
+
+
+class UnknownProduct(InputError):
+    """The release being served has no such product."""
+
+    def __init__(self, product_id: str) -> None:
+        super().__init__(f"there is no product {product_id[:200]!r} in the release being served")
+
+
+class CursorGone(InputError):
+    """A page is asked of a search that began on a release which is not kept any more."""
 
 
 class EncoderError(InputError):

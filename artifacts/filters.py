@@ -21,13 +21,15 @@ Value = str | int | float | bool | datetime
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition on one column. A product without a value in the column meets only a negated `any_of`.
+    """One condition on one column. A product without a value in the column meets only `none_of` and `missing`.
 
     Attributes:
         column: name of a column of the segment.
         any_of: the value is one of these.
         none_of: the value is none of these.
         minimum, maximum: the value lies in this closed range.
+        below: the value is less than this.
+        missing: True for products without a value, False for those with one.
     """
 
     column: str
@@ -35,6 +37,14 @@ class Condition:
     none_of: tuple[Value, ...] = ()
     minimum: Value | None = None
     maximum: Value | None = None
+    below: Value | None = None
+    missing: bool | None = None
+
+    @property
+    def needs_a_value(self) -> bool:
+        """Whether a product without a value fails."""
+        ranges = (self.minimum, self.maximum, self.below)
+        return bool(self.any_of) or any(bound is not None for bound in ranges) or self.missing is False
 
 
 #: SQL types by Python type; bool before int, of which it is a subclass.
@@ -57,11 +67,13 @@ def to_sql(conditions: Filter) -> tuple[str, list[Any]]:
             column, kind = _compared(condition.column, condition.none_of[0])
             parts.append(f"({column} IS NULL OR {column} NOT IN (SELECT unnest(?::{kind}[])))")
             parameters.append(list(condition.none_of))
-        for operator, bound in ((">=", condition.minimum), ("<=", condition.maximum)):
+        for operator, bound in ((">=", condition.minimum), ("<=", condition.maximum), ("<", condition.below)):
             if bound is not None:
                 column, kind = _compared(condition.column, bound)
                 parts.append(f"{column} {operator} ?::{kind}")
                 parameters.append(bound)
+        if condition.missing is not None:
+            parts.append(f"{quoted(condition.column)} IS {'' if condition.missing else 'NOT '}NULL")
     return " AND ".join(parts) or "TRUE", parameters
 
 
@@ -89,6 +101,8 @@ def make_condition(
     none_of: Sequence[str] = (),
     minimum: str | float | None = None,
     maximum: str | float | None = None,
+    below: str | float | None = None,
+    missing: bool | None = None,
 ) -> Condition:
     """A Condition from what a caller wrote, with the values in the column's type.
 
@@ -102,12 +116,18 @@ def make_condition(
     kind = columns.get(column)
     if kind is None:
         raise QueryError(field, f"there is no attribute {column[:80]!r}; there are {', '.join(sorted(columns))}")
+
+    def bound(value: str | float | None) -> Value | None:
+        return None if value is None else _typed(field, column, kind, value)
+
     return Condition(
         column,
         any_of=tuple(_typed(field, column, kind, value) for value in any_of),
         none_of=tuple(_typed(field, column, kind, value) for value in none_of),
-        minimum=None if minimum is None else _typed(field, column, kind, minimum),
-        maximum=None if maximum is None else _typed(field, column, kind, maximum),
+        minimum=bound(minimum),
+        maximum=bound(maximum),
+        below=bound(below),
+        missing=missing,
     )
 
 

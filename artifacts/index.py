@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import faiss
@@ -31,14 +31,35 @@ class SearchParams:
     Attributes:
         nprobe: IVF lists to probe.
         rescore: candidates to score exactly, as a multiple of the results wanted.
+        filtered_probes: under a filter, how many times as many lists to probe, at least; see artifacts.planner.
+        filtered_rescore: `rescore` under a filter. What passes it may all be far from the query and at much the same
+            distance, where the codes' errors count for more.
     """
 
     nprobe: int = 32
     rescore: int = 4
+    filtered_probes: int = 8
+    filtered_rescore: int = 16
 
     def deeper(self, factor: float) -> SearchParams:
         """The same with `factor` times the probes and half as many times the candidates (at least once)."""
-        return SearchParams(math.ceil(self.nprobe * factor), math.ceil(self.rescore * max(1.0, factor / 2)))
+        more = max(1.0, factor / 2)
+        return replace(
+            self,
+            nprobe=math.ceil(self.nprobe * factor),
+            rescore=math.ceil(self.rescore * more),
+            filtered_rescore=math.ceil(self.filtered_rescore * more),
+        )
+
+
+@dataclass(frozen=True)
+class IvfShape:
+    """What a planner has to know of an IVF index."""
+
+    rows: int
+    lists: int
+    dim: int
+    code_size: int  # bytes of one row's code
 
 
 def lists_for(rows: int) -> int:
@@ -143,6 +164,7 @@ class IvfIndex:
         self.ivfs = [faiss.extract_index_ivf(index) for index in self.indexes]
         self.lists: int = self.ivfs[0].nlist
         self.rows: int = sum(ivf.ntotal for ivf in self.ivfs)
+        self.shape = IvfShape(self.rows, self.lists, self.ivfs[0].d, self.ivfs[0].code_size)
         #: codes and ids that a search touches; centroids are extra and do not grow with the rows
         self.resident_bytes = sum(ivf.ntotal * (ivf.code_size + 8) for ivf in self.ivfs)
 

@@ -68,7 +68,7 @@ class Manifest(BaseModel):
         for segment in self.segments:
             digest.update(f"{segment.id} {segment.info_sha256}".encode())
         for kind, params in sorted(self.search.items()):
-            digest.update(f"{kind} {params.nprobe} {params.rescore}".encode())
+            digest.update(f"{kind} {params}".encode())
         return digest.hexdigest()[:12]
 
     def to_json(self) -> str:

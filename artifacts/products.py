@@ -6,7 +6,7 @@ through SQL costs 2-50 ms. Finding which of a million rows pass a filter is what
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -106,9 +106,14 @@ class Products:
         return list(attributes_of(self.table.schema))
 
     def take(self, rows: Sequence[int] | np.ndarray, columns: Iterable[str] | None = None) -> list[dict[str, Any]]:
-        """The rows of these numbers, in this order, as dictionaries."""
-        table = self.table.select(list(columns)) if columns is not None else self.table
-        return table.take(pa.array(rows, pa.int64())).to_pylist()
+        """The rows of these numbers, in this order, as dictionaries; of all columns if none are named."""
+        if columns is None:
+            return self.table.take(pa.array(rows, pa.int64())).to_pylist()
+        # A column that is not here is one of a newer segment: no row has a value in it.
+        here = [name for name in columns if name in self.table.schema.names]
+        absent = dict.fromkeys(name for name in columns if name not in here)
+        taken = self.table.select(here).take(pa.array(rows, pa.int64())).to_pylist() if here else [{} for _ in rows]
+        return [{**row, **absent} for row in taken] if absent else taken
 
     def product_ids(self, rows: np.ndarray) -> list[str]:
         return self.table.column("product_id").take(pa.array(rows, pa.int64())).to_pylist()
@@ -138,28 +143,62 @@ class Products:
         Args:
             without: row numbers int64 of products that are not counted.
         """
+        return self._count(column, conditions, without, lambda name: (name, []))
+
+    def bands(
+        self, column: str, edges: Sequence[float], conditions: Filter, without: np.ndarray | None = None
+    ) -> list[FacetCount]:
+        """The same for numbers, by band: value 0 is below the first edge, value i from edge i-1 to below edge i."""
+
+        def band(name: str) -> tuple[str, list[Any]]:
+            reached = [f"(TRY_CAST({name} AS DOUBLE) >= ?::DOUBLE)::INT" for _ in edges]
+            return " + ".join(["0", *reached]), list(edges)
+
+        return self._count(column, conditions, without, band)
+
+    def quantiles(self, column: str, shares: Sequence[float]) -> list[float]:
+        """Values of a column of numbers below which these shares of the products lie; [] where none has a value."""
+        name = quoted(_sql_name(self.table.schema, column))
+        statement = f"SELECT quantile_disc(TRY_CAST({name} AS DOUBLE), ?::DOUBLE[]) FROM products WHERE first_picture"  # noqa: S608
+        with self._connection.cursor() as cursor:
+            found = cursor.execute(statement, [list(shares)]).fetchone()
+        return list(found[0]) if found and found[0] else []
+
+    def _count(
+        self,
+        column: str,
+        conditions: Filter,
+        without: np.ndarray | None,
+        expression: Callable[[str], tuple[str, list[Any]]],
+    ) -> list[FacetCount]:
+        """Products by an SQL expression of a column's name, over all that have a value and pass a filter."""
         here = self._conditions_here(conditions)
         if here is None or column not in self.columns:
             return []
-        where, parameters = to_sql(here)
         name = quoted(_sql_name(self.table.schema, column))
-        statement = f"SELECT {name}, count(*) AS n FROM products WHERE first_picture AND {name} IS NOT NULL AND {where}"  # noqa: S608
+        counted, counted_parameters = expression(name)
+        where, parameters = to_sql(here)
+        statement = (
+            f"SELECT {counted}, count(*) AS n FROM products WHERE first_picture AND {name} IS NOT NULL AND {where}"  # noqa: S608
+        )
         with self._connection.cursor() as cursor:
             if without is not None:
                 # Seen by this cursor alone. As a bound list, a million rows would take seconds.
                 cursor.register("without", pa.table({"row": without}))
                 statement += " AND row NOT IN (SELECT row FROM without)"
-            counts = cursor.execute(f"{statement} GROUP BY 1 ORDER BY n DESC, 1", parameters).fetchall()
+            counts = cursor.execute(
+                f"{statement} GROUP BY 1 ORDER BY n DESC, 1", [*counted_parameters, *parameters]
+            ).fetchall()
         return [FacetCount(value, int(count)) for value, count in counts]
 
     def _conditions_here(self, conditions: Filter) -> Filter | None:
         """The conditions under the names that columns have in SQL; None if no row can meet them.
 
-        Where there is no such column, no product has a value in it: it meets a negated `any_of`, and nothing else.
+        Where there is no such column, no product has a value in it.
         """
         columns = self.columns
         missing = [each for each in conditions if each.column not in columns]
-        if any(each.any_of or each.minimum is not None or each.maximum is not None for each in missing):
+        if any(each.needs_a_value for each in missing):
             return None
         return tuple(
             replace(each, column=_sql_name(self.table.schema, each.column))

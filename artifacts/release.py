@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,16 @@ class Release:
         place = self.locate(product_id)
         return None if place is None else self.segments[place[0]].vectors.take(place[1])
 
+    def pictures_of(self, hits: Sequence[Hit]) -> np.ndarray:
+        """float32[n, dim]: the stored vector of each hit's picture."""
+        dim = self.segments[0].info.dim if self.segments else 0
+        vectors = np.empty((len(hits), dim), np.float32)
+        for number, segment in enumerate(self.segments):
+            places = [place for place, hit in enumerate(hits) if hit.segment == number]
+            if places:
+                vectors[places] = segment.vectors.take(np.array([hits[place].row for place in places], np.int64))
+        return vectors
+
     # ── searching ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def search(
@@ -133,15 +143,15 @@ class Release:
         params: SearchParams,
         conditions: Filter = (),
         *,
-        without: Collection[str] = (),
+        without: Sequence[Collection[str]] = (),
         exact: bool = False,
     ) -> tuple[list[list[Hit]], list[Plan]]:
-        """The best `k` products for each query.
+        """The best `k` products for each query. What is found for one does not depend on the others.
 
         Args:
             queries: float32[n, dim], L2-normalised.
             conditions: only products that pass them; `k` are returned whenever so many exist.
-            without: ids of products that are left out.
+            without: for each query the ids of products that are left out; nothing for all if empty.
             exact: score every allowed row, whatever it costs.
 
         Returns:
@@ -151,10 +161,11 @@ class Release:
             QueryError: a vector of another length, or one that has no direction (NaN, infinity, zeros).
         """
         queries = self._checked(queries)
+        left_out = list(without) or [()] * len(queries)
         hits: list[list[Hit]] = [[] for _ in queries]
         plans: list[Plan] = []
         for number, (segment, allowed) in enumerate(zip(self.segments, self.allowed(conditions), strict=True)):
-            found, plan = self._search_segment(number, segment, allowed, queries, k, params, without, exact)
+            found, plan = self._search_segment(number, segment, allowed, queries, k, params, left_out, exact)
             plans.append(plan)
             hits = [ours + theirs for ours, theirs in zip(hits, found, strict=True)]
         if len(self.segments) > 1:
@@ -179,22 +190,33 @@ class Release:
         queries: np.ndarray,
         k: int,
         params: SearchParams,
-        without: Collection[str],
+        without: Sequence[Collection[str]],
         exact: bool,
     ) -> tuple[list[list[Hit]], Plan]:
         rows_in_all = segment.info.rows if allowed is None else allowed.count
         if k <= 0 or len(queries) == 0:
             return [[] for _ in queries], Plan("nothing", rows_in_all)
         # Pictures of one product count once: ask for more rows until there are enough products, or no more rows.
-        rows_wanted = min(rows_in_all, k + len(without) * max(1, segment.info.max_pictures))
-        if segment.info.max_pictures > 1:
-            rows_wanted = min(rows_in_all, 2 * rows_wanted)
-        while True:
-            found, plan = segment.search(queries, rows_wanted, params, allowed, exact=exact)
-            hits = [self._products(number, segment, each.scores, each.rows, k, without) for each in found]
-            if rows_wanted >= rows_in_all or min(len(each) for each in hits) >= k:
-                return hits, plan
-            rows_wanted = min(rows_in_all, 4 * max(1, rows_wanted))
+        pictures = max(1, segment.info.max_pictures)
+        wanted = [min(rows_in_all, (k if pictures == 1 else 2 * k) + pictures * len(out)) for out in without]
+        hits: list[list[Hit]] = [[] for _ in queries]
+        plans: list[Plan] = []
+        for rows in sorted(set(wanted)):
+            group = [place for place, each in enumerate(wanted) if each == rows]
+            while group:
+                found, plan = segment.search(queries[group], rows, params, allowed, path="exact" if exact else None)
+                plans.append(plan)
+                for place, each in zip(group, found, strict=True):
+                    hits[place] = self._products(number, segment, each.scores, each.rows, k, without[place])
+                if rows >= rows_in_all:
+                    break
+                group = [place for place in group if len(hits[place]) < k]
+                rows = min(rows_in_all, 4 * max(1, rows))
+        return hits, replace(
+            plans[-1],
+            probes=max(plan.probes for plan in plans),
+            candidates=sum(plan.candidates for plan in plans),
+        )
 
     @staticmethod
     def _products(
@@ -241,13 +263,26 @@ class Release:
                 total += allowed.count if first is None else int(np.bitwise_count(first & allowed.bitmap).sum())
         return total
 
-    def facet(self, column: str, conditions: Filter) -> list[FacetCount]:
-        """Number of products for each value of a column, over all that pass a filter; most frequent first."""
+    def facet(self, column: str, conditions: Filter, edges: Sequence[float] | None = None) -> list[FacetCount]:
+        """Number of products for each value of a column, over all that pass a filter; most frequent first.
+
+        Args:
+            edges: count numbers by band instead; see Products.bands.
+        """
         counts: dict[Any, int] = {}
         for segment, dead in zip(self.segments, self._dead, strict=True):
-            for value in segment.products.facet(column, conditions, dead):
+            if edges is None:
+                found = segment.products.facet(column, conditions, dead)
+            else:
+                found = segment.products.bands(column, edges, conditions, dead)
+            for value in found:
                 counts[value.value] = counts.get(value.value, 0) + value.count
         return [FacetCount(*item) for item in sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))]
+
+    def quantiles(self, column: str, shares: Sequence[float]) -> list[float]:
+        """Quantiles of a column of numbers, of the largest segment that has it; [] where no product has a value."""
+        having = [segment for segment in self.segments if column in segment.products.columns]
+        return max(having, key=lambda each: each.info.rows).products.quantiles(column, shares) if having else []
 
     def _dead_rows(self, number: int) -> np.ndarray | None:
         """Rows int64, ascending, whose product a newer segment has replaced or deleted; None if there are none."""

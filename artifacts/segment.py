@@ -18,9 +18,11 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from artifacts import planner
 from artifacts.errors import CorruptFile
 from artifacts.index import FlatIndex, IvfIndex, SearchParams
 from artifacts.products import Products
@@ -28,14 +30,14 @@ from artifacts.segment_info import INFO_FILE, LISTS_FILE, TOMBSTONES_FILE, VECTO
 from artifacts.thumbnails import THUMBNAILS_FILE, Thumbnails
 from artifacts.vectors import Vectors
 
-#: Up to so many allowed rows are scored one by one: cheaper than probing, and exact (10,000 rows of 512-d: 4-8 ms).
-EXACT_ROWS = 20_000
+#: How a search may be done.
+Way = Literal["exact", "ivf"]
 
 #: Up to so many queries are scored one after the other when the search is exact.
 _FEW_QUERIES = 4
 
-#: A filtered search probes so many times the lists of an unfiltered one: the nearest allowed rows lie further out.
-FILTERED_PROBES = 4
+#: In a flat index, gathering the allowed rows beats stepping over the others while they are less than this share.
+_SPARSE = 0.25
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Allowed:
         count: how many.
         bitmap: uint8, one bit a row of the segment, little-endian.
         rows_per_list: int64[lists], how many each list holds; None for a flat index.
-        few: their numbers int64, ascending, where a search would score them one by one; else None, for 8 bytes a row
+        few: their numbers uint32, ascending, where a search might score them one by one; else None, for 4 bytes a row
             would be most of a server's memory.
     """
 
@@ -58,7 +60,14 @@ class Allowed:
     @property
     def rows(self) -> np.ndarray:
         """int64, ascending."""
-        return np.flatnonzero(np.unpackbits(self.bitmap, bitorder="little")) if self.few is None else self.few
+        if self.few is not None:
+            return self.few.astype(np.int64)
+        return np.flatnonzero(np.unpackbits(self.bitmap, bitorder="little"))
+
+    @cached_property
+    def useful_lists(self) -> int:
+        """Lists that hold any of them."""
+        return 0 if self.rows_per_list is None else int(np.count_nonzero(self.rows_per_list))
 
     def __contains__(self, row: int) -> bool:
         return bool(self.bitmap[row >> 3] >> (row & 7) & 1)
@@ -154,7 +163,7 @@ class Segment:
         if self.ivf is not None and self.lists is not None:
             per_list = np.bincount(self.lists[mask], minlength=self.ivf.lists)
         count = int(np.count_nonzero(mask))
-        few = np.flatnonzero(mask) if count <= EXACT_ROWS else None
+        few = np.flatnonzero(mask).astype(np.uint32) if count <= planner.EXACT_ROWS_AT_MOST else None
         return Allowed(count, np.packbits(mask, bitorder="little"), per_list, few)
 
     def search(
@@ -164,27 +173,36 @@ class Segment:
         params: SearchParams,
         allowed: Allowed | None = None,
         *,
-        exact: bool = False,
+        path: Way | None = None,
     ) -> tuple[list[Found], Plan]:
-        """The best `k` rows for each query, by exact score.
+        """The best `k` rows for each query, by exact score. What is found for one does not depend on the others.
 
         Args:
             queries: float32[n, dim], L2-normalised.
             allowed: only these rows; all if None. min(k, allowed rows) are returned, however few these are.
-            exact: score every allowed row, whatever it costs.
+            path: "exact" to score every allowed row, whatever it costs; "ivf" never to; None for what is cheaper.
         """
         total = self.info.rows if allowed is None else allowed.count
         k = min(k, total)
         if k <= 0:
             nothing = Found(np.empty(0, np.float32), np.empty(0, np.int64))
             return [nothing for _ in queries], Plan("nothing", total)
-        if self.flat is not None and (allowed is None or total > EXACT_ROWS):
-            bitmap = None if allowed is None else allowed.bitmap
-            return [Found(*self.flat.search(query, k, bitmap)) for query in queries], Plan("flat", total)
-        if exact or (allowed is not None and total <= EXACT_ROWS):
+        if self._exactly(params, k, allowed, path):
             found = self._search_exactly(queries, k, None if allowed is None else allowed.rows)
             return found, Plan("exact", total, candidates=total * len(queries))
+        if self.flat is not None:
+            bitmap = None if allowed is None else allowed.bitmap
+            return [Found(*self.flat.search(query, k, bitmap)) for query in queries], Plan("flat", total)
         return self._search_ivf(queries, k, params, allowed, total)
+
+    def _exactly(self, params: SearchParams, k: int, allowed: Allowed | None, path: Way | None) -> bool:
+        if path is not None:
+            return path == "exact"
+        if allowed is None:
+            return False
+        if self.ivf is None:
+            return allowed.count < _SPARSE * self.info.rows
+        return planner.exact_is_cheaper(self.ivf.shape, params, k, allowed.count, allowed.useful_lists)
 
     def _search_exactly(self, queries: np.ndarray, k: int, rows: np.ndarray | None) -> list[Found]:
         if len(queries) <= _FEW_QUERIES:
@@ -200,15 +218,24 @@ class Segment:
     ) -> tuple[list[Found], Plan]:
         assert self.ivf is not None  # noqa: S101  (a segment is flat or IVF)
         bitmap, per_list = (None, None) if allowed is None else (allowed.bitmap, allowed.rows_per_list)
-        useful = self.ivf.lists if per_list is None else int((per_list > 0).sum())
-        probes = min(useful, params.nprobe * (1 if allowed is None else FILTERED_PROBES))
-        while True:
+        if allowed is None:
+            useful, probes, rescore = self.ivf.lists, min(self.ivf.lists, params.nprobe), params.rescore
+        else:
+            useful, rescore = allowed.useful_lists, params.filtered_rescore
+            probes = planner.probes_for(self.ivf.shape, params, allowed.count, useful)
+        found: list[Found | None] = [None] * len(queries)
+        open_queries, most_probes, scored = list(range(len(queries))), probes, 0
+        while open_queries:
             candidates = self.ivf.candidates(
-                queries, min(total, k * params.rescore), probes, bitmap=bitmap, rows_per_list=per_list
+                queries[open_queries], min(total, k * rescore), probes, bitmap=bitmap, rows_per_list=per_list
             )
-            found = [Found(*self.vectors.score(query, rows[rows >= 0], k)) for query, rows in
-                     zip(queries, candidates, strict=True)]  # fmt: skip
-            if probes >= useful or min(len(each.rows) for each in found) >= k:
-                return found, Plan("ivf", total, probes, int((candidates >= 0).sum()))
+            scored += int((candidates >= 0).sum())
+            for number, rows in zip(open_queries, candidates, strict=True):
+                found[number] = Found(*self.vectors.score(queries[number], rows[rows >= 0], k))
+            most_probes = probes
+            if probes >= useful:
+                break
             # Too few allowed rows in the nearest lists: look further until there are enough or no list is left.
+            open_queries = [number for number in open_queries if len(found[number].rows) < k]  # type: ignore[union-attr]
             probes = min(useful, probes * 4)
+        return [each for each in found if each is not None], Plan("ivf", total, most_probes, scored)

@@ -111,9 +111,17 @@ class Settings(BaseSettings):
     max_images: int = Field(default=8, ge=1, le=64, description="Pictures in one query.")
     max_query_chars: int = Field(default=1000, ge=1, description="Characters of a text query.")
     max_filter_values: int = Field(default=200, ge=1, description="Values in all the filters of one request.")
+    max_facets: int = Field(default=20, ge=1, description="Attributes counted in one request.")
     max_offset: int = Field(default=10_000, ge=0, description="How deep a caller may page.")
+    max_batch: int = Field(default=64, ge=1, description="Searches in one batch.")
+    cursor_seconds: float = Field(
+        default=300, ge=0, description="Seconds a replaced release is kept for searches that page through it."
+    )
 
     # ── ranking ──────────────────────────────────────────────────────────────────────────────────────────────────
+    ranker: str = Field(
+        default="linear", description="linear: the weights below; python:package.module:Class: a model of yours."
+    )
     weight_popularity: float = Field(default=0.1, description="Added to a score per unit of popularity_score (0-1).")
     weight_conversion: float = Field(default=0.1, description="Added to a score per unit of conversion_rate (0-1).")
     weight_rating: float = Field(

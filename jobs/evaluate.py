@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,17 +20,13 @@ from artifacts.release import Hit, Release
 from artifacts.settings import Settings
 from artifacts.storage import Folder
 from artifacts.store import Store
+from jobs.calibration import DEPTH, calibrate, calibrate_filtered, recall
 from jobs.candidate import EVALUATION, REPORT, Candidate, load_candidate
-from jobs.evaluation import Evaluation, FilterResult, KindResult, Trial
+from jobs.evaluation import Evaluation, FilterResult, KindResult
 from jobs.queries import QuerySet, draw_queries
 from jobs.report import render_report
 from jobs.workspace import fingerprint
 
-#: Depths tried, cheapest first.
-_NPROBES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
-_RESCORES = (2, 4, 8, 16, 32)
-#: Chosen parameters must beat the target by this much, since they are chosen on the queries they are measured with.
-_MARGIN = 0.005
 #: Queries that are timed one by one, as a server gets them.
 _TIMED = 100
 
@@ -104,14 +101,13 @@ def measure(
     kinds: list[KindResult] = []
     filters: list[FilterResult] = []
     chosen_filters = pick_filters(release)
-    total = len(query_sets) * (1 + len(chosen_filters))
     for queries in query_sets:
         result = _measure_kind(release, queries, settings.recall_target)
-        kinds.append(result)
-        progress(len(kinds) + len(filters), total)
-        for name, conditions in chosen_filters:
-            filters.append(_measure_filter(release, queries, result.params, name, conditions))
-            progress(len(kinds) + len(filters), total)
+        progress(2 * len(kinds) + 1, 2 * len(query_sets))
+        params, under = _measure_filters(release, queries, result.params, chosen_filters, settings.recall_target)
+        kinds.append(replace(result, params=params))
+        filters += under
+        progress(2 * len(kinds), 2 * len(query_sets))
     now = release.manifest.counts.indexed
     problems = [
         f"recall@100 of {result.kind} queries is {result.recall_at_100:.3f}, below the target {settings.recall_target}"
@@ -150,11 +146,11 @@ def pick_filters(release: Release) -> list[tuple[str, Filter]]:
 
 
 def _measure_kind(release: Release, queries: QuerySet, target: float) -> KindResult:
-    truth = exact(release, queries.vectors, 100)
-    trials = _calibrate(release, queries, truth, target)
-    best = _cheapest(trials, target + _MARGIN)
-    params = SearchParams(best.nprobe, best.rescore)
-    hits, _ = release.search(queries.vectors, 100, params)
+    truth = exact(release, queries.vectors, DEPTH)
+    params, trials = calibrate(
+        lambda tried: scores(release.search(queries.vectors, DEPTH, tried)[0]), scores(truth), _lists(release), target
+    )
+    hits, _ = release.search(queries.vectors, DEPTH, params)
     p50, p99 = _latency(release, queries.vectors, params)
     itself = [
         product_id in {hit.product_id for hit in found[:10]}
@@ -164,8 +160,8 @@ def _measure_kind(release: Release, queries: QuerySet, target: float) -> KindRes
         queries.kind,
         len(queries.product_ids),
         params,
-        recall_at_10=recall(hits, truth, 10),
-        recall_at_100=recall(hits, truth, 100),
+        recall_at_10=recall(scores(hits), scores(truth), 10),
+        recall_at_100=recall(scores(hits), scores(truth), DEPTH),
         found_itself=float(np.mean(itself)),
         p50_ms=p50,
         p99_ms=p99,
@@ -173,44 +169,33 @@ def _measure_kind(release: Release, queries: QuerySet, target: float) -> KindRes
     )
 
 
-def _calibrate(release: Release, queries: QuerySet, truth: list[list[Hit]], target: float) -> list[Trial]:
-    """Try settings, cheapest first, until going further cannot help; a flat release has nothing to choose."""
-    lists = max((segment.info.index.lists for segment in release.segments), default=0)
-    if lists == 0:
-        return [_trial(release, queries, truth, SearchParams())]
-    trials: list[Trial] = []
-    for rescore in _RESCORES:
-        for nprobe in sorted({min(nprobe, lists) for nprobe in _NPROBES}):
-            trials.append(_trial(release, queries, truth, SearchParams(nprobe, rescore)))
-            if trials[-1].recall_at_100 >= target + _MARGIN:
-                break  # more probes at this depth only cost more
-    return trials
+def _lists(release: Release) -> int:
+    return max((segment.info.index.lists for segment in release.segments), default=0)
 
 
-def _cheapest(trials: Sequence[Trial], target: float) -> Trial:
-    good = [trial for trial in trials if trial.recall_at_100 >= target]
-    if good:
-        return min(good, key=lambda trial: trial.milliseconds)
-    return max(trials, key=lambda trial: trial.recall_at_100)
-
-
-def _trial(release: Release, queries: QuerySet, truth: list[list[Hit]], params: SearchParams) -> Trial:
-    began = time.perf_counter()
-    hits, _ = release.search(queries.vectors, 100, params)
-    milliseconds = (time.perf_counter() - began) * 1000 / len(queries.vectors)
-    return Trial(params.nprobe, params.rescore, recall(hits, truth, 100), round(milliseconds, 4))
-
-
-def _measure_filter(
-    release: Release, queries: QuerySet, params: SearchParams, name: str, conditions: Filter
-) -> FilterResult:
+def _measure_filters(
+    release: Release, queries: QuerySet, params: SearchParams, filters: Sequence[tuple[str, Filter]], target: float
+) -> tuple[SearchParams, list[FilterResult]]:
+    """Choose how much further to look under filters, and measure each."""
     vectors = queries.vectors[:_TIMED]
-    hits, plans = release.search(vectors, 100, params, conditions)
-    truth = exact(release, vectors, 100, conditions)
-    p50, _ = _latency(release, vectors, params, conditions)
-    share = release.count(conditions) / max(1, release.count(()))
-    paths = "+".join(sorted({plan.path for plan in plans}))
-    return FilterResult(queries.kind, name, round(share, 5), paths, recall(hits, truth, 100), p50)
+    truths = [scores(exact(release, vectors, DEPTH, conditions)) for _, conditions in filters]
+
+    def recalls(tried: SearchParams) -> list[float]:
+        return [
+            recall(scores(release.search(vectors, DEPTH, tried, conditions)[0]), truth, DEPTH)
+            for (_, conditions), truth in zip(filters, truths, strict=True)
+        ]
+
+    params = calibrate_filtered(lambda tried: min(recalls(tried), default=1.0), params, _lists(release), target)
+    results: list[FilterResult] = []
+    products = max(1, release.count(()))
+    for (name, conditions), value in zip(filters, recalls(params), strict=True):
+        _, plans = release.search(vectors[:1], DEPTH, params, conditions)
+        p50, _ = _latency(release, vectors, params, conditions)
+        path = "+".join(sorted({plan.path for plan in plans}))
+        share = round(release.count(conditions) / products, 5)
+        results.append(FilterResult(queries.kind, name, share, path, value, p50))
+    return params, results
 
 
 def _latency(
@@ -230,16 +215,6 @@ def exact(release: Release, vectors: np.ndarray, k: int, conditions: Filter = ()
     return release.search(vectors, k, SearchParams(), conditions, exact=True)[0]
 
 
-def recall(hits: Sequence[Sequence[Hit]], truth: Sequence[Sequence[Hit]], depth: int) -> float:
-    """recall@depth: the share of the true best `depth` products that were found; of equal scores any counts.
-
-    Without the tie rule, catalogs that show one picture under many products could never reach 1.
-    """
-    shares: list[float] = []
-    for found, true in zip(hits, truth, strict=True):
-        true = true[:depth]
-        if not true:
-            continue
-        worst = true[-1].score - 1e-6
-        shares.append(min(1.0, sum(hit.score >= worst for hit in found[:depth]) / len(true)))
-    return float(np.mean(shares)) if shares else 1.0
+def scores(hits: Sequence[Sequence[Hit]]) -> list[np.ndarray]:
+    """The scores alone, as recall is computed from them."""
+    return [np.array([hit.score for hit in found]) for found in hits]

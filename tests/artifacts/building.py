@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
+from artifacts import planner
+from artifacts import segment as segment_module
 from artifacts.index import SearchParams
 from artifacts.manifest import Counts, Manifest, SegmentRef, version_name
 from artifacts.release import Release
@@ -120,3 +123,9 @@ def store_segment(store: Store, segment_id: str, *, rows: int = 5, seed: int = 0
     with store.new_segment(segment_id) as folder:
         write_segment(folder, unit_vectors(rows, seed=seed), segment_id=segment_id, **options)
     return store.reference(segment_id)
+
+
+def force(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Make filtered searches score allowed rows one by one ("scan") or look for them in the index ("probe")."""
+    monkeypatch.setattr(planner, "exact_is_cheaper", lambda *_: path == "scan")
+    monkeypatch.setattr(segment_module, "_SPARSE", 2.0 if path == "scan" else 0.0)

@@ -58,8 +58,8 @@ def test_unknown_codec():
 
 def test_deeper():
     assert SearchParams(10, 4).deeper(1) == SearchParams(10, 4)
-    assert SearchParams(10, 4).deeper(4) == SearchParams(40, 8)
-    assert SearchParams(10, 4).deeper(1.5) == SearchParams(15, 4)
+    assert SearchParams(10, 4, 8, 16).deeper(4) == SearchParams(40, 8, 8, 32)
+    assert SearchParams(10, 4, 8, 16).deeper(1.5) == SearchParams(15, 4, 8, 16)
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artifacts import segment as segment_module
+from artifacts import planner
 from artifacts.errors import CorruptFile, IncompatibleRelease, QueryError
 from artifacts.filters import Condition, Filter
 from artifacts.index import SearchParams
@@ -27,6 +27,7 @@ from tests.artifacts.building import (
     DIM,
     ENCODER,
     INDEXED,
+    force,
     manifest_of,
     open_release,
     product_table,
@@ -141,8 +142,7 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
 @pytest.fixture(params=["scan", "probe"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, catalog: Catalog) -> str:
     """Whether allowed rows are scored one by one or looked for in the index."""
-    monkeypatch.setattr(segment_module, "EXACT_ROWS", 10**9 if request.param == "scan" else 0)
-    catalog.release._allowed.clear()
+    force(monkeypatch, request.param)
     return request.param
 
 
@@ -194,21 +194,21 @@ def test_without(catalog: Catalog, path: str):
     query = unit_vectors(1, seed=97).astype(np.float32)
     all_hits = catalog.release.search(query, 30, DEEP, exact=True)[0][0]
     without = [hit.product_id for hit in all_hits[:10]] + ["unknown"]
-    hits = catalog.release.search(query, 20, DEEP, without=without, exact=True)[0][0]
+    hits = catalog.release.search(query, 20, DEEP, without=[without], exact=True)[0][0]
     assert hits == all_hits[10:]
     for k in (20, 1000):
-        hits = catalog.release.search(query, k, DEEP, FILTERS["category"], without=without)[0][0]
+        hits = catalog.release.search(query, k, DEEP, FILTERS["category"], without=[without])[0][0]
         assert not {hit.product_id for hit in hits} & set(without)
         assert len(hits) == min(k, len(catalog.passing(FILTERS["category"], without)))
 
 
 def test_everything_left_out(catalog: Catalog):
-    assert catalog.release.search(np.eye(1, DIM), 5, DEEP, without=set(catalog.alive))[0] == [[]]
+    assert catalog.release.search(np.eye(1, DIM), 5, DEEP, without=[set(catalog.alive)])[0] == [[]]
 
 
 @pytest.mark.parametrize("k", [0, -3])
 def test_nothing_wanted(catalog: Catalog, k: int):
-    assert catalog.release.search(np.eye(2, DIM), k, DEEP, without=["p1", "p301"])[0] == [[], []]
+    assert catalog.release.search(np.eye(2, DIM), k, DEEP, without=[["p1", "p301"]] * 2)[0] == [[], []]
 
 
 def test_no_queries(catalog: Catalog, path: str):
@@ -415,7 +415,7 @@ def test_a_release_of_no_segments():
 
 def test_a_prepared_filter_takes_a_bit_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """At 100 million rows, row numbers would be 800 MB for each filter."""
-    monkeypatch.setattr(segment_module, "EXACT_ROWS", 100)
+    monkeypatch.setattr(planner, "EXACT_ROWS_AT_MOST", 100)
     write_segment(tmp_path / "0", unit_vectors(8000), segment_id="s0")
     write_segment(tmp_path / "1", unit_vectors(0), product_table([]), segment_id="s1", tombstones=["p1"])
     release = open_release(tmp_path / "0", tmp_path / "1")

@@ -13,14 +13,22 @@ import numpy as np
 import pytest
 
 from artifacts import index as faiss_index
-from artifacts import segment as module
+from artifacts import planner
 from artifacts.errors import CorruptFile, IncompatibleRelease
 from artifacts.index import SearchParams
 from artifacts.segment import Segment
 from artifacts.segment_info import verify_segment
 from artifacts.segment_writer import SegmentWriter, training_rows
 from artifacts.settings import Settings
-from tests.artifacts.building import INDEXED, open_release, product_table, queries_like, unit_vectors, write_segment
+from tests.artifacts.building import (
+    INDEXED,
+    force,
+    open_release,
+    product_table,
+    queries_like,
+    unit_vectors,
+    write_segment,
+)
 
 ROWS = 1500
 #: A dimension that 8 does not divide.
@@ -57,7 +65,7 @@ def segment(request: pytest.FixtureRequest, segments: dict[str, Segment]) -> Seg
 @pytest.fixture(params=["scan", "probe"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Whether allowed rows are scored one by one or looked for in the index."""
-    monkeypatch.setattr(module, "EXACT_ROWS", 10**9 if request.param == "scan" else 0)
+    force(monkeypatch, request.param)
     return request.param
 
 
@@ -90,9 +98,9 @@ def test_all_paths_give_the_same_score_to_the_last_bit(segments: dict[str, Segme
 
     for segment in segments.values():
         note(segment)
-        note(segment, exact=True)
-        for limit in (0, 10**9):
-            monkeypatch.setattr(module, "EXACT_ROWS", limit)
+        note(segment, path="exact")
+        for path in ("scan", "probe"):
+            force(monkeypatch, path)
             note(segment, allowed=segment.allow(np.arange(0, ROWS, 2)))
     assert paths == {"flat", "exact", "ivf"}
     assert len(scores) > 150
@@ -133,7 +141,7 @@ def test_nothing_wanted(segment: Segment, k: int):
 
 @pytest.mark.parametrize("filtered", [False, True])
 def test_recall(segment: Segment, filtered: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "EXACT_ROWS", 0)
+    force(monkeypatch, "probe")
     rows = np.arange(1, ROWS, 3) if filtered else np.arange(ROWS)
     queries = queries_like(VECTORS, 60, seed=8)
     found, _ = segment.search(queries, 50, DEEP, segment.allow(rows) if filtered else None)
@@ -146,7 +154,7 @@ def test_recall(segment: Segment, filtered: bool, monkeypatch: pytest.MonkeyPatc
 def test_exact_is_exact_for_few_queries_and_many(segment: Segment, queries: int, filtered: bool):
     rows = np.arange(0, ROWS, 5) if filtered else np.arange(ROWS)
     vectors = queries_like(VECTORS, queries, seed=4)
-    found, plan = segment.search(vectors, 30, DEEP, segment.allow(rows) if filtered else None, exact=True)
+    found, plan = segment.search(vectors, 30, DEEP, segment.allow(rows) if filtered else None, path="exact")
     assert plan.path == "exact" or segment.flat
     for query, each in zip(vectors, found, strict=True):
         scores, _ = truth(query, rows, 30)
@@ -175,13 +183,15 @@ def test_threads_get_the_answers_they_would_get_alone(segment: Segment, path: st
     assert together == alone * 6
 
 
-def test_allow(segment: Segment, path: str):
+@pytest.mark.parametrize("most", [10, 10**6])
+def test_allow(segment: Segment, most: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(planner, "EXACT_ROWS_AT_MOST", most)
     rows, without = np.arange(0, ROWS, 3), np.arange(0, ROWS, 9)
     allowed = segment.allow(rows, without)
     assert allowed.rows.tolist() == sorted(set(rows) - set(without))
     assert allowed.count == len(allowed.rows)
     assert segment.allow(None).rows.tolist() == list(range(ROWS))
-    assert (allowed.few is None) == (path == "probe")
+    assert (allowed.few is None) == (most == 10)
     if allowed.rows_per_list is not None and segment.lists is not None:
         assert allowed.rows_per_list.sum() == allowed.count
         assert (

@@ -10,10 +10,11 @@ import pytest
 
 from artifacts.errors import GateFailed
 from artifacts.index import SearchParams
-from artifacts.release import Hit, Release
+from artifacts.release import Release
 from artifacts.settings import Settings
+from jobs.calibration import recall
 from jobs.candidate import load_candidate
-from jobs.evaluate import exact, recall, run_evaluate
+from jobs.evaluate import exact, run_evaluate, scores
 from jobs.index import run_index
 from jobs.publish import run_publish
 from jobs.queries import draw_queries
@@ -24,20 +25,6 @@ from tests.pipeline import prepare, publish_small, small_settings, write_small_c
 @pytest.fixture
 def catalog(tmp_path: Path) -> Path:
     return write_small_catalog(tmp_path / "shop")
-
-
-def hits(*scores: float) -> list[Hit]:
-    return [Hit(score, 0, row, f"p{row}") for row, score in enumerate(scores)]
-
-
-def test_recall_counts_the_true_best_and_any_of_equal_scores() -> None:
-    truth = [hits(0.9, 0.8, 0.7, 0.6)]
-    assert recall([hits(0.9, 0.8, 0.7, 0.6)], truth, 4) == 1
-    assert recall([hits(0.9, 0.8, 0.5, 0.4)], truth, 4) == 0.5
-    assert recall([hits(0.9)], truth, 2) == 0.5
-    # a product of the same score as the last true one is as good as it
-    assert recall([[Hit(0.8, 0, 7, "other"), *hits(0.9)]], truth, 2) == 1
-    assert recall([[]], [[]], 10) == 1
 
 
 def test_measures_both_kinds_and_writes_the_report(catalog: Path, tmp_path: Path) -> None:
@@ -90,7 +77,7 @@ def test_chooses_parameters_for_an_ivf_index(tmp_path: Path, codec: str) -> None
     queries = draw_queries(workspace, 2, ColourWords(), 20, seed=settings.seed)[0]
     found, plans = release.search(queries.vectors, 100, candidate.search["image"])
     assert plans[0].path == "ivf"
-    assert recall(found, exact(release, queries.vectors, 100), 100) == pytest.approx(
+    assert recall(scores(found), scores(exact(release, queries.vectors, 100)), 100) == pytest.approx(
         candidate.recall["image@100"], abs=1e-4
     )
     release.close()

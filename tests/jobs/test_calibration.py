@@ -1,0 +1,79 @@
+"""What recall counts, and the cheapest parameters that reach a target."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from artifacts.index import SearchParams
+from jobs.calibration import DEPTH, MARGIN, calibrate, calibrate_filtered, recall
+
+
+def test_recall_counts_the_true_best_and_any_of_equal_scores() -> None:
+    truth = [np.array([0.9, 0.8, 0.7, 0.6])]
+    assert recall(truth, truth, 4) == 1
+    assert recall([np.array([0.9, 0.8, 0.5, 0.4])], truth, 4) == 0.5
+    assert recall([np.array([0.9])], truth, 2) == 0.5
+    # one of the same score as the last true one is as good as it
+    assert recall([np.array([0.9, 0.8, 0.8])], [np.array([0.9, 0.8])], 2) == 1
+    assert recall([np.empty(0)], [np.empty(0)], 10) == 1
+
+
+class Index:
+    """Finds the more, the further it is told to look: a share of nprobe / enough, cut by the rescoring depth."""
+
+    def __init__(self, enough: int, depth: int) -> None:
+        self.enough, self.depth = enough, depth
+        self.asked: list[SearchParams] = []
+
+    def share(self, params: SearchParams) -> float:
+        self.asked.append(params)
+        return min(1.0, params.nprobe / self.enough, params.rescore / self.depth)
+
+    def __call__(self, params: SearchParams) -> list[np.ndarray]:
+        return [np.ones(round(self.share(params) * DEPTH))]
+
+
+TRUTH = [np.ones(DEPTH)]
+
+
+def test_nothing_deeper_than_what_the_target_takes() -> None:
+    index = Index(enough=32, depth=4)
+    params, trials = calibrate(index, TRUTH, lists=1024, target=0.95)
+    assert params.nprobe == 32
+    assert params.rescore >= 4
+    assert max(asked.nprobe for asked in index.asked if asked.rescore >= 4) == 32  # no probe beyond what was enough
+    assert [trial.recall_at_100 >= 0.95 + MARGIN for trial in trials].count(True) == 4  # one for each depth from 4 on
+
+
+def test_never_more_probes_than_lists() -> None:
+    index = Index(enough=200, depth=1)
+    params, _ = calibrate(index, TRUTH, lists=100, target=0.95)
+    assert max(asked.nprobe for asked in index.asked) == 100
+    assert params.nprobe == 100  # the best there is, below the target
+
+
+def test_a_flat_index_has_nothing_to_choose() -> None:
+    index = Index(enough=1, depth=1)
+    params, trials = calibrate(index, TRUTH, lists=0, target=0.95)
+    assert params == SearchParams()
+    assert len(trials) == 1
+    assert calibrate_filtered(lambda _: 0.0, params, 0, 0.95) == params
+
+
+@pytest.mark.parametrize(("probes", "rescore"), [(8, 16), (1, 2), (64, 32)])
+def test_under_filters_the_worst_of_them_decides(probes: int, rescore: int) -> None:
+    def worst(params: SearchParams) -> float:
+        return min(1.0, params.filtered_probes / probes, params.filtered_rescore / rescore)
+
+    chosen = calibrate_filtered(worst, SearchParams(8, 4), lists=4096, target=0.95)
+    assert (chosen.nprobe, chosen.rescore) == (8, 4)
+    assert chosen.filtered_probes >= probes
+    assert chosen.filtered_rescore >= rescore
+
+
+def test_out_of_reach_the_best_there_is_is_taken() -> None:
+    chosen = calibrate_filtered(
+        lambda params: 0.5 + params.filtered_probes / 1000, SearchParams(8, 4), lists=64, target=0.95
+    )
+    assert chosen.filtered_probes == 16  # 8 probes times 16 are more than the 64 lists, once

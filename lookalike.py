@@ -6,7 +6,9 @@ parent process holds no native library that its workers would inherit through th
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +31,9 @@ app = typer.Typer(
 releases_app = typer.Typer(no_args_is_help=True, help="Look after published releases.")
 app.add_typer(releases_app, name="releases")
 
+bench_app = typer.Typer(no_args_is_help=True, help="Measure claims about speed and recall, side by side in one run.")
+app.add_typer(bench_app, name="bench")
+
 # Into a file or a pipe, a table is as wide as it has to be: versions and paths must not be folded.
 out = Console(width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
@@ -36,6 +41,7 @@ err = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
 ReleasesOption = Annotated[str | None, typer.Option("--releases", help="Folder or URL of the published releases.")]
 WorkspaceOption = Annotated[str | None, typer.Option("--workspace", help="Folder or URL kept between builds.")]
 EncoderOption = Annotated[str | None, typer.Option("--encoder", help="Encoder spec, such as `sample`.")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="File for all that was measured.")]
 CatalogOption = Annotated[str, typer.Option("--catalog", help="CSV, Parquet, JSONL, SQL URL, or folder of pictures.")]
 
 
@@ -205,6 +211,54 @@ def releases_prune(
     settings = settings_with(releases=releases, keep_releases=keep)
     removed = _store(settings).prune(settings.keep_releases)
     out.print("\n".join(f"removed {name}" for name in removed) or "Nothing to remove.", highlight=False)
+
+
+@bench_app.command("filters")
+def bench_filters(
+    rows: Annotated[int, typer.Option("--rows", min=10_000, help="Vectors to draw and search.")] = 500_000,
+    dim: Annotated[int, typer.Option("--dim", min=8, max=4096, help="Numbers in a vector.")] = 512,
+    queries: Annotated[int, typer.Option("--queries", min=20, help="Queries of each kind.")] = 200,
+    codec: Annotated[str | None, typer.Option("--codec", help="pq, rabitq or sq8.")] = None,
+    folder: Annotated[Path, typer.Option("--folder", help="Keeps the drawn index for the next run.")] = Path("bench"),
+    published: Annotated[
+        bool, typer.Option("--published", help="Search the current release instead, with queries from its workspace.")
+    ] = False,
+    releases: ReleasesOption = None,
+    workspace: WorkspaceOption = None,
+    json_file: JsonOption = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="PNG file for the picture.")] = None,
+) -> None:
+    """Recall and latency under filters that keep 50 % to 0.01 %: the planner, and what others do, side by side."""
+    from jobs.bench.catalog import drawn_catalog, published_catalog
+    from jobs.bench.filters import measure_filters
+    from jobs.bench.show import crossing_table, filters_plot, filters_table
+    from jobs.progress import Reporter
+
+    settings = settings_with(codec=codec, releases=releases, workspace=workspace)
+    reporter = Reporter(err)
+    with reporter.step("index", "vectors") as step:
+        if published:
+            catalog = published_catalog(queries, settings)
+        else:
+            kept = folder / f"{settings.codec}-{rows}x{dim}"
+            catalog = drawn_catalog(rows, dim, queries, settings, kept, progress=step.at)
+        step.note(catalog.name)
+    with reporter.step("measure", "filters") as step:
+        bench = measure_filters(catalog, settings.recall_target, settings.seed, progress=step.at)
+        step.note(f"worst recall@100 as planned {bench.worst('planned'):.3f}")
+    out.print(filters_table(bench))
+    out.print(crossing_table(bench))
+    for kind, params in bench.params.items():
+        out.print(f"{kind}: {params}", highlight=False)
+    _write_json(json_file, bench)
+    if plot:
+        filters_plot(bench, plot)
+
+
+def _write_json(path: Path | None, result: Any) -> None:
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(result), indent=1) + "\n")
 
 
 def _store(settings: Settings) -> Store:

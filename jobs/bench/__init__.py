@@ -1,0 +1,1 @@
+"""`lookalike bench`: claims about speed and recall, measured side by side in one run."""

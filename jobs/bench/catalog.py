@@ -1,0 +1,118 @@
+"""What a benchmark searches: a segment of drawn vectors, or a published release with queries from its own catalog."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from artifacts.encoder import load_encoder
+from artifacts.errors import LookalikeError
+from artifacts.schema import segment_schema
+from artifacts.segment import Segment
+from artifacts.segment_info import INFO_FILE, read_info
+from artifacts.segment_writer import SegmentWriter
+from artifacts.settings import Settings
+from artifacts.store import Store
+from jobs.bench.vectors import RECIPE, ClipLike
+from jobs.queries import draw_queries
+from jobs.workspace import fingerprint, recorded_shards
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Queries of one kind: float32[n, dim], L2-normalised, and the category that each is about."""
+
+    kind: str
+    vectors: np.ndarray
+    categories: np.ndarray  # n numbers or names, as in BenchCatalog.categories
+
+
+@dataclass(frozen=True)
+class BenchCatalog:
+    """A segment to search, the category of each of its rows, and queries of each kind."""
+
+    name: str
+    segment: Segment
+    categories: np.ndarray
+    queries: list[Queries]
+
+
+def drawn_catalog(
+    rows: int,
+    dim: int,
+    queries: int,
+    settings: Settings,
+    folder: Path,
+    *,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> BenchCatalog:
+    """A segment of `rows` vectors like CLIP's, made in `folder` or found there from a run before."""
+    settings = settings.model_copy(update={"flat_max_rows": 0})
+    shape = settings.model_dump(include={"codec", "flat_max_rows", "train_rows_per_list", "rows_per_index", "seed"})
+    inputs = fingerprint(rows, dim, shape, RECIPE)
+    space = ClipLike(dim, settings.seed)
+    if not ((folder / INFO_FILE).exists() and read_info(folder).inputs == inputs):
+        shutil.rmtree(folder, ignore_errors=True)
+        writer = SegmentWriter(folder, dim)
+        schema = segment_schema({})
+        for block in space.pictures(rows, settings.seed + 1):
+            writer.add(_products(writer.rows, block.categories, schema), block.vectors.astype(np.float16))
+        writer.finish("bench", "bench", schema, settings, inputs=inputs, progress=progress)
+    segment = Segment(folder, verify=False)
+    names = segment.products.table.column("category").to_numpy(zero_copy_only=False)
+    pictures = next(space.pictures(queries, settings.seed + 2))
+    texts = space.texts(queries, settings.seed + 3)
+    kinds = [
+        Queries(kind, drawn.vectors, np.array([_category(number) for number in drawn.categories]))
+        for kind, drawn in (("image", pictures), ("text", texts))
+    ]
+    info = segment.info
+    return BenchCatalog(f"{rows:,} drawn vectors, {dim}-d, {info.index.factory}", segment, names, kinds)
+
+
+def _category(number: int) -> str:
+    return f"c{number:03d}"
+
+
+def _products(first: int, categories: np.ndarray, schema: pa.Schema) -> pa.Table:
+    rows = len(categories)
+    ids = [f"p{first + row}" for row in range(rows)]
+    made = {
+        "product_id": ids,
+        "picture": [0] * rows,
+        "image_url": [f"{product_id}.jpg" for product_id in ids],
+        "category": [_category(number) for number in categories],
+    }
+    return pa.table([pa.array(made.get(field.name, [None] * rows), field.type) for field in schema], schema=schema)
+
+
+def published_catalog(queries: int, settings: Settings) -> BenchCatalog:
+    """The current release, with other views of its pictures and its titles as queries, drawn from the workspace.
+
+    Raises:
+        LookalikeError: the release has more than one segment, or the workspace is not the one it was made in.
+    """
+    store = Store(settings.releases, settings.cache)
+    manifest = store.manifest()
+    if len(manifest.segments) != 1:
+        raise LookalikeError(f"version {manifest.version} has {len(manifest.segments)} segments; rebuild it first")
+    encoder = load_encoder(str(manifest.encoder["spec"]), settings.device)
+    segment = Segment(store.fetch(manifest)[0])
+    workspace, shards = recorded_shards(settings.workspace)
+    table = segment.products.table
+    names = table.column("category").to_numpy(zero_copy_only=False)
+    of = dict(zip(table.column("product_id").to_pylist(), names, strict=True))
+    kinds: list[Queries] = []
+    for drawn in draw_queries(workspace, shards, encoder, queries, settings.seed):
+        here = [place for place, product_id in enumerate(drawn.product_ids) if product_id in of]
+        if not here:
+            raise LookalikeError(f"none of the products in {settings.workspace} are in version {manifest.version}")
+        about = np.array([of[drawn.product_ids[place]] for place in here])
+        kinds.append(Queries(drawn.kind, drawn.vectors[here], about))
+    index = segment.info.index
+    return BenchCatalog(f"{segment.info.rows:,} pictures of {manifest.version}, {index.factory}", segment, names, kinds)

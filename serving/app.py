@@ -5,16 +5,21 @@ from __future__ import annotations
 import copy
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from flask import Response, jsonify, send_from_directory
+from flask.json.provider import DefaultJSONProvider
 from flask_openapi.models.info import Info
 from flask_openapi.openapi import OpenAPI
 
 from artifacts.settings import Settings
 from artifacts.store import Store
 from serving.api import api
-from serving.problems import Problem, from_validation, register
+from serving.api_search import search_api
+from serving.models import Problem
+from serving.problems import from_validation, register
+from serving.ranking import load_ranker
 from serving.snapshot import Watcher
 
 PAGE = Path(__file__).parent / "page"
@@ -23,6 +28,16 @@ PAGE = Path(__file__).parent / "page"
 _FORM_BYTES = 1_000_000
 
 _CONTENT_POLICY = "default-src 'self'; img-src 'self' https: http: data: blob:; object-src 'none'; base-uri 'none'"
+
+
+class _Json(DefaultJSONProvider):
+    """JSON that is nested too deep to be read is the caller's mistake, like any other that cannot be read."""
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        try:
+            return super().loads(s, **kwargs)
+        except RecursionError:
+            raise ValueError("nested too deep") from None
 
 
 def create_app(settings: Settings | None = None, *, watch: bool = True) -> OpenAPI:
@@ -46,11 +61,15 @@ def create_app(settings: Settings | None = None, *, watch: bool = True) -> OpenA
         validation_error_callback=from_validation,
         static_folder=None,
     )
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_images * settings.max_image_bytes + _FORM_BYTES
+    # Base64 takes 4 bytes for 3.
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_images * settings.max_image_bytes * 4 // 3 + _FORM_BYTES
     app.config["LOOKALIKE_SETTINGS"] = settings
     app.config["LOOKALIKE_WATCHER"] = watcher = Watcher(Store(settings.releases, settings.cache), settings)
+    app.config["LOOKALIKE_RANKER"] = load_ranker(settings)
+    app.json = _Json(app)
     register(app)
-    # The blueprint is module-wide, and registering it writes to it: every app gets its own copy.
+    # Blueprints are module-wide, and registering them writes to them: every app gets its own copies.
+    app.register_api(copy.copy(search_api))
     app.register_api(copy.copy(api))
     _add_page(app)
     torch.set_num_threads(settings.encoder_threads)

@@ -7,6 +7,7 @@ import os
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from serving.search import Clock
 from serving.snapshot import Watcher
 
 SEARCH_LATENCY = Histogram(
@@ -33,6 +34,15 @@ RELEASE_INFO = Gauge(
 )
 RELOADS = Gauge("image_search_release_loads", "Releases loaded since the start.", multiprocess_mode="max")
 RELOAD_FAILURES = Gauge("image_search_release_failures", "Releases refused since the start.", multiprocess_mode="max")
+
+
+def count(kind: str, status: str, clock: Clock) -> None:
+    """A search that has ended."""
+    SEARCH_REQUESTS.labels(kind, status).inc()
+    SEARCH_LATENCY.labels(kind).observe(clock.milliseconds / 1000)
+    if status == "ok":
+        for stage, milliseconds in clock.stages.items():
+            STAGE_LATENCY.labels(stage).observe(milliseconds / 1000)
 
 
 def observe_release(watcher: Watcher) -> None:

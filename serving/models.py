@@ -11,6 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
+class Problem(BaseModel):
+    """What went wrong: RFC 9457."""
+
+    type: str = Field("about:blank", description="URI of the kind of problem; about:blank says that `title` is all.")
+    title: str = Field(description="The HTTP status in words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What is wrong with this request and what would be right.")
+    field: str | None = Field(None, description="The parameter at fault.")
+
+
 class Common(BaseModel):
     """What every search takes. Unknown parameters are refused: a misspelt filter must not look like a working one."""
 
@@ -29,16 +39,35 @@ class Common(BaseModel):
     filter_not: list[str] = Field(
         default_factory=list, description="name:value that products must not have. Repeatable."
     )
+    filter_min: list[str] = Field(default_factory=list, description="name:value, the least to take. Repeatable.")
+    filter_max: list[str] = Field(default_factory=list, description="name:value, the most to take. Repeatable.")
+    filter_below: list[str] = Field(
+        default_factory=list, description="name:value, all to take is less than it. Repeatable."
+    )
+    missing: list[str] = Field(default_factory=list, description="Attributes that products have no value of.")
+    present: list[str] = Field(default_factory=list, description="Attributes that products have a value of.")
     limit: int = Field(20, ge=1, le=100, description="Products to return.")
     offset: int = Field(0, ge=0, description="Products to skip.")
+    cursor: str | None = Field(
+        None, max_length=500, description="`next_cursor` of the page before: this search goes on, on the same release."
+    )
     rerank: bool = Field(True, description="Order by similarity and the shop's signals; false: by similarity alone.")
     max_per_category: int | None = Field(
         None, ge=0, le=100, description="Products of one category before others get their turn; 0: no cap."
     )
+    diversity: Number = Field(
+        0.0, ge=0, le=1, description="0: the best first; towards 1: the unlike first (maximal marginal relevance)."
+    )
+    collapse: Number | None = Field(
+        None, ge=0.5, le=1, description="Fold products whose pictures are at least so similar into the best of them."
+    )
     facets: list[str] = Field(
         default_factory=list, description="Attributes to count values of. Repeatable, or with commas."
     )
-    recall: float = Field(1.0, ge=1, le=16, description="Look so many times harder than the release's calibration.")
+    multi_select: bool = Field(
+        False, description="Count each facet without its own filter, for lists in which several values can be ticked."
+    )
+    recall: Number = Field(1.0, ge=1, le=16, description="Look so many times harder than the release's calibration.")
     explain: bool = Field(False, description="Tell how the search was done.")
 
 
@@ -53,6 +82,57 @@ class ImageForm(Common):
 
     image: list[FileStorage] = Field(description="One or more pictures: JPEG, PNG, WebP, GIF, BMP or TIFF.")
     crop: str | None = Field(None, description="x0,y0,x1,y1 from 0 to 1: only this part of each picture.")
+
+
+class HybridForm(ImageForm):
+    """A search by pictures and words together."""
+
+    image: list[FileStorage] = Field(default_factory=list, description="Pictures; may be left out if there is text.")
+    text: str | None = Field(None, min_length=1, description="Words; may be left out if there are pictures.")
+    image_weight: Number = Field(0.7, ge=0, le=1, description="Weight of the pictures; the words have the rest.")
+
+
+class PicturePart(BaseModel):
+    """A picture inside JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: str = Field(min_length=1, description="The file's bytes in base64; a data: URL is taken too.")
+    crop: str | None = Field(default=None, description="x0,y0,x1,y1 from 0 to 1: only this part.")
+    weight: Number = Field(default=1.0, gt=0, le=1000, description="Against the other pictures.")
+
+
+class Weights(BaseModel):
+    """How much each part of a mixed query counts. Parts that are not there count nothing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: Number = Field(default=1.0, ge=0, le=1000)
+    images: Number = Field(default=1.0, ge=0, le=1000)
+    vector: Number = Field(default=1.0, ge=0, le=1000)
+    like: Number = Field(default=1.0, ge=0, le=1000)
+    unlike: Number = Field(default=0.5, ge=0, le=1000, description="Taken away from the others.")
+
+
+class GeneralQuery(Common):
+    """A search by any mix of words, pictures, a vector, and products that the results are to be like or unlike."""
+
+    text: str | None = Field(None, min_length=1, description="Words.")
+    images: list[PicturePart | str] = Field(default_factory=list, description="Pictures, or just their base64.")
+    vector: list[Number] | None = Field(
+        None, max_length=65_536, description="A vector of the release's encoder; of any length but 0."
+    )
+    like: list[str] = Field(default_factory=list, max_length=100, description="Products that show what is wanted.")
+    unlike: list[str] = Field(default_factory=list, max_length=100, description="Products that show what is not.")
+    weights: Weights = Field(default_factory=Weights)
+
+
+class BatchQuery(BaseModel):
+    """Many searches in one call: the encoder and the index are called once for all of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    searches: list[GeneralQuery] = Field(min_length=1)
 
 
 class SimilarQuery(Common):
@@ -96,12 +176,25 @@ class Result(ProductModel):
     """A product that was found."""
 
     similarity_score: float = Field(description="Cosine of the angle between the query and the product's best picture.")
-    score: float = Field(description="What the order is by.")
+    score: float = Field(description="Similarity and the shop's signals together.")
+    picture: int = Field(description="Which of the product's pictures matched best: its place in the catalog's list.")
+    duplicates: list[str] | None = Field(None, description="Products that `collapse` folded into this one.")
+    score_parts: dict[str, float] | None = Field(None, description="What the score is the sum of; with `explain`.")
 
 
 class FacetValue(BaseModel):
+    """A value of an attribute."""
+
     value: str | int | bool
-    count: int
+    count: int = Field(description="Products that have it, of all that pass the filters.")
+    nearby: int = Field(description="Of these, how many are among the most similar: the best 100, or 200 if ranked.")
+
+
+class FacetBand(FacetValue):
+    """A band of numbers; `value` tells its limits in words."""
+
+    minimum: float | None = Field(description="`filter_min` with it takes the band's products; null for the lowest.")
+    below: float | None = Field(description="`filter_below` with it takes the band's products; null for the highest.")
 
 
 class SearchAnswer(BaseModel):
@@ -112,8 +205,22 @@ class SearchAnswer(BaseModel):
     query_time_ms: float
     search_id: str = Field(description="Names this search in logs and click events.")
     release: str = Field(description="The version that answered.")
-    facets: dict[str, list[FacetValue]] | None = None
+    next_cursor: str | None = Field(None, description="For the next page, of the same release; null if there is none.")
+    facets: dict[str, list[FacetBand | FacetValue]] | None = None
     explain: dict[str, Any] | None = None
+
+
+class Failed(BaseModel):
+    """A search of a batch that could not be answered; the others were."""
+
+    problem: Problem
+
+
+class BatchAnswer(BaseModel):
+    """Answers in the order of the searches."""
+
+    answers: list[SearchAnswer | Failed]
+    query_time_ms: float
 
 
 class ReleaseAnswer(BaseModel):

@@ -3,47 +3,65 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
 
 import structlog
 from flask import Flask, Response, jsonify
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
-from artifacts.errors import EncoderError, LookalikeError, NoRelease, PictureError, QueryError
+from artifacts.errors import (
+    CursorGone,
+    EncoderError,
+    LookalikeError,
+    NoRelease,
+    PictureError,
+    QueryError,
+    UnknownProduct,
+)
 from artifacts.schema import Reason
-
-
-class UnknownProduct(LookalikeError):
-    """The release being served has no such product."""
-
-    def __init__(self, product_id: str) -> None:
-        super().__init__(f"there is no product {product_id[:200]!r} in the release being served")
-
+from serving.models import Problem
 
 #: Seconds after which a client may ask again while no release is loaded.
 RETRY_AFTER = 5
 
+_PICTURE_STATUS = {Reason.NOT_AN_IMAGE: 415, Reason.TOO_MANY_BYTES: 413, Reason.TOO_MANY_PIXELS: 413}
+
 _log = structlog.get_logger()
 
 
-class Problem(BaseModel):
-    """What went wrong."""
+def describe(error: LookalikeError) -> Problem | None:
+    """The problem that an error raised on purpose is for a caller; None if it is not one for callers."""
+    match error:
+        case QueryError():
+            return _problem(422, str(error), error.field)
+        case PictureError():
+            return _problem(_PICTURE_STATUS.get(error.reason, 422), f"image: {error.detail}", "image")
+        case EncoderError():
+            return _problem(422, str(error))
+        case UnknownProduct():
+            return _problem(404, str(error), "product_id")
+        case CursorGone():
+            return _problem(410, str(error), "cursor")
+        case NoRelease():
+            return _problem(503, str(error))
+    return None
 
-    type: str = Field("about:blank", description="URI of the kind of problem; about:blank says that `title` is all.")
-    title: str = Field(description="The HTTP status in words.")
-    status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="What is wrong with this request and what would be right.")
-    field: str | None = Field(None, description="The parameter at fault.")
+
+def _problem(status: int, detail: str, field: str | None = None) -> Problem:
+    return Problem(type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail, field=field)
 
 
-def problem(status: int, detail: str, field: str | None = None, **headers: str) -> Response:
+def problem(status: int, detail: str, field: str | None = None) -> Response:
     """A problem+json response."""
-    body = Problem(type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail, field=field)
+    return _response(_problem(status, detail, field))
+
+
+def _response(body: Problem) -> Response:
     response = jsonify(body.model_dump(exclude_none=True))
-    response.status_code = status
+    response.status_code = body.status
     response.mimetype = "application/problem+json"
-    response.headers.extend({name.replace("_", "-"): value for name, value in headers.items()})
+    if body.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
 
 
@@ -55,9 +73,9 @@ def from_validation(error: ValidationError) -> Response:
     return problem(422, f"{field}: {first['msg']}" if field else f"request body: {first['msg']}", field)
 
 
-def _from_picture(error: PictureError) -> Response:
-    status = {Reason.NOT_AN_IMAGE: 415, Reason.TOO_MANY_BYTES: 413, Reason.TOO_MANY_PIXELS: 413}.get(error.reason, 422)
-    return problem(status, f"image: {error.detail}", "image")
+def _from_ours(error: LookalikeError) -> Response:
+    found = describe(error)
+    return _from_fault(error) if found is None else _response(found)
 
 
 def _from_http(error: HTTPException) -> Response:
@@ -79,14 +97,6 @@ def _from_fault(error: Exception) -> Response:
 
 def register(app: Flask) -> None:
     """Answer every error of an app in this shape."""
-    handlers: dict[type[Exception], Any] = {
-        HTTPException: _from_http,
-        QueryError: lambda error: problem(422, str(error), error.field),
-        PictureError: _from_picture,
-        EncoderError: lambda error: problem(422, str(error)),
-        UnknownProduct: lambda error: problem(404, str(error), "product_id"),
-        NoRelease: lambda error: problem(503, str(error), Retry_After=str(RETRY_AFTER)),
-        Exception: _from_fault,
-    }
-    for kind, handler in handlers.items():
-        app.register_error_handler(kind, handler)
+    app.register_error_handler(HTTPException, _from_http)
+    app.register_error_handler(LookalikeError, _from_ours)
+    app.register_error_handler(Exception, _from_fault)

@@ -1,9 +1,9 @@
-"""A search from its query vector to the page that is shown."""
+"""Searches from their query vectors to the pages that are shown. One search is a batch of one."""
 
 from __future__ import annotations
 
-import threading
 import uuid
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -11,34 +11,19 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from cachetools import LRUCache, cached
-from cachetools.keys import hashkey
 
-from artifacts.errors import QueryError
 from artifacts.filters import Filter
+from artifacts.index import SearchParams
 from artifacts.products import shown
 from artifacts.release import Hit
-from artifacts.settings import Settings
-from serving.ranking import SIGNALS, WINDOW, score, spread_categories, start_of_day
+from artifacts.segment import Plan
+from serving.diversity import fold, spread_looks
+from serving.facets import facet
+from serving.paging import PLAIN_WINDOW, WINDOW, Cursor, tiers
+from serving.query import Wanted
+from serving.ranking import Ranker, checked_parts, spread_categories
+from serving.requests import Options
 from serving.snapshot import Snapshot
-
-#: Values of one facet that are returned, the most frequent first.
-FACET_VALUES = 100
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a search is filtered, ranked and cut."""
-
-    conditions: Filter = ()
-    categories: tuple[str, ...] = ()  # that the caller asked for: the cap leaves them alone
-    limit: int = 20
-    offset: int = 0
-    rerank: bool = True
-    max_per_category: int = 0
-    facets: tuple[str, ...] = ()
-    recall: float = 1.0
-    explain: bool = False
 
 
 @dataclass
@@ -52,7 +37,7 @@ class Clock:
     def stage(self, name: str) -> None:
         """The stage that ends now."""
         now = perf_counter()
-        self.stages[name] = round((now - self._last) * 1000, 3)
+        self.stages[name] = round(self.stages.get(name, 0.0) + (now - self._last) * 1000, 3)
         self._last = now
 
     @property
@@ -60,72 +45,194 @@ class Clock:
         return round((perf_counter() - self.began) * 1000, 3)
 
 
-def search(
-    snapshot: Snapshot,
-    vector: np.ndarray,
-    kind: str,
-    options: Options,
-    settings: Settings,
-    clock: Clock,
-    *,
-    without: Collection[str] = (),
-) -> dict[str, Any]:
-    """Search one release and return the answer as the contract has it.
+@dataclass(frozen=True)
+class Search:
+    """One search: what is wanted, how it is to be shown, and its name among pages."""
 
-    Args:
-        vector: float32[dim], L2-normalised.
-        kind: image or text: which calibrated parameters to use.
-        without: ids of products that are left out.
+    wanted: Wanted
+    options: Options
+    digest: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A result in its place."""
+
+    hit: Hit
+    score: float
+    parts: dict[str, float]
+    duplicates: tuple[str, ...] = ()
+
+
+@dataclass
+class _Run:
+    """A search on its way: the list so far, and what is known of its end."""
+
+    search: Search
+    params: SearchParams
+    listed: list[Shown] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)  # products listed or folded
+    nearest: list[Hit] = field(default_factory=list)  # of the first tier
+    plans: list[Plan] = field(default_factory=list)
+    exhausted: bool = False
+
+    @property
+    def last(self) -> int:
+        return self.search.options.offset + self.search.options.limit
+
+    @property
+    def first_tier(self) -> int:
+        options = self.search.options
+        ranked = options.rerank or options.max_per_category or options.diversity or options.collapse is not None
+        return WINDOW if ranked else PLAIN_WINDOW
+
+
+def run_searches(
+    snapshot: Snapshot, searches: Sequence[Search], ranker: Ranker, clock: Clock, *, max_offset: int
+) -> list[dict[str, Any]]:
+    """Answers as the contract has them, in the order of the searches.
+
+    Those with the same filter and parameters share one call of the index. No answer depends on the others.
     """
-    params = snapshot.params(kind)
-    if options.recall > 1:
-        params = params.deeper(options.recall)
-    last = options.offset + options.limit
-    wanted = max(WINDOW, last) if options.rerank or options.max_per_category else last
-    hits, plans = snapshot.release.search(vector[None, :], wanted, params, options.conditions, without=without)
-    clock.stage("search")
-    ordered = _ranked(snapshot, hits[0], options, settings)
-    clock.stage("rank")
-    page = ordered[options.offset : last]
-    rows = snapshot.release.rows_of([hit for hit, _ in page])
-    answer: dict[str, Any] = {
-        "results": [
-            {**_product(row), "similarity_score": round(hit.score, 6), "score": round(total, 6)}
-            for (hit, total), row in zip(page, rows, strict=True)
-        ],
-        "total_found": _total(snapshot, options.conditions, without),
-        "search_id": uuid.uuid4().hex,
-        "release": snapshot.manifest.version,
-    }
-    if options.facets:
-        answer["facets"] = {name: facet(snapshot, name, options.conditions) for name in options.facets}
+    runs = [_Run(each, _params(snapshot, each)) for each in searches]
+    groups: dict[tuple[Any, ...], list[_Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.search.options.conditions, run.params, run.first_tier].append(run)
+    for (_, _, first), group in groups.items():
+        for depth in tiers(first):
+            group = [run for run in group if not run.exhausted and len(run.listed) < run.last]
+            if not group:
+                break
+            found = _found(snapshot, group, depth)
+            clock.stage("search")
+            for run, hits in zip(group, found, strict=True):
+                _extend(snapshot, run, hits, depth, ranker)
+            clock.stage("rank")
+    answers = [_answer(snapshot, run, max_offset) for run in runs]
     clock.stage("enrich")
+    for run, answer in zip(runs, answers, strict=True):
+        if run.search.options.explain:
+            answer["explain"]["milliseconds"] = clock.stages
+        answer["query_time_ms"] = clock.milliseconds
+    return answers
+
+
+def _params(snapshot: Snapshot, search: Search) -> SearchParams:
+    params = snapshot.params(search.wanted.kind)
+    return params.deeper(search.options.recall) if search.options.recall > 1 else params
+
+
+def _found(snapshot: Snapshot, group: Sequence[_Run], depth: int) -> list[list[Hit]]:
+    found, plans = snapshot.release.search(
+        np.stack([run.search.wanted.vector for run in group]),
+        depth,
+        group[0].params,
+        group[0].search.options.conditions,
+        without=[run.search.wanted.without for run in group],
+    )
+    for run in group:
+        run.plans = plans
+    return found
+
+
+def _extend(snapshot: Snapshot, run: _Run, hits: list[Hit], depth: int, ranker: Ranker) -> None:
+    """Append a tier to the list: the first one ranked, the products that later ones add by similarity."""
+    run.exhausted = len(hits) < depth
+    if not run.nearest:
+        run.nearest = hits
+        run.listed = _ranked(snapshot, hits, run.search.options, ranker)
+    else:
+        run.listed += [
+            Shown(hit, hit.score, {"similarity": hit.score}) for hit in hits if hit.product_id not in run.seen
+        ]
+    run.seen.update(hit.product_id for hit in hits)
+
+
+def _ranked(snapshot: Snapshot, hits: list[Hit], options: Options, ranker: Ranker) -> list[Shown]:
+    """The most similar products in the order to show: score, fold duplicates, spread looks, spread categories."""
+    if not hits:
+        return []
+    release = snapshot.release
+    columns = {"category", *(ranker.columns if options.rerank else ())}
+    rows = release.rows_of(hits, sorted(columns)) if options.rerank or options.max_per_category else [{} for _ in hits]
+    parts = [{"similarity": hit.score} for hit in hits]
+    scores = np.array([hit.score for hit in hits])
+    if options.rerank:
+        parts, scores = checked_parts(ranker, scores, rows, options.today)
+    # A stable sort: equal scores stay in the order of similarity.
+    order = np.argsort(-scores, kind="stable")
+    folded: dict[int, list[int]] = {}
+    if options.collapse is not None or options.diversity:
+        vectors = release.pictures_of(hits)[order]
+        if options.collapse is not None:
+            kept = fold(vectors, options.collapse)
+            folded = {int(order[place]): [int(order[each]) for each in others] for place, others in kept.items()}
+            vectors, order = vectors[list(kept)], order[list(kept)]
+        if options.diversity:
+            order = order[spread_looks(scores[order], vectors, options.diversity)]
+    if options.max_per_category:
+        categories = [rows[place].get("category") for place in order]
+        order = order[spread_categories(categories, options.max_per_category, options.categories)]
+    return [
+        Shown(
+            hits[place],
+            float(scores[place]),
+            parts[place],
+            tuple(hits[other].product_id for other in folded.get(int(place), ())),
+        )
+        for place in order
+    ]
+
+
+def _answer(snapshot: Snapshot, run: _Run, max_offset: int) -> dict[str, Any]:
+    options, wanted, version = run.search.options, run.search.wanted, snapshot.manifest.version
+    page = run.listed[options.offset : run.last]
+    rows = snapshot.release.rows_of([each.hit for each in page])
+    total = _total(snapshot, options.conditions, wanted.without)
+    answer: dict[str, Any] = {
+        "results": [_result(each, row, options) for each, row in zip(page, rows, strict=True)],
+        "total_found": total,
+        "search_id": uuid.uuid4().hex,
+        "release": version,
+        "next_cursor": None,
+    }
+    more = len(run.listed) > run.last or (not run.exhausted and run.last < total)
+    if more and run.last <= max_offset:
+        answer["next_cursor"] = Cursor(version, run.last, run.search.digest, options.today).encoded()
+    if options.facets:
+        answer["facets"] = _facets(snapshot, run)
     if options.explain:
         answer["explain"] = {
-            "params": {"nprobe": params.nprobe, "rescore": params.rescore},
-            "segments": [vars(plan) for plan in plans],
-            "milliseconds": clock.stages,
+            "params": vars(run.params),
+            "segments": [vars(plan) for plan in run.plans],
         }
-    answer["query_time_ms"] = clock.milliseconds
     return answer
 
 
-def _ranked(snapshot: Snapshot, hits: list[Hit], options: Options, settings: Settings) -> list[tuple[Hit, float]]:
-    """Hits with their scores, in the order to show."""
-    scored = [(hit, hit.score) for hit in hits]
-    if not options.rerank and not options.max_per_category:
-        return scored
-    head, tail = scored[:WINDOW], scored[WINDOW:]
-    signals = snapshot.release.rows_of([hit for hit, _ in head], SIGNALS)
-    if options.rerank:
-        today = start_of_day()
-        totals = [score(hit.score, row, settings, today) for (hit, _), row in zip(head, signals, strict=True)]
-        # Python's sort is stable: equal scores stay in the order of similarity.
-        order = sorted(range(len(head)), key=lambda place: -totals[place])
-        head = [(head[place][0], totals[place]) for place in order]
-        signals = [signals[place] for place in order]
-    spread = spread_categories([row["category"] for row in signals], options.max_per_category, options.categories)
-    return [head[place] for place in spread] + tail
+def _result(each: Shown, row: dict[str, Any], options: Options) -> dict[str, Any]:
+    result = {
+        **product_shown(row),
+        "picture": row["picture"],
+        "similarity_score": round(each.hit.score, 6),
+        "score": round(each.score, 6),
+    }
+    if options.collapse is not None:
+        result["duplicates"] = list(each.duplicates)
+    if options.explain:
+        result["score_parts"] = {name: round(value, 6) for name, value in each.parts.items()}
+    return result
+
+
+def _facets(snapshot: Snapshot, run: _Run) -> dict[str, Any]:
+    options = run.search.options
+    known = [name for name in options.facets if name in snapshot.release.columns]
+    near = snapshot.release.rows_of(run.nearest, known)
+    return {
+        name: facet(
+            snapshot, name, options.conditions, [row.get(name) for row in near], multi_select=options.multi_select
+        )
+        for name in options.facets
+    }
 
 
 def _total(snapshot: Snapshot, conditions: Filter, without: Collection[str]) -> int:
@@ -147,50 +254,12 @@ def product(snapshot: Snapshot, product_id: str) -> dict[str, Any] | None:
         return None
     segment = snapshot.release.segments[place[0]]
     rows = segment.products.take(place[1])
-    return {**_product(rows[0]), "pictures": [_product(row)["image_url"] for row in rows]}
+    return {**product_shown(rows[0]), "pictures": [product_shown(row)["image_url"] for row in rows]}
 
 
-def _product(row: dict[str, Any]) -> dict[str, Any]:
+def product_shown(row: dict[str, Any]) -> dict[str, Any]:
     """A product row as an answer shows it, with a picture that a browser can fetch."""
     answer = shown(row)
     if not row["image_url"].lower().startswith(("http://", "https://")):
         answer["image_url"] = f"/v1/products/{quote(row['product_id'], safe='')}/image?picture={row['picture']}"
     return answer
-
-
-_facets: LRUCache[Any, list[dict[str, Any]]] = LRUCache(1024)
-
-
-@cached(
-    _facets,
-    key=lambda snapshot, column, conditions: hashkey(snapshot.manifest.version, column, conditions),
-    lock=threading.Lock(),
-)
-def facet(snapshot: Snapshot, column: str, conditions: Filter) -> list[dict[str, Any]]:
-    """Values of a column with the number of products of each, over all that pass the filters.
-
-    Raises:
-        QueryError: there is no such column, or its values are too many to count apart.
-    """
-    columns = snapshot.release.columns
-    if column not in columns:
-        raise QueryError("facets", f"there is no attribute {column[:80]!r}; there are {', '.join(sorted(columns))}")
-    if str(columns[column]) == "double" or str(columns[column]).startswith("timestamp"):
-        raise QueryError("facets", f"{column} holds measures, not values to count; filter it by a range instead")
-    counts = snapshot.release.facet(column, conditions)
-    return [{"value": each.value, "count": each.count} for each in counts[:FACET_VALUES]]
-
-
-def mean_vector(vectors: Sequence[np.ndarray] | np.ndarray, field_name: str) -> np.ndarray:
-    """The direction in the middle of several unit vectors, float32[dim].
-
-    Raises:
-        QueryError: they cancel out, or are not numbers, so there is no direction to look in.
-    """
-    mean = np.mean(np.asarray(vectors, np.float32), axis=0)
-    norm = float(np.linalg.norm(mean))
-    if not np.isfinite(norm) or norm < 1e-6:
-        raise QueryError(
-            field_name, "the query has no direction: its parts cancel out, or the encoder made nothing of it"
-        )
-    return mean / norm

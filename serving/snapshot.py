@@ -2,7 +2,8 @@
 
 A request takes the snapshot once and keeps it to its end, so it sees one version whole. A new version is verified,
 opened and warmed beside the old one, and then takes its place by one assignment. The old one is freed when the last
-request lets go of it. A version that cannot be loaded is refused, and the old one goes on.
+request lets go of it, but not before `cursor_seconds`, so that whoever is paging through it can go on. A version that
+cannot be loaded is refused, and the old one goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import structlog
 
 from artifacts.encoder import Encoder, load_encoder
-from artifacts.errors import IncompatibleRelease, LookalikeError, NoRelease
+from artifacts.errors import CursorGone, IncompatibleRelease, LookalikeError, NoRelease
 from artifacts.index import SearchParams
 from artifacts.manifest import Manifest
 from artifacts.release import Release
@@ -42,7 +43,11 @@ class Snapshot:
         chosen = self.manifest.search
         if kind in chosen:
             return chosen[kind]
-        return max(chosen.values(), key=lambda each: (each.nprobe, each.rescore), default=SearchParams())
+        if not chosen:
+            return SearchParams()
+        return SearchParams(
+            **{name: max(vars(each)[name] for each in chosen.values()) for name in vars(SearchParams())}
+        )
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,21 @@ class Failure:
     lasting: bool  # a version never changes: what was wrong with it once will be so again
 
 
+@dataclass(frozen=True)
+class _Replaced:
+    """The release before this one."""
+
+    snapshot: Snapshot
+    until: float  # on the monotonic clock
+
+
 class Watcher:
     """Keeps a snapshot of the store's current version."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
         self._snapshot: Snapshot | None = None
+        self._replaced: _Replaced | None = None  # for searches that page through it
         self.failure: Failure | None = None  # of the newest version, if that could not be loaded
         self.loads = 0
         self.failures = 0
@@ -78,24 +92,36 @@ class Watcher:
     def close(self) -> None:
         """Stop, and let go of the release; for the end of a process."""
         self.stop()
-        snapshot, self._snapshot = self._snapshot, None
-        if snapshot is not None:
-            snapshot.release.close()
+        snapshots = [self._snapshot, self._replaced and self._replaced.snapshot]
+        self._snapshot = self._replaced = None
+        for snapshot in snapshots:
+            if snapshot is not None:
+                snapshot.release.close()
 
-    def snapshot(self) -> Snapshot:
-        """What is being served.
+    def snapshot(self, version: str | None = None) -> Snapshot:
+        """What is being served; or the version that a search began on, while it is kept.
 
         Raises:
-            NoRelease: nothing is loaded (yet).
+            NoRelease: nothing is loaded (yet), or not yet the version that is asked for.
+            CursorGone: that version is not kept any more.
         """
-        snapshot = self._snapshot
+        snapshot, replaced = self._snapshot, self._replaced
         if snapshot is None:
             reason = f": {self.failure.error}" if self.failure else ""
             raise NoRelease(f"no release is loaded yet{reason}")
-        return snapshot
+        if version in (None, snapshot.manifest.version):
+            return snapshot
+        if replaced is not None and version == replaced.snapshot.manifest.version:
+            return replaced.snapshot
+        if version == self._store.current():
+            # Another worker has taken it over already, and this one is about to.
+            raise NoRelease(f"version {version[:80]} is not loaded here yet")
+        raise CursorGone(f"version {version[:80]} is not served any more: search again from the first page")
 
     def look(self) -> None:
-        """Look at CURRENT once, and load what it names if that is new."""
+        """Look at CURRENT once, and load what it names if that is new; let go of what was replaced long ago."""
+        if self._replaced is not None and time.monotonic() >= self._replaced.until:
+            self._replaced = None
         try:
             version = self._store.current()
         except OSError as error:
@@ -116,6 +142,8 @@ class Watcher:
             self.failure, self.failures = Failure(version, str(error), lasting), self.failures + 1
             _log.error("release refused", version=version, error=str(error))
             return
+        if self._snapshot is not None and self._settings.cursor_seconds > 0:
+            self._replaced = _Replaced(self._snapshot, time.monotonic() + self._settings.cursor_seconds)
         self._snapshot, self.failure, self.loads = snapshot, None, self.loads + 1
         _log.info("release loaded", version=version, products=snapshot.manifest.counts.indexed)
 

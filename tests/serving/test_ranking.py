@@ -1,18 +1,26 @@
-"""The mission's formula, and the cap on products of one category."""
+"""The mission's formula, models in its place, and the cap on products of one category."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
-from serving.ranking import score, spread_categories
+from serving.ranking import LinearRanker, checked_parts, load_ranker, spread_categories
 
 TODAY = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def score(similarity: float, row: dict[str, Any], settings: Settings) -> float:
+    _, scores = checked_parts(LinearRanker(settings), np.array([similarity]), [row], TODAY)
+    return float(scores[0])
 
 
 def product(**signals: Any) -> dict[str, Any]:
@@ -35,12 +43,73 @@ def product(**signals: Any) -> dict[str, Any]:
     ],
 )
 def test_each_signal_adds_its_weight_and_a_missing_one_nothing(signals: dict[str, Any], added: float) -> None:
-    assert score(0.4, product(**signals), Settings(), TODAY) == pytest.approx(0.4 + added)
+    assert score(0.4, product(**signals), Settings()) == pytest.approx(0.4 + added)
 
 
 def test_weights_are_settings() -> None:
     settings = Settings(weight_popularity=1.0, weight_rating=0.0)
-    assert score(0.0, product(popularity_score=0.5, avg_rating=5.0), settings, TODAY) == pytest.approx(0.5)
+    assert score(0.0, product(popularity_score=0.5, avg_rating=5.0), settings) == pytest.approx(0.5)
+
+
+def test_parts_are_named_and_sum_to_the_score() -> None:
+    row = product(popularity_score=0.5, avg_rating=5.0, added_at=TODAY)
+    parts, scores = checked_parts(LinearRanker(Settings()), np.array([0.25]), [row], TODAY)
+    assert parts == [{"similarity": 0.25, "popularity": 0.05, "rating": 0.05, "fresh": 0.02}]
+    assert scores[0] == pytest.approx(sum(parts[0].values()))
+
+
+class Margin:
+    """A ranker of a shop's own."""
+
+    columns = ("margin",)
+
+    def parts(
+        self, similarities: np.ndarray, products: Sequence[Mapping[str, Any]], today: datetime
+    ) -> list[dict[str, float]]:
+        return [
+            {"similarity": float(each), "margin": float(row["margin"] or 0)}
+            for each, row in zip(similarities, products, strict=True)
+        ]
+
+
+class NoRanker:
+    columns = ()
+
+
+class OneShort(Margin):
+    def parts(self, similarities: np.ndarray, products: Sequence[Mapping[str, Any]], today: datetime) -> Any:
+        return super().parts(similarities[1:], products[1:], today)
+
+
+class NotNumbers(Margin):
+    def parts(self, similarities: np.ndarray, products: Sequence[Mapping[str, Any]], today: datetime) -> Any:
+        return [{"score": float("nan")} for _ in products]
+
+
+def test_a_model_of_the_shops_own_takes_the_formulas_place() -> None:
+    ranker = load_ranker(Settings(ranker="python:tests.serving.test_ranking:Margin"))
+    _, scores = checked_parts(ranker, np.array([0.5, 0.4]), [{"margin": None}, {"margin": 0.3}], TODAY)
+    assert scores.tolist() == pytest.approx([0.5, 0.7])
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ("best", "is not understood: use linear, or python:"),
+        ("python:no.such.module:Ranker", "cannot be made: ModuleNotFoundError"),
+        ("python:tests.serving.test_ranking:Nobody", "cannot be made: AttributeError"),
+        ("python:tests.serving.test_ranking:NoRanker", "needs `columns` and `parts`"),
+    ],
+)
+def test_a_ranker_that_cannot_be_made_is_named(spec: str, reason: str) -> None:
+    with pytest.raises(LookalikeError, match=reason):
+        load_ranker(Settings(ranker=spec))
+
+
+@pytest.mark.parametrize("ranker", [OneShort(), NotNumbers()])
+def test_scores_that_make_no_order_are_refused(ranker: Margin) -> None:
+    with pytest.raises(ValueError, match="for 2 products, or not numbers"):
+        checked_parts(ranker, np.array([0.5, 0.4]), [{"margin": 0}, {"margin": 0}], TODAY)
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", None]), max_size=60), st.integers(0, 6), st.sampled_from([(), ("a",)]))

@@ -48,7 +48,7 @@ def damage(settings: Settings, version: str, name: str) -> Path:
 
 
 def test_a_new_version_takes_over_and_the_old_is_freed(settings: Settings) -> None:
-    watcher = watcher_for(settings)
+    watcher = watcher_for(settings.model_copy(update={"cursor_seconds": 0.0}))
     with pytest.raises(NoRelease):
         watcher.snapshot()
     watcher.look()

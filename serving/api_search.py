@@ -1,0 +1,210 @@
+"""The HTTP API's searches. Every route is the general form, or a part of it: what is looked for becomes one Query."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from flask import Response
+from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models.tag import Tag
+
+from artifacts.errors import InputError, QueryError, UnknownProduct
+from serving import metrics
+from serving.http import errors, json_of, ranker, settings, watcher
+from serving.models import (
+    BatchAnswer,
+    BatchQuery,
+    Common,
+    GeneralQuery,
+    HybridForm,
+    ImageForm,
+    ProductPath,
+    SearchAnswer,
+    SimilarQuery,
+    TextQuery,
+    Weights,
+)
+from serving.paging import Cursor, search_digest
+from serving.problems import describe
+from serving.query import PictureAsked, Query, check_sizes, checked_text, crop_box, wanted
+from serving.requests import Options, general_query, options_from
+from serving.search import Clock, Search, run_searches
+from serving.snapshot import Snapshot
+
+_log = structlog.get_logger()
+
+_SEARCH = Tag(name="search", description="Products that look like what is asked for.")
+
+search_api = APIBlueprint("search", __name__)
+
+
+@search_api.get(
+    "/v1/search/text", tags=[_SEARCH], summary="Search by words", responses={200: SearchAnswer, **errors(410, 422, 503)}
+)
+def search_text(query: TextQuery) -> Response:
+    return _answered("text", query, lambda _: Query(text=checked_text(query.q, "q", settings()), names={"text": "q"}))
+
+
+@search_api.post(
+    "/v1/search/image",
+    tags=[_SEARCH],
+    summary="Search by one or more pictures",
+    responses={200: SearchAnswer, **errors(400, 410, 413, 415, 422, 503)},
+)
+def search_image(query: Common, form: ImageForm) -> Response:
+    return _answered(
+        "image", _merged(query, form), lambda _: Query(pictures=_pictures(form), names={"images": "image"})
+    )
+
+
+@search_api.post(
+    "/v1/search/hybrid",
+    tags=[_SEARCH],
+    summary="Search by pictures and words together",
+    responses={200: SearchAnswer, **errors(400, 410, 413, 415, 422, 503)},
+)
+def search_hybrid(query: Common, form: HybridForm) -> Response:
+    def mixed(_: Snapshot) -> Query:
+        if not form.image and form.text is None:
+            raise QueryError("text", "there is nothing to look for: send text, or pictures, or both")
+        return Query(
+            text=None if form.text is None else checked_text(form.text, "text", settings()),
+            pictures=_pictures(form),
+            # One part alone is all of the query, whatever its weight.
+            weights=Weights(images=form.image_weight, text=1 - form.image_weight)
+            if form.image and form.text is not None
+            else Weights(),
+            names={"images": "image", "weights": "image_weight"},
+        )
+
+    return _answered("hybrid", _merged(query, form), mixed)
+
+
+@search_api.post(
+    "/v1/search",
+    tags=[_SEARCH],
+    summary="Search by any mix of words, pictures, a vector, and products liked and not",
+    responses={200: SearchAnswer, **errors(400, 410, 413, 415, 422, 503)},
+)
+def search_any(body: GeneralQuery) -> Response:
+    return _answered("mixed", body, lambda _: general_query(body, settings()))
+
+
+@search_api.get(
+    "/v1/products/<path:product_id>/similar",
+    tags=[_SEARCH],
+    summary="What looks like a product",
+    responses={200: SearchAnswer, **errors(404, 410, 422, 503)},
+)
+def similar(path: ProductPath, query: SimilarQuery) -> Response:
+    def alike(snapshot: Snapshot) -> Query:
+        if snapshot.release.locate(path.product_id) is None:
+            raise UnknownProduct(path.product_id)
+        return Query(like=(path.product_id,), names={"like": "product_id"})
+
+    return _answered("similar", query, alike)
+
+
+@search_api.post(
+    "/v1/search/batch",
+    tags=[_SEARCH],
+    summary="Many searches in one call",
+    responses={200: BatchAnswer, **errors(400, 413, 415, 422, 503)},
+)
+def search_batch(body: BatchQuery) -> Response:
+    if len(body.searches) > settings().max_batch:
+        raise QueryError("searches", f"{len(body.searches)} of them; at most {settings().max_batch} in one call")
+
+    def ask(asked: GeneralQuery) -> _Asked:
+        return _Asked(asked, lambda _: general_query(asked, settings()))
+
+    clock = Clock()
+    answers = _search(watcher().snapshot(), [ask(each) for each in body.searches], clock)
+    metrics.count("batch", "ok", clock)
+    shown = [each if isinstance(each, dict) else {"problem": describe(each)} for each in answers]
+    _log.info(
+        "batch", searches=len(shown), failed=sum("problem" in each for each in shown), milliseconds=clock.milliseconds
+    )
+    return json_of(BatchAnswer, {"answers": shown, "query_time_ms": clock.milliseconds})
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A search as a route has read it."""
+
+    options: Common
+    query: Callable[[Snapshot], Query]  # raises what is wrong with it
+
+
+def _answered(kind: str, options: Common, query: Callable[[Snapshot], Query]) -> Response:
+    """Run one search; count, time and log it."""
+    clock = Clock()
+    status = "error"
+    try:
+        cursor = None if options.cursor is None else Cursor.decoded(options.cursor)
+        snapshot = watcher().snapshot(None if cursor is None else cursor.release)
+        answer = _search(snapshot, [_Asked(options, query)], clock, cursor)[0]
+        if isinstance(answer, InputError):
+            raise answer
+        status = "ok"
+    finally:
+        metrics.count(kind, status, clock)
+    metrics.RESULT_DIVERSITY.observe(len({result["category"] for result in answer["results"]}))
+    _log.info(
+        "search", search_id=answer["search_id"], type=kind, milliseconds=answer["query_time_ms"],
+        results=len(answer["results"]), release=answer["release"],
+    )  # fmt: skip
+    return json_of(SearchAnswer, answer)
+
+
+def _search(
+    snapshot: Snapshot, asked: Sequence[_Asked], clock: Clock, cursor: Cursor | None = None
+) -> list[dict[str, Any] | InputError]:
+    """Answers in the order asked, or what is wrong with a request; encoder and index are called once for all."""
+    limits = settings()
+    found: dict[int, dict[str, Any] | InputError] = {}
+    good: list[tuple[int, Query, Options]] = []
+    for place, each in enumerate(asked):
+        try:
+            if each.options.cursor is not None and cursor is None:
+                raise QueryError("cursor", "goes with a search by itself, not with a batch")
+            options = options_from(each.options, snapshot, limits, cursor)
+            query = each.query(snapshot)
+            if cursor is not None:
+                cursor.check(search_digest(query.digest, options.order))
+            good.append((place, query, options))
+        except InputError as error:
+            found[place] = error
+    clock.stage("read")
+    vectors = wanted(snapshot, [query for _, query, _ in good], limits)
+    clock.stage("encode")
+    searches: dict[int, Search] = {}
+    for (place, query, options), vector in zip(good, vectors, strict=True):
+        if isinstance(vector, InputError):
+            found[place] = vector
+        else:
+            searches[place] = Search(vector, options, search_digest(query.digest, options.order))
+    answers = run_searches(snapshot, list(searches.values()), ranker(), clock, max_offset=limits.max_offset)
+    found.update(zip(searches, answers, strict=True))
+    return [found[place] for place in range(len(asked))]
+
+
+def _merged(query: Common, form: Common) -> Common:
+    """Options may come beside the pictures or in the URL; a form field wins."""
+    return form.model_copy(
+        update={name: getattr(query, name) for name in query.model_fields_set - form.model_fields_set}
+    )
+
+
+def _pictures(form: ImageForm) -> tuple[PictureAsked, ...]:
+    most = settings().max_image_bytes
+    contents: list[bytes] = []
+    for image in form.image:
+        with image.stream:  # a large one is a temporary file
+            contents.append(image.stream.read(most + 1))
+    check_sizes(contents, "image", settings())
+    box = crop_box(form.crop)
+    return tuple(PictureAsked(content, box) for content in contents)

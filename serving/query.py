@@ -1,0 +1,251 @@
+"""What is looked for: words, pictures, a vector, products liked and not, and how they become one query vector.
+
+    query = normalise( Σ weight · part  −  weight_unlike · unlike )
+
+Every part is a unit vector first: the pictures' weighted mean, the middle of the products liked. With text and pictures
+this is the mission's hybrid formula; taking away what is unliked is Rocchio's relevance feedback (1971), cut to one
+direction. Texts and pictures of a whole batch go through the encoder in one call each.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from artifacts.errors import EncoderError, InputError, PictureError, QueryError
+from artifacts.pictures import PICTURE_SIDE, read_picture
+from artifacts.release import Release
+from artifacts.schema import Reason
+from artifacts.settings import Settings
+from serving.models import Weights
+from serving.snapshot import Snapshot
+
+#: A crop is cut from a larger decoding, so that a small part of a large photo keeps its detail.
+_CROP_SIDE = 4 * PICTURE_SIDE
+#: A crop below this share of a side is a slip of the hand.
+_MIN_CROP = 0.02
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class PictureAsked:
+    """A picture of a query, as it came."""
+
+    content: bytes
+    box: Box | None = None  # left, top, right, bottom, 0 to 1
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is looked for. At least one part besides `unlike` is there."""
+
+    text: str | None = None
+    pictures: tuple[PictureAsked, ...] = ()
+    vector: tuple[float, ...] | None = None
+    like: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
+    weights: Weights = field(default_factory=Weights)
+    names: Mapping[str, str] = field(default_factory=dict)  # what the request calls a part, where it is not its name
+
+    def name(self, part: str) -> str:
+        return self.names.get(part, part)
+
+    @property
+    def kind(self) -> str:
+        """Which calibration fits: text or image where all of it is that, else mixed."""
+        parts = {
+            "text": self.text is not None,
+            "image": bool(self.pictures or self.like),
+            "mixed": self.vector is not None or bool(self.unlike),
+        }
+        there = [kind for kind, given in parts.items() if given]
+        return there[0] if len(there) == 1 else "mixed"
+
+    @property
+    def digest(self) -> str:
+        """Same digest, same query: a cursor goes on only with its own."""
+        sha = hashlib.sha256(repr((self.text, self.vector, self.like, self.unlike, self.weights)).encode())
+        for picture in self.pictures:
+            sha.update(repr((picture.box, picture.weight)).encode())
+            sha.update(hashlib.sha256(picture.content).digest())
+        return sha.hexdigest()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A query, ready to search with."""
+
+    vector: np.ndarray  # float32[dim], L2-normalised
+    kind: str
+    without: frozenset[str]  # products that are part of the query and not of its results
+
+
+def checked_text(text: str, field: str, settings: Settings) -> str:
+    """The words to look for.
+
+    Raises:
+        QueryError: there are none, or too many.
+    """
+    text = text.strip()
+    if not text:
+        raise QueryError(field, "is empty; say what to look for")
+    if len(text) > settings.max_query_chars:
+        raise QueryError(field, f"{len(text)} characters; at most {settings.max_query_chars} are read")
+    return text
+
+
+def crop_box(crop: str | None) -> Box | None:
+    """x0,y0,x1,y1 as numbers.
+
+    Raises:
+        QueryError: it is not that, or next to nothing would be left.
+    """
+    if crop is None:
+        return None
+    try:
+        left, top, right, bottom = (float(part) for part in crop.split(","))
+    except ValueError:
+        raise QueryError("crop", f"{crop[:80]!r} is not of the form x0,y0,x1,y1 with numbers from 0 to 1") from None
+    box = (left, top, right, bottom)
+    if not all(0 <= edge <= 1 for edge in box) or right - left < _MIN_CROP or bottom - top < _MIN_CROP:
+        raise QueryError(
+            "crop", f"{crop[:80]!r}: 0 ≤ x0 < x1 ≤ 1 and 0 ≤ y0 < y1 ≤ 1 are needed, at least {_MIN_CROP} apart"
+        )
+    return box
+
+
+def from_base64(data: str) -> bytes:
+    """A picture's bytes; the head of a data: URL is skipped.
+
+    Raises:
+        QueryError: it is not base64.
+    """
+    if data.startswith("data:"):
+        data = data.partition(",")[2]
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        raise QueryError("images", "a picture is not base64; send the file's bytes encoded with it") from None
+
+
+def check_sizes(contents: Sequence[bytes], field: str, settings: Settings) -> None:
+    """Refuse too many pictures, and ones that are too large, before any is decoded.
+
+    Raises:
+        QueryError, PictureError.
+    """
+    if len(contents) > settings.max_images:
+        raise QueryError(field, f"{len(contents)} pictures; at most {settings.max_images} in one query")
+    if any(len(content) > settings.max_image_bytes for content in contents):
+        raise PictureError(Reason.TOO_MANY_BYTES, f"more than {settings.max_image_bytes:,} bytes; send a smaller one")
+
+
+def wanted(snapshot: Snapshot, queries: Sequence[Query], settings: Settings) -> list[Wanted | InputError]:
+    """Make every query a vector: one encoder call for all texts, one for all pictures.
+
+    Returns:
+        For each query what to search with, or the error that its caller made.
+    """
+    found: list[Wanted | InputError] = []
+    texts = _texts(snapshot, queries)
+    pictures = _pictures(snapshot, queries, settings)
+    for query, seen in zip(queries, pictures, strict=True):
+        try:
+            if isinstance(seen, InputError):
+                raise seen
+            words = texts.get(query.text) if query.text is not None else None
+            if isinstance(words, InputError):
+                raise words
+            vector = _mix(snapshot.release, query, words, seen)
+            found.append(Wanted(vector, query.kind, frozenset((*query.like, *query.unlike))))
+        except InputError as error:
+            found.append(error)
+    return found
+
+
+def _texts(snapshot: Snapshot, queries: Sequence[Query]) -> dict[str, np.ndarray | InputError]:
+    texts = list(dict.fromkeys(query.text for query in queries if query.text is not None))
+    if not texts:
+        return {}
+    try:
+        return dict(zip(texts, snapshot.encoder.encode_texts(texts), strict=True))
+    except EncoderError as error:  # one that sees pictures only
+        return dict.fromkeys(texts, error)
+
+
+def _pictures(snapshot: Snapshot, queries: Sequence[Query], settings: Settings) -> list[list[np.ndarray] | InputError]:
+    """Vectors of each query's pictures, or why one of them cannot be read."""
+    decoded: list[list[Image.Image] | InputError] = []
+    for query in queries:
+        try:
+            decoded.append([_decoded(picture, settings) for picture in query.pictures])
+        except PictureError as error:
+            decoded.append(error)
+    every = [picture for each in decoded if not isinstance(each, InputError) for picture in each]
+    vectors = iter(snapshot.encoder.encode_images(every) if every else [])
+    return [each if isinstance(each, InputError) else [next(vectors) for _ in each] for each in decoded]
+
+
+def _decoded(asked: PictureAsked, settings: Settings) -> Image.Image:
+    if asked.box is None:
+        return read_picture(asked.content, max_pixels=settings.max_pixels)
+    picture = read_picture(asked.content, max_pixels=settings.max_pixels, side=_CROP_SIDE)
+    width, height = picture.size
+    left, top, right, bottom = asked.box
+    edges = (int(left * width), int(top * height), max(1, round(right * width)), max(1, round(bottom * height)))
+    part = picture.crop(edges)
+    part.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return part
+
+
+def _mix(release: Release, query: Query, words: np.ndarray | None, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    weights = query.weights
+    parts: list[tuple[float, np.ndarray]] = []
+    if words is not None:
+        parts.append((weights.text, direction(words, query.name("text"))))
+    if pictures:
+        mean = np.average(np.stack(pictures), axis=0, weights=[picture.weight for picture in query.pictures])
+        parts.append((weights.images, direction(mean, query.name("images"))))
+    if query.vector is not None:
+        parts.append((weights.vector, direction(np.array(query.vector, np.float32), "vector")))
+    for ids, weight, name in (
+        (query.like, weights.like, query.name("like")),
+        (query.unlike, -weights.unlike, "unlike"),
+    ):
+        if ids:
+            middle = np.mean([_product_vector(release, product_id, name) for product_id in ids], axis=0)
+            parts.append((weight, direction(middle, name)))
+    sizes = {len(part) for _, part in parts}
+    if len(sizes) > 1:
+        raise QueryError("vector", f"has {len(query.vector or ())} numbers; this release's vectors have {min(sizes)}")
+    if len(parts) == 1:
+        return parts[0][1]
+    return direction(np.sum([weight * part for weight, part in parts], axis=0), query.name("weights"))
+
+
+def _product_vector(release: Release, product_id: str, field: str) -> np.ndarray:
+    """The middle of a product's pictures, as they are stored: nothing is downloaded."""
+    vectors = release.vectors_of(product_id)
+    if vectors is None:
+        raise QueryError(field, f"there is no product {product_id[:200]!r} in the release being served")
+    return direction(vectors.mean(axis=0), field)
+
+
+def direction(vector: np.ndarray, field: str) -> np.ndarray:
+    """The unit vector float32[dim] of a vector.
+
+    Raises:
+        QueryError: it has none: it is zero, or not finite.
+    """
+    norm = float(np.linalg.norm(vector))
+    if not np.isfinite(norm) or norm < 1e-6:
+        raise QueryError(field, "the query has no direction: its parts cancel out, or the encoder made nothing of it")
+    return (vector / norm).astype(np.float32)

@@ -5,6 +5,7 @@
     │   ├── CatalogError           the catalog as a whole cannot be used (a single bad row is a reject, not an error)
     │   ├── PictureError           bytes that are not a picture we take; carries a Reason
     │   ├── QueryError             a search request that cannot be answered as asked; carries the field
+    │   │   └── QueryPictureError    a picture of a search that cannot be used; carries a Reason, too
     │   ├── UnknownProduct         the release has no such product
     │   ├── CursorGone             a page of a search on a release that is not kept any more
     │   └── EncoderError           an encoder spec that cannot be loaded or cannot do what is asked
@@ -66,8 +67,19 @@ class QueryError(InputError):
         self.field = field
         self.detail = detail
 
-    def __reduce__(self) -> tuple[type[QueryError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[QueryError], tuple[str, ...]]:
         return QueryError, (self.field, self.detail)
+
+
+class QueryPictureError(QueryError):
+    """A picture of a query that cannot be used."""
+
+    def __init__(self, field: str, detail: str, reason: Reason) -> None:
+        super().__init__(field, detail)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[QueryError], tuple[str, ...]]:
+        return QueryPictureError, (self.field, self.detail, self.reason)
 
 
 class UnknownProduct(InputError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from flask import Response
@@ -20,7 +20,9 @@ from serving.models import (
     Common,
     GeneralQuery,
     HybridForm,
+    HybridOptions,
     ImageForm,
+    ImageOptions,
     ProductPath,
     SearchAnswer,
     SimilarQuery,
@@ -33,6 +35,8 @@ from serving.query import PictureAsked, Query, check_sizes, checked_text, crop_b
 from serving.requests import Options, general_query, options_from
 from serving.search import Clock, Search, run_searches
 from serving.snapshot import Snapshot
+
+_Form = TypeVar("_Form", bound=Common)
 
 _log = structlog.get_logger()
 
@@ -54,10 +58,9 @@ def search_text(query: TextQuery) -> Response:
     summary="Search by one or more pictures",
     responses={200: SearchAnswer, **errors(400, 410, 413, 415, 422, 503)},
 )
-def search_image(query: Common, form: ImageForm) -> Response:
-    return _answered(
-        "image", _merged(query, form), lambda _: Query(pictures=_pictures(form), names={"images": "image"})
-    )
+def search_image(query: ImageOptions, form: ImageForm) -> Response:
+    asked = _merged(query, form)
+    return _answered("image", asked, lambda _: Query(pictures=_pictures(asked), names={"images": "image"}))
 
 
 @search_api.post(
@@ -66,21 +69,20 @@ def search_image(query: Common, form: ImageForm) -> Response:
     summary="Search by pictures and words together",
     responses={200: SearchAnswer, **errors(400, 410, 413, 415, 422, 503)},
 )
-def search_hybrid(query: Common, form: HybridForm) -> Response:
+def search_hybrid(query: HybridOptions, form: HybridForm) -> Response:
+    asked = _merged(query, form)
+
     def mixed(_: Snapshot) -> Query:
-        if not form.image and form.text is None:
+        if not asked.image and asked.text is None:
             raise QueryError("text", "there is nothing to look for: send text, or pictures, or both")
         return Query(
-            text=None if form.text is None else checked_text(form.text, "text", settings()),
-            pictures=_pictures(form),
-            # One part alone is all of the query, whatever its weight.
-            weights=Weights(images=form.image_weight, text=1 - form.image_weight)
-            if form.image and form.text is not None
-            else Weights(),
+            text=None if asked.text is None else checked_text(asked.text, "text", settings()),
+            pictures=_pictures(asked),
+            weights=Weights(images=asked.image_weight, text=1 - asked.image_weight),
             names={"images": "image", "weights": "image_weight"},
         )
 
-    return _answered("hybrid", _merged(query, form), mixed)
+    return _answered("hybrid", asked, mixed)
 
 
 @search_api.post(
@@ -192,14 +194,14 @@ def _search(
     return [found[place] for place in range(len(asked))]
 
 
-def _merged(query: Common, form: Common) -> Common:
+def _merged(query: Common, form: _Form) -> _Form:
     """Options may come beside the pictures or in the URL; a form field wins."""
     return form.model_copy(
         update={name: getattr(query, name) for name in query.model_fields_set - form.model_fields_set}
     )
 
 
-def _pictures(form: ImageForm) -> tuple[PictureAsked, ...]:
+def _pictures(form: ImageForm | HybridForm) -> tuple[PictureAsked, ...]:
     most = settings().max_image_bytes
     contents: list[bytes] = []
     for image in form.image:

@@ -16,7 +16,6 @@ from typing import Any
 from cachetools import LRUCache, cached
 from cachetools.keys import hashkey
 
-from artifacts.errors import QueryError
 from artifacts.filters import Filter
 from artifacts.products import FacetCount
 from serving.snapshot import Snapshot
@@ -41,15 +40,7 @@ def facet(
     Args:
         nearby: values of the most similar products.
         multi_select: leave the column's own conditions out, so that the other values can be ticked as well.
-
-    Raises:
-        QueryError: there is no such column, or its values cannot be counted.
     """
-    columns = snapshot.release.columns
-    if column not in columns:
-        raise QueryError("facets", f"there is no attribute {column[:80]!r}; there are {', '.join(sorted(columns))}")
-    if str(columns[column]).startswith("timestamp"):
-        raise QueryError("facets", f"{column} holds dates, not values to count; filter it by filter_min and filter_max")
     if multi_select:
         conditions = tuple(each for each in conditions if each.column != column)
     edges = _edges(snapshot, column)

@@ -77,19 +77,29 @@ class TextQuery(Common):
     q: str = Field(min_length=1, description="What to look for, in words.")
 
 
-class ImageForm(Common):
-    """A search by pictures; the other fields may also be query parameters."""
+class ImageOptions(Common):
+    """What a search by pictures takes beside them, as form fields or in the URL."""
 
-    image: list[FileStorage] = Field(description="One or more pictures: JPEG, PNG, WebP, GIF, BMP or TIFF.")
     crop: str | None = Field(None, description="x0,y0,x1,y1 from 0 to 1: only this part of each picture.")
 
 
-class HybridForm(ImageForm):
+class ImageForm(ImageOptions):
+    """A search by pictures."""
+
+    image: list[FileStorage] = Field(description="One or more pictures: JPEG, PNG, WebP, GIF, BMP or TIFF.")
+
+
+class HybridOptions(ImageOptions):
+    """What a search by pictures and words takes beside the pictures, as form fields or in the URL."""
+
+    text: str | None = Field(None, min_length=1, description="Words; may be left out if there are pictures.")
+    image_weight: Number = Field(0.7, ge=0, le=1, description="Weight of the pictures; the words have the rest.")
+
+
+class HybridForm(HybridOptions):
     """A search by pictures and words together."""
 
     image: list[FileStorage] = Field(default_factory=list, description="Pictures; may be left out if there is text.")
-    text: str | None = Field(None, min_length=1, description="Words; may be left out if there are pictures.")
-    image_weight: Number = Field(0.7, ge=0, le=1, description="Weight of the pictures; the words have the rest.")
 
 
 class PicturePart(BaseModel):
@@ -97,7 +107,7 @@ class PicturePart(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    data: str = Field(min_length=1, description="The file's bytes in base64; a data: URL is taken too.")
+    data: str = Field(description="The file's bytes in base64; a data: URL is taken too.")
     crop: str | None = Field(default=None, description="x0,y0,x1,y1 from 0 to 1: only this part.")
     weight: Number = Field(default=1.0, gt=0, le=1000, description="Against the other pictures.")
 

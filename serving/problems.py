@@ -14,8 +14,8 @@ from artifacts.errors import (
     EncoderError,
     LookalikeError,
     NoRelease,
-    PictureError,
     QueryError,
+    QueryPictureError,
     UnknownProduct,
 )
 from artifacts.schema import Reason
@@ -32,10 +32,10 @@ _log = structlog.get_logger()
 def describe(error: LookalikeError) -> Problem | None:
     """The problem that an error raised on purpose is for a caller; None if it is not one for callers."""
     match error:
+        case QueryPictureError():
+            return _problem(_PICTURE_STATUS.get(error.reason, 422), f"{error.field}: {error.detail}", error.field)
         case QueryError():
             return _problem(422, str(error), error.field)
-        case PictureError():
-            return _problem(_PICTURE_STATUS.get(error.reason, 422), f"image: {error.detail}", "image")
         case EncoderError():
             return _problem(422, str(error))
         case UnknownProduct():

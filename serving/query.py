@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from artifacts.errors import EncoderError, InputError, PictureError, QueryError
+from artifacts.errors import EncoderError, InputError, PictureError, QueryError, QueryPictureError
 from artifacts.pictures import PICTURE_SIDE, read_picture
 from artifacts.release import Release
 from artifacts.schema import Reason
@@ -140,12 +140,13 @@ def check_sizes(contents: Sequence[bytes], field: str, settings: Settings) -> No
     """Refuse too many pictures, and ones that are too large, before any is decoded.
 
     Raises:
-        QueryError, PictureError.
+        QueryError, QueryPictureError.
     """
     if len(contents) > settings.max_images:
         raise QueryError(field, f"{len(contents)} pictures; at most {settings.max_images} in one query")
     if any(len(content) > settings.max_image_bytes for content in contents):
-        raise PictureError(Reason.TOO_MANY_BYTES, f"more than {settings.max_image_bytes:,} bytes; send a smaller one")
+        detail = f"more than {settings.max_image_bytes:,} bytes; send a smaller one"
+        raise QueryPictureError(field, detail, Reason.TOO_MANY_BYTES)
 
 
 def wanted(snapshot: Snapshot, queries: Sequence[Query], settings: Settings) -> list[Wanted | InputError]:
@@ -164,7 +165,7 @@ def wanted(snapshot: Snapshot, queries: Sequence[Query], settings: Settings) -> 
             words = texts.get(query.text) if query.text is not None else None
             if isinstance(words, InputError):
                 raise words
-            vector = _mix(snapshot.release, query, words, seen)
+            vector = _mix(snapshot, query, words, seen)
             found.append(Wanted(vector, query.kind, frozenset((*query.like, *query.unlike))))
         except InputError as error:
             found.append(error)
@@ -188,7 +189,7 @@ def _pictures(snapshot: Snapshot, queries: Sequence[Query], settings: Settings) 
         try:
             decoded.append([_decoded(picture, settings) for picture in query.pictures])
         except PictureError as error:
-            decoded.append(error)
+            decoded.append(QueryPictureError(query.name("images"), error.detail, error.reason))
     every = [picture for each in decoded if not isinstance(each, InputError) for picture in each]
     vectors = iter(snapshot.encoder.encode_images(every) if every else [])
     return [each if isinstance(each, InputError) else [next(vectors) for _ in each] for each in decoded]
@@ -206,8 +207,8 @@ def _decoded(asked: PictureAsked, settings: Settings) -> Image.Image:
     return part
 
 
-def _mix(release: Release, query: Query, words: np.ndarray | None, pictures: Sequence[np.ndarray]) -> np.ndarray:
-    weights = query.weights
+def _mix(snapshot: Snapshot, query: Query, words: np.ndarray | None, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    weights, dim = query.weights, snapshot.encoder.dim
     parts: list[tuple[float, np.ndarray]] = []
     if words is not None:
         parts.append((weights.text, direction(words, query.name("text"))))
@@ -215,17 +216,16 @@ def _mix(release: Release, query: Query, words: np.ndarray | None, pictures: Seq
         mean = np.average(np.stack(pictures), axis=0, weights=[picture.weight for picture in query.pictures])
         parts.append((weights.images, direction(mean, query.name("images"))))
     if query.vector is not None:
-        parts.append((weights.vector, direction(np.array(query.vector, np.float32), "vector")))
+        if len(query.vector) != dim:
+            raise QueryError("vector", f"has {len(query.vector)} numbers; this release's vectors have {dim}")
+        parts.append((weights.vector, direction(np.array(query.vector), "vector")))
     for ids, weight, name in (
         (query.like, weights.like, query.name("like")),
         (query.unlike, -weights.unlike, "unlike"),
     ):
         if ids:
-            middle = np.mean([_product_vector(release, product_id, name) for product_id in ids], axis=0)
+            middle = np.mean([_product_vector(snapshot.release, product_id, name) for product_id in ids], axis=0)
             parts.append((weight, direction(middle, name)))
-    sizes = {len(part) for _, part in parts}
-    if len(sizes) > 1:
-        raise QueryError("vector", f"has {len(query.vector or ())} numbers; this release's vectors have {min(sizes)}")
     if len(parts) == 1:
         return parts[0][1]
     return direction(np.sum([weight * part for weight, part in parts], axis=0), query.name("weights"))
@@ -245,7 +245,8 @@ def direction(vector: np.ndarray, field: str) -> np.ndarray:
     Raises:
         QueryError: it has none: it is zero, or not finite.
     """
-    norm = float(np.linalg.norm(vector))
-    if not np.isfinite(norm) or norm < 1e-6:
+    largest = float(np.abs(vector).max())
+    if not np.isfinite(largest) or largest < 1e-6:
         raise QueryError(field, "the query has no direction: its parts cancel out, or the encoder made nothing of it")
-    return (vector / norm).astype(np.float32)
+    scaled = vector / largest  # or the squares of large numbers would overflow
+    return (scaled / np.linalg.norm(scaled)).astype(np.float32)

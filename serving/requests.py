@@ -9,6 +9,7 @@ from datetime import datetime
 
 from artifacts.errors import QueryError
 from artifacts.filters import Condition, Filter, make_condition
+from artifacts.schema import TIMESTAMP
 from artifacts.settings import Settings
 from serving.models import Common, GeneralQuery, PicturePart
 from serving.paging import Cursor
@@ -62,6 +63,12 @@ def options_from(asked: Common, snapshot: Snapshot, settings: Settings, cursor: 
         raise QueryError(
             "facets", f"{len(facets)} attributes; at most {settings.max_facets} are counted in one request"
         )
+    columns = snapshot.release.columns
+    for name in facets:
+        if name not in columns:
+            raise QueryError("facets", f"there is no attribute {name[:80]!r}; there are {', '.join(sorted(columns))}")
+        if columns[name] == TIMESTAMP:
+            raise QueryError("facets", f"{name} holds dates, not values to count; filter by filter_min and filter_max")
     return Options(
         conditions=filter_from(asked, snapshot, settings),
         categories=tuple(asked.category),
@@ -131,7 +138,7 @@ def general_query(asked: GeneralQuery, settings: Settings) -> Query:
     """The query of the general form.
 
     Raises:
-        QueryError, PictureError: there is nothing to look for, or a part of it cannot be.
+        QueryError, QueryPictureError: there is nothing to look for, or a part of it cannot be.
     """
     parts = [PicturePart(data=each) if isinstance(each, str) else each for each in asked.images]
     if len(parts) > settings.max_images:

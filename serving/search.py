@@ -225,8 +225,7 @@ def _result(each: Shown, row: dict[str, Any], options: Options) -> dict[str, Any
 
 def _facets(snapshot: Snapshot, run: _Run) -> dict[str, Any]:
     options = run.search.options
-    known = [name for name in options.facets if name in snapshot.release.columns]
-    near = snapshot.release.rows_of(run.nearest, known)
+    near = snapshot.release.rows_of(run.nearest, options.facets)
     return {
         name: facet(
             snapshot, name, options.conditions, [row.get(name) for row in near], multi_select=options.multi_select

@@ -44,6 +44,7 @@ def test_every_class_says_what_it_is():
     [
         errors.PictureError(Reason.TOO_SMALL, "1x1 px"),
         errors.QueryError("price_min", "is not a number"),
+        errors.QueryPictureError("image", "1x1 px", Reason.TOO_SMALL),
         errors.CorruptFile("vectors.f16", "is missing"),
         errors.NoRelease("nothing yet"),
     ],

@@ -57,7 +57,11 @@ def meets(value: Any, condition: Condition) -> bool:
         return False
     if condition.minimum is not None and (value is None or value < condition.minimum):
         return False
-    return not (condition.maximum is not None and (value is None or value > condition.maximum))
+    if condition.maximum is not None and (value is None or value > condition.maximum):
+        return False
+    if condition.below is not None and (value is None or value >= condition.below):
+        return False
+    return condition.missing is None or condition.missing == (value is None)
 
 
 def passing(conditions: Filter) -> list[int]:
@@ -69,7 +73,10 @@ def one_condition(draw: st.DrawFn) -> Condition:
     column = draw(st.sampled_from(sorted(POOLS)))
     value = st.sampled_from(POOLS[column])
     several = st.lists(value, max_size=4).map(tuple)
-    return Condition(column, draw(several), draw(several), draw(st.none() | value), draw(st.none() | value))
+    bounds = [draw(st.none() | value) for _ in range(3)]
+    return Condition(
+        column, draw(several), draw(several), *bounds, missing=draw(st.sampled_from([None, None, True, False]))
+    )
 
 
 @given(conditions=st.lists(one_condition(), max_size=4).map(tuple))
@@ -93,6 +100,16 @@ def test_the_empty_filter_allows_everything(products: Products):
     assert to_sql(()) == ("TRUE", [])
     assert products.allowed(()).tolist() == list(range(ROWS))
     assert products.allowed((Condition("text"),)).tolist() == list(range(ROWS))
+
+
+def test_values_that_are_missing_can_be_asked_for(products: Products):
+    missing = {row for row, value in enumerate(COLUMNS["when"]) if value is None}
+    assert set(products.allowed((Condition("when", missing=True),))) == missing
+    assert set(products.allowed((Condition("when", missing=False),))) == set(range(ROWS)) - missing
+
+
+def test_below_leaves_its_bound_out():
+    assert to_sql((Condition("price", below=0.0),)) == ('TRY_CAST("price" AS DOUBLE) < ?::DOUBLE', [0.0])
 
 
 def test_zero_is_a_bound():
@@ -175,8 +192,8 @@ def test_an_identifier_is_quoted():
     ],
 )
 def test_values_of_the_wrong_type_are_refused_by_field(products: Products, column: str, value: Any):
-    for place in ({"any_of": [value]}, {"none_of": [value]}, {"minimum": value}, {"maximum": value}):
-        if value is None and ("minimum" in place or "maximum" in place):
+    for place in ({"any_of": [value]}, {"none_of": [value]}, {"minimum": value}, {"maximum": value}, {"below": value}):
+        if value is None and None in place.values():
             continue  # no bound
         with pytest.raises(QueryError) as caught:
             make_condition(products.columns, "filter[3]", column, **place)

@@ -112,6 +112,32 @@ def test_facet_of_an_odd_name(products: Products):
     assert products.allowed((Condition('Ünï "x"', any_of=("a",)), Condition("size", maximum=3))).size == 2 + 1
 
 
+def test_bands_count_from_edge_to_edge(products: Products):
+    edges = [10.0, 50.0, 50.1, 1e9]
+    counts = {each.value: each.count for each in products.bands("price", edges, ())}
+    prices = [number / 10 for number in range(2000)]
+    want = Counter(sum(price >= edge for edge in edges) for price in prices)
+    assert counts == want
+    some = products.bands("size", [100.0], (Condition("price", below=20.0),), np.array([], np.int64))
+    assert sorted((each.value, each.count) for each in some) == [(0, 100), (1, 100)]
+    assert products.bands("nothing", edges, ()) == []
+
+
+def test_bands_leave_out_products_without_a_value(products: Products):
+    assert sum(each.count for each in products.bands("popularity_score", [0.5], ())) == 0
+
+
+def test_quantiles_are_of_products_not_of_pictures(products: Products):
+    assert products.quantiles("price", [0, 0.5, 1]) == [0.0, 99.9, 199.9]
+    assert products.quantiles("popularity_score", [0.5]) == []
+
+
+def test_taking_a_column_that_is_not_here(products: Products):
+    taken = products.take([0, 1], ["price", "margin"])
+    assert [each["margin"] for each in taken] == [None, None]
+    assert products.take([0, 1], ["margin"]) == [{"margin": None}] * 2
+
+
 def test_columns_that_can_be_filtered_on(products: Products):
     assert not {"product_id", "picture", "image_url", "title", "row", "first_picture"} & set(products.columns)
     assert products.columns["price"] == pa.float64()

@@ -8,8 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from artifacts.settings import Settings
-from serving.app import create_app
 from tests.pipeline import publish_small, small_settings, write_small_catalog
+from tests.serving.answers import client_for
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +30,37 @@ def shop(published: Settings) -> Path:
 
 @pytest.fixture(scope="session")
 def client(published: Settings) -> FlaskClient:
-    app = create_app(published, watch=False)
-    app.config["LOOKALIKE_WATCHER"].look()
-    return app.test_client()
+    return client_for(published)
+
+
+#: Beside 60 plain products: two that show two colours each, twins of p000, and one that has hardly any values.
+MORE = (
+    {"product_id": "pair-0", "image_url": '["images/000.jpg", "images/014.jpg"]', "title": "red and blue",
+     "colour": "red", "category": "pair", "price": "100", "size": "7"},
+    {"product_id": "pair-1", "image_url": '["images/001.jpg", "images/003.jpg", "images/005.jpg"]', "title": "three",
+     "colour": "green", "category": "pair", "price": "120", "size": "8"},
+    {"product_id": "twin-1", "image_url": "images/000.jpg", "title": "red twin", "colour": "red", "category": "square",
+     "price": "1000", "brand": "brand 9", "size": "0"},
+    {"product_id": "twin-2", "image_url": "images/000.jpg", "title": "red twin", "colour": "red", "category": "circle",
+     "price": "2000", "brand": "brand 9", "size": "0"},
+    {"product_id": "bare", "image_url": "images/007.jpg"},
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def rich(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of a server whose release has several pictures per product, twins, and missing values."""
+    folder = tmp_path_factory.mktemp("rich")
+    settings = small_settings(folder)
+    publish_small(write_small_catalog(folder / "shop", 60, MORE), settings)
+    return Settings(releases=settings.releases, cache=settings.cache, max_batch=10)
+
+
+@pytest.fixture(scope="session")
+def rich_shop(rich: Settings) -> Path:
+    return Path(rich.releases).parent / "shop"
+
+
+@pytest.fixture(scope="session")
+def rich_client(rich: Settings) -> FlaskClient:
+    return client_for(rich)

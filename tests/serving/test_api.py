@@ -12,27 +12,8 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from artifacts.settings import Settings
-from serving.app import create_app
 from serving.models import SearchAnswer
-
-
-def photo(shop: Path, number: int) -> io.BytesIO:
-    return io.BytesIO((shop / f"images/{number:03d}.jpg").read_bytes())
-
-
-def ids(answer: dict[str, Any]) -> list[str]:
-    return [result["product_id"] for result in answer["results"]]
-
-
-def problem(response: Any, status: int, field: str | None = None) -> str:
-    """Checks the one shape of errors, and returns its detail."""
-    assert response.status_code == status
-    assert response.mimetype == "application/problem+json"
-    body = response.get_json()
-    assert body["status"] == status
-    assert body.get("field") == field
-    assert set(body) <= {"type", "title", "status", "detail", "field"}
-    return body["detail"]
+from tests.serving.answers import client_for, ids, photo, problem
 
 
 def test_words_find_products_of_that_colour(client: FlaskClient) -> None:
@@ -246,10 +227,9 @@ def test_a_body_far_too_large_is_refused_unread(client: FlaskClient) -> None:
 
 
 def test_same_request_same_answer(client: FlaskClient, published: Settings) -> None:
-    other = create_app(published, watch=False)
-    other.config["LOOKALIKE_WATCHER"].look()
+    other = client_for(published)
     url = "/v1/search/text?q=yellow triangle&facets=brand&limit=20"
-    answers = [each.get(url).get_json() for each in (client, client, other.test_client())]
+    answers = [each.get(url).get_json() for each in (client, client, other)]
     for answer in answers:
         del answer["query_time_ms"], answer["search_id"]
     assert answers[0] == answers[1] == answers[2]
@@ -302,9 +282,7 @@ def test_visual_only_encoders_refuse_words(tmp_path: Path) -> None:
 
     settings = small_settings(tmp_path, encoder="python:tests.encoders:MeanColor")
     publish_small(write_small_catalog(tmp_path / "shop", products=6), settings)
-    app = create_app(settings, watch=False)
-    app.config["LOOKALIKE_WATCHER"].look()
-    visual = app.test_client()
+    visual = client_for(settings)
     assert "sees pictures only" in problem(visual.get("/v1/search/text?q=red"), 422)
     assert visual.get("/v1/release").get_json()["supports_text"] is False
     picture = photo(tmp_path / "shop", 1)
@@ -315,9 +293,7 @@ def test_visual_only_encoders_refuse_words(tmp_path: Path) -> None:
 
 
 def test_without_a_release_searches_wait(tmp_path: Path) -> None:
-    app = create_app(Settings(releases=str(tmp_path / "none")), watch=False)
-    app.config["LOOKALIKE_WATCHER"].look()
-    empty = app.test_client()
+    empty = client_for(Settings(releases=str(tmp_path / "none")))
     for path in ("/v1/search/text?q=a", "/v1/products/a", "/v1/release", "/readyz"):
         response = empty.get(path)
         problem(response, 503)

@@ -1,0 +1,51 @@
+"""Reading the server's answers."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+from flask.testing import FlaskClient
+
+from artifacts.settings import Settings
+from serving.app import create_app
+
+
+def client_for(settings: Settings) -> FlaskClient:
+    """A client of an app that has loaded the current release."""
+    app = create_app(settings, watch=False)
+    app.config["LOOKALIKE_WATCHER"].look()
+    return app.test_client()
+
+
+def photo(shop: Path, number: int) -> io.BytesIO:
+    return io.BytesIO((shop / f"images/{number:03d}.jpg").read_bytes())
+
+
+def encoded(shop: Path, number: int) -> str:
+    return base64.b64encode(photo(shop, number).read()).decode()
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [result["product_id"] for result in answer["results"]]
+
+
+def scores(answer: dict[str, Any], name: str = "score") -> list[float]:
+    return [result[name] for result in answer["results"]]
+
+
+def colours(answer: dict[str, Any]) -> set[str]:
+    return {result["attributes"]["colour"] for result in answer["results"]}
+
+
+def problem(response: Any, status: int, field: str | None = None) -> str:
+    """Checks the one shape of errors, and returns its detail."""
+    assert response.status_code == status, response.get_data(as_text=True)[:500]
+    assert response.mimetype == "application/problem+json"
+    body = response.get_json()
+    assert body["status"] == status
+    assert body.get("field") == field
+    assert set(body) <= {"type", "title", "status", "detail", "field"}
+    return body["detail"]

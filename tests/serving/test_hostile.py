@@ -1,0 +1,185 @@
+"""What is made to break the server gets 4xx problem+json, and every answer is what the OpenAPI document promises."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import schemathesis
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from artifacts.settings import Settings
+from serving.app import create_app
+from tests.serving.answers import ids, problem
+
+INJECTIONS = [
+    "' OR '1'='1", "'; DROP TABLE products; --", "red') UNION SELECT row FROM products --", "?", "$1", "{0}", "%", "_",
+    "\\", "]]>", "${jndi:ldap://x}", "../../etc/passwd", "red\nblue", "\u202e", "\ufeff", "💥" * 50, "NULL", "true",
+]  # fmt: skip
+
+
+def ask(client: FlaskClient, pairs: list[tuple[str, str]]) -> Any:
+    return client.get("/v1/search/text?" + urlencode([("q", "red"), *pairs]))
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+def test_values_are_values(rich_client: FlaskClient, text: str) -> None:
+    for name in ("category", "brand"):
+        assert ask(rich_client, [(name, text)]).get_json()["total_found"] == 0
+        assert ask(rich_client, [(f"{name}_not", text)]).get_json()["total_found"] == 65
+    for name in ("filter", "filter_min", "filter_max", "filter_below", "filter_not"):
+        answer = ask(rich_client, [(name, f"colour:{text}")])
+        assert answer.status_code == 200
+        assert answer.get_json()["total_found"] < 65 or name == "filter_not"
+    assert ids(ask(rich_client, []).get_json())  # all of it is still there
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+def test_names_are_names(rich_client: FlaskClient, text: str) -> None:
+    for name in ("filter", "filter_not", "filter_min", "filter_max", "filter_below"):
+        detail = problem(ask(rich_client, [(name, f"{text.replace(':', '')}:1")]), 422, name)
+        assert "there is no attribute" in detail
+        assert len(detail) < 1000
+    for name in ("missing", "present"):
+        assert "there is no attribute" in problem(ask(rich_client, [(name, text)]), 422, name)
+    assert "there is no attribute" in problem(ask(rich_client, [("facets", text.replace(",", ""))]), 422, "facets")
+
+
+@pytest.mark.parametrize(
+    "column", ["product_id", "title", "image_url", "row", "first_picture", "picture", "PRICE", "price "]
+)
+def test_columns_that_are_not_for_filtering(rich_client: FlaskClient, column: str) -> None:
+    assert "there is no attribute" in problem(ask(rich_client, [("filter", f"{column}:1")]), 422, "filter")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "field", "says"),
+    [
+        ([("filter", f"colour:{n}") for n in range(10_000)], "filter", "more than 200 values"),
+        ([("category", str(n)) for n in range(10_000)], "filter", "more than 200 values"),
+        ([("filter_min", f"price:{n}") for n in range(10_000)], "filter", "more than 200 values"),
+        ([("missing", "price")] * 10_000, "filter", "more than 200 values"),
+        ([("facets", "brand")] * 10_000, None, ""),
+        ([("facets", ",".join(f"x{n}" for n in range(10_000)))], "facets", "at most 20"),
+        ([("price_min", "nan")], "price_min", "finite"),
+        ([("price_max", "inf")], "price_max", "finite"),
+        ([("price_min", "1e999")], "price_min", "finite"),
+        ([("filter", "price:nan")], "filter", "not a number"),
+        ([("filter_min", "price:NaN")], "filter_min", "not a number"),
+        ([("filter_min", "price:cheap")], "filter_min", "not a number"),
+        ([("filter_below", "size:1.5")], "filter_below", "not a whole number"),
+        ([("filter", "size:99999999999999999999")], "filter", "not a whole number"),
+        ([("filter_max", "added_at:yesterday")], "filter_max", "not an ISO date"),
+        ([("filter", "colour:\x00")], "filter", "NUL"),
+        ([("filter", "colour")], "filter", "name:value"),
+        ([("filter", "")], "filter", "name:value"),
+        ([("diversity", "nan")], "diversity", ""),
+        ([("diversity", "2")], "diversity", "less than or equal to 1"),
+        ([("collapse", "0.1")], "collapse", "greater than or equal to 0.5"),
+        ([("recall", "inf")], "recall", ""),
+        ([("limit", "1e3")], "limit", ""),
+        ([("limit", "9" * 400)], "limit", ""),
+        ([("offset", "9" * 20)], "offset", ""),
+        ([("max_per_category", "-1")], "max_per_category", ""),
+        ([("limit", "5"), ("limit", "6")], None, ""),
+        ([("q' OR 1=1", "x")], "q' OR 1=1", "not permitted"),
+    ],
+)
+def test_hostile_parameters(
+    rich_client: FlaskClient, pairs: list[tuple[str, str]], field: str | None, says: str
+) -> None:
+    response = ask(rich_client, pairs)
+    if field is None:
+        assert response.status_code in (200, 422)
+    else:
+        assert says in problem(response, 422, field)
+
+
+def test_ten_thousand_values_in_json(rich_client: FlaskClient) -> None:
+    body = {"text": "red", "filter": [f"colour:{n}" for n in range(10_000)]}
+    assert "more than 200 values" in problem(rich_client.post("/v1/search", json=body), 422, "filter")
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"images":[', b'{"weights":'])
+@pytest.mark.parametrize("depth", [50, 5_000, 200_000])
+def test_deep_nesting(rich_client: FlaskClient, opening: bytes, depth: int) -> None:
+    for route in ("/v1/search", "/v1/search/batch"):
+        response = rich_client.post(route, data=opening * depth, content_type="application/json")
+        assert response.status_code in (400, 413, 422)
+        assert response.mimetype == "application/problem+json"
+    closed = b'{"text":"red","filter":' + b"[" * depth + b"]" * depth + b"}"
+    response = rich_client.post("/v1/search", data=closed, content_type="application/json")
+    assert response.status_code in (400, 422)
+    assert response.mimetype == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "value", [None, 5, True, {"name": "colour"}, [["colour:red"]], [5], [None], [{}], "colour:red"]
+)
+def test_filters_of_the_wrong_type(rich_client: FlaskClient, value: Any) -> None:
+    for name in ("filter", "category", "missing", "facets"):
+        response = rich_client.post("/v1/search", json={"text": "red", name: value})
+        assert response.status_code == 422
+        assert response.get_json()["field"].split(".")[0] == name
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = st.sampled_from(
+    ["text", "images", "vector", "like", "unlike", "weights", "category", "filter", "filter_min", "price_min", "limit",
+     "offset", "cursor", "rerank", "diversity", "collapse", "facets", "recall", "explain", "missing"]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.dictionaries(FIELDS, JSON, max_size=5))
+def test_any_json_is_answered_or_refused(rich_client: FlaskClient, body: dict[str, Any]) -> None:
+    response = rich_client.post("/v1/search", json=body)
+    assert response.status_code in (200, 400, 410, 413, 415, 422), response.get_data(as_text=True)
+    assert response.mimetype == ("application/json" if response.status_code == 200 else "application/problem+json")
+
+
+# ── the whole OpenAPI document ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="session")
+def document(rich_client: FlaskClient) -> schemathesis.BaseSchema:
+    return schemathesis.openapi.from_wsgi("/openapi.json", rich_client.application)
+
+
+def requests() -> list[Any]:
+    """Every operation with requests that keep to the document, and with ones that do not where there is a way."""
+    found: list[Any] = []
+    for path, methods in create_app(Settings(), watch=False).api_doc["paths"].items():
+        for method, operation in methods.items():
+            found.append((path, method, schemathesis.GenerationMode.POSITIVE))
+            if "requestBody" in operation or any(each["in"] == "query" for each in operation.get("parameters", ())):
+                found.append((path, method, schemathesis.GenerationMode.NEGATIVE))
+    return found
+
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+
+@pytest.mark.parametrize(("path", "method", "mode"), requests())
+def test_every_answer_is_as_the_document_says(
+    document: schemathesis.BaseSchema, path: str, method: str, mode: schemathesis.GenerationMode
+) -> None:
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(case=document[path][method.upper()].as_strategy(generation_mode=mode))
+    def call(case: schemathesis.Case) -> None:
+        case.call_and_validate(checks=CHECKS)
+
+    call()

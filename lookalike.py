@@ -244,7 +244,10 @@ def bench_filters(
             catalog = drawn_catalog(rows, dim, queries, settings, kept, progress=step.at)
         step.note(catalog.name)
     with reporter.step("measure", "filters") as step:
-        bench = measure_filters(catalog, settings.recall_target, settings.seed, progress=step.at)
+        try:
+            bench = measure_filters(catalog, settings.recall_target, settings.seed, progress=step.at)
+        finally:
+            catalog.segment.close()
         step.note(f"worst recall@100 as planned {bench.worst('planned'):.3f}")
     out.print(filters_table(bench))
     out.print(crossing_table(bench))

@@ -50,6 +50,15 @@ def test_the_files_it_points_at_are_there() -> None:
         assert (ROOT / target).exists(), target
 
 
+def test_the_tests_it_names_are_there() -> None:
+    found = re.findall(r"`(tests/[\w/]+\.py)?::(test_\w+)`", README)
+    assert len(found) > 20
+    path = ""
+    for named, test in found:
+        path = named or path  # `::test` is in the file named before it
+        assert re.search(rf"^def {test}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}::{test}"
+
+
 def test_the_two_commands_and_their_targets() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in ("setup", "demo", "test", "lint", "airflow"):

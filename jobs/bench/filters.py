@@ -129,8 +129,7 @@ def _filter(
     wanted = max(1, round(share * rows))
     if name == "random":
         return catalog.segment.allow(random.choice(rows, wanted, replace=False)), np.arange(len(queries.vectors))
-    # Whole categories until there are enough rows, the last in part. The queries are about none of them, so of those
-    # about the largest categories few are left: the categories come smallest first, as far as they go.
+    # Whole categories in any order, as many as fit; only the first may be cut. The queries are about none of them.
     names, counts = np.unique(catalog.categories[catalog.categories != None], return_counts=True)  # noqa: E711
     order = random.permutation(len(names))
     picked: list[int] = []

@@ -83,7 +83,8 @@ def _recall_axes(axes: Axes, bench: FilterBench, kind: str, name: str) -> None:
         )  # fmt: skip
     axes.axhline(0.95, color="#999", linewidth=0.8, linestyle="--")
     axes.set(xscale="log", ylim=(-0.02, 1.03), title=f"{kind} queries, {name} filter", ylabel="recall@100")
-    axes.set_xlabel("% of rows allowed")
+    axes.set_xlabel("rows allowed")
+    axes.xaxis.set_major_formatter("{x:g} %")
     axes.invert_xaxis()
     axes.legend(fontsize=8, loc="center left")
 
@@ -97,7 +98,8 @@ def _latency_axes(axes: Axes, bench: FilterBench, kind: str) -> None:
                 color=_COLOURS[method], label=f"{method}, {name}",
             )  # fmt: skip
     axes.set(xscale="log", yscale="log", title=f"{kind} queries, p50", ylabel="ms")
-    axes.set_xlabel("% of rows allowed")
+    axes.set_xlabel("rows allowed")
+    axes.xaxis.set_major_formatter("{x:g} %")
     axes.invert_xaxis()
     axes.legend(fontsize=8)
 

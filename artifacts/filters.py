@@ -6,7 +6,7 @@ values are bound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -92,6 +92,17 @@ def quoted(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
 
+def kind_of(columns: Mapping[str, pa.DataType], field: str, column: str) -> pa.DataType:
+    """The type of a column.
+
+    Raises:
+        QueryError: there is no such column.
+    """
+    if column not in columns:
+        raise QueryError(field, f"there is no attribute {column[:80]!r}; there are {', '.join(sorted(columns))}")
+    return columns[column]
+
+
 def make_condition(
     columns: Mapping[str, pa.DataType],
     field: str,
@@ -113,22 +124,25 @@ def make_condition(
     Raises:
         QueryError: no such column, or a value that is not of its type.
     """
-    kind = columns.get(column)
-    if kind is None:
-        raise QueryError(field, f"there is no attribute {column[:80]!r}; there are {', '.join(sorted(columns))}")
+    kind = kind_of(columns, field, column)
 
     def bound(value: str | float | None) -> Value | None:
         return None if value is None else _typed(field, column, kind, value)
 
     return Condition(
         column,
-        any_of=tuple(_typed(field, column, kind, value) for value in any_of),
-        none_of=tuple(_typed(field, column, kind, value) for value in none_of),
+        any_of=_several(_typed(field, column, kind, value) for value in any_of),
+        none_of=_several(_typed(field, column, kind, value) for value in none_of),
         minimum=bound(minimum),
         maximum=bound(maximum),
         below=bound(below),
         missing=missing,
     )
+
+
+def _several(values: Iterable[Value]) -> tuple[Value, ...]:
+    """Each once, in one order however they were written: a filter is a cache key."""
+    return tuple(sorted(set(values), key=repr))
 
 
 def _typed(field: str, column: str, kind: pa.DataType, value: str | float) -> Value:
@@ -162,7 +176,10 @@ def _described(kind: pa.DataType) -> str:
 
 
 def _int64(value: str | float) -> int:
-    number = int(value)
+    try:
+        number = int(value)
+    except ValueError:
+        number, value = int(float(value)), float(value)  # "10.0", as some languages write it
     if isinstance(value, float) and number != value:
         raise ValueError("not a whole number")
     if not -(2**63) <= number < 2**63:

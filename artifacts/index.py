@@ -148,7 +148,6 @@ class FlatIndex:
     def __init__(self, path: Path) -> None:
         self.index = faiss.read_index(str(path), _MAPPED)
         self.rows: int = self.index.ntotal
-        self.resident_bytes = 0  # mapped, and the same bytes as vectors.f16
 
     def search(self, query: np.ndarray, k: int, bitmap: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """The best `k` rows for float32[dim]: see `artifacts.vectors.best`."""
@@ -165,8 +164,6 @@ class IvfIndex:
         self.lists: int = self.ivfs[0].nlist
         self.rows: int = sum(ivf.ntotal for ivf in self.ivfs)
         self.shape = IvfShape(self.rows, self.lists, self.ivfs[0].d, self.ivfs[0].code_size)
-        #: codes and ids that a search touches; centroids are extra and do not grow with the rows
-        self.resident_bytes = sum(ivf.ntotal * (ivf.code_size + 8) for ivf in self.ivfs)
 
     def candidates(
         self,

@@ -18,10 +18,20 @@ _NUMBER = 1.0  # a number of a stored vector, read and multiplied
 _CENTROID = 0.12  # a number of a centroid, multiplied
 _SELECT = 9.0  # a row in a probed list, asked whether it is allowed
 _CODE = 0.6  # a byte of an allowed row's code, scored
+_PROBING = 200_000.0  # a search of the index, whatever it finds
 _CANDIDATE = 500.0  # a candidate on its way through the heap, beside what its vector costs
 
 #: Above so many allowed rows never row by row: their vectors may have to come from disk, at random places.
 EXACT_ROWS_AT_MOST = 200_000
+
+
+#: Candidates that one search scores exactly at most, however deep a page and however hard it is told to look.
+CANDIDATES_AT_MOST = 200_000
+
+
+def candidates_for(k: int, rescore: int) -> int:
+    """Candidates to score exactly for the best `k`: `rescore` times as many, within reason, and never fewer."""
+    return max(k, min(k * rescore, CANDIDATES_AT_MOST))
 
 
 def probes_for(shape: IvfShape, params: SearchParams, allowed: int, useful: int) -> int:
@@ -44,12 +54,13 @@ def exact_is_cheaper(shape: IvfShape, params: SearchParams, k: int, allowed: int
     """Whether scoring all allowed rows is expected to cost no more than probing lists for the best `k`."""
     if allowed > EXACT_ROWS_AT_MOST:
         return False
-    candidates = k * params.filtered_rescore
+    candidates = candidates_for(k, params.filtered_rescore)
     if allowed <= candidates:
         return True  # probing would end in scoring them all anyway
     probes = probes_for(shape, params, allowed, useful)
     probing = (
-        shape.lists * shape.dim * _CENTROID
+        _PROBING
+        + shape.lists * shape.dim * _CENTROID
         + probes * (shape.rows / shape.lists) * _SELECT
         + probes * (allowed / useful) * shape.code_size * _CODE
         + candidates * (_CANDIDATE + shape.dim * _NUMBER)

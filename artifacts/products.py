@@ -16,13 +16,19 @@ import numpy as np
 import pyarrow as pa
 
 from artifacts.filters import Filter, quoted, to_sql
-from artifacts.schema import CATALOG_COLUMNS, attributes_of
+from artifacts.schema import CATALOG_COLUMNS, TIMESTAMP, attributes_of
 
 ARROW_FILE = "products.arrow"
 DUCKDB_FILE = "products.duckdb"
 
 #: Columns of the segment that are not for filtering; of these SQL keeps what the others need.
 _HIDDEN = ("product_id", "picture", "image_url", "title")
+#: SQL types of the types that a catalog's columns have.
+_SQL_KINDS = {
+    "double": "DOUBLE", "int64": "BIGINT", "bool": "BOOLEAN", "string": "VARCHAR", "large_string": "VARCHAR",
+    str(TIMESTAMP): "TIMESTAMPTZ",
+}  # fmt: skip
+
 #: Up to so many ids are looked up in the index one by one (0.2 ms each); for more, one scan of the column is faster.
 _INDEXED_IDS = 100
 
@@ -137,13 +143,25 @@ class Products:
         """Row numbers int64, ascending, of one row of each product."""
         return self._rows("first_picture", [])
 
-    def facet(self, column: str, conditions: Filter, without: np.ndarray | None = None) -> list[FacetCount]:
+    def facet(
+        self,
+        column: str,
+        conditions: Filter,
+        without: np.ndarray | None = None,
+        *,
+        kind: pa.DataType | None = None,
+        most: int | None = None,
+    ) -> list[FacetCount]:
         """Number of products for each value of a column among those that pass a filter; most frequent first.
 
         Args:
             without: row numbers int64 of products that are not counted.
+            kind: count the values as this type, what cannot be cast as if there were no value.
+            most: no more values than these.
         """
-        return self._count(column, conditions, without, lambda name: (name, []))
+        here = self.columns.get(column)
+        cast = "{}" if kind is None or kind == here else f"TRY_CAST({{}} AS {_SQL_KINDS[str(kind)]})"
+        return self._count(column, conditions, without, lambda name: (cast.format(name), []), most)
 
     def bands(
         self, column: str, edges: Sequence[float], conditions: Filter, without: np.ndarray | None = None
@@ -151,8 +169,9 @@ class Products:
         """The same for numbers, by band: value 0 is below the first edge, value i from edge i-1 to below edge i."""
 
         def band(name: str) -> tuple[str, list[Any]]:
-            reached = [f"(TRY_CAST({name} AS DOUBLE) >= ?::DOUBLE)::INT" for _ in edges]
-            return " + ".join(["0", *reached]), list(edges)
+            number = f"TRY_CAST({name} AS DOUBLE)"
+            reached = " + ".join(["0", *(f"({number} >= ?::DOUBLE)::INT" for _ in edges)])
+            return f"CASE WHEN {number} IS NOT NULL THEN {reached} END", list(edges)
 
         return self._count(column, conditions, without, band)
 
@@ -170,6 +189,7 @@ class Products:
         conditions: Filter,
         without: np.ndarray | None,
         expression: Callable[[str], tuple[str, list[Any]]],
+        most: int | None = None,
     ) -> list[FacetCount]:
         """Products by an SQL expression of a column's name, over all that have a value and pass a filter."""
         here = self._conditions_here(conditions)
@@ -179,16 +199,16 @@ class Products:
         counted, counted_parameters = expression(name)
         where, parameters = to_sql(here)
         statement = (
-            f"SELECT {counted}, count(*) AS n FROM products WHERE first_picture AND {name} IS NOT NULL AND {where}"  # noqa: S608
+            f"SELECT {counted} AS value, count(*) AS n FROM products "  # noqa: S608
+            f"WHERE first_picture AND value IS NOT NULL AND {where}"
         )
         with self._connection.cursor() as cursor:
             if without is not None:
                 # Seen by this cursor alone. As a bound list, a million rows would take seconds.
                 cursor.register("without", pa.table({"row": without}))
                 statement += " AND row NOT IN (SELECT row FROM without)"
-            counts = cursor.execute(
-                f"{statement} GROUP BY 1 ORDER BY n DESC, 1", [*counted_parameters, *parameters]
-            ).fetchall()
+            statement += f" GROUP BY 1 ORDER BY n DESC, 1{'' if most is None else f' LIMIT {most:d}'}"
+            counts = cursor.execute(statement, [*counted_parameters, *parameters]).fetchall()
         return [FacetCount(value, int(count)) for value, count in counts]
 
     def _conditions_here(self, conditions: Filter) -> Filter | None:

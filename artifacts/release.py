@@ -263,21 +263,33 @@ class Release:
                 total += allowed.count if first is None else int(np.bitwise_count(first & allowed.bitmap).sum())
         return total
 
-    def facet(self, column: str, conditions: Filter, edges: Sequence[float] | None = None) -> list[FacetCount]:
+    def facet(
+        self,
+        column: str,
+        conditions: Filter,
+        edges: Sequence[float] | None = None,
+        *,
+        most: int | None = None,
+    ) -> list[FacetCount]:
         """Number of products for each value of a column, over all that pass a filter; most frequent first.
 
         Args:
             edges: count numbers by band instead; see Products.bands.
+            most: no more values than these.
         """
+        # Segments may disagree on a column's type: the newest one's is the release's.
+        kind = self.columns.get(column)
+        alone = len(self.segments) == 1
         counts: dict[Any, int] = {}
         for segment, dead in zip(self.segments, self._dead, strict=True):
             if edges is None:
-                found = segment.products.facet(column, conditions, dead)
+                found = segment.products.facet(column, conditions, dead, kind=kind, most=most if alone else None)
             else:
                 found = segment.products.bands(column, edges, conditions, dead)
             for value in found:
                 counts[value.value] = counts.get(value.value, 0) + value.count
-        return [FacetCount(*item) for item in sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))]
+        ranked = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+        return [FacetCount(*item) for item in ranked[:most]]
 
     def quantiles(self, column: str, shares: Sequence[float]) -> list[float]:
         """Quantiles of a column of numbers, of the largest segment that has it; [] where no product has a value."""

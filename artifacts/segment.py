@@ -223,11 +223,12 @@ class Segment:
         else:
             useful, rescore = allowed.useful_lists, params.filtered_rescore
             probes = planner.probes_for(self.ivf.shape, params, allowed.count, useful)
+        depth = planner.candidates_for(k, rescore)
         found: list[Found | None] = [None] * len(queries)
         open_queries, most_probes, scored = list(range(len(queries))), probes, 0
         while open_queries:
             candidates = self.ivf.candidates(
-                queries[open_queries], min(total, k * rescore), probes, bitmap=bitmap, rows_per_list=per_list
+                queries[open_queries], min(total, depth), probes, bitmap=bitmap, rows_per_list=per_list
             )
             scored += int((candidates >= 0).sum())
             for number, rows in zip(open_queries, candidates, strict=True):

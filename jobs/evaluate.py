@@ -27,6 +27,8 @@ from jobs.queries import QuerySet, draw_queries
 from jobs.report import render_report
 from jobs.workspace import fingerprint
 
+#: Columns whose values are tried as filters: category, brand, and attributes of the catalog's own.
+_FILTER_COLUMNS = 4
 #: Queries that are timed one by one, as a server gets them.
 _TIMED = 100
 
@@ -129,7 +131,8 @@ def measure(
 
 
 def pick_filters(release: Release) -> list[tuple[str, Filter]]:
-    """Filters as shoppers use them, from most products to few: price ranges, categories, a brand, two together."""
+    """Filters as shoppers use them, from most products to few: price ranges, then the most and the least frequent value
+    of category, brand and the first attributes that have some, then two together."""
     filters: list[tuple[str, Filter]] = []
     prices = np.concatenate(
         [segment.products.table.column("price").to_numpy(zero_copy_only=False) for segment in release.segments]
@@ -138,10 +141,17 @@ def pick_filters(release: Release) -> list[tuple[str, Filter]]:
     for share in (0.5, 0.1, 0.01) if len(prices) else ():
         limit = float(np.quantile(prices, share))
         filters.append((f"price ≤ {limit:.2f}", (Condition("price", maximum=limit),)))
-    for column in ("category", "brand"):
-        values = [count.value for count in release.facet(column, ())]
+    measured = 0
+    for column in ("category", "brand", *release.segments[-1].products.attributes):
+        if measured == _FILTER_COLUMNS:
+            break
+        values = [] if column not in release.columns else [count.value for count in release.facet(column, ())]
         picked = dict.fromkeys([*values[:1], *values[-1:]])  # the most and the least frequent
         filters += [(f"{column} = {value}", (Condition(column, any_of=(value,)),)) for value in picked]
+        measured += len(values) > 1
+    if len(filters) > 1:
+        (first, wide), (second, narrow) = filters[0], filters[-2]
+        filters.append((f"{first}, {second}", wide + narrow))
     return filters
 
 
@@ -178,6 +188,8 @@ def _measure_filters(
 ) -> tuple[SearchParams, list[FilterResult]]:
     """Choose how much further to look under filters, and measure each."""
     vectors = queries.vectors[:_TIMED]
+    if not filters:
+        return params, []  # nothing to filter by: the defaults stand for attributes to come
     truths = [scores(exact(release, vectors, DEPTH, conditions)) for _, conditions in filters]
 
     def recalls(tried: SearchParams) -> list[float]:

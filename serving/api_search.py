@@ -31,7 +31,7 @@ from serving.models import (
 )
 from serving.paging import Cursor, search_digest
 from serving.problems import describe
-from serving.query import PictureAsked, Query, check_sizes, checked_text, crop_box, wanted
+from serving.query import PictureAsked, Query, check_number, check_sizes, checked_text, crop_box, wanted
 from serving.requests import Options, general_query, options_from
 from serving.search import Clock, Search, run_searches
 from serving.snapshot import Snapshot
@@ -120,12 +120,22 @@ def search_batch(body: BatchQuery) -> Response:
     if len(body.searches) > settings().max_batch:
         raise QueryError("searches", f"{len(body.searches)} of them; at most {settings().max_batch} in one call")
 
+    # One call is one request's worth of work, however it is divided.
+    if sum(len(each.images) for each in body.searches) > settings().max_batch:
+        raise QueryError("searches", f"more than {settings().max_batch} pictures in all")
+    if sum(each.offset for each in body.searches) > settings().max_offset:
+        raise QueryError("searches", f"offsets of more than {settings().max_offset} in all")
+
     def ask(asked: GeneralQuery) -> _Asked:
         return _Asked(asked, lambda _: general_query(asked, settings()))
 
     clock = Clock()
-    answers = _search(watcher().snapshot(), [ask(each) for each in body.searches], clock)
-    metrics.count("batch", "ok", clock)
+    status = "error"
+    try:
+        answers = _search(watcher().snapshot(), [ask(each) for each in body.searches], clock)
+        status = "ok"
+    finally:
+        metrics.count("batch", status, clock)
     shown = [each if isinstance(each, dict) else {"problem": describe(each)} for each in answers]
     _log.info(
         "batch", searches=len(shown), failed=sum("problem" in each for each in shown), milliseconds=clock.milliseconds
@@ -202,6 +212,7 @@ def _merged(query: Common, form: _Form) -> _Form:
 
 
 def _pictures(form: ImageForm | HybridForm) -> tuple[PictureAsked, ...]:
+    check_number(len(form.image), "image", settings())
     most = settings().max_image_bytes
     contents: list[bytes] = []
     for image in form.image:

@@ -33,23 +33,32 @@ def _of_release(snapshot: Snapshot, *parts: object) -> Any:
 
 
 def facet(
-    snapshot: Snapshot, column: str, conditions: Filter, nearby: Sequence[Any], *, multi_select: bool
+    snapshot: Snapshot,
+    column: str,
+    conditions: Filter,
+    nearby: Sequence[Any],
+    left_out: Sequence[Any] = (),
 ) -> list[dict[str, Any]]:
     """Values of a column with their numbers of products, the most frequent first; bands in their order.
 
     Args:
         nearby: values of the most similar products.
-        multi_select: leave the column's own conditions out, so that the other values can be ticked as well.
+        left_out: values of the products that pass the conditions and are not counted, being part of the query.
     """
-    if multi_select:
-        conditions = tuple(each for each in conditions if each.column != column)
     edges = _edges(snapshot, column)
     if edges is None:
-        near = Counter(value for value in nearby if value is not None)
+        near, less = Counter(nearby), Counter(left_out)
         counts = _counts(snapshot, column, conditions, None)[:FACET_VALUES]
-        return [{"value": each.value, "count": each.count, "nearby": near[each.value]} for each in counts]
-    near = Counter(bisect_right(edges, value) for value in nearby if value is not None)
-    counts = {each.value: each.count for each in _counts(snapshot, column, conditions, edges)}
+        values = [
+            {"value": each.value, "count": each.count - less[each.value], "nearby": near[each.value]} for each in counts
+        ]
+        return sorted((each for each in values if each["count"]), key=lambda each: -each["count"])
+    near, less = (
+        Counter(bisect_right(edges, value) for value in values if isinstance(value, int | float))
+        for values in (nearby, left_out)
+    )
+    found = _counts(snapshot, column, conditions, edges)
+    counts = {each.value: each.count - less[each.value] for each in found if each.count > less[each.value]}
     return [
         {"value": _words(below, above), "count": counts[band], "nearby": near[band], "minimum": below, "below": above}
         for band, (below, above) in enumerate(pairwise((None, *edges, None)))
@@ -59,7 +68,8 @@ def facet(
 
 @cached(_cache, key=lambda *parts: _of_release(*parts), lock=_lock)
 def _counts(snapshot: Snapshot, column: str, conditions: Filter, edges: tuple[float, ...] | None) -> list[FacetCount]:
-    return snapshot.release.facet(column, conditions, edges)
+    # One more than is shown tells that there are more; a column of a million values would be a cache's whole memory.
+    return snapshot.release.facet(column, conditions, edges, most=FACET_VALUES + 1)
 
 
 @cached(_cache, key=lambda snapshot, column: _of_release(snapshot, column), lock=_lock)
@@ -80,7 +90,7 @@ def round_edges(quantiles: Sequence[float]) -> tuple[float, ...]:
     """For each inner quantile the roundest number nearer to it than to its neighbours, ascending."""
     edges: list[float] = []
     for before, here, after in zip(quantiles, quantiles[1:], quantiles[2:], strict=False):
-        edge = _roundest((before + here) / 2, (here + after) / 2)
+        edge = _roundest(before / 2 + here / 2, here / 2 + after / 2)
         if quantiles[0] < edge <= quantiles[-1] and (not edges or edge > edges[-1]):
             edges.append(edge)
     return tuple(edges)
@@ -90,10 +100,12 @@ def _roundest(low: float, high: float) -> float:
     """The number from `low` to `high` that is a multiple of the largest of …, 100, 50, 20, 10, 5, 2, 1, 0.5, …"""
     if high <= low:
         return low
-    power = math.floor(math.log10(max(abs(low), abs(high), high - low))) + 1
+    power = min(307, math.floor(math.log10(max(abs(low), abs(high)))) + 1)
     while True:
         for step in (5, 2, 1):
             unit = step * 10.0**power
+            if unit == 0:  # nothing is rounder than numbers as small as these
+                return high
             multiple = math.floor(high / unit) * unit
             if multiple >= low:
                 return float(f"{multiple:.12g}")
@@ -104,7 +116,7 @@ def _words(minimum: float | None, below: float | None) -> str:
     if minimum is None and below is None:
         return "all"
     if minimum is None:
-        return f"under {below:g}"
+        return f"under {below:.12g}"
     if below is None:
-        return f"{minimum:g} and more"
-    return f"{minimum:g} to {below:g}"
+        return f"{minimum:.12g} and more"
+    return f"{minimum:.12g} to {below:.12g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -21,10 +22,29 @@ class Problem(BaseModel):
     field: str | None = Field(None, description="The parameter at fault.")
 
 
+@functools.cache
+def _kinds(model: type[BaseModel]) -> dict[str, Any]:
+    properties = BaseModel.model_json_schema.__func__(model)["properties"]  # type: ignore[attr-defined]
+    plain = {"type": "string"}
+    return {name: kind if kind.get("type") == "array" else plain for name, kind in properties.items()}
+
+
 class Common(BaseModel):
     """What every search takes. Unknown parameters are refused: a misspelt filter must not look like a working one."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The JSON schema; without arguments no more than which fields are lists.
+
+        flask_openapi asks so at every request, to know how to read query and form. It would read a form's numbers and
+        optional texts as JSON: the text 501 would come as a number, and a long row of digits would not come at all. As
+        plain texts they are read by the model itself, as in a query. And a schema takes longer to make than to search.
+        """
+        if args or kwargs:
+            return super().model_json_schema(*args, **kwargs)
+        return {"properties": _kinds(cls)}
 
     category: list[str] = Field(default_factory=list, description="Only these categories. Repeatable.")
     category_not: list[str] = Field(default_factory=list, description="None of these categories. Repeatable.")

@@ -12,6 +12,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -26,8 +28,8 @@ from artifacts.settings import Settings
 from serving.models import Weights
 from serving.snapshot import Snapshot
 
-#: A crop is cut from a larger decoding, so that a small part of a large photo keeps its detail.
-_CROP_SIDE = 4 * PICTURE_SIDE
+#: A crop is cut from a decoding so many times as large, so that a small part of a large photo keeps its detail.
+_CROP_DETAIL = 4
 #: A crop below this share of a side is a slip of the hand.
 _MIN_CROP = 0.02
 
@@ -136,14 +138,22 @@ def from_base64(data: str) -> bytes:
         raise QueryError("images", "a picture is not base64; send the file's bytes encoded with it") from None
 
 
-def check_sizes(contents: Sequence[bytes], field: str, settings: Settings) -> None:
-    """Refuse too many pictures, and ones that are too large, before any is decoded.
+def check_number(pictures: int, field: str, settings: Settings) -> None:
+    """Refuse too many pictures before any is read.
 
     Raises:
-        QueryError, QueryPictureError.
+        QueryError.
     """
-    if len(contents) > settings.max_images:
-        raise QueryError(field, f"{len(contents)} pictures; at most {settings.max_images} in one query")
+    if pictures > settings.max_images:
+        raise QueryError(field, f"{pictures} pictures; at most {settings.max_images} in one query")
+
+
+def check_sizes(contents: Sequence[bytes], field: str, settings: Settings) -> None:
+    """Refuse pictures that are too large before any is decoded.
+
+    Raises:
+        QueryPictureError.
+    """
     if any(len(content) > settings.max_image_bytes for content in contents):
         detail = f"more than {settings.max_image_bytes:,} bytes; send a smaller one"
         raise QueryPictureError(field, detail, Reason.TOO_MANY_BYTES)
@@ -184,26 +194,29 @@ def _texts(snapshot: Snapshot, queries: Sequence[Query]) -> dict[str, np.ndarray
 
 def _pictures(snapshot: Snapshot, queries: Sequence[Query], settings: Settings) -> list[list[np.ndarray] | InputError]:
     """Vectors of each query's pictures, or why one of them cannot be read."""
+    # Queries are read as the catalog was, or a catalog's own picture would not give its own vector.
+    side = int(snapshot.manifest.settings.get("picture_side", PICTURE_SIDE))
     decoded: list[list[Image.Image] | InputError] = []
     for query in queries:
         try:
-            decoded.append([_decoded(picture, settings) for picture in query.pictures])
+            decoded.append([_decoded(picture, settings, side) for picture in query.pictures])
         except PictureError as error:
             decoded.append(QueryPictureError(query.name("images"), error.detail, error.reason))
     every = [picture for each in decoded if not isinstance(each, InputError) for picture in each]
-    vectors = iter(snapshot.encoder.encode_images(every) if every else [])
+    batch = settings.embed_batch
+    blocks = [snapshot.encoder.encode_images(every[start : start + batch]) for start in range(0, len(every), batch)]
+    vectors = itertools.chain.from_iterable(blocks)
     return [each if isinstance(each, InputError) else [next(vectors) for _ in each] for each in decoded]
 
 
-def _decoded(asked: PictureAsked, settings: Settings) -> Image.Image:
+def _decoded(asked: PictureAsked, settings: Settings, side: int) -> Image.Image:
     if asked.box is None:
-        return read_picture(asked.content, max_pixels=settings.max_pixels)
-    picture = read_picture(asked.content, max_pixels=settings.max_pixels, side=_CROP_SIDE)
-    width, height = picture.size
-    left, top, right, bottom = asked.box
-    edges = (int(left * width), int(top * height), max(1, round(right * width)), max(1, round(bottom * height)))
-    part = picture.crop(edges)
-    part.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
+        return read_picture(asked.content, max_pixels=settings.max_pixels, side=side)
+    picture = read_picture(asked.content, max_pixels=settings.max_pixels, side=_CROP_DETAIL * side)
+    left, top, right, bottom = (edge * length for edge, length in zip(asked.box, picture.size * 2, strict=True))
+    # At least a pixel is left, however narrow the picture is.
+    part = picture.crop((int(left), int(top), math.ceil(right), math.ceil(bottom)))
+    part.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
     return part
 
 
@@ -218,7 +231,7 @@ def _mix(snapshot: Snapshot, query: Query, words: np.ndarray | None, pictures: S
     if query.vector is not None:
         if len(query.vector) != dim:
             raise QueryError("vector", f"has {len(query.vector)} numbers; this release's vectors have {dim}")
-        parts.append((weights.vector, direction(np.array(query.vector), "vector")))
+        parts.append((weights.vector, direction(np.array(query.vector), "vector", least=0.0)))
     for ids, weight, name in (
         (query.like, weights.like, query.name("like")),
         (query.unlike, -weights.unlike, "unlike"),
@@ -239,14 +252,17 @@ def _product_vector(release: Release, product_id: str, field: str) -> np.ndarray
     return direction(vectors.mean(axis=0), field)
 
 
-def direction(vector: np.ndarray, field: str) -> np.ndarray:
+def direction(vector: np.ndarray, field: str, *, least: float = 1e-6) -> np.ndarray:
     """The unit vector float32[dim] of a vector.
+
+    Args:
+        least: up to this its largest number is what rounding leaves of a zero.
 
     Raises:
         QueryError: it has none: it is zero, or not finite.
     """
     largest = float(np.abs(vector).max())
-    if not np.isfinite(largest) or largest < 1e-6:
+    if not np.isfinite(largest) or largest <= least:
         raise QueryError(field, "the query has no direction: its parts cancel out, or the encoder made nothing of it")
     scaled = vector / largest  # or the squares of large numbers would overflow
     return (scaled / np.linalg.norm(scaled)).astype(np.float32)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from artifacts.errors import QueryError
-from artifacts.filters import Condition, Filter, make_condition
+from artifacts.filters import Condition, Filter, kind_of, make_condition
 from artifacts.schema import TIMESTAMP
 from artifacts.settings import Settings
 from serving.models import Common, GeneralQuery, PicturePart
 from serving.paging import Cursor
-from serving.query import PictureAsked, Query, check_sizes, checked_text, crop_box, from_base64
+from serving.query import PictureAsked, Query, check_number, check_sizes, checked_text, crop_box, from_base64
 from serving.ranking import start_of_day
 from serving.snapshot import Snapshot
 
@@ -65,13 +65,12 @@ def options_from(asked: Common, snapshot: Snapshot, settings: Settings, cursor: 
         )
     columns = snapshot.release.columns
     for name in facets:
-        if name not in columns:
-            raise QueryError("facets", f"there is no attribute {name[:80]!r}; there are {', '.join(sorted(columns))}")
-        if columns[name] == TIMESTAMP:
+        if kind_of(columns, "facets", name) == TIMESTAMP:
             raise QueryError("facets", f"{name} holds dates, not values to count; filter by filter_min and filter_max")
+    conditions = filter_from(asked, snapshot, settings)
     return Options(
-        conditions=filter_from(asked, snapshot, settings),
-        categories=tuple(asked.category),
+        conditions=conditions,
+        categories=tuple(str(name) for each in conditions if each.column == "category" for name in each.any_of),
         limit=asked.limit,
         offset=offset,
         rerank=asked.rerank,
@@ -109,27 +108,35 @@ def filter_from(asked: Common, snapshot: Snapshot, settings: Settings) -> Filter
     if asked.price_min is not None or asked.price_max is not None:
         field = "price_max" if asked.price_min is None else "price_min"
         conditions.append(make_condition(columns, field, "price", minimum=asked.price_min, maximum=asked.price_max))
-    for name, values in _by_name("filter", asked.filter).items():
+
+    def named(field: str, pairs: Sequence[str]) -> list[tuple[str, list[str]]]:
+        return list(_by_name(field, pairs, columns).items())
+
+    for name, values in named("filter", asked.filter):
         conditions.append(make_condition(columns, "filter", name, any_of=values))
-    for name, values in _by_name("filter_not", asked.filter_not).items():
+    for name, values in named("filter_not", asked.filter_not):
         conditions.append(make_condition(columns, "filter_not", name, none_of=values))
-    for name, values in _by_name("filter_min", asked.filter_min).items():
+    for name, values in named("filter_min", asked.filter_min):
         conditions += [make_condition(columns, "filter_min", name, minimum=value) for value in values]
-    for name, values in _by_name("filter_max", asked.filter_max).items():
+    for name, values in named("filter_max", asked.filter_max):
         conditions += [make_condition(columns, "filter_max", name, maximum=value) for value in values]
-    for name, values in _by_name("filter_below", asked.filter_below).items():
+    for name, values in named("filter_below", asked.filter_below):
         conditions += [make_condition(columns, "filter_below", name, below=value) for value in values]
     conditions += [make_condition(columns, "missing", name, missing=True) for name in asked.missing]
     conditions += [make_condition(columns, "present", name, missing=False) for name in asked.present]
     return tuple(sorted(set(conditions), key=repr))
 
 
-def _by_name(field: str, pairs: Sequence[str]) -> dict[str, list[str]]:
+def _by_name(field: str, pairs: Sequence[str], columns: Collection[str]) -> dict[str, list[str]]:
     values: dict[str, list[str]] = defaultdict(list)
     for pair in pairs:
         name, colon, value = pair.partition(":")
         if not colon or not name:
             raise QueryError(field, f"{pair[:80]!r} is not of the form name:value")
+        # A column's name may hold colons itself; the longest name that is one is meant.
+        known = max((each for each in columns if pair.startswith(f"{each}:")), key=len, default=None)
+        if known is not None:
+            name, value = known, pair[len(known) + 1 :]
         values[name].append(value)
     return values
 
@@ -141,8 +148,7 @@ def general_query(asked: GeneralQuery, settings: Settings) -> Query:
         QueryError, QueryPictureError: there is nothing to look for, or a part of it cannot be.
     """
     parts = [PicturePart(data=each) if isinstance(each, str) else each for each in asked.images]
-    if len(parts) > settings.max_images:
-        raise QueryError("images", f"{len(parts)} pictures; at most {settings.max_images} in one query")
+    check_number(len(parts), "images", settings)
     contents = [from_base64(part.data) for part in parts]
     check_sizes(contents, "images", settings)
     if asked.vector is not None and not asked.vector:

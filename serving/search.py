@@ -188,7 +188,8 @@ def _answer(snapshot: Snapshot, run: _Run, max_offset: int) -> dict[str, Any]:
     options, wanted, version = run.search.options, run.search.wanted, snapshot.manifest.version
     page = run.listed[options.offset : run.last]
     rows = snapshot.release.rows_of([each.hit for each in page])
-    total = _total(snapshot, options.conditions, wanted.without)
+    total = snapshot.release.count(options.conditions)
+    total -= len(_left_out(snapshot, options.conditions, wanted.without))
     answer: dict[str, Any] = {
         "results": [_result(each, row, options) for each, row in zip(page, rows, strict=True)],
         "total_found": total,
@@ -226,24 +227,27 @@ def _result(each: Shown, row: dict[str, Any], options: Options) -> dict[str, Any
 def _facets(snapshot: Snapshot, run: _Run) -> dict[str, Any]:
     options = run.search.options
     near = snapshot.release.rows_of(run.nearest, options.facets)
-    return {
-        name: facet(
-            snapshot, name, options.conditions, [row.get(name) for row in near], multi_select=options.multi_select
-        )
-        for name in options.facets
-    }
+    found: dict[str, Any] = {}
+    for name in options.facets:
+        conditions = options.conditions
+        if options.multi_select:  # the facet's other values can be ticked as well
+            conditions = tuple(each for each in conditions if each.column != name)
+        left_out = snapshot.release.rows_of(_left_out(snapshot, conditions, run.search.wanted.without), [name])
+        found[name] = facet(snapshot, name, conditions, [row[name] for row in near], [row[name] for row in left_out])
+    return found
 
 
-def _total(snapshot: Snapshot, conditions: Filter, without: Collection[str]) -> int:
-    """How many products pass the filters, those left out not counted."""
-    total = snapshot.release.count(conditions)
-    for product_id in without:
-        place = snapshot.release.locate(product_id)
-        if place is None:
-            continue
-        allowed = snapshot.release.allowed(conditions)[place[0]]
-        total -= allowed is None or int(place[1][0]) in allowed
-    return total
+def _left_out(snapshot: Snapshot, conditions: Filter, without: Collection[str]) -> list[Hit]:
+    """Of the products that are part of a query those that pass the filters, each by one of its rows."""
+    places = [(product_id, snapshot.release.locate(product_id)) for product_id in without]
+    found: list[Hit] = []
+    for product_id, place in places:
+        if place is not None:
+            segment, row = place[0], int(place[1][0])
+            allowed = snapshot.release.allowed(conditions)[segment]
+            if allowed is None or row in allowed:
+                found.append(Hit(1.0, segment, row, product_id))
+    return found
 
 
 def product(snapshot: Snapshot, product_id: str) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import structlog
@@ -61,7 +62,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class _Replaced:
-    """The release before this one."""
+    """A release from before the one being served."""
 
     snapshot: Snapshot
     until: float  # on the monotonic clock
@@ -73,7 +74,7 @@ class Watcher:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
         self._snapshot: Snapshot | None = None
-        self._replaced: _Replaced | None = None  # for searches that page through it
+        self._replaced: list[_Replaced] = []  # for searches that page through them, oldest first
         self.failure: Failure | None = None  # of the newest version, if that could not be loaded
         self.loads = 0
         self.failures = 0
@@ -92,8 +93,8 @@ class Watcher:
     def close(self) -> None:
         """Stop, and let go of the release; for the end of a process."""
         self.stop()
-        snapshots = [self._snapshot, self._replaced and self._replaced.snapshot]
-        self._snapshot = self._replaced = None
+        snapshots = [self._snapshot, *(each.snapshot for each in self._replaced)]
+        self._snapshot, self._replaced = None, []
         for snapshot in snapshots:
             if snapshot is not None:
                 snapshot.release.close()
@@ -111,45 +112,54 @@ class Watcher:
             raise NoRelease(f"no release is loaded yet{reason}")
         if version in (None, snapshot.manifest.version):
             return snapshot
-        if replaced is not None and version == replaced.snapshot.manifest.version:
-            return replaced.snapshot
-        if version == self._store.current():
+        for each in replaced:
+            if version == each.snapshot.manifest.version:
+                return each.snapshot
+        if version > snapshot.manifest.version and version == self._current():
             # Another worker has taken it over already, and this one is about to.
             raise NoRelease(f"version {version[:80]} is not loaded here yet")
         raise CursorGone(f"version {version[:80]} is not served any more: search again from the first page")
 
     def look(self) -> None:
         """Look at CURRENT once, and load what it names if that is new; let go of what was replaced long ago."""
-        if self._replaced is not None and time.monotonic() >= self._replaced.until:
-            self._replaced = None
-        try:
-            version = self._store.current()
-        except OSError as error:
-            # The store is out of reach for now: what is loaded stays right.
-            _log.warning("store unreachable", error=str(error))
+        self._replaced = [each for each in self._replaced if time.monotonic() < each.until]
+        version = self._current()
+        if version is None:
             return
-        if version is None or (self._snapshot and version == self._snapshot.manifest.version):
+        if self._snapshot and version == self._snapshot.manifest.version:
             self.failure = None
             return
         if self.failure and self.failure.version == version and self.failure.lasting:
             return
+        fetched = False
         try:
-            snapshot = self._load(version)
-        except (LookalikeError, OSError, ValueError, RuntimeError) as error:
-            # ValueError and RuntimeError are what FAISS, Arrow and torch raise on files they cannot read.
-            # An OSError may be the network's, and pass.
-            lasting = not isinstance(error, OSError)
+            manifest = self._store.manifest(version)
+            folders = self._store.fetch(manifest)
+            fetched = True
+            snapshot = self._opened(manifest, folders)
+        except Exception as error:
+            # FAISS, Arrow, DuckDB, torch, a network's client, an encoder of the shop's own: each raises kinds of its
+            # own, and none of them may end the watching. What fails on the way here may pass; what is here never
+            # changes.
+            lasting = isinstance(error, LookalikeError) or (fetched and not isinstance(error, OSError))
             self.failure, self.failures = Failure(version, str(error), lasting), self.failures + 1
             _log.error("release refused", version=version, error=str(error))
             return
         if self._snapshot is not None and self._settings.cursor_seconds > 0:
-            self._replaced = _Replaced(self._snapshot, time.monotonic() + self._settings.cursor_seconds)
+            self._replaced.append(_Replaced(self._snapshot, time.monotonic() + self._settings.cursor_seconds))
         self._snapshot, self.failure, self.loads = snapshot, None, self.loads + 1
         _log.info("release loaded", version=version, products=snapshot.manifest.counts.indexed)
 
-    def _load(self, version: str) -> Snapshot:
-        manifest = self._store.manifest(version)
-        release = Release(manifest, self._store.fetch(manifest), threads=self._settings.native_threads)
+    def _current(self) -> str | None:
+        """The store's current version; None if there is none, or the store is out of reach for now."""
+        try:
+            return self._store.current()
+        except Exception as error:  # every kind of store has errors of its own, and what is loaded stays right
+            _log.warning("store unreachable", error=str(error))
+            return None
+
+    def _opened(self, manifest: Manifest, folders: list[Path]) -> Snapshot:
+        release = Release(manifest, folders, threads=self._settings.native_threads)
         encoder = self._encoder(manifest)
         snapshot = Snapshot(release, encoder)
         _warm(snapshot)

@@ -184,6 +184,8 @@ def _methods(
     allowed: Allowed | None,
     places: np.ndarray,
 ) -> list[Measured]:
+    if not len(places):
+        return []  # every query is about what the filter allows: a shop of one category
     vectors = queries.vectors[places]
     truth = _scores(segment, vectors, allowed)
     rows = segment.info.rows if allowed is None else allowed.count
@@ -258,6 +260,8 @@ def _crossings(
         if wanted > segment.info.rows / 2:
             break
         allowed, places = _filter(catalog, queries, name, wanted / segment.info.rows, random)
+        if not len(places):
+            continue
         vectors = queries.vectors[places[:50]]
         _, exact = _timed(_searcher("exact", segment, params, allowed), vectors)
         scores, probing = _timed(_searcher("list-aware", segment, params, allowed), vectors)

@@ -209,6 +209,7 @@ def test_values_of_the_wrong_type_are_refused_by_field(products: Products, colum
         ("number", 7, 7.0),
         ("number", "-Infinity", float("-inf")),
         ("whole", "12", 12),
+        ("whole", "12.0", 12),
         ("whole", 12.0, 12),
         ("whole", -(2**63), -(2**63)),
         ("yes", "TRUE", True),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from artifacts.filters import Condition, Filter
 from artifacts.index import IvfShape, SearchParams
-from artifacts.planner import EXACT_ROWS_AT_MOST, exact_is_cheaper, probes_for
+from artifacts.planner import CANDIDATES_AT_MOST, EXACT_ROWS_AT_MOST, candidates_for, exact_is_cheaper, probes_for
 from artifacts.release import Release
 from tests.artifacts.building import INDEXED, open_release, product_table, queries_like, unit_vectors, write_segment
 
@@ -46,6 +46,12 @@ def test_there_is_one_crossover(useful: int | None) -> None:
 def test_rows_that_would_all_be_candidates_are_scored() -> None:
     assert exact_is_cheaper(SHAPE, PARAMS, 100, 1600, 1)
     assert not exact_is_cheaper(SHAPE, SearchParams(1, 1, 1, 1), 1, EXACT_ROWS_AT_MOST, 1)
+
+
+def test_candidates_have_an_end() -> None:
+    assert candidates_for(100, 16) == 1600
+    assert candidates_for(50_000, 32) == CANDIDATES_AT_MOST
+    assert candidates_for(2 * CANDIDATES_AT_MOST, 4) == 2 * CANDIDATES_AT_MOST
 
 
 def test_a_huge_index_is_never_read_row_by_row() -> None:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artifacts.release import Release
-from serving.facets import round_edges
+from serving.facets import _words, round_edges
 from tests.serving.answers import ids, problem
 
 
@@ -156,6 +156,26 @@ def test_whole_numbers_of_few_values_are_counted_one_by_one(rich_client: FlaskCl
     assert {each["value"] for each in ask(rich_client, facets="size")["facets"]["size"]} == {0, 1, 2, 7, 8}
 
 
+def test_products_of_the_query_are_not_counted(rich_client: FlaskClient) -> None:
+    answer = rich_client.get("/v1/products/p004/similar?facets=category,price,colour").get_json()
+    for name in ("category", "price"):
+        missing = rich_client.get(f"/v1/products/p004/similar?missing={name}").get_json()["total_found"]
+        assert sum(each["count"] for each in answer["facets"][name]) + missing == answer["total_found"] == 64
+    body = {"like": ["p004"], "filter": ["colour:white"], "multi_select": True, "facets": ["colour"]}
+    counts = rich_client.post("/v1/search", json=body).get_json()["facets"]["colour"]
+    whole = ask(rich_client, facets="colour")["facets"]["colour"]
+    assert sum(each["count"] for each in counts) == sum(each["count"] for each in whole) - 1
+
+
+def test_limits_of_bands_are_numbers_that_filters_take(rich_client: FlaskClient) -> None:
+    """A caller may write the whole number 7 as 7.0."""
+    assert (
+        ask(rich_client, filter_min="size:7.0")["total_found"]
+        == ask(rich_client, filter_min="size:7")["total_found"]
+        == 2
+    )
+
+
 @pytest.mark.parametrize(
     ("facets", "says"),
     [
@@ -190,10 +210,15 @@ def test_edges_are_as_round_as_there_is_room_for(quantiles: list[float], edges: 
     assert round_edges(quantiles) == pytest.approx(edges)
 
 
-@given(st.lists(st.floats(-1e12, 1e12), min_size=2, max_size=8))
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=8))
 def test_edges_rise_and_cut_something_off(values: list[float]) -> None:
     quantiles = sorted(values)
     edges = round_edges(quantiles)
     assert list(edges) == sorted(set(edges))
     assert all(math.isfinite(edge) and quantiles[0] < edge <= quantiles[-1] for edge in edges)
     assert len(edges) <= max(0, len(quantiles) - 2)
+
+
+def test_large_numbers_are_told_apart() -> None:
+    assert _words(1234567, 1234568) == "1234567 to 1234568"
+    assert _words(None, 0.1) == "under 0.1"

@@ -132,6 +132,17 @@ def test_filters_of_the_wrong_type(rich_client: FlaskClient, value: Any) -> None
         assert response.get_json()["field"].split(".")[0] == name
 
 
+@pytest.mark.parametrize("name", ["text", "crop", "limit", "price_min", "cursor", "image_weight", "filter", "rerank"])
+@pytest.mark.parametrize("value", ["9" * 5_000, "[" * 100_000, "null", '"red"', "{}", "NaN", "1e999", "\x00"])
+def test_form_fields_are_texts(rich_client: FlaskClient, name: str, value: str) -> None:
+    data = {"text": "red", name: value}
+    response = rich_client.post("/v1/search/hybrid", data=data, content_type="multipart/form-data")
+    if response.status_code != 200:
+        assert problem(response, 422, name)
+    else:
+        assert name == "text"
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),

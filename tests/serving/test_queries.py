@@ -78,6 +78,22 @@ def test_one_part_of_a_hybrid_alone_is_all_of_it(rich_client: FlaskClient, rich_
     assert picture["results"] == rich_client.post("/v1/search/image", data=data).get_json()["results"]
 
 
+@pytest.mark.parametrize("words", ["501", "true", "null", '"red"', "1e5", "[]"])
+def test_words_of_a_form_are_words(rich_client: FlaskClient, words: str) -> None:
+    form = rich_client.post("/v1/search/hybrid", data={"text": words}, content_type="multipart/form-data").get_json()
+    assert form["results"] == search(rich_client, text=words, rerank=True)["results"]
+
+
+@pytest.mark.parametrize(("size", "crop"), [((50, 5000), "0.30,0,0.32,1"), ((5000, 50), "0.3,0.3,0.32,0.32")])
+def test_a_crop_of_a_narrow_picture_leaves_something(
+    rich_client: FlaskClient, size: tuple[int, int], crop: str
+) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 30, 40)).save(buffer, "PNG")
+    image = {"data": base64.b64encode(buffer.getvalue()).decode(), "crop": crop}
+    assert colours(search(rich_client, images=[image], limit=3)) == {"red"}
+
+
 def test_every_form_reduces_to_the_general_one(rich_client: FlaskClient, rich_shop: Path) -> None:
     client = rich_client
     upload = {"image": [(photo(rich_shop, 3), "a.jpg"), (photo(rich_shop, 9), "b.jpg")], "crop": "0,0,0.8,1"}
@@ -216,6 +232,7 @@ def test_similar_downloads_nothing_and_encodes_nothing(
         ({"vector": []}, 422, "vector", "is empty"),
         ({"vector": [1, 2]}, 422, "vector", "has 2 numbers; this release's vectors have 8"),
         ({"vector": [1, 2], "text": "red"}, 422, "vector", "has 2 numbers; this release's vectors have 8"),
+        ({"vector": [1e-30] * 8}, 200, None, ""),
         ({"vector": [0] * 8}, 422, "vector", "no direction"),
         ({"vector": [1e308] * 8}, 200, None, ""),  # of any length
         ({"vector": ["a"] * 8}, 422, "vector.0", "number"),
@@ -366,6 +383,8 @@ def test_a_search_that_fails_leaves_the_others(rich_client: FlaskClient) -> None
         ({"searches": [{"text": "a"}] * 11}, "searches", "11 of them; at most 10"),
         ({"searches": [{"text": "a"}, {"text": 5}]}, "searches.1.text", "string"),
         ({"searches": "a"}, "searches", "list"),
+        ({"searches": [{"images": ["aGVsbG8="] * 6}] * 2}, "searches", "more than 10 pictures"),
+        ({"searches": [{"text": "a", "offset": 9000}] * 2}, "searches", "offsets of more than 10000"),
         ({"serches": []}, "searches", "required"),
     ],
 )

@@ -145,6 +145,32 @@ def test_a_version_that_could_not_be_fetched_is_tried_again(
     assert watcher.failure is None
 
 
+@pytest.mark.parametrize("error", [duckdb.IOException("newer format"), KeyError("dim"), TypeError("own encoder")])
+def test_whatever_goes_wrong_the_watching_goes_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    watcher = watcher_for(settings.model_copy(update={"reload_seconds": 0.01}))
+    watcher.start()
+    try:
+        wait_until(lambda: watcher.loads == 1)
+        opened = Watcher._opened
+
+        def broken(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(Watcher, "_opened", broken)
+        publish_another(settings, 30)
+        wait_until(lambda: watcher.failure is not None)
+        assert watcher.failure is not None
+        assert watcher.failure.lasting
+        monkeypatch.setattr(Watcher, "_opened", opened)
+        version = publish_another(settings, 33)
+        wait_until(lambda: watcher.snapshot().manifest.version == version)
+        assert watcher.failure is None
+    finally:
+        watcher.close()
+
+
 def test_requests_see_one_version_whole_while_versions_change(settings: Settings) -> None:
     app = create_app(settings, watch=False)
     watcher: Watcher = app.config["LOOKALIKE_WATCHER"]

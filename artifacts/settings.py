@@ -117,6 +117,16 @@ class Settings(BaseSettings):
     cursor_seconds: float = Field(
         default=300, ge=0, description="Seconds a replaced release is kept for searches that page through it."
     )
+    redis_url: str = Field(
+        default="", description="Redis that workers and replicas share caches and rate limits in; in process if empty."
+    )
+    embedding_cache_seconds: float = Field(
+        default=3600, ge=0, description="Seconds that vectors of texts and pictures are kept; 0: not at all."
+    )
+    result_cache_seconds: float = Field(default=300, ge=0, description="Seconds that answers are kept; 0: not at all.")
+    cache_bytes: int = Field(
+        default=64_000_000, ge=0, description="Memory in bytes of each of the two caches, in process."
+    )
 
     # ── ranking ──────────────────────────────────────────────────────────────────────────────────────────────────
     ranker: str = Field(

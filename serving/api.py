@@ -68,7 +68,7 @@ def get_product(path: ProductPath) -> Response:
     found = product(watcher().snapshot(), path.product_id)
     if found is None:
         raise UnknownProduct(path.product_id)
-    return json_of(ProductAnswer, found)
+    return json_of(ProductAnswer.model_validate(found))
 
 
 @api.get(
@@ -78,24 +78,23 @@ def get_release() -> Response:
     snapshot = watcher().snapshot()
     manifest = snapshot.manifest
     return json_of(
-        ReleaseAnswer,
-        {
-            "version": manifest.version,
-            "created_at": manifest.created_at,
-            "loaded_at": datetime.fromtimestamp(snapshot.loaded_at, UTC),
-            "encoder": manifest.encoder,
-            "products": manifest.counts.indexed,
-            "pictures": snapshot.release.rows,
-            "recall": manifest.recall,
-            "columns": {name: str(kind) for name, kind in snapshot.release.columns.items()},
-            "supports_text": snapshot.encoder.supports_text,
-        },
+        ReleaseAnswer(
+            version=manifest.version,
+            created_at=manifest.created_at,
+            loaded_at=datetime.fromtimestamp(snapshot.loaded_at, UTC),
+            encoder=manifest.encoder,
+            products=manifest.counts.indexed,
+            pictures=snapshot.release.rows,
+            recall=manifest.recall,
+            columns={name: str(kind) for name, kind in snapshot.release.columns.items()},
+            supports_text=snapshot.encoder.supports_text,
+        )
     )
 
 
 @api.get("/healthz", tags=[_OPERATION], summary="The process is alive", responses={200: Health})
 def healthz() -> Response:
-    return json_of(Health, {"status": "ok"})
+    return json_of(Health(status="ok"))
 
 
 @api.get("/readyz", tags=[_OPERATION], summary="A release is loaded", responses={200: Readiness, **errors(503)})
@@ -104,7 +103,7 @@ def readyz() -> Response:
     version = watching.snapshot().manifest.version  # NoRelease becomes 503
     failure = watching.failure
     refused = f"{failure.version} was refused: {failure.error}" if failure else None
-    return json_of(Readiness, {"status": "degraded" if refused else "ok", "release": version, "failure": refused})
+    return json_of(Readiness(status="degraded" if refused else "ok", release=version, failure=refused))
 
 
 @api.get(

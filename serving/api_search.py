@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,11 +14,13 @@ from flask_openapi.models.tag import Tag
 
 from artifacts.errors import InputError, QueryError, UnknownProduct
 from serving import metrics
-from serving.http import errors, json_of, ranker, settings, watcher
+from serving.answers import answers_known, keep_answers
+from serving.http import caches, errors, json_of, ranker, settings, watcher
 from serving.models import (
     BatchAnswer,
     BatchQuery,
     Common,
+    Failed,
     GeneralQuery,
     HybridForm,
     HybridOptions,
@@ -136,11 +139,13 @@ def search_batch(body: BatchQuery) -> Response:
         status = "ok"
     finally:
         metrics.count("batch", status, clock)
-    shown = [each if isinstance(each, dict) else {"problem": describe(each)} for each in answers]
-    _log.info(
-        "batch", searches=len(shown), failed=sum("problem" in each for each in shown), milliseconds=clock.milliseconds
-    )
-    return json_of(BatchAnswer, {"answers": shown, "query_time_ms": clock.milliseconds})
+    failed = sum(isinstance(each, InputError) for each in answers)
+    _log.info("batch", searches=len(answers), failed=failed, milliseconds=clock.milliseconds)
+    shown = [
+        Failed.model_validate({"problem": describe(each)}).model_dump() if isinstance(each, InputError) else each.shown
+        for each in answers
+    ]
+    return json_of({"answers": shown, "query_time_ms": clock.milliseconds})
 
 
 @dataclass(frozen=True)
@@ -164,20 +169,29 @@ def _answered(kind: str, options: Common, query: Callable[[Snapshot], Query]) ->
         status = "ok"
     finally:
         metrics.count(kind, status, clock)
-    metrics.RESULT_DIVERSITY.observe(len({result["category"] for result in answer["results"]}))
+    shown = answer.shown
+    metrics.RESULT_DIVERSITY.observe(len({result["category"] for result in shown["results"]}))
     _log.info(
-        "search", search_id=answer["search_id"], type=kind, milliseconds=answer["query_time_ms"],
-        results=len(answer["results"]), release=answer["release"],
+        "search", search_id=shown["search_id"], type=kind, milliseconds=shown["query_time_ms"],
+        results=len(shown["results"]), release=shown["release"], cached=answer.cached,
     )  # fmt: skip
-    return json_of(SearchAnswer, answer)
+    return json_of(shown)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A SearchAnswer as plain JSON values, and whether it is from the cache."""
+
+    shown: dict[str, Any]
+    cached: bool = False
 
 
 def _search(
     snapshot: Snapshot, asked: Sequence[_Asked], clock: Clock, cursor: Cursor | None = None
-) -> list[dict[str, Any] | InputError]:
+) -> list[_Answer | InputError]:
     """Answers in the order asked, or what is wrong with a request; encoder and index are called once for all."""
     limits = settings()
-    found: dict[int, dict[str, Any] | InputError] = {}
+    found: dict[int, _Answer | InputError] = {}
     good: list[tuple[int, Query, Options]] = []
     for place, each in enumerate(asked):
         try:
@@ -190,8 +204,13 @@ def _search(
             good.append((place, query, options))
         except InputError as error:
             found[place] = error
+    known = answers_known(caches().results, snapshot, limits, [(query, options) for _, query, options in good])
+    for (place, _, _), shown in zip(good, known, strict=True):
+        if shown is not None:
+            found[place] = _Answer({**shown, **_of_this_call(clock)}, cached=True)
+    good = [each for each in good if each[0] not in found]
     clock.stage("read")
-    vectors = wanted(snapshot, [query for _, query, _ in good], limits)
+    vectors = wanted(snapshot, [query for _, query, _ in good], limits, caches().embeddings)
     clock.stage("encode")
     searches: dict[int, Search] = {}
     for (place, query, options), vector in zip(good, vectors, strict=True):
@@ -200,8 +219,20 @@ def _search(
         else:
             searches[place] = Search(vector, options, search_digest(query.digest, options.order))
     answers = run_searches(snapshot, list(searches.values()), ranker(), clock, max_offset=limits.max_offset)
-    found.update(zip(searches, answers, strict=True))
+    fresh: list[tuple[Query, Options, dict[str, Any]]] = []
+    asked_for = {place: (query, options) for place, query, options in good}
+    for place, answer in zip(searches, answers, strict=True):
+        # Validated on the way out too: the OpenAPI document is a promise.
+        shown = SearchAnswer.model_validate({**answer, **_of_this_call(clock)}).model_dump(mode="json")
+        found[place] = _Answer(shown)
+        fresh.append((*asked_for[place], shown))
+    keep_answers(caches().results, snapshot, limits, fresh)
     return [found[place] for place in range(len(asked))]
+
+
+def _of_this_call(clock: Clock) -> dict[str, Any]:
+    """What of an answer belongs to one call, however often the same is asked."""
+    return {"search_id": uuid.uuid4().hex, "query_time_ms": clock.milliseconds}
 
 
 def _merged(query: Common, form: _Form) -> _Form:

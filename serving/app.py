@@ -17,6 +17,7 @@ from artifacts.settings import Settings
 from artifacts.store import Store
 from serving.api import api
 from serving.api_search import search_api
+from serving.cache import open_caches
 from serving.models import Problem
 from serving.problems import from_validation, register
 from serving.ranking import load_ranker
@@ -66,6 +67,7 @@ def create_app(settings: Settings | None = None, *, watch: bool = True) -> OpenA
     app.config["LOOKALIKE_SETTINGS"] = settings
     app.config["LOOKALIKE_WATCHER"] = watcher = Watcher(Store(settings.releases, settings.cache), settings)
     app.config["LOOKALIKE_RANKER"] = load_ranker(settings)
+    app.config["LOOKALIKE_CACHES"] = open_caches(settings)
     app.json = _Json(app)
     register(app)
     # Blueprints are module-wide, and registering them writes to them: every app gets its own copies.

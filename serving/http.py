@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from flask import Response, current_app
 from pydantic import BaseModel
 
 from artifacts.settings import Settings
+from serving.cache import Caches
 from serving.ranking import Ranker
 from serving.snapshot import Watcher
 
@@ -35,6 +37,12 @@ def ranker() -> Ranker:
     return current_app.config["LOOKALIKE_RANKER"]
 
 
-def json_of(model: type[BaseModel], answer: dict[str, Any]) -> Response:
-    """Validated on the way out too: the OpenAPI document is a promise."""
-    return Response(model.model_validate(answer).model_dump_json(), mimetype="application/json")
+def caches() -> Caches:
+    return current_app.config["LOOKALIKE_CACHES"]
+
+
+def json_of(answer: BaseModel | dict[str, Any]) -> Response:
+    """An answer that has been validated: the OpenAPI document is a promise."""
+    if isinstance(answer, BaseModel):
+        answer = answer.model_dump(mode="json")
+    return Response(orjson.dumps(answer), mimetype="application/json")

@@ -12,10 +12,10 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from PIL import Image
@@ -25,6 +25,7 @@ from artifacts.pictures import PICTURE_SIDE, read_picture
 from artifacts.release import Release
 from artifacts.schema import Reason
 from artifacts.settings import Settings
+from serving.cache import Cache
 from serving.models import Weights
 from serving.snapshot import Snapshot
 
@@ -43,6 +44,11 @@ class PictureAsked:
     content: bytes
     box: Box | None = None  # left, top, right, bottom, 0 to 1
     weight: float = 1.0
+
+    @cached_property
+    def digest(self) -> str:
+        """Same digest, same part of the same picture."""
+        return hashlib.sha256(repr(self.box).encode() + self.content).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -71,13 +77,12 @@ class Query:
         there = [kind for kind, given in parts.items() if given]
         return there[0] if len(there) == 1 else "mixed"
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Same digest, same query: a cursor goes on only with its own."""
         sha = hashlib.sha256(repr((self.text, self.vector, self.like, self.unlike, self.weights)).encode())
         for picture in self.pictures:
-            sha.update(repr((picture.box, picture.weight)).encode())
-            sha.update(hashlib.sha256(picture.content).digest())
+            sha.update(f"{picture.digest} {picture.weight}".encode())
         return sha.hexdigest()
 
 
@@ -159,15 +164,15 @@ def check_sizes(contents: Sequence[bytes], field: str, settings: Settings) -> No
         raise QueryPictureError(field, detail, Reason.TOO_MANY_BYTES)
 
 
-def wanted(snapshot: Snapshot, queries: Sequence[Query], settings: Settings) -> list[Wanted | InputError]:
-    """Make every query a vector: one encoder call for all texts, one for all pictures.
+def wanted(snapshot: Snapshot, queries: Sequence[Query], settings: Settings, cache: Cache) -> list[Wanted | InputError]:
+    """Make every query a vector: one encoder call for all texts, one for all pictures, that are not in the cache.
 
     Returns:
         For each query what to search with, or the error that its caller made.
     """
     found: list[Wanted | InputError] = []
-    texts = _texts(snapshot, queries)
-    pictures = _pictures(snapshot, queries, settings)
+    texts = _texts(snapshot, queries, cache)
+    pictures = _pictures(snapshot, queries, settings, cache)
     for query, seen in zip(queries, pictures, strict=True):
         try:
             if isinstance(seen, InputError):
@@ -182,31 +187,51 @@ def wanted(snapshot: Snapshot, queries: Sequence[Query], settings: Settings) -> 
     return found
 
 
-def _texts(snapshot: Snapshot, queries: Sequence[Query]) -> dict[str, np.ndarray | InputError]:
+def _texts(snapshot: Snapshot, queries: Sequence[Query], cache: Cache) -> dict[str, np.ndarray | InputError]:
     texts = list(dict.fromkeys(query.text for query in queries if query.text is not None))
     if not texts:
         return {}
+    keys = {text: f"{snapshot.encoder.id}:{hashlib.sha256(text.encode()).hexdigest()}" for text in texts}
+    known = _cached(cache, list(keys.values()), snapshot.encoder.dim)
+    new = [text for text in texts if keys[text] not in known]
     try:
-        return dict(zip(texts, snapshot.encoder.encode_texts(texts), strict=True))
+        made = dict(zip((keys[text] for text in new), snapshot.encoder.encode_texts(new), strict=True))
     except EncoderError as error:  # one that sees pictures only
         return dict.fromkeys(texts, error)
+    cache.put_many({key: vector.tobytes() for key, vector in made.items()})
+    return {text: (known | made)[key] for text, key in keys.items()}
 
 
-def _pictures(snapshot: Snapshot, queries: Sequence[Query], settings: Settings) -> list[list[np.ndarray] | InputError]:
+def _cached(cache: Cache, keys: Sequence[str], dim: int) -> dict[str, np.ndarray]:
+    """Vectors float32[dim] of the keys that the cache has; what is no such vector is as if it were not there."""
+    found = zip(keys, cache.get_many(keys), strict=True) if keys else ()
+    return {key: np.frombuffer(value, np.float32) for key, value in found if value and len(value) == 4 * dim}
+
+
+def _pictures(
+    snapshot: Snapshot, queries: Sequence[Query], settings: Settings, cache: Cache
+) -> list[list[np.ndarray] | InputError]:
     """Vectors of each query's pictures, or why one of them cannot be read."""
     # Queries are read as the catalog was, or a catalog's own picture would not give its own vector.
     side = int(snapshot.manifest.settings.get("picture_side", PICTURE_SIDE))
-    decoded: list[list[Image.Image] | InputError] = []
-    for query in queries:
+    keys = [[f"{snapshot.encoder.id}:{side}:{picture.digest}" for picture in query.pictures] for query in queries]
+    vectors = _cached(cache, list({key for each in keys for key in each}), snapshot.encoder.dim)
+    errors: dict[int, InputError] = {}
+    new: dict[str, Image.Image] = {}
+    for place, query in enumerate(queries):
         try:
-            decoded.append([_decoded(picture, settings, side) for picture in query.pictures])
+            for key, picture in zip(keys[place], query.pictures, strict=True):
+                if key not in vectors and key not in new:
+                    new[key] = _decoded(picture, settings, side)
         except PictureError as error:
-            decoded.append(QueryPictureError(query.name("images"), error.detail, error.reason))
-    every = [picture for each in decoded if not isinstance(each, InputError) for picture in each]
-    batch = settings.embed_batch
-    blocks = [snapshot.encoder.encode_images(every[start : start + batch]) for start in range(0, len(every), batch)]
-    vectors = itertools.chain.from_iterable(blocks)
-    return [each if isinstance(each, InputError) else [next(vectors) for _ in each] for each in decoded]
+            errors[place] = QueryPictureError(query.name("images"), error.detail, error.reason)
+    made: dict[str, np.ndarray] = {}
+    for start in range(0, len(new), settings.embed_batch):
+        some = list(new)[start : start + settings.embed_batch]
+        made.update(zip(some, snapshot.encoder.encode_images([new[key] for key in some]), strict=True))
+    cache.put_many({key: vector.tobytes() for key, vector in made.items()})
+    vectors |= made
+    return [errors[place] if place in errors else [vectors[key] for key in each] for place, each in enumerate(keys)]
 
 
 def _decoded(asked: PictureAsked, settings: Settings, side: int) -> Image.Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -90,7 +89,7 @@ class _Run:
 def run_searches(
     snapshot: Snapshot, searches: Sequence[Search], ranker: Ranker, clock: Clock, *, max_offset: int
 ) -> list[dict[str, Any]]:
-    """Answers as the contract has them, in the order of the searches.
+    """Answers as the contract has them, but for what belongs to one call, in the order of the searches.
 
     Those with the same filter and parameters share one call of the index. No answer depends on the others.
     """
@@ -113,7 +112,6 @@ def run_searches(
     for run, answer in zip(runs, answers, strict=True):
         if run.search.options.explain:
             answer["explain"]["milliseconds"] = clock.stages
-        answer["query_time_ms"] = clock.milliseconds
     return answers
 
 
@@ -193,7 +191,6 @@ def _answer(snapshot: Snapshot, run: _Run, max_offset: int) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "results": [_result(each, row, options) for each, row in zip(page, rows, strict=True)],
         "total_found": total,
-        "search_id": uuid.uuid4().hex,
         "release": version,
         "next_cursor": None,
     }

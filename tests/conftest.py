@@ -40,17 +40,19 @@ def spark() -> Iterator[object]:
     made.stop()
 
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+#: Programs that tests of a mark need, any one of them.
+PROGRAMS = {"browser": ("chromium", "chromium-browser", "google-chrome"), "redis": ("redis-server",)}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the browser's tests out on a machine that has no browser, and say so; CI requires one."""
-    if any(map(shutil.which, BROWSERS)) or os.environ.get("LOOKALIKE_TEST_BROWSER") == "required":
+    """Leave out tests whose program is not on this machine, and say so; CI requires all of them."""
+    if os.environ.get("LOOKALIKE_TEST_PROGRAMS") == "required":
         return
-    left_out = [item for item in items if item.get_closest_marker("browser")]
-    if left_out:
-        items[:] = [item for item in items if item not in left_out]
-        config.hook.pytest_deselected(items=left_out)
-        config.get_terminal_writer().line(
-            f"{len(left_out)} tests of the page are left out: they need one of {', '.join(BROWSERS)} on the PATH"
-        )
+    for mark, programs in PROGRAMS.items():
+        left_out = [item for item in items if item.get_closest_marker(mark)]
+        if left_out and not any(map(shutil.which, programs)):
+            items[:] = [item for item in items if item not in left_out]
+            config.hook.pytest_deselected(items=left_out)
+            config.get_terminal_writer().line(
+                f"{len(left_out)} tests are left out: they need {' or '.join(programs)} on the PATH"
+            )

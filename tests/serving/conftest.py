@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -10,6 +11,9 @@ from flask.testing import FlaskClient
 from artifacts.settings import Settings
 from tests.pipeline import publish_small, small_settings, write_small_catalog
 from tests.serving.answers import client_for
+
+#: Tests of searching want searches; those of the caches turn them on.
+UNCACHED: dict[str, Any] = {"embedding_cache_seconds": 0, "result_cache_seconds": 0}
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +23,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = small_settings(folder)
     publish_small(write_small_catalog(folder / "shop"), settings)
     # A server takes the encoder from the release unless it is told otherwise.
-    return Settings(releases=settings.releases, cache=settings.cache, max_image_bytes=300_000, max_images=3)
+    return Settings(releases=settings.releases, cache=settings.cache, max_image_bytes=300_000, max_images=3, **UNCACHED)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +57,7 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("rich")
     settings = small_settings(folder)
     publish_small(write_small_catalog(folder / "shop", 60, MORE), settings)
-    return Settings(releases=settings.releases, cache=settings.cache, max_batch=10)
+    return Settings(releases=settings.releases, cache=settings.cache, max_batch=10, **UNCACHED)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@
     │   ├── CorruptFile            a file's size or sha256 differs from its manifest; names the file
     │   ├── IncompatibleRelease    whole, but not for this build: another format, or another encoder
     │   └── PublishConflict        somebody else moved CURRENT in the meantime
+    ├── Busy                     the server has more to do than it can do in time
     ├── GateFailed               the candidate is below the recall target or has shrunk too far: not published
     └── StepFailed               a step of the pipeline cannot go on (too many rejects, a worker that failed)
 
@@ -127,6 +128,21 @@ class IncompatibleRelease(ReleaseError):
 
 class PublishConflict(ReleaseError):
     """CURRENT was moved by somebody else since this publish began."""
+
+
+class Busy(LookalikeError):
+    """More is asked of the server than it can do in time.
+
+    Attributes:
+        retry_after: whole seconds after which to ask again.
+    """
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("there is more to do than can be done in time; ask again a little later")
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[type[Busy], tuple[int]]:
+        return Busy, (self.retry_after,)
 
 
 class GateFailed(LookalikeError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Codec = Literal["pq", "rabitq", "sq8", "flat"]
@@ -99,7 +99,13 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address the server listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the server listens on; 0 takes a free one.")
     workers: int = Field(default=1, ge=1, le=256, description="Server processes; all map the same index.")
-    threads: int = Field(default=8, ge=1, le=256, description="Requests one server process works on at once.")
+    threads: int = Field(default=8, ge=1, le=256, description="Searches one server process works on at once.")
+    queue: int = Field(
+        default=64, ge=0, le=10_000, description="Searches that may wait in a server process; more of them get 503."
+    )
+    deadline_seconds: float = Field(
+        default=2, gt=0, description="Seconds a search may take, waiting included; one that would not make it gets 503."
+    )
     native_threads: int = Field(
         default=1, ge=1, le=256, description="Threads inside one FAISS or DuckDB call of the server."
     )
@@ -116,6 +122,15 @@ class Settings(BaseSettings):
     max_batch: int = Field(default=64, ge=1, description="Searches in one batch.")
     cursor_seconds: float = Field(
         default=300, ge=0, description="Seconds a replaced release is kept for searches that page through it."
+    )
+    api_keys: SecretStr = Field(
+        default=SecretStr(""), description="Keys that callers must send one of, separated by commas; none: open to all."
+    )
+    rate_limit: str = Field(
+        default="", description="Requests a key, or an address, may make: 50/second;2000/minute; empty: any number."
+    )
+    trusted_proxies: int = Field(
+        default=0, ge=0, le=10, description="Proxies before the server whose X-Forwarded-For is believed."
     )
     redis_url: str = Field(
         default="", description="Redis that workers and replicas share caches and rate limits in; in process if empty."

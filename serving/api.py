@@ -32,7 +32,7 @@ api = APIBlueprint("api", __name__)
             "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
         },
         302: {"description": "Where the picture is"},
-        **errors(404, 422, 503),
+        **errors(404, 422, 503, guarded=False),
     },
 )
 def product_image(path: ProductPath, query: PictureQuery) -> WsgiResponse:
@@ -97,7 +97,12 @@ def healthz() -> Response:
     return json_of(Health(status="ok"))
 
 
-@api.get("/readyz", tags=[_OPERATION], summary="A release is loaded", responses={200: Readiness, **errors(503)})
+@api.get(
+    "/readyz",
+    tags=[_OPERATION],
+    summary="A release is loaded",
+    responses={200: Readiness, **errors(503, guarded=False)},
+)
 def readyz() -> Response:
     watching = watcher()
     version = watching.snapshot().manifest.version  # NoRelease becomes 503

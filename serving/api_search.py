@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,10 +13,10 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 
-from artifacts.errors import InputError, QueryError, UnknownProduct
+from artifacts.errors import Busy, InputError, QueryError, UnknownProduct
 from serving import metrics
 from serving.answers import answers_known, keep_answers
-from serving.http import caches, errors, json_of, ranker, settings, watcher
+from serving.http import caches, errors, gate, json_of, ranker, settings, watcher
 from serving.models import (
     BatchAnswer,
     BatchQuery,
@@ -132,13 +133,8 @@ def search_batch(body: BatchQuery) -> Response:
     def ask(asked: GeneralQuery) -> _Asked:
         return _Asked(asked, lambda _: general_query(asked, settings()))
 
-    clock = Clock()
-    status = "error"
-    try:
+    with _counted("batch", len(body.searches)) as clock:
         answers = _search(watcher().snapshot(), [ask(each) for each in body.searches], clock)
-        status = "ok"
-    finally:
-        metrics.count("batch", status, clock)
     failed = sum(isinstance(each, InputError) for each in answers)
     _log.info("batch", searches=len(answers), failed=failed, milliseconds=clock.milliseconds)
     shown = [
@@ -156,19 +152,31 @@ class _Asked:
     query: Callable[[Snapshot], Query]  # raises what is wrong with it
 
 
-def _answered(kind: str, options: Common, query: Callable[[Snapshot], Query]) -> Response:
-    """Run one search; count, time and log it."""
-    clock = Clock()
+@contextmanager
+def _counted(kind: str, searches: int = 1) -> Iterator[Clock]:
+    """The work of a request, once it is its turn; counted and timed however it ends. Each search has its own time."""
+    clock = Clock(settings().deadline_seconds * searches)
     status = "error"
     try:
+        with gate().admitted(clock.began):
+            clock.stage("wait")
+            yield clock
+        status = "ok"
+    except Busy:
+        status = "busy"
+        raise
+    finally:
+        metrics.count(kind, status, clock)
+
+
+def _answered(kind: str, options: Common, query: Callable[[Snapshot], Query]) -> Response:
+    """Run one search; count, time and log it."""
+    with _counted(kind) as clock:
         cursor = None if options.cursor is None else Cursor.decoded(options.cursor)
         snapshot = watcher().snapshot(None if cursor is None else cursor.release)
         answer = _search(snapshot, [_Asked(options, query)], clock, cursor)[0]
         if isinstance(answer, InputError):
             raise answer
-        status = "ok"
-    finally:
-        metrics.count(kind, status, clock)
     shown = answer.shown
     metrics.RESULT_DIVERSITY.observe(len({result["category"] for result in shown["results"]}))
     _log.info(

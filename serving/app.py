@@ -15,9 +15,11 @@ from flask_openapi.openapi import OpenAPI
 
 from artifacts.settings import Settings
 from artifacts.store import Store
+from serving.access import guard
 from serving.api import api
 from serving.api_search import search_api
 from serving.cache import open_caches
+from serving.gate import Gate
 from serving.models import Problem
 from serving.problems import from_validation, register
 from serving.ranking import load_ranker
@@ -68,8 +70,10 @@ def create_app(settings: Settings | None = None, *, watch: bool = True) -> OpenA
     app.config["LOOKALIKE_WATCHER"] = watcher = Watcher(Store(settings.releases, settings.cache), settings)
     app.config["LOOKALIKE_RANKER"] = load_ranker(settings)
     app.config["LOOKALIKE_CACHES"] = open_caches(settings)
+    app.config["LOOKALIKE_GATE"] = Gate(settings.threads, settings.queue, settings.deadline_seconds)
     app.json = _Json(app)
     register(app)
+    guard(app, settings)
     # Blueprints are module-wide, and registering them writes to them: every app gets its own copies.
     app.register_api(copy.copy(search_api))
     app.register_api(copy.copy(api))

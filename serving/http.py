@@ -10,23 +10,34 @@ from pydantic import BaseModel
 
 from artifacts.settings import Settings
 from serving.cache import Caches
+from serving.gate import Gate
 from serving.ranking import Ranker
 from serving.snapshot import Watcher
 
 _PROBLEM = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 _ERRORS = {
-    400: "The request cannot be read", 404: "No such product", 410: "The cursor's release is gone", 413: "Too large",
-    415: "Not a picture", 422: "A parameter is wrong", 503: "No release is loaded",
+    400: "The request cannot be read", 401: "The API key is missing or unknown", 404: "No such product",
+    410: "The cursor's release is gone", 413: "Too large", 415: "Not a picture", 422: "A parameter is wrong",
+    429: "Too many requests", 503: "No release is loaded, or there is too much to do",
 }  # fmt: skip
 
 
-def errors(*statuses: int) -> dict[str, Any]:
-    """Responses of a route, for the OpenAPI document."""
-    return {str(status): {"description": _ERRORS[status], **_PROBLEM} for status in statuses}
+def errors(*statuses: int, guarded: bool = True) -> dict[str, Any]:
+    """Responses of a route, for the OpenAPI document.
+
+    Args:
+        guarded: whether the route may want a key and keep callers to a rate; see serving.access.
+    """
+    every = sorted({*statuses, 401, 429}) if guarded else statuses
+    return {str(status): {"description": _ERRORS[status], **_PROBLEM} for status in every}
 
 
 def settings() -> Settings:
     return current_app.config["LOOKALIKE_SETTINGS"]
+
+
+def gate() -> Gate:
+    return current_app.config["LOOKALIKE_GATE"]
 
 
 def watcher() -> Watcher:

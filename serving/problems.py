@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
 from artifacts.errors import (
+    Busy,
     CursorGone,
     EncoderError,
     LookalikeError,
@@ -42,7 +43,7 @@ def describe(error: LookalikeError) -> Problem | None:
             return _problem(404, str(error), "product_id")
         case CursorGone():
             return _problem(410, str(error), "cursor")
-        case NoRelease():
+        case NoRelease() | Busy():
             return _problem(503, str(error))
     return None
 
@@ -75,7 +76,12 @@ def from_validation(error: ValidationError) -> Response:
 
 def _from_ours(error: LookalikeError) -> Response:
     found = describe(error)
-    return _from_fault(error) if found is None else _response(found)
+    if found is None:
+        return _from_fault(error)
+    response = _response(found)
+    if isinstance(error, Busy):
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
 
 
 def _from_http(error: HTTPException) -> Response:
@@ -84,7 +90,7 @@ def _from_http(error: HTTPException) -> Response:
     status = error.code or 500
     response = problem(status, error.description or HTTPStatus(status).phrase)
     for name, value in error.get_headers():
-        if name.lower() in ("allow", "retry-after"):
+        if name.lower() in ("allow", "retry-after", "www-authenticate"):
             response.headers[name] = value
     return response
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from artifacts.errors import Busy
 from artifacts.filters import Filter
 from artifacts.index import SearchParams
 from artifacts.products import shown
@@ -27,17 +29,28 @@ from serving.snapshot import Snapshot
 
 @dataclass
 class Clock:
-    """Milliseconds of the stages of one request."""
+    """Milliseconds of the stages of one request, and its end.
 
+    Args:
+        seconds: that the request may take.
+    """
+
+    seconds: float = math.inf
     began: float = field(default_factory=perf_counter)
     stages: dict[str, float] = field(default_factory=dict)
     _last: float = field(default_factory=perf_counter)
 
     def stage(self, name: str) -> None:
-        """The stage that ends now."""
+        """The stage that ends now.
+
+        Raises:
+            Busy: the request's time is over. What comes next would be for nobody.
+        """
         now = perf_counter()
         self.stages[name] = round(self.stages.get(name, 0.0) + (now - self._last) * 1000, 3)
         self._last = now
+        if now > self.began + self.seconds:
+            raise Busy(1)
 
     @property
     def milliseconds(self) -> float:

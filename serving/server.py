@@ -16,6 +16,7 @@ from gunicorn.app.base import BaseApplication
 from artifacts.settings import Settings
 
 _WARM_UP_SECONDS = 60
+_SPARE_THREADS = 8
 
 
 class _Server(BaseApplication):
@@ -31,7 +32,8 @@ class _Server(BaseApplication):
             "bind": f"{settings.host}:{settings.port}",
             "workers": settings.workers,
             "worker_class": "gthread",
-            "threads": settings.threads,
+            # Those that wait hold a thread each; a few more say no to what is too much, and tell of health.
+            "threads": settings.threads + settings.queue + _SPARE_THREADS,
             # Native libraries hang in a process that was forked after they had started threads: workers import them.
             "preload_app": False,
             "loglevel": "warning",

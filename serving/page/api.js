@@ -17,10 +17,24 @@ export class Problem extends Error {
   }
 }
 
+const KEY = "lookalike-api-key";
+
+/** The request, with the API key that was given before, if there is one. */
+function send(path, options) {
+  const key = localStorage.getItem(KEY);
+  return fetch(path, key ? { ...options, headers: { "X-API-Key": key } } : options);
+}
+
 async function ask(path, options = {}) {
   let response;
   try {
-    response = await fetch(path, options);
+    response = await send(path, options);
+    while (response.status === 401) {
+      const key = window.prompt("This server asks for an API key:");
+      if (!key) break;
+      localStorage.setItem(KEY, key);
+      response = await send(path, options);
+    }
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0, "The server cannot be reached. Check the connection and try again.");
@@ -32,7 +46,7 @@ async function ask(path, options = {}) {
     const named = !problem.field || problem.detail.startsWith(problem.field);
     detail = named ? problem.detail : `${problem.field}: ${problem.detail}`;
   }
-  const wait = response.status === 503 ? Number(response.headers.get("retry-after")) || 5 : 0;
+  const wait = response.status === 503 || response.status === 429 ? Number(response.headers.get("retry-after")) || 5 : 0;
   throw new Problem(response.status, detail, wait);
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,19 @@ from flask.testing import FlaskClient
 
 from artifacts.settings import Settings
 from tests.pipeline import publish_small, small_settings, write_small_catalog
+from tests.redis import RedisServer
 from tests.serving.answers import client_for
 
-#: Tests of searching want searches; those of the caches turn them on.
-UNCACHED: dict[str, Any] = {"embedding_cache_seconds": 0, "result_cache_seconds": 0}
+#: Tests of searching want searches, however busy the machine is; those of caches and deadlines say so.
+PLAIN: dict[str, Any] = {"embedding_cache_seconds": 0, "result_cache_seconds": 0, "deadline_seconds": 600}
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    server = RedisServer()
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +33,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = small_settings(folder)
     publish_small(write_small_catalog(folder / "shop"), settings)
     # A server takes the encoder from the release unless it is told otherwise.
-    return Settings(releases=settings.releases, cache=settings.cache, max_image_bytes=300_000, max_images=3, **UNCACHED)
+    return Settings(releases=settings.releases, cache=settings.cache, max_image_bytes=300_000, max_images=3, **PLAIN)
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +67,7 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("rich")
     settings = small_settings(folder)
     publish_small(write_small_catalog(folder / "shop", 60, MORE), settings)
-    return Settings(releases=settings.releases, cache=settings.cache, max_batch=10, **UNCACHED)
+    return Settings(releases=settings.releases, cache=settings.cache, max_batch=10, **PLAIN)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,6 @@ from tests.pipeline import publish_small, small_settings, write_small_catalog
 from tests.redis import RedisServer
 from tests.serving.answers import client_for, encoded, ids, photo
 from tests.waiting import wait_until
-
-
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture

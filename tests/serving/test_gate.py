@@ -1,0 +1,171 @@
+"""The gate: first come, first served, and no to what could not be answered in time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from time import perf_counter
+
+import pytest
+
+from artifacts.errors import Busy
+from artifacts.settings import Settings
+from serving.gate import Gate
+from serving.search import Clock
+from tests.serving.answers import client_for, problem
+from tests.waiting import wait_until
+
+
+class Visitor:
+    """A search in a thread of its own, at the gate or through it."""
+
+    def __init__(self, gate: Gate, order: list[str], name: str = "") -> None:
+        self.leave = threading.Event()
+        self.inside = threading.Event()
+        self.refused: Busy | None = None
+        self._thread = threading.Thread(target=self._visit, args=(gate, order, name), daemon=True)
+        self._thread.start()
+
+    def _visit(self, gate: Gate, order: list[str], name: str) -> None:
+        try:
+            with gate.admitted(perf_counter()):
+                order.append(name)
+                self.inside.set()
+                self.leave.wait(60)
+        except Busy as busy:
+            self.refused = busy
+
+    def end(self) -> None:
+        self.leave.set()
+        self._thread.join()
+
+
+def waiting(gate: Gate, count: int) -> Callable[[], bool]:
+    return lambda: len(gate._waiting) == count
+
+
+def test_so_many_work_and_the_others_come_in_order() -> None:
+    gate, order = Gate(2, 10, 60), []
+    visitors = [Visitor(gate, order, "a"), Visitor(gate, order, "b")]
+    wait_until(lambda: all(each.inside.is_set() for each in visitors))
+    for place, name in enumerate("cdef", start=1):
+        visitors.append(Visitor(gate, order, name))
+        wait_until(waiting(gate, place))
+    assert sorted(order) == ["a", "b"]
+    for visitor in visitors:
+        wait_until(visitor.inside.is_set)
+        visitor.end()
+    assert order[2:] == ["c", "d", "e", "f"]
+    assert gate._free == 2
+
+
+def test_a_full_queue_says_no_at_once() -> None:
+    gate, order = Gate(1, 2, 60), []
+    first = Visitor(gate, order)
+    wait_until(first.inside.is_set)
+    others = [Visitor(gate, order) for _ in range(2)]
+    wait_until(waiting(gate, 2))
+    with pytest.raises(Busy) as caught, gate.admitted(perf_counter()):
+        pass
+    assert caught.value.retry_after >= 1
+    for visitor in (first, *others):
+        visitor.end()
+    with gate.admitted(perf_counter()):
+        pass
+
+
+def test_whoever_would_come_too_late_is_not_let_wait() -> None:
+    gate, order = Gate(1, 100, 10), []
+    gate._mean = 4.0  # seconds that a search has taken so far
+    first = Visitor(gate, order)
+    wait_until(first.inside.is_set)
+    second = Visitor(gate, order)  # 4 s to wait, 4 to work: 8 of 10
+    wait_until(waiting(gate, 1))
+    with pytest.raises(Busy) as caught, gate.admitted(perf_counter()):  # 8 s to wait, 4 to work
+        pass
+    assert caught.value.retry_after == 8
+    first.end()
+    second.end()
+
+
+def test_waiting_ends_with_the_deadline() -> None:
+    gate, order = Gate(1, 10, 0.05), []
+    first = Visitor(gate, order)
+    wait_until(first.inside.is_set)
+    second = Visitor(gate, order)
+    wait_until(lambda: second.refused is not None)
+    assert len(gate._waiting) == 0
+    first.end()
+    third = Visitor(gate, order)
+    wait_until(third.inside.is_set)
+    third.end()
+    assert gate._free == 1
+
+
+def test_a_search_that_fails_gives_its_slot_back() -> None:
+    gate = Gate(1, 0, 60)
+    for _ in range(3):
+        with pytest.raises(KeyError), gate.admitted(perf_counter()):
+            raise KeyError
+    assert gate._free == 1
+
+
+def test_many_threads_lose_no_slot() -> None:
+    gate = Gate(3, 50, 60)
+    at_once, most, lock = [0], [0], threading.Lock()
+
+    def work() -> None:
+        for _ in range(200):
+            try:
+                with gate.admitted(perf_counter()):
+                    with lock:
+                        at_once[0] += 1
+                        most[0] = max(most[0], at_once[0])
+                    with lock:
+                        at_once[0] -= 1
+            except Busy:
+                pass
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most[0] <= 3
+    assert gate._free == 3
+    assert not gate._waiting
+
+
+def test_a_stage_after_the_deadline_is_not_begun() -> None:
+    clock = Clock(0.0)
+    with pytest.raises(Busy):
+        clock.stage("read")
+    Clock(60.0).stage("read")
+
+
+# ── asked of the server ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_busy_server_says_so_in_one_shape(rich: Settings) -> None:
+    client = client_for(rich.model_copy(update={"threads": 1, "queue": 0}))
+    with client.application.config["LOOKALIKE_GATE"].admitted(perf_counter()):
+        for response in (
+            client.get("/v1/search/text?q=red"),
+            client.post("/v1/search", json={"text": "red"}),
+            client.post("/v1/search/batch", json={"searches": [{"text": "red"}]}),
+            client.get("/v1/products/p001/similar"),
+        ):
+            assert "more to do" in problem(response, 503)
+            assert int(response.headers["Retry-After"]) >= 1
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/v1/products/p001").status_code == 200
+        metrics = client.get("/metrics").get_data(as_text=True)
+        assert 'image_search_requests_total{search_type="batch",status="busy"}' in metrics
+        assert "image_search_working 1.0" in metrics
+    assert client.get("/v1/search/text?q=red").status_code == 200
+
+
+def test_a_search_past_its_deadline_is_given_up(rich: Settings) -> None:
+    client = client_for(rich.model_copy(update={"deadline_seconds": 1e-9}))
+    problem(client.get("/v1/search/text?q=red"), 503)
+    assert client.application.config["LOOKALIKE_GATE"]._free == rich.threads

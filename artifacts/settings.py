@@ -132,6 +132,10 @@ class Settings(BaseSettings):
     trusted_proxies: int = Field(
         default=0, ge=0, le=10, description="Proxies before the server whose X-Forwarded-For is believed."
     )
+    events: str = Field(
+        default="", description="Folder or fsspec URL for searches and clicks, as Parquet; empty: not kept."
+    )
+    events_seconds: float = Field(default=60, gt=0, description="Seconds between two writings of events.")
     redis_url: str = Field(
         default="", description="Redis that workers and replicas share caches and rate limits in; in process if empty."
     )

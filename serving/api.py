@@ -11,8 +11,8 @@ from werkzeug.wrappers import Response as WsgiResponse
 
 from artifacts.errors import UnknownProduct
 from serving import metrics
-from serving.http import errors, json_of, watcher
-from serving.models import Health, PictureQuery, ProductAnswer, ProductPath, Readiness, ReleaseAnswer
+from serving.http import errors, events, json_of, watcher
+from serving.models import Click, Health, PictureQuery, ProductAnswer, ProductPath, Readiness, ReleaseAnswer
 from serving.problems import problem
 from serving.search import product
 
@@ -69,6 +69,18 @@ def get_product(path: ProductPath) -> Response:
     if found is None:
         raise UnknownProduct(path.product_id)
     return json_of(ProductAnswer.model_validate(found))
+
+
+@api.post(
+    "/v1/events/click",
+    tags=[_OPERATION],
+    summary="A result was chosen",
+    responses={204: {"description": "Taken down"}, **errors(400, 413, 422)},
+)
+def click(body: Click) -> Response:
+    events().click(body.search_id, body.product_id, body.position)
+    metrics.CLICK_POSITION.observe(body.position)
+    return Response(status=204)
 
 
 @api.get(

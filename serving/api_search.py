@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import structlog
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
@@ -16,7 +17,7 @@ from flask_openapi.models.tag import Tag
 from artifacts.errors import Busy, InputError, QueryError, UnknownProduct
 from serving import metrics
 from serving.answers import answers_known, keep_answers
-from serving.http import caches, errors, gate, json_of, ranker, settings, watcher
+from serving.http import caches, errors, events, gate, json_of, ranker, settings, watcher
 from serving.models import (
     BatchAnswer,
     BatchQuery,
@@ -137,6 +138,9 @@ def search_batch(body: BatchQuery) -> Response:
         answers = _search(watcher().snapshot(), [ask(each) for each in body.searches], clock)
     failed = sum(isinstance(each, InputError) for each in answers)
     _log.info("batch", searches=len(answers), failed=failed, milliseconds=clock.milliseconds)
+    for each in answers:
+        if not isinstance(each, InputError):
+            events().search("batch", each.shown, cached=each.cached, vector=each.vector)
     shown = [
         Failed.model_validate({"problem": describe(each)}).model_dump() if isinstance(each, InputError) else each.shown
         for each in answers
@@ -178,6 +182,7 @@ def _answered(kind: str, options: Common, query: Callable[[Snapshot], Query]) ->
         if isinstance(answer, InputError):
             raise answer
     shown = answer.shown
+    events().search(kind, shown, cached=answer.cached, vector=answer.vector)
     metrics.RESULT_DIVERSITY.observe(len({result["category"] for result in shown["results"]}))
     _log.info(
         "search", search_id=shown["search_id"], type=kind, milliseconds=shown["query_time_ms"],
@@ -192,6 +197,7 @@ class _Answer:
 
     shown: dict[str, Any]
     cached: bool = False
+    vector: np.ndarray | None = None  # of the query, float32[dim], where there was a need for one
 
 
 def _search(
@@ -232,7 +238,7 @@ def _search(
     for place, answer in zip(searches, answers, strict=True):
         # Validated on the way out too: the OpenAPI document is a promise.
         shown = SearchAnswer.model_validate({**answer, **_of_this_call(clock)}).model_dump(mode="json")
-        found[place] = _Answer(shown)
+        found[place] = _Answer(shown, vector=searches[place].wanted.vector)
         fresh.append((*asked_for[place], shown))
     keep_answers(caches().results, snapshot, limits, fresh)
     return [found[place] for place in range(len(asked))]

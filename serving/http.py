@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from artifacts.settings import Settings
 from serving.cache import Caches
+from serving.events import EventLog
 from serving.gate import Gate
 from serving.ranking import Ranker
 from serving.snapshot import Watcher
@@ -34,6 +35,10 @@ def errors(*statuses: int, guarded: bool = True) -> dict[str, Any]:
 
 def settings() -> Settings:
     return current_app.config["LOOKALIKE_SETTINGS"]
+
+
+def events() -> EventLog:
+    return current_app.config["LOOKALIKE_EVENTS"]
 
 
 def gate() -> Gate:

@@ -28,6 +28,11 @@ RESULT_DIVERSITY = Histogram(
     "Number of different categories in one answer.",
     buckets=[1, 2, 3, 5, 8, 13, 20],
 )
+CLICK_POSITION = Histogram(
+    "image_search_click_position",
+    "Place, from 0, of a result that was chosen.",
+    buckets=[0, 1, 2, 4, 9, 19, 49, 99],
+)
 INDEX_SIZE = Gauge("image_search_index_size", "Pictures in the index.", multiprocess_mode="max")
 RELEASE_INFO = Gauge(
     "image_search_release_created_seconds", "Unix time the served release was made.", multiprocess_mode="min"

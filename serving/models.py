@@ -253,6 +253,16 @@ class BatchAnswer(BaseModel):
     query_time_ms: float
 
 
+class Click(BaseModel):
+    """Somebody chose a result."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    search_id: str = Field(pattern="^[0-9a-f]{32}$", description="Of the answer that the product was in.")
+    product_id: str = Field(min_length=1, max_length=10_000, description="What was chosen.")
+    position: int = Field(ge=0, le=1_000_000, description="Its place in the whole list of results, from 0.")
+
+
 class ReleaseAnswer(BaseModel):
     """What is being served."""
 

@@ -104,8 +104,9 @@ def _warm_up(worker: Any) -> None:
 
 
 def _close(_server: Any, worker: Any) -> None:
-    """A worker that ends lets go of its release first: DuckDB complains at length about connections left open."""
+    """A worker that ends writes out its events and lets go of its release: DuckDB complains of what is left open."""
     if worker.wsgi is not None:  # None if it ended before it had loaded the app
+        worker.wsgi.config["LOOKALIKE_EVENTS"].close()
         worker.wsgi.config["LOOKALIKE_WATCHER"].close()
 
 

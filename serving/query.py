@@ -195,7 +195,7 @@ def _texts(snapshot: Snapshot, queries: Sequence[Query], cache: Cache) -> dict[s
     known = _cached(cache, list(keys.values()), snapshot.encoder.dim)
     new = [text for text in texts if keys[text] not in known]
     try:
-        made = dict(zip((keys[text] for text in new), snapshot.encoder.encode_texts(new), strict=True))
+        made = dict(zip((keys[text] for text in new), snapshot.encode_texts(new), strict=True))
     except EncoderError as error:  # one that sees pictures only
         return dict.fromkeys(texts, error)
     cache.put_many({key: vector.tobytes() for key, vector in made.items()})
@@ -228,7 +228,9 @@ def _pictures(
     made: dict[str, np.ndarray] = {}
     for start in range(0, len(new), settings.embed_batch):
         some = list(new)[start : start + settings.embed_batch]
-        made.update(zip(some, snapshot.encoder.encode_images([new[key] for key in some]), strict=True))
+        # Made ready here, in the request's own thread: only the model's part is shared.
+        prepared = [snapshot.encoder.prepare(new[key]) for key in some]
+        made.update(zip(some, snapshot.encode_pictures(prepared), strict=True))
     cache.put_many({key: vector.tobytes() for key, vector in made.items()})
     vectors |= made
     return [errors[place] if place in errors else [vectors[key] for key in each] for place, each in enumerate(keys)]

@@ -12,6 +12,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import structlog
@@ -23,6 +24,7 @@ from artifacts.manifest import Manifest
 from artifacts.release import Release
 from artifacts.settings import Settings
 from artifacts.store import Store
+from serving.batching import Batcher
 
 _log = structlog.get_logger()
 
@@ -33,6 +35,8 @@ class Snapshot:
 
     release: Release
     encoder: Encoder
+    encode_texts: Batcher[str, np.ndarray]  # each a float32[dim]
+    encode_pictures: Batcher[Any, np.ndarray]  # of what `encoder.prepare` makes of a picture
     loaded_at: float = field(default_factory=time.time)  # Unix time
 
     @property
@@ -161,7 +165,12 @@ class Watcher:
     def _opened(self, manifest: Manifest, folders: list[Path]) -> Snapshot:
         release = Release(manifest, folders, threads=self._settings.native_threads)
         encoder = self._encoder(manifest)
-        snapshot = Snapshot(release, encoder)
+        snapshot = Snapshot(
+            release,
+            encoder,
+            Batcher("text", encoder.encode_texts, self._settings.embed_batch),
+            Batcher("image", encoder.encode_prepared, self._settings.embed_batch),
+        )
         _warm(snapshot)
         return snapshot
 

@@ -1,0 +1,146 @@
+"""Requests at the same time share a call; alone they wait for nobody; one that fails fails alone."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from artifacts.settings import Settings
+from serving.batching import Batcher
+from tests.encoders import ColourWords
+from tests.serving.answers import client_for, ids
+from tests.waiting import wait_until
+
+
+class Encoder:
+    """Doubles numbers, one call at a time, and no call ends before it may."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+        self.open = threading.Event()
+        self.inside = 0
+
+    def __call__(self, items: list[int]) -> list[int]:
+        self.inside += 1
+        assert self.inside == 1  # never two at once
+        self.calls.append(items)
+        self.open.wait(60)
+        self.inside -= 1
+        if -1 in items:
+            raise ValueError("minus one")
+        return [2 * item for item in items]
+
+
+def ask(batcher: Batcher[int, int], items: list[int], answers: dict[int, Any]) -> threading.Thread:
+    def work() -> None:
+        try:
+            answers[items[0]] = batcher(items)
+        except ValueError as error:
+            answers[items[0]] = error
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def gathered(encoder: Encoder, orders: list[list[int]], most: int = 100) -> dict[int, Any]:
+    """The answers to orders, of which all but the first come while its call runs."""
+    batcher, answers = Batcher("t", encoder, most), {}
+    threads = [ask(batcher, orders[0], answers)]
+    wait_until(lambda: encoder.calls)
+    for place, order in enumerate(orders[1:], start=1):
+        threads.append(ask(batcher, order, answers))
+        wait_until(lambda place=place: len(batcher._waiting) == place)
+    encoder.open.set()
+    for thread in threads:
+        thread.join()
+    assert not batcher._running
+    return answers
+
+
+def test_alone_nobody_is_waited_for() -> None:
+    encoder = Encoder()
+    encoder.open.set()
+    batcher = Batcher("t", encoder, 10)
+    assert [batcher([number]) for number in (1, 2, 3)] == [[2], [4], [6]]
+    assert encoder.calls == [[1], [2], [3]]
+    assert batcher([]) == []
+
+
+def test_what_comes_during_a_call_goes_together_into_the_next() -> None:
+    encoder = Encoder()
+    answers = gathered(encoder, [[1], [2], [3, 4], [5]])
+    assert encoder.calls == [[1], [2, 3, 4, 5]]
+    assert answers == {1: [2], 2: [4], 3: [6, 8], 5: [10]}
+
+
+def test_a_call_has_a_size() -> None:
+    encoder = Encoder()
+    answers = gathered(encoder, [[1], [2, 3], [4], [5, 6, 7, 8, 9], [10]], most=3)
+    assert encoder.calls == [[1], [2, 3, 4], [5, 6, 7, 8, 9], [10]]
+    assert answers[5] == [10, 12, 14, 16, 18]
+
+
+def test_one_that_fails_fails_alone() -> None:
+    encoder = Encoder()
+    answers = gathered(encoder, [[1], [2], [-1], [3]])
+    assert isinstance(answers.pop(-1), ValueError)
+    assert answers == {1: [2], 2: [4], 3: [6]}
+
+
+def test_many_threads_each_get_their_own() -> None:
+    encoder = Encoder()
+    encoder.open.set()
+    batcher = Batcher("t", encoder, 16)
+    wrong: list[object] = []
+
+    def work(number: int) -> None:
+        for turn in range(200):
+            item = number * 1000 + turn
+            if batcher([item, item + 1]) != [2 * item, 2 * item + 2]:
+                wrong.append(item)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert sum(map(len, encoder.calls)) == 8 * 200 * 2
+
+
+def test_searches_at_the_same_time_share_a_call(rich: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = client_for(rich).application
+    words = ["red", "blue", "green", "white", "black"]
+    alone = {word: ids(app.test_client().get(f"/v1/search/text?q={word}").get_json()) for word in words}
+    sizes: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
+    text_vectors = ColourWords.text_vectors
+
+    def slow(self: ColourWords, texts: Any) -> np.ndarray:
+        sizes.append(len(texts))
+        begun.set()
+        go_on.wait(60)
+        return text_vectors(self, texts)
+
+    monkeypatch.setattr(ColourWords, "text_vectors", slow)
+    answers: dict[str, list[str]] = {}
+
+    def search(word: str) -> None:
+        answers[word] = ids(app.test_client().get(f"/v1/search/text?q={word}").get_json())
+
+    threads = [threading.Thread(target=search, args=(word,)) for word in words]
+    threads[0].start()
+    begun.wait(60)
+    for thread in threads[1:]:
+        thread.start()
+    batcher = app.config["LOOKALIKE_WATCHER"].snapshot().encode_texts
+    wait_until(lambda: len(batcher._waiting) == 4)
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert sizes == [1, 4]
+    assert answers == alone

@@ -143,6 +143,31 @@ def test_vectors_are_those_of_open_clip(clip_folder: Path):
     np.testing.assert_allclose(encoder.encode_texts(TEXTS), read.numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("texts", [["a"], ["a", "a red striped mug " * 3], ["word " * 200], ["", "x"]])
+def test_short_texts_are_encoded_short_and_to_the_same(clip_folder: Path, texts: list[str]):
+    encoder = load_encoder(f"local-dir:{clip_folder}", "cpu")
+    lengths: list[int] = []
+    hook = encoder.model.transformer.register_forward_hook(lambda _, given, __: lengths.append(given[0].shape[1]))
+    short = encoder.text_vectors(texts)
+    hook.remove()
+    tokens = encoder.tokenizer(texts)
+    assert lengths == [int(tokens.argmax(dim=-1).max()) + 1]
+    with torch.inference_mode():
+        whole = encoder.model.encode_text(tokens).numpy()
+    assert np.abs(short - whole).max() < 1e-5 * np.abs(whole).max()
+
+
+def test_a_text_tower_that_reads_otherwise_is_left_as_it_is(clip_folder: Path, tmp_path: Path):
+    copy = copied(clip_folder, tmp_path / "last")
+    config = json.loads((copy / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"]["pool_type"] = "last"
+    (copy / "open_clip_config.json").write_text(json.dumps(config))
+    encoder = load_encoder(f"local-dir:{copy}", "cpu")
+    tokens = encoder.tokenizer(["a", "a red mug"])
+    with torch.inference_mode():
+        assert np.array_equal(encoder.text_vectors(["a", "a red mug"]), encoder.model.encode_text(tokens).numpy())
+
+
 def test_timm_sees_pictures_only(timm_folder: Path):
     encoder = load_encoder(f"timm:local-dir:{timm_folder}", "cpu")
     assert not encoder.supports_text

@@ -258,6 +258,35 @@ def bench_filters(
         filters_plot(bench, plot)
 
 
+@bench_app.command("serve")
+def bench_serve(
+    rows: Annotated[int, typer.Option("--rows", min=10_000, help="Vectors to draw and serve.")] = 1_000_000,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Server processes, and threads beside them.")] = 2,
+    clients: Annotated[int, typer.Option("--clients", min=1, help="Clients that ask at the same time.")] = 32,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Each measurement takes so long.")] = 15,
+    codec: Annotated[str | None, typer.Option("--codec", help="pq, rabitq or sq8.")] = None,
+    folder: Annotated[Path, typer.Option("--folder", help="Keeps the drawn index for the next run.")] = Path("bench"),
+    json_file: JsonOption = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="PNG file for the picture.")] = None,
+) -> None:
+    """What a server answers in a second, beside what its index alone could; latency against load; memory."""
+    from jobs.bench.serve import measure_serving
+    from jobs.bench.show import memory_table, serve_plot, serve_table
+    from jobs.progress import Reporter
+
+    settings = settings_with(codec=codec)
+    with Reporter(err).step("measure", "vectors") as step:
+        bench = measure_serving(
+            rows, settings, folder, workers=workers, clients=clients, seconds=seconds, progress=step.at
+        )
+        step.note(f"by vector through HTTP {bench.ratio:.2f} of the index alone")
+    out.print(serve_table(bench))
+    out.print(memory_table(bench))
+    _write_json(json_file, bench)
+    if plot:
+        serve_plot(bench, plot)
+
+
 def _write_json(path: Path | None, result: Any) -> None:
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -59,12 +59,15 @@ class OpenClipEncoder(_TorchEncoder):
     supports_text = True
 
     def __init__(self, spec: str, model: str, tag: str | None, device: str) -> None:
-        super().__init__(spec, device)
+        self.spec = spec
         # create_model_from_pretrained refuses to return a model with random weights.
-        self.model, self.transform = _loaded(
-            spec, lambda: open_clip.create_model_from_pretrained(model, tag, device=self.device)
-        )
-        self.tokenizer = _loaded(spec, lambda: open_clip.get_tokenizer(model))
+        made, transform = _loaded(spec, lambda: open_clip.create_model_from_pretrained(model, tag))
+        self._take(made, transform, _loaded(spec, lambda: open_clip.get_tokenizer(model)), device)
+
+    def _take(self, model: Any, transform: Any, tokenizer: Any, device: str) -> None:
+        """Use a model that open_clip has made."""
+        self.device = _device(device)
+        self.model, self.transform, self.tokenizer = model.to(self.device), transform, tokenizer
         self.model.eval()
         self.weights_sha256 = digest_of(self.model.state_dict())
         settings = getattr(self.model.visual, "preprocess_cfg", None) or asdict(PreprocessCfg())

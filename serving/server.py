@@ -36,6 +36,7 @@ class _Server(BaseApplication):
             "threads": settings.threads + settings.queue + _SPARE_THREADS,
             # Native libraries hang in a process that was forked after they had started threads: workers import them.
             "preload_app": False,
+            "limit_request_line": 8190,  # filters in a URL may be long; longer ones go by POST /v1/search
             "loglevel": "warning",
             "when_ready": _announce,
             "post_worker_init": _warm_up,

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jobs.bench.filters import METHODS, FilterBench, Measured
+from jobs.bench.serve import ServeBench
 
 _COLOURS = {
     "planned": "#0b6e99", "exact": "#7a7a7a", "list-aware": "#3fa34d", "nprobe": "#c2571a", "post-filter": "#b00020",
@@ -119,3 +120,47 @@ def _crossing_axes(axes: Axes, bench: FilterBench, kind: str) -> None:
     axes.set(xscale="log", yscale="log", title=f"{kind} queries: what the planner takes", xlabel="rows allowed")
     axes.set_ylabel("p50 ms")
     axes.legend(fontsize=8)
+
+
+def serve_table(bench: ServeBench) -> Table:
+    """A row for each way of asking."""
+    names = ("clients", "offered/s", "answered/s", "p50 ms", "p95 ms", "p99 ms", "503", "failed")
+    table = Table(
+        "way", *(Column(name, justify="right") for name in names),
+        title=f"{bench.name}, recall@100 {bench.recall_at_100:.3f}, {bench.workers} workers", title_justify="left",
+    )  # fmt: skip
+    for each in bench.rates:
+        table.add_row(
+            each.way, str(each.clients or ""), f"{each.offered:,.1f}" if each.offered else "",
+            f"{each.per_second:,.1f}", f"{each.p50_ms:.1f}", f"{each.p95_ms:.1f}", f"{each.p99_ms:.1f}",
+            str(each.refused or ""), str(each.failed or ""),
+        )  # fmt: skip
+    return table
+
+
+def memory_table(bench: ServeBench) -> Table:
+    """A row for each worker."""
+    names = ("private MB", "shared MB", "proportional MB")
+    table = Table("worker", *(Column(name, justify="right") for name in names), title="Memory", title_justify="left")
+    for each in bench.memory:
+        table.add_row(str(each.pid), *(f"{mb:,.0f}" for mb in (each.private_mb, each.shared_mb, each.proportional_mb)))
+    return table
+
+
+def serve_plot(bench: ServeBench, path: Path) -> None:
+    """Latency of text queries against the load that was offered, and what became of that load."""
+    offered = [each for each in bench.rates if each.way == "offered"]
+    load = [each.offered for each in offered]
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    latency, answered = figure.subplots(1, 2)
+    for name, colour in (("p50_ms", "#0b6e99"), ("p95_ms", "#3fa34d"), ("p99_ms", "#b00020")):
+        latency.plot(load, [getattr(each, name) for each in offered], marker="o", color=colour, label=name[:3])
+    latency.set(yscale="log", xlabel="text queries offered a second", ylabel="ms", title="Latency of what was answered")
+    latency.legend(fontsize=8)
+    answered.plot(load, [each.per_second for each in offered], marker="o", color="#0b6e99", label="answered a second")
+    answered.plot(load, load, color="#999", linewidth=0.8, linestyle="--", label="offered")
+    answered.set(xlabel="text queries offered a second", title="What became of it")
+    answered.legend(fontsize=8)
+    figure.suptitle(f"{bench.name}, {bench.workers} workers")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)

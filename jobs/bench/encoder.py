@@ -1,0 +1,19 @@
+"""An encoder of a real one's size and cost, whose vectors mean nothing: for measuring servers without a network."""
+
+from __future__ import annotations
+
+import open_clip
+import torch
+
+from artifacts.encoder_models import OpenClipEncoder
+
+_MODEL = "ViT-B-32"
+
+
+class ClipShaped(OpenClipEncoder):
+    """CLIP ViT-B-32 with weights drawn from a seed: 512 numbers, and the arithmetic of the real one."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        model, _, transform = open_clip.create_model_and_transforms(_MODEL)
+        self._take(model, transform, open_clip.get_tokenizer(_MODEL), "auto")

@@ -1,0 +1,88 @@
+"""A server process for a benchmark: started, asked how much memory it has, and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from artifacts.errors import LookalikeError
+
+_READY_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of one worker in MB: what is its own, what it shares with the others, and its fair share of both."""
+
+    pid: int
+    private_mb: float
+    shared_mb: float
+    proportional_mb: float
+
+
+class ServerProcess:
+    """`lookalike serve` on a free port of 127.0.0.1, until the block ends.
+
+    Raises:
+        LookalikeError: it did not become ready, or ended by itself; its output is told.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = {**os.environ, **environment}
+        self.address = ""
+
+    def __enter__(self) -> ServerProcess:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "lookalike", "serve", "--port", "0"],
+            env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None  # noqa: S101  (asked for above)
+        said = self._process.stdout.readline()
+        try:
+            self.address = next(word for word in said.split() if word.startswith("http://")).rstrip("/")
+            self._wait_until_ready()
+        except (StopIteration, LookalikeError):
+            self.__exit__()
+            raise LookalikeError(f"the server did not become ready: {said.strip() or 'it said nothing'}") from None
+        return self
+
+    def _wait_until_ready(self) -> None:
+        end = time.monotonic() + _READY_SECONDS
+        while time.monotonic() < end and self._process.poll() is None:
+            try:
+                with urlopen(f"{self.address}/readyz", timeout=5):  # noqa: S310  (our own address)
+                    return
+            except (URLError, OSError):
+                time.sleep(0.1)
+        raise LookalikeError("not ready")
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def memory(self) -> list[Memory]:
+        """Of each worker, from the kernel's own sums."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        return [_memory(int(pid)) for pid in children]
+
+
+def _memory(pid: int) -> Memory:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+    private = kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]
+    shared = kilobytes["Shared_Clean"] + kilobytes["Shared_Dirty"]
+    return Memory(pid, *(round(each / 1024, 1) for each in (private, shared, kilobytes["Pss"])))

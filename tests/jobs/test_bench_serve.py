@@ -58,7 +58,7 @@ def test_tables_and_plot(measured: ServeBench, tmp_path: Path) -> None:
 
 
 def test_a_server_that_does_not_come_up_is_told(tmp_path: Path) -> None:
-    with pytest.raises(LookalikeError, match="did not become ready"), ServerProcess({"LOOKALIKE_PORT": "none"}):
+    with pytest.raises(LookalikeError, match="did not become ready"), ServerProcess({"LOOKALIKE_THREADS": "none"}):
         pass
 
 

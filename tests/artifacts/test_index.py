@@ -116,8 +116,3 @@ def test_training_is_the_same_each_time(tmp_path: Path):
         (tmp_path / name).mkdir()
         build(tmp_path / name, vectors, "pq")
     assert (tmp_path / "a/pq-1-0.faiss").read_bytes() == (tmp_path / "b/pq-1-0.faiss").read_bytes()
-
-
-def test_resident_bytes_are_codes_and_ids(tmp_path: Path):
-    index, _ = build(tmp_path, unit_vectors(400, 64), "pq")
-    assert index.resident_bytes == 400 * (8 + 8)

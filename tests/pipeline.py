@@ -84,6 +84,7 @@ def small_settings(folder: Path, **given: object) -> Settings:
         "shards": 2,
         "evaluation_queries": 20,
         "picture_side": 160,
+        "deadline_seconds": 60,  # for a server on a busy machine
     }
     return Settings.model_validate(defaults | given)
 

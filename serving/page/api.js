@@ -1,8 +1,11 @@
 // The HTTP API, as this page uses it.
 
-import { albumOf, filterParams, kindOf, without } from "./search.js";
+import { albumOf, filterParams, kindOf } from "./search.js";
 
 export const PAGE_SIZE = 24;
+
+/** Words that prefer nothing. */
+const NOTHING = "product";
 
 /** What the server, or the way to it, said instead of an answer. */
 export class Problem extends Error {
@@ -97,7 +100,7 @@ export async function browse(search, supportsText, { facets = [], offset = 0, si
   params.set("max_per_category", 2);
   if (facets.length) params.set("facets", facets.join(","));
   if (!supportsText) return post([await blank()], null, params, signal);
-  params.set("q", "product");
+  params.set("q", NOTHING);
   return ask(`/v1/search/text?${params}`, { signal });
 }
 
@@ -116,21 +119,21 @@ async function blank() {
 /**
  * How many products have each value of some attributes, under the filters of a search: Map from name to counts.
  *
- * Values of one attribute are alternatives, so an attribute's own choice does not count against its other values: each
- * attribute with a choice is counted by a request of its own. Counts depend on the filters alone, so they are asked
- * for with the cheapest of searches, one that needs no encoder: what is like some product, `anchor`.
+ * Values of one attribute are alternatives, so an attribute's own choice does not count against its other values. Counts
+ * depend on the filters alone, so they come with one result of a search that needs nothing encoded anew.
  */
-export async function counts(search, names, anchor, signal) {
-  const count = async (filtered, wanted) => {
-    const params = filterParams(filtered);
-    params.set("limit", 1);
-    params.set("rerank", "false");
-    params.set("facets", wanted.join(","));
-    return (await ask(`${productPath(anchor)}/similar?${params}`, { signal })).facets;
-  };
-  const free = names.filter((name) => !search.chosen.has(name));
-  const chosen = names.filter((name) => search.chosen.has(name));
-  const asked = chosen.map((name) => count(without(search, name), [name]));
-  if (free.length) asked.push(count(search, free));
-  return new Map((await Promise.all(asked)).flatMap(Object.entries));
+export async function counts(search, names, supportsText, signal) {
+  const params = filterParams(search);
+  params.set("limit", 1);
+  params.set("rerank", "false");
+  params.set("multi_select", "true");
+  params.set("facets", names.join(","));
+  const kind = kindOf(search);
+  let answer;
+  if (kind === "like") answer = await ask(`${productPath(search.like)}/similar?${params}`, { signal });
+  else if (supportsText) {
+    params.set("q", kind === "words" ? search.words : NOTHING);
+    answer = await ask(`/v1/search/text?${params}`, { signal });
+  } else answer = await post([await blank()], null, params, signal);
+  return new Map(Object.entries(answer.facets));
 }

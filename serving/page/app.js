@@ -86,7 +86,7 @@ async function find(search, kept) {
   if (wanted.results.length) renderResults(wanted.results, search);
   else renderNothing(search);
   renderList();
-  refreshCounts(search, wanted.results[0], signal);
+  refreshCounts(search, signal);
 }
 
 /** Fetch the next products of a list; returns those that are new in it. */
@@ -189,11 +189,10 @@ async function noteRelease(version) {
   getCatalog(); // if this fails, the page goes on with what it had
 }
 
-async function refreshCounts(search, first, signal) {
+async function refreshCounts(search, signal) {
   try {
-    const { start } = await getCatalog();
-    const anchor = first ?? start.results[0];
-    if (anchor) setCounts(await api.counts(search, offered, anchor.product_id, signal));
+    const { release } = await getCatalog();
+    if (offered.length) setCounts(await api.counts(search, offered, release.supports_text, signal));
   } catch {
     return; // the results are there; counts that are a little old do no harm
   }

@@ -7,7 +7,7 @@ import { isFiltered, toggled, unfiltered } from "./search.js";
 const NOT_FACETS = new Set(["price", "popularity_score", "conversion_rate", "avg_rating", "added_at", "updated_at"]);
 const FACET_TYPES = new Set(["string", "large_string", "int64", "bool"]);
 const MAX_OWN = 6; // of the catalog's own attributes
-const MAX_ASKED = 30; // attributes looked into to find those
+const MAX_ASKED = 18; // attributes looked into to find those
 const MAX_VALUES = 60; // an attribute with more is a description, not a choice
 const FEWEST_PRODUCTS = 2; // of a value, on average: with fewer it is a name, not a choice
 const SHORT = 6; // values shown before "show all", which is not worth a button for one or two more
@@ -34,6 +34,7 @@ export function countable(columns) {
 export function worthOffering(found) {
   const few = [...found.keys()].filter((name) => {
     const values = found.get(name);
+    if (values.some((value) => "below" in value)) return false; // bands of numbers: a range, not values to tick
     if (name === "category" || name === "brand") return values.length > 1;
     const products = values.reduce((sum, value) => sum + value.count, 0);
     return values.length > 1 && values.length <= MAX_VALUES && products >= FEWEST_PRODUCTS * values.length;

@@ -102,10 +102,4 @@ export function toggled(search, name, value) {
   return { ...search, chosen };
 }
 
-export function without(search, name) {
-  const chosen = new Map(search.chosen);
-  chosen.delete(name);
-  return { ...search, chosen };
-}
-
 export const unfiltered = (search) => ({ ...search, chosen: new Map(), priceMin: "", priceMax: "" });

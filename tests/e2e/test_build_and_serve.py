@@ -47,6 +47,7 @@ def environment(folder: Path) -> dict[str, str]:
         "LOOKALIKE_ALLOW_PRIVATE_ADDRESSES": "true",
         "LOOKALIKE_DOWNLOAD_RETRIES": "0",
         "LOOKALIKE_RELOAD_SECONDS": "0.2",
+        "LOOKALIKE_DEADLINE_SECONDS": "60",
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.diversity import fold, spread_looks
@@ -18,6 +18,7 @@ def drawn(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(rng.random(count))[::-1], vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 30), st.integers(0, 1000), st.sampled_from([0.0, 0.2, 0.5, 1.0]))
 def test_each_place_goes_to_the_most_relevant_that_is_least_like_those_before(
     count: int, seed: int, diversity: float
@@ -39,6 +40,7 @@ def test_without_diversity_the_order_stays() -> None:
     assert spread_looks(values, vectors, 0.0) == list(range(20))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 30), st.integers(0, 1000), st.sampled_from([0.5, 0.9, 1.0]))
 def test_folding_keeps_the_first_of_those_that_look_the_same(count: int, seed: int, threshold: float) -> None:
     _, vectors = drawn(count, seed)
@@ -98,7 +100,7 @@ def test_explain_tells_path_rows_probes_candidates_and_milliseconds(rich_client:
     explain = rich_client.get("/v1/search/text?q=red&explain=true&filter=colour:red").get_json()["explain"]
     assert explain["segments"] == [{"path": "exact", "allowed": 13 + 1, "probes": 0, "candidates": 14}]
     assert set(explain["params"]) == {"nprobe", "rescore", "filtered_probes", "filtered_rescore"}
-    assert list(explain["milliseconds"]) == ["read", "encode", "search", "rank", "enrich"]
+    assert list(explain["milliseconds"]) == ["wait", "read", "encode", "search", "rank", "enrich"]
     assert all(value >= 0 for value in explain["milliseconds"].values())
 
 

@@ -83,7 +83,9 @@ def rows() -> list[dict[str, Any]]:
 
 def publish(releases: Path) -> Settings:
     """Write the shop's release under `releases`."""
-    settings = Settings(releases=str(releases), cache=releases.parent / "cache", reload_seconds=0.05)
+    settings = Settings(
+        releases=str(releases), cache=releases.parent / "cache", reload_seconds=0.05, deadline_seconds=60
+    )
     encoder, store = load_encoder(ENCODER), Store(settings.releases, settings.cache)
     attributes = {"colour": pa.string(), "kind": pa.string(), "recycled": pa.bool_(), "article": pa.string()}
     schema = segment_schema(attributes)

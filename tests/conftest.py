@@ -12,9 +12,11 @@ import pytest
 
 from tests.servers import PictureServer
 
-# No test is a timed one: machines are busy.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+# No test is a timed one: machines are busy. The examples are the same at each run, so that a red run is the change's
+# own; `pytest --hypothesis-profile random` looks for new ones.
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("steady")
 
 ROOT = Path(__file__).parent.parent
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
 
 from artifacts.settings import Settings
 from serving.app import create_app
-from tests.serving.answers import ids, problem
+from tests.serving.answers import ids, photo, problem
 
 INJECTIONS = [
     "' OR '1'='1", "'; DROP TABLE products; --", "red') UNION SELECT row FROM products --", "?", "$1", "{0}", "%", "_",
@@ -162,6 +164,33 @@ def test_any_json_is_answered_or_refused(rich_client: FlaskClient, body: dict[st
     assert response.mimetype == ("application/json" if response.status_code == 200 else "application/problem+json")
 
 
+FORM_FIELDS = st.sampled_from(
+    ["text", "crop", "image_weight", "text_weight", "category", "filter", "filter_not", "price_max", "limit", "offset",
+     "cursor", "rerank", "diversity", "collapse", "facets", "recall", "explain", "missing", "nothing", "image"]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("route", ["/v1/search/image", "/v1/search/hybrid"])
+@pytest.mark.parametrize("kind", ["multipart/form-data", "application/x-www-form-urlencoded"])
+def test_any_form_is_answered_or_refused(rich_client: FlaskClient, rich_shop: Path, route: str, kind: str) -> None:
+    whole = photo(rich_shop, 0).read()
+    one_file = st.binary(max_size=40) | st.sampled_from([whole, whole[:200], b"GIF89a" + bytes(20)])
+    files = st.fixed_dictionaries({}, optional={"image": one_file, "image_url": one_file, "limit": one_file})
+
+    @settings(max_examples=100)
+    @given(st.dictionaries(FORM_FIELDS, st.text(max_size=20) | JSON.map(str), max_size=5), files)
+    def send(texts: dict[str, str], uploads: dict[str, bytes]) -> None:
+        parts: dict[str, Any] = dict(texts)
+        if kind == "multipart/form-data":
+            parts |= {name: (BytesIO(content), "x.jpg") for name, content in uploads.items()}
+        response = rich_client.post(route, data=parts, content_type=kind)
+        assert response.status_code in (200, 400, 410, 413, 415, 422), response.get_data(as_text=True)
+        expected = "application/json" if response.status_code == 200 else "application/problem+json"
+        assert response.mimetype == expected
+
+    send()
+
+
 # ── the whole OpenAPI document ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -171,12 +200,17 @@ def document(rich_client: FlaskClient) -> schemathesis.BaseSchema:
 
 
 def requests() -> list[Any]:
-    """Every operation with requests that keep to the document, and with ones that do not where there is a way."""
+    """Every operation with requests that keep to the document, and with ones that do not where there is a way.
+
+    Forms that do not are `test_any_form_is_answered_or_refused`: schemathesis 4.32 now and then checks its own
+    pictures against a text pattern when it makes such a form, and ends in "Unsupported type: 'Binary'".
+    """
     found: list[Any] = []
     for path, methods in create_app(Settings(), watch=False).api_doc["paths"].items():
         for method, operation in methods.items():
             found.append((path, method, schemathesis.GenerationMode.POSITIVE))
-            if "requestBody" in operation or any(each["in"] == "query" for each in operation.get("parameters", ())):
+            json_body = "application/json" in operation.get("requestBody", {}).get("content", ())
+            if json_body or any(each["in"] == "query" for each in operation.get("parameters", ())):
                 found.append((path, method, schemathesis.GenerationMode.NEGATIVE))
     return found
 

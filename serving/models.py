@@ -75,6 +75,12 @@ class Common(BaseModel):
     max_per_category: int | None = Field(
         None, ge=0, le=100, description="Products of one category before others get their turn; 0: no cap."
     )
+    sort: str | None = Field(
+        None,
+        max_length=200,
+        description="Attribute to list the best 200 matches by, lowest first; with a - before it, highest first. "
+        "Products without a value come last. Similarity and the shop's signals choose them and settle ties.",
+    )
     diversity: Number = Field(
         0.0, ge=0, le=1, description="0: the best first; towards 1: the unlike first (maximal marginal relevance)."
     )

@@ -145,3 +145,23 @@ def spread_categories(categories: Sequence[str | None], cap: int, exempt: Sequen
             rounds.append(seen[category] // cap)
             seen[category] += 1
     return sorted(range(len(rounds)), key=lambda place: (rounds[place], place))
+
+
+def sorted_by(values: Sequence[Any], *, highest: bool) -> list[int]:
+    """The order by an attribute's values; equal ones stay as they are, and None comes last either way.
+
+    Args:
+        values: of the ranked products, best first. Segments may hold an attribute as different types: each by itself.
+        highest: whether the highest come first.
+
+    Returns:
+        Positions in `values`, in the order to show.
+    """
+
+    def key(place: int) -> tuple[str, Any]:
+        value = values[place]
+        return ("" if isinstance(value, int | float) else type(value).__name__, value)
+
+    there = [place for place, value in enumerate(values) if value is not None]
+    there.sort(key=key, reverse=highest)
+    return there + [place for place, value in enumerate(values) if value is None]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
+import pyarrow as pa
 
 from artifacts.errors import QueryError
 from artifacts.filters import Condition, Filter, kind_of, make_condition
@@ -28,6 +30,7 @@ class Options:
     limit: int = 20
     offset: int = 0
     rerank: bool = True
+    sort: tuple[str, bool] | None = None  # attribute, and whether the highest come first
     max_per_category: int = 0
     diversity: float = 0.0
     collapse: float | None = None
@@ -40,8 +43,8 @@ class Options:
     def order(self) -> str:
         """All that the order of the results depends on, beside the query and the release: what pages must share."""
         parts = (
-            self.conditions, self.categories, self.rerank, self.max_per_category, self.diversity, self.collapse,
-            self.recall,
+            self.conditions, self.categories, self.rerank, self.sort, self.max_per_category, self.diversity,
+            self.collapse, self.recall,
         )  # fmt: skip
         return repr(parts)
 
@@ -74,6 +77,7 @@ def options_from(asked: Common, snapshot: Snapshot, settings: Settings, cursor: 
         limit=asked.limit,
         offset=offset,
         rerank=asked.rerank,
+        sort=None if asked.sort is None else sort_from(asked.sort, columns),
         # The cap is a part of ranking: an order by similarity alone is just that, unless a cap is asked for.
         max_per_category=cap if asked.rerank or asked.max_per_category is not None else 0,
         diversity=asked.diversity,
@@ -84,6 +88,18 @@ def options_from(asked: Common, snapshot: Snapshot, settings: Settings, cursor: 
         explain=asked.explain,
         today=start_of_day() if cursor is None else cursor.today,
     )
+
+
+def sort_from(sort: str, columns: Mapping[str, pa.DataType]) -> tuple[str, bool]:
+    """Attribute to sort by, and whether its highest values come first.
+
+    Raises:
+        QueryError: there is no such attribute.
+    """
+    highest = sort.startswith("-") and sort not in columns
+    column = sort[1:] if highest else sort
+    kind_of(columns, "sort", column)
+    return column, highest
 
 
 def filter_from(asked: Common, snapshot: Snapshot, settings: Settings) -> Filter:

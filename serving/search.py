@@ -22,7 +22,7 @@ from serving.diversity import fold, spread_looks
 from serving.facets import facet
 from serving.paging import PLAIN_WINDOW, WINDOW, Cursor, tiers
 from serving.query import Wanted
-from serving.ranking import Ranker, checked_parts, spread_categories
+from serving.ranking import Ranker, checked_parts, sorted_by, spread_categories
 from serving.requests import Options
 from serving.snapshot import Snapshot
 
@@ -95,8 +95,8 @@ class _Run:
     @property
     def first_tier(self) -> int:
         options = self.search.options
-        ranked = options.rerank or options.max_per_category or options.diversity or options.collapse is not None
-        return WINDOW if ranked else PLAIN_WINDOW
+        ranked = options.rerank or options.sort or options.max_per_category or options.diversity
+        return WINDOW if ranked or options.collapse is not None else PLAIN_WINDOW
 
 
 def run_searches(
@@ -148,7 +148,8 @@ def _found(snapshot: Snapshot, group: Sequence[_Run], depth: int) -> list[list[H
 
 def _extend(snapshot: Snapshot, run: _Run, hits: list[Hit], depth: int, ranker: Ranker) -> None:
     """Append a tier to the list: the first one ranked, the products that later ones add by similarity."""
-    run.exhausted = len(hits) < depth
+    # What is sorted by an attribute ends with the first tier: what is less similar would come in between.
+    run.exhausted = len(hits) < depth or run.search.options.sort is not None
     if not run.nearest:
         run.nearest = hits
         run.listed = _ranked(snapshot, hits, run.search.options, ranker)
@@ -164,8 +165,12 @@ def _ranked(snapshot: Snapshot, hits: list[Hit], options: Options, ranker: Ranke
     if not hits:
         return []
     release = snapshot.release
-    columns = {"category", *(ranker.columns if options.rerank else ())}
-    rows = release.rows_of(hits, sorted(columns)) if options.rerank or options.max_per_category else [{} for _ in hits]
+    columns = set(ranker.columns) if options.rerank else set()
+    if options.max_per_category:
+        columns.add("category")
+    if options.sort:
+        columns.add(options.sort[0])
+    rows = release.rows_of(hits, sorted(columns)) if columns else [{} for _ in hits]
     parts = [{"similarity": hit.score} for hit in hits]
     scores = np.array([hit.score for hit in hits])
     if options.rerank:
@@ -184,6 +189,9 @@ def _ranked(snapshot: Snapshot, hits: list[Hit], options: Options, ranker: Ranke
     if options.max_per_category:
         categories = [rows[place].get("category") for place in order]
         order = order[spread_categories(categories, options.max_per_category, options.categories)]
+    if options.sort:  # the last word
+        column, highest = options.sort
+        order = order[sorted_by([rows[place][column] for place in order], highest=highest)]
     return [
         Shown(
             hits[place],

@@ -1,25 +1,25 @@
 // The page: the address says what is searched for, and everything on the page follows from it.
 
 import * as api from "./api.js";
+import { catalogSoFar, getCatalog, whenLoaded } from "./catalog.js";
 import { byId, count, nameOf, products } from "./dom.js";
-import { countable, renderFilters, setCounts, wireFilters, worthOffering } from "./filters.js";
-import { renderTray, takePictures } from "./pictures.js";
+import { renderFilters, setCounts, wireFilters } from "./filters.js";
+import { addPage, keptList, known, newList, remember } from "./lists.js";
+import { takePictures } from "./pictures.js";
 import { closeProduct, openProduct, wireProduct } from "./product.js";
 import { renderBusy, renderCount, renderMessage, renderResults } from "./results.js";
 import { albumOf, byWords, fromQuery, isFiltered, keyOf, kindOf, toUrl, unfiltered, withProduct } from "./search.js";
 import { renderHero } from "./start.js";
+import { renderTray } from "./tray.js";
 
-const KEPT_LISTS = 20; // result lists kept for the back button
-const FOUND_PRODUCTS_KEPT = 2000;
+const PAGES_BY_SCROLLING = 10; // then a button, so that the end of the page can be reached
+const AHEAD = "600px"; // the next products are fetched when the end of the list is so near
 
 let current = fromQuery(location.search);
-let list = null; // what is on the page: { key, search, results, asked, total, milliseconds }
+let list = null; // what is on the page; see lists.js
 let running = new AbortController(); // the search under way
-let catalog = null; // promise of { release, names, start }
+let adding = false; // the list's next page is on its way
 let offered = []; // attributes in the rail
-
-const lists = new Map(); // key → list
-const known = new Map(); // product id → product, as any answer told it
 
 // ── going from one search to another ────────────────────────────────────────────────────────────────────────────────
 
@@ -30,7 +30,7 @@ function ask(search) {
   const depth = search.product ? (before === null ? null : before + 1) : 0;
   const url = toUrl(search);
   if (url !== toUrl(current)) history.pushState({ depth }, "", url);
-  byId("notice").textContent = "";
+  say("");
   if (keyOf(search) !== keyOf(current)) window.scrollTo(0, 0);
   show(search);
 }
@@ -48,7 +48,7 @@ function show(search, { back = false } = {}) {
   }
   renderControls();
   const key = keyOf(search);
-  if (list?.key !== key) find(search, back ? lists.get(key) : undefined);
+  if (list?.key !== key) find(search, back ? keptList(key) : undefined);
   if (search.product) openProduct(search, known.get(search.product));
   else closeProduct();
 }
@@ -69,13 +69,12 @@ async function find(search, kept) {
   running.abort();
   running = new AbortController();
   const { signal } = running;
-  const wanted = kept ?? { key: keyOf(search), search, results: [], asked: 0, total: 0, milliseconds: 0 };
-  list = wanted;
+  list = kept ?? newList(search);
   if (!kept) {
     byId("more").hidden = true;
     renderBusy(true);
     try {
-      await patiently(() => addPage(wanted, signal), signal);
+      await patiently(() => addPage(list, signal), signal);
     } catch (error) {
       if (signal.aborted) return; // the next search has the page
       renderBusy(false);
@@ -83,111 +82,58 @@ async function find(search, kept) {
     }
   }
   renderBusy(false);
-  if (wanted.results.length) renderResults(wanted.results, search);
+  if (list.results.length) renderResults(list.results, search);
   else renderNothing(search);
   renderList();
   refreshCounts(search, signal);
 }
 
-/** Fetch the next products of a list; returns those that are new in it. */
-async function addPage(to, signal) {
-  const { search, asked: offset } = to;
-  const answer = await page(search, offset, signal);
-  signal.throwIfAborted(); // a page that was there already is not aborted by itself
-  to.asked += api.PAGE_SIZE;
-  to.total = answer.total_found;
-  to.milliseconds = answer.query_time_ms;
-  to.end = answer.results.length < api.PAGE_SIZE || to.asked >= answer.total_found;
-  remember(answer.results);
-  // A release that was published between two pages may move a product from one to the other.
-  const here = new Set(to.results.map((product) => product.product_id));
-  const fresh = answer.results.filter((product) => !here.has(product.product_id));
-  to.results.push(...fresh);
-  lists.delete(to.key);
-  lists.set(to.key, to);
-  if (lists.size > KEPT_LISTS) lists.delete(lists.keys().next().value);
-  noteRelease(answer.release);
-  return fresh;
-}
-
-async function page(search, offset, signal) {
-  if (kindOf(search) !== "browse") return api.results(search, { offset, signal });
-  const { release, start } = await getCatalog();
-  if (!offset && !isFiltered(search)) return start;
-  return api.browse(search, release.supports_text, { offset, signal });
-}
-
-/** Try again, as often as it takes, while the server has no release yet. */
+/** Try again, as often as it takes, while the server has no release yet or too much to do. */
 async function patiently(attempt, signal) {
   for (;;) {
     try {
       return await attempt();
     } catch (error) {
       if (!error.retryAfter || signal.aborted) throw error;
-      renderMessage("The catalog is on its way", "The server is still loading it. This page tries again by itself.", [], {
-        role: "status",
-      });
+      const why = "The server is loading its catalog, or has too much to do just now.";
+      renderMessage("One moment", `${why} This page tries again by itself.`, [], { role: "status" });
       await new Promise((resolve) => setTimeout(resolve, error.retryAfter * 1000));
       if (signal.aborted) throw error;
     }
   }
 }
 
-async function showMore() {
+/** Put the list's next products on the page; `asked` by the button, else by scrolling. */
+async function showMore({ asked }) {
   const { signal } = running;
-  const button = byId("more");
-  button.disabled = true;
+  const to = list;
+  adding = true;
+  byId("more").disabled = asked;
   try {
-    const fresh = await addPage(list, signal);
-    const cards = renderResults(fresh, list.search, { append: true });
+    const fresh = await addPage(to, signal);
+    const cards = renderResults(fresh, to.search, { append: true });
     renderList();
-    cards[0]?.querySelector("a").focus({ preventScroll: true });
+    if (asked) cards[0]?.querySelector("a").focus({ preventScroll: true });
   } catch (error) {
     if (signal.aborted) return;
-    button.hidden = error.status === 422; // as deep as the server goes
-    say(error.message);
+    if (error.status === 410) {
+      find(to.search);
+      say("The catalog has changed since this search: these are the results of now.");
+    } else say(error.message);
   } finally {
-    button.disabled = false;
+    adding = false;
+    byId("more").disabled = false;
   }
 }
 
-function remember(found) {
-  for (const product of found) known.set(product.product_id, product);
-  for (const id of known.keys()) {
-    if (known.size <= FOUND_PRODUCTS_KEPT) break;
-    known.delete(id);
-  }
-}
-
-// ── the catalog ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-/** What is served, which attributes can be chosen, and products to begin with; asked for once. */
-function getCatalog() {
-  if (!catalog) {
-    catalog = loadCatalog();
-    catalog.then(renderControls, () => (catalog = null));
-  }
-  return catalog;
-}
-
-async function loadCatalog() {
-  const release = await api.release();
-  const start = await api.browse(unfiltered(fromQuery("")), release.supports_text, { facets: countable(release.columns) });
-  const found = new Map(Object.entries(start.facets));
-  offered = worthOffering(found);
-  setCounts(found);
-  remember(start.results);
-  renderRelease(release);
-  return { release, start };
-}
-
-/** Another release than the page began with: its attributes may be others too. */
-async function noteRelease(version) {
-  const { release } = (await catalog?.catch(() => null)) ?? {};
-  if (!release || release.version === version) return;
-  catalog = null;
-  getCatalog(); // if this fails, the page goes on with what it had
-}
+/** The end of the list is near. */
+const nearEnd = new IntersectionObserver(
+  ([entry]) => {
+    const more = entry.isIntersecting && list && !list.end && list.pages && !adding && !byId("more").hidden;
+    if (more && list.pages % PAGES_BY_SCROLLING) showMore({ asked: false });
+  },
+  { rootMargin: AHEAD },
+);
 
 async function refreshCounts(search, signal) {
   try {
@@ -202,47 +148,67 @@ async function refreshCounts(search, signal) {
 // ── what the page shows ─────────────────────────────────────────────────────────────────────────────────────────────
 
 async function renderControls() {
-  const kind = kindOf(current);
   const search = current;
+  const kind = kindOf(search);
   renderFilters(search, offered, ask);
-  byId("sort").value = search.bySimilarity ? "similar" : "best";
+  renderTray(search, known, ask);
+  renderHeading(search);
+  learn([...search.like, ...search.unlike], search);
+  byId("sort").querySelector("[value=similar]").hidden = kind === "browse";
+  byId("sort").value = search.order;
   byId("variety").checked = search.variety;
-  byId("sort-label").hidden = byId("variety-label").hidden = kind === "browse";
-  const like = kind === "like" ? known.get(search.like) : undefined;
-  renderTray(search, like, ask);
-  renderHeading(search, like);
-  if (search.like && !like) {
-    // A link to what is like a product: its name and picture are not known yet.
-    api.product(search.like).then((product) => {
+  byId("variety-label").hidden = kind === "browse";
+  const start = kind === "browse" && !isFiltered(search) && !search.unlike.length;
+  renderHero(start, search, null, true);
+  const { release, answer } = (await catalogSoFar()) ?? {};
+  if (!release || current !== search) return;
+  renderHero(start, search, answer, release.supports_text);
+}
+
+/** Ask for products that a link names and no answer has told of, and show their names and pictures. */
+function learn(ids, search) {
+  for (const id of ids.filter((each) => !known.has(each))) {
+    api.product(id).then((product) => {
       remember([product]);
-      if (current === search) renderControls();
+      if (current !== search) return;
+      renderTray(search, known, ask);
+      renderHeading(search);
     }, () => {}); // the search itself says what is wrong
   }
-  const start = kind === "browse" && !isFiltered(search);
-  renderHero(start, search, null, true);
-  const { release, start: beginning } = (await catalog?.catch(() => null)) ?? {};
-  if (!release || current !== search) return;
-  renderHero(start, search, beginning, release.supports_text);
 }
 
-function renderHeading(search, like) {
+function renderHeading(search) {
   const { pictures, crop } = albumOf(search);
-  const titles = {
-    words: `Results for “${search.words}”`,
-    pictures: crop ? "Like that part of your picture" : pictures.length > 1 ? `Like your ${pictures.length} pictures` : "Like your picture",
-    like: "More like this one", // which one is said above; a name that comes later would move what is below
-    browse: isFiltered(search) ? "Browsing" : "A look around",
-  };
-  const kind = kindOf(search);
-  byId("heading").textContent = titles[kind];
-  const title = like ? `More like ${nameOf(like)}` : titles[kind];
-  document.title = kind === "browse" ? "Lookalike" : `${title} – Lookalike`;
+  const { words, like } = search;
+  const seen = crop ? "that part of your picture" : pictures.length > 1 ? `your ${pictures.length} pictures` : pictures.length ? "your picture" : "";
+  // Which ones is said above; a name that comes later would move what is below.
+  const liked = like.length > 1 ? `these ${like.length}` : like.length ? "this one" : "";
+  const examples = [seen, liked].filter(Boolean).join(" and ");
+  let title = isFiltered(search) || search.unlike.length ? "Browsing" : "A look around";
+  if (words) title = examples ? `“${words}”, like ${examples}` : `Results for “${words}”`;
+  else if (examples) title = seen ? `Like ${examples}` : `More like ${examples}`;
+  byId("heading").textContent = title;
+  const only = like.length === 1 && kindOf(search) === "like" && known.get(like[0]);
+  const named = only ? `More like ${nameOf(only)}` : title;
+  document.title = kindOf(search) === "browse" ? "Lookalike" : `${named} – Lookalike`;
 }
+
+const ORDERS = {
+  best: ", best match first",
+  similar: ", most similar first",
+  price: ", best matches by price",
+  "-price": ", best matches by price",
+  "-added_at": ", best matches by date",
+};
 
 function renderList() {
-  renderCount(list, kindOf(list.search));
+  const browsing = kindOf(list.search) === "browse" && list.search.order === "best";
+  renderCount(list, browsing ? "" : (ORDERS[list.search.order] ?? ""));
   byId("more").hidden = list.end;
   byId("drawer-done").textContent = `Show ${products(list.total)}`;
+  // It tells of a change only, and the end may be as near as it was.
+  nearEnd.disconnect();
+  nearEnd.observe(byId("more").parentElement);
 }
 
 function renderNothing(search) {
@@ -265,13 +231,20 @@ function renderProblem(error, search) {
   renderMessage(title, error.message, actions, { role: "alert" });
 }
 
-function renderRelease(release) {
+function renderCatalog({ release, offered: worth, answer }) {
+  offered = worth;
+  remember(answer.results);
   byId("release").textContent = `Release ${release.version} · ${products(release.products)} · ${count(release.pictures)} pictures`;
   const words = byId("words");
   words.disabled = !release.supports_text;
   words.placeholder = release.supports_text ? "What are you looking for?" : "This catalog is searched by picture";
   document.querySelector(".field .go").disabled = words.disabled;
   words.title = release.supports_text ? "" : "The model behind this catalog sees pictures and reads no words.";
+  for (const option of byId("sort").options) {
+    const column = option.dataset.column;
+    option.hidden = Boolean(column) && !(column in release.columns);
+  }
+  renderControls();
 }
 
 // ── wiring ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -279,20 +252,20 @@ function renderRelease(release) {
 byId("search").addEventListener("submit", (event) => {
   event.preventDefault();
   const words = byId("words").value.trim();
-  if (!words) return byId("words").focus();
+  if (!words && kindOf(byWords(current, "")) === "browse") return byId("words").focus();
   if (window.matchMedia("(hover: none)").matches) byId("words").blur(); // the keyboard would cover the results
-  const hadPictures = current.pictures;
   ask(byWords(current, words));
-  if (hadPictures) say("Words and pictures cannot be combined yet: this is a search by words alone. Go back for the pictures.");
 });
-byId("sort").addEventListener("change", (event) => ask({ ...current, bySimilarity: event.target.value === "similar" }));
+byId("sort").addEventListener("change", (event) => ask({ ...current, order: event.target.value }));
 byId("variety").addEventListener("change", (event) => ask({ ...current, variety: event.target.checked }));
-byId("more").addEventListener("click", showMore);
+byId("more").addEventListener("click", () => showMore({ asked: true }));
 
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-page]");
-  const plain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
-  if (!link || !plain) return; // a new tab or window gets the address
+  if (!link || event.button !== 0) return;
+  const { id, search, position } = link.closest(".card")?.dataset ?? {};
+  if (search && link.matches(".card-open")) api.clicked({ search_id: search, product_id: id, position: Number(position) });
+  if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return; // a new tab or window gets the address
   event.preventDefault();
   ask(fromQuery(new URL(link.href).search));
 });
@@ -307,6 +280,7 @@ window.addEventListener("popstate", () => {
 takePictures(() => current, ask, say);
 wireFilters(() => current, ask);
 wireProduct(productClosed);
+whenLoaded(renderCatalog);
 show(current);
 byId("main").hidden = false; // it was, so that nothing is seen to move into its place
-getCatalog(); // beside the first search, which tells if there is something wrong
+getCatalog().catch(() => {}); // beside the first search, which tells if there is something wrong

@@ -1,15 +1,13 @@
-// Pictures to search with: how they get in (chosen, dropped, pasted), and the tray that shows them.
+// Pictures to search with: how they get in (chosen, dropped, pasted), and that they are not too many or too large.
 
-import { askCrop } from "./crop.js";
-import { byId, h, icon, nameOf, picture } from "./dom.js";
-import { albumOf, byLike, byPictures, keepAlbum, kindOf } from "./search.js";
+import { byId } from "./dom.js";
+import { albumOf, byPictures, keepAlbum } from "./search.js";
 
-const MAX_PICTURES = 8;
+export const MAX_PICTURES = 8;
 // The server takes 10 MB a picture; what is larger is made smaller here, and nothing is lost: it looks at 2,048 px.
 const MAX_BYTES = 8_000_000;
 const MAX_SIDE = 2048;
 
-const tray = byId("tray");
 const curtain = byId("curtain");
 const choose = byId("choose");
 
@@ -27,7 +25,6 @@ export function takePictures(current, ask, say) {
     const had = albumOf(current()).pictures;
     const pictures = [...had, ...(await Promise.all(fresh.map(prepare)))];
     const notes = [];
-    if (current().words) notes.push("Words and pictures cannot be combined yet: this is a search by picture alone.");
     if (pictures.length > MAX_PICTURES) notes.push(`At most ${MAX_PICTURES} pictures at once: the first are used.`);
     // A crop belongs to the one picture it was drawn on.
     if (albumOf(current()).crop) notes.push("A part can be chosen of a single picture only: all of each is used now.");
@@ -87,60 +84,4 @@ async function shrunk(file) {
   } catch {
     return file;
   }
-}
-
-/** What is searched with: pictures, or a product (`like`; undefined until it is known). */
-export function renderTray(search, like, ask) {
-  const kind = kindOf(search);
-  const focused = tray.contains(document.activeElement);
-  const items = kind === "pictures" ? pictureItems(search, ask) : kind === "like" ? [likeItem(search, like, ask)] : [];
-  tray.hidden = items.length === 0;
-  tray.replaceChildren(...items);
-  if (focused) (tray.querySelector("button") ?? byId("words")).focus({ preventScroll: true });
-}
-
-const removeButton = (label, onclick) =>
-  h("button", { class: "chip-close", type: "button", "aria-label": label, onclick }, icon("close"));
-
-function likeItem(search, like, ask) {
-  const remove = removeButton("Stop searching like this product", () => ask(byLike(search, "")));
-  const frame = like ? picture(like.image_url, { lazy: false }) : h("span", { class: "frame" });
-  const label = h("span", {}, h("small", {}, "Like this one"), like ? nameOf(like) : "…");
-  return h("div", { class: "tray-item wide" }, frame, label, remove);
-}
-
-function pictureItems(search, ask) {
-  const { pictures, crop } = albumOf(search);
-  const items = pictures.map((each, number) => trayItem(search, pictures, each, number, crop, ask));
-  if (pictures.length < MAX_PICTURES) {
-    items.push(h("label", { class: "tray-add", for: "choose", title: "Add another picture" }, icon("plus"), h("span", {}, "Add")));
-  }
-  return items;
-}
-
-function trayItem(search, pictures, each, number, crop, ask) {
-  const thumb = picture(each.url, { alt: each.name, lazy: false });
-  const removed = pictures.filter((other) => other !== each);
-  const remove = removeButton(`Remove picture ${number + 1}`, () =>
-    ask(byPictures(search, removed.length ? keepAlbum(removed) : "")),
-  );
-  const item = h("div", { class: "tray-item" }, thumb, remove);
-  if (pictures.length > 1) return item;
-  const cut = async () => {
-    const wanted = await askCrop(each.url, crop);
-    if (wanted !== undefined) ask(byPictures(search, keepAlbum(pictures, wanted)));
-  };
-  const label = crop ? "A part of it" : "Choose a part";
-  item.classList.add("wide");
-  const button = h("button", { class: "button", type: "button", onclick: cut }, icon("crop"), label);
-  thumb.firstChild.addEventListener("error", () => button.remove()); // TIFF: the server reads it, browsers do not
-  item.insertBefore(button, remove);
-  if (crop) thumb.append(cropMark(crop));
-  return item;
-}
-
-function cropMark([left, top, right, bottom]) {
-  const mark = h("span", { class: "crop-mark" });
-  mark.style.setProperty("inset", `${top * 100}% ${(1 - right) * 100}% ${(1 - bottom) * 100}% ${left * 100}%`);
-  return mark;
 }

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { byId, h, heading, icon, nameOf, picture, price, text } from "./dom.js";
 import { card } from "./results.js";
-import { byLike, toUrl } from "./search.js";
+import { lessLike, moreLike, toUrl } from "./search.js";
 
 const ALIKE = 8;
 
@@ -70,7 +70,12 @@ function fill(search, product, pictures, partial) {
         product.brand && h("p", { class: "brand-name" }, product.brand),
         product.price != null && h("p", { class: "price-tag" }, price(product.price)),
         h("dl", {}, facts),
-        h("a", { class: "button go", href: toUrl(byLike(search, product.product_id)), "data-page": true }, icon("alike"), "More like this"),
+        h(
+          "p",
+          { class: "actions" },
+          h("a", { class: "button go", href: toUrl(moreLike(search, product.product_id)), "data-page": true }, icon("alike"), "More like this"),
+          h("a", { class: "button", href: toUrl(lessLike(search, product.product_id)), "data-page": true }, icon("minus"), "Less like this"),
+        ),
       ),
     ),
     h("h3", {}, "Similar products"),

@@ -1,7 +1,7 @@
 // The grid of products, and what stands in its place while there are none.
 
 import { byId, h, icon, nameOf, picture, price, products } from "./dom.js";
-import { byLike, kindOf, toUrl, withProduct } from "./search.js";
+import { kindOf, lessLike, moreLike, toUrl, withProduct } from "./search.js";
 
 const SKELETONS = 12;
 
@@ -9,12 +9,13 @@ const grid = byId("grid");
 const message = byId("message");
 const results = byId("results");
 
-/** A product as a card: the picture and title open it, the small link looks for more like it. */
+/** A product as a card: the picture and title open it, the small links look for more like it, or less. */
 export function card(product, search, closeness = true) {
   const name = nameOf(product);
+  const { search_id: searchId, position } = product.found ?? {};
   return h(
     "li",
-    { class: "card", "data-id": product.product_id },
+    { class: "card", "data-id": product.product_id, "data-search": searchId, "data-position": position },
     h(
       "a",
       { class: "card-open", href: toUrl(withProduct(search, product.product_id)), "data-page": true },
@@ -31,20 +32,19 @@ export function card(product, search, closeness = true) {
       "p",
       { class: "card-foot" },
       closeness && h("span", { class: "closeness", role: "img", "data-cosine": product.similarity_score }, h("i")),
-      h(
-        "a",
-        {
-          class: "alike",
-          href: toUrl(byLike(search, product.product_id)),
-          "data-page": true,
-          "aria-label": `More like this: ${name}`,
-        },
-        icon("alike"),
-        "More like this",
-      ),
+      refine("More", "plus", moreLike(search, product.product_id), name),
+      refine("Less", "minus", lessLike(search, product.product_id), name),
     ),
   );
 }
+
+const refine = (label, sign, search, name) =>
+  h(
+    "a",
+    { class: "alike", href: toUrl(search), "data-page": true, title: `${label} like this`, "aria-label": `${label} like this: ${name}` },
+    icon(sign),
+    label,
+  );
 
 /** Put products on the page; with `append`, after those that are there. */
 export function renderResults(found, search, { append = false } = {}) {
@@ -104,7 +104,6 @@ export function renderMessage(title, detail, actions = [], { role = null } = {})
   );
 }
 
-export function renderCount(list, kind) {
-  const order = kind === "browse" ? "" : list.search.bySimilarity ? ", most similar first" : ", best match first";
+export function renderCount(list, order) {
   byId("count").textContent = `${products(list.total)}${order} · ${Math.max(1, Math.round(list.milliseconds))} ms`;
 }

@@ -1,7 +1,7 @@
 // The start of the page: what to do here, and searches to begin with, drawn from products that are there.
 
 import { byId, h, nameOf, picture } from "./dom.js";
-import { byLike, byWords, toUrl } from "./search.js";
+import { byWords, moreLike, toUrl } from "./search.js";
 
 const EXAMPLES = 6;
 
@@ -34,7 +34,7 @@ function wordExamples(products, search) {
 }
 
 const likeExamples = (products, search) =>
-  products.slice(0, EXAMPLES).map((product) => example(product, nounOf(product) || nameOf(product), () => byLike(search, product.product_id)));
+  products.slice(0, EXAMPLES).map((product) => example(product, nounOf(product) || nameOf(product), () => moreLike(search, product.product_id)));
 
 const example = (product, words, search) =>
   h("a", { class: "example", href: toUrl(search(words)), "data-page": true }, picture(product.image_url, { lazy: false }), words);

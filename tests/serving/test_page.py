@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -93,6 +94,11 @@ def hand_over(page: Page, kind: str, picture: Image.Image) -> None:
     )
 
 
+def scroll_down(page: Page) -> None:
+    page.mouse.move(600, 600)
+    page.mouse.wheel(0, 3000)
+
+
 def facet(page: Page, name: str) -> Locator:
     return page.locator("details.facet").filter(has=page.locator("summary", has_text=name))
 
@@ -142,10 +148,49 @@ def test_words_find_what_they_say(visit: Visit) -> None:
     assert widths[0] > 2 * widths[-1]
 
 
+def test_the_next_products_come_by_scrolling(visit: Visit) -> None:
+    page = visit.open("/?q=green")
+    expect(titles(page)).to_have_count(PAGE_SIZE)
+    expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
+    expect(page.locator("#more")).to_be_visible()  # the end of the list is far below
+    page.locator("#words").focus()
+    scroll_down(page)
+    expect(titles(page)).to_have_count(PRODUCTS)
+    expect(page.locator("#words")).to_be_focused()  # what comes by itself takes no focus
+    expect(page.locator("#more")).to_be_hidden()
+    assert [("cursor=" in each) for each in searches(visit)] == [False, False, True]  # the catalog's own is the first
+
+
+def test_a_page_that_is_lost_on_the_way_can_be_asked_for_again(visit: Visit) -> None:
+    page = visit.open("/?q=green")
+    page.route("**/v1/search/text?*cursor=*", lambda route: route.abort(), times=1)
+    expect(titles(page)).to_have_count(PAGE_SIZE)
+    scroll_down(page)
+    expect(page.locator("#notice")).to_contain_text("cannot be reached")
+    page.get_by_role("button", name="Show more").click()
+    expect(titles(page)).to_have_count(PRODUCTS)
+    assert all("ERR_FAILED" in fault for fault in visit.faults)
+    visit.faults.clear()
+
+
+def test_pages_of_a_release_that_is_gone_begin_anew(visit: Visit) -> None:
+    page = visit.open("/?q=green")
+    gone = answer(410, "cursor: version 1 is not served any more: search again from the first page")
+    page.route("**/v1/search/text?*cursor=*", gone, times=1)
+    expect(titles(page)).to_have_count(PAGE_SIZE)
+    scroll_down(page)
+    expect(page.locator("#notice")).to_contain_text("The catalog has changed")
+    expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
+    assert len([each for each in searches(visit) if "q=green" in each and "cursor" not in each]) == 2
+    assert all("410" in fault for fault in visit.faults)
+    visit.faults.clear()
+
+
+@pytest.mark.parametrize("visit", [{"width": 1200, "height": 400}], indirect=True)
 def test_shows_more_until_there_is_no_more(visit: Visit) -> None:
     page = visit.open("/?q=green")
     expect(titles(page)).to_have_count(PAGE_SIZE)
-    page.get_by_role("button", name="Show more").click()
+    page.get_by_role("button", name="Show more").press("Enter")  # from the keyboard there is no scrolling
     expect(titles(page)).to_have_count(PRODUCTS)
     expect(page.locator("#grid .card-open").nth(PAGE_SIZE)).to_be_focused()
     expect(page.locator("#more")).to_be_hidden()
@@ -157,7 +202,7 @@ def test_order_and_variety_are_asked_of_the_server(visit: Visit) -> None:
     page = visit.open("/?q=blue")
     expect_first(page, "blue")
     page.locator("#sort").select_option("Most similar")
-    expect(page).to_have_url(re.compile("rerank=false"))
+    expect(page).to_have_url(re.compile("order=similar"))
     expect(page.locator("#count")).to_contain_text("most similar first")
     page.get_by_role("switch", name="Variety").press("Space")
     expect(page).to_have_url(re.compile("max_per_category=5"))
@@ -165,6 +210,13 @@ def test_order_and_variety_are_asked_of_the_server(visit: Visit) -> None:
     asked = [each for each in searches(visit) if "q=blue" in each]
     assert ["rerank=false" in each for each in asked] == [False, True, True]
     assert ["max_per_category=0" in each for each in asked] == [True, True, False]
+    page.locator("#sort").select_option("Price: high to low")
+    expect(page).to_have_url(re.compile("order=-price"))
+    expect(page.locator("#count")).to_contain_text("best matches by price")
+    expect(titles(page).first).to_contain_text(f"no. {PRODUCTS - 1}")
+    page.reload()
+    expect(titles(page).first).to_contain_text(f"no. {PRODUCTS - 1}")
+    expect(page.locator("#sort")).to_have_value("-price")
 
 
 def test_a_dropped_picture_is_searched_with(visit: Visit) -> None:
@@ -187,20 +239,36 @@ def test_a_dropped_picture_is_searched_with(visit: Visit) -> None:
     expect(page.locator("#words")).to_be_focused()
 
 
-def test_a_pasted_picture_is_searched_with_and_words_after_it_alone(visit: Visit) -> None:
+def test_words_and_pictures_together_with_a_weight(visit: Visit) -> None:
     page = visit.open()
     hand_over(page, "paste", drawn("green", "ball"))
     expect_first(page, "green")
     page.locator("#words").fill("yellow")
     page.get_by_role("button", name="Search", exact=True).click()
-    expect(page.locator("#notice")).to_contain_text("cannot be combined yet")
-    expect_first(page, "yellow")
-    page.go_back()
-    expect(page.locator("#heading")).to_have_text("Like your picture")
+    expect(page.locator("#heading")).to_have_text("“yellow”, like your picture")
+    expect(page.locator(".tray-item")).to_have_count(1)
+    weight = page.get_by_role("slider", name="Words or looks")
+    expect(weight).to_have_attribute("aria-valuetext", "70 % pictures, 30 % words")
+    for _ in range(2):
+        weight.press("ArrowRight")
+    expect(page).to_have_url(re.compile("balance=90"))
     expect_first(page, "green")
+    expect(weight).to_be_focused()
+    weight.press("Home")
+    expect(weight).to_have_attribute("aria-valuetext", "0 % pictures, 100 % words")
+    expect_first(page, "yellow", 9)
+    # Without the words it is the picture alone, and with the history it is all there again.
+    page.locator("#words").fill("")
+    page.locator("#words").press("Enter")
+    expect(page.locator("#heading")).to_have_text("Like your picture")
+    expect(weight).to_be_hidden()
+    expect_first(page, "green")
+    page.go_back()
+    expect(page.locator("#words")).to_have_value("yellow")
+    expect_first(page, "yellow", 9)
     page.reload()  # pictures live as long as the page
     expect(page.locator("#notice")).to_contain_text("add them again")
-    expect(page.locator("#hero")).to_be_visible()
+    expect(page.locator("#heading")).to_have_text("Results for “yellow”")
 
 
 def test_what_is_not_a_picture_is_not_searched_with(visit: Visit) -> None:
@@ -337,19 +405,71 @@ def test_a_price_range_upside_down_is_refused_on_the_spot(visit: Visit) -> None:
 
 
 def test_more_like_a_product(visit: Visit) -> None:
-    page = visit.open("/?q=yellow")
+    page = visit.open("/?filter=colour:yellow")
     first = page.locator("#grid .card").first
     name = first.locator("h3").inner_text()
     first.get_by_role("link", name="More like this").click()
     expect(page).to_have_title(f"More like {name} – Lookalike")
     expect(page.locator("#tray")).to_contain_text(name)
-    expect(page.locator("#words")).to_have_value("")
+    page.get_by_role("button", name="Remove Colour: yellow").click()
     expect_first(page, "yellow")
     expect(titles(page).filter(has_text=re.compile(f"^{re.escape(name)}$"))).to_have_count(0)
     page.reload()
     expect(page.locator("#tray")).to_contain_text(name)
-    page.get_by_role("button", name="Stop searching like this").click()
+    page.get_by_role("button", name=f"Take back: More like {name}").click()
     expect(page.locator("#hero")).to_be_visible()
+
+
+def test_results_steer_the_search(visit: Visit) -> None:
+    page = visit.open("/?q=red")
+    expect_first(page, "red")
+    card = page.locator("#grid .card").first
+    name = card.locator("h3").inner_text()
+    card.get_by_role("link", name="Less like this").click()
+    expect(page.locator("#tray .unlike")).to_contain_text(name)
+    expect(page.locator("#words")).to_have_value("red")
+    expect(titles(page).filter(has_text=re.compile(f"^{re.escape(name)}$"))).to_have_count(0)
+    expect(page.locator("#count")).to_contain_text(f"{PRODUCTS - 1} products")
+    # What is liked counts beside the words, and may outweigh them.
+    blue = page.locator("#grid .card").filter(has_text="Blue shirt").first
+    blue.get_by_role("link", name="More like this").click()
+    expect(page.locator("#heading")).to_have_text("“red”, like this one")
+    weight = page.get_by_role("slider", name="Words or looks")
+    weight.press("End")
+    expect(weight).to_have_attribute("aria-valuetext", "100 % products, 0 % words")
+    expect_first(page, "blue")
+    # Other words are a new subject: what was said of the old results goes with them.
+    page.locator("#words").fill("green")
+    page.locator("#words").press("Enter")
+    expect_first(page, "green")
+    expect(page.locator("#tray")).to_be_hidden()
+
+
+def test_less_like_something_without_any_words(visit: Visit) -> None:
+    page = visit.open()
+    expect(titles(page)).to_have_count(PAGE_SIZE)
+    red = page.locator("#grid .card").filter(has_text="Red").first
+    red.get_by_role("link", name="Less like this").click()
+    expect(page.locator("#heading")).to_have_text("Browsing")
+    expect(page.locator("#count")).to_contain_text(f"{PRODUCTS - 1} products")
+    expect(titles(page).first).not_to_contain_text("Red")
+
+
+def test_opened_results_are_told_as_clicks(visit: Visit) -> None:
+    clicks: list[dict[str, Any]] = []
+    visit.page.on("request", lambda each: clicks.append(each.post_data_json) if "/events/click" in each.url else None)
+    page = visit.open("/?q=red&category=Toys")
+    card = page.locator("#grid .card").nth(4)
+    with page.expect_response("**/v1/events/click") as told:
+        card.locator(".card-open").click()
+    assert told.value.status == 204
+    assert clicks == [
+        {"search_id": card.get_attribute("data-search"), "product_id": card.get_attribute("data-id"), "position": 4}
+    ]
+    expect(page.locator("#product-alike .card").first).to_be_visible()
+    page.locator("#product-alike .card-open").first.click()  # not a result of that search
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert len(clicks) == 1
 
 
 def test_a_product_opens_over_the_results_and_closes(visit: Visit) -> None:

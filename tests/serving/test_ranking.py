@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
-from serving.ranking import LinearRanker, checked_parts, load_ranker, spread_categories
+from serving.ranking import LinearRanker, checked_parts, load_ranker, sorted_by, spread_categories
 
 TODAY = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -135,3 +135,17 @@ def test_spreading_drops_nothing_and_caps_every_round(
 
 def test_without_a_cap_the_order_stays() -> None:
     assert spread_categories(["a"] * 9, 0) == list(range(9))
+
+
+@given(st.lists(st.none() | st.integers(-3, 3) | st.floats(-3, 3) | st.sampled_from("abc")), st.booleans())
+def test_sorting_keeps_ties_and_puts_what_has_no_value_last(values: list[Any], highest: bool) -> None:
+    order = sorted_by(values, highest=highest)
+    assert sorted(order) == list(range(len(values)))
+    there = [place for place in order if values[place] is not None]
+    assert [values[place] for place in order[len(there) :]] == [None] * (len(values) - len(there))
+    assert order[len(there) :] == sorted(order[len(there) :])
+    for kind in (str, (int, float)):
+        placed = [place for place in there if isinstance(values[place], kind)]
+        assert placed == sorted(placed, key=lambda place: values[place], reverse=highest)
+        for one, other in zip(placed, placed[1:], strict=False):
+            assert values[one] != values[other] or one < other

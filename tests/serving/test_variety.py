@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.diversity import fold, spread_looks
-from tests.serving.answers import ids, scores
+from tests.serving.answers import ids, problem, scores
 
 
 def drawn(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -110,3 +112,29 @@ def test_a_bare_product_scores_by_similarity_alone(rich_client: FlaskClient) -> 
     assert bare["score"] == bare["similarity_score"]
     assert bare["score_parts"] == {"similarity": bare["similarity_score"]}
     assert scores({"results": results}) == sorted(scores({"results": results}), reverse=True)
+
+
+@pytest.mark.parametrize("more", ["", "&rerank=false", "&max_per_category=1", "&collapse=0.9999&diversity=0.5"])
+def test_the_best_matches_by_an_attribute(rich_client: FlaskClient, more: str) -> None:
+    def answer(sort: str) -> list[dict[str, Any]]:
+        return rich_client.get(f"/v1/search/text?q=red&limit=100&sort={sort}{more}").get_json()["results"]
+
+    cheap, dear = answer("price"), answer("-price")
+    assert len(cheap) >= 40
+    assert {each["product_id"] for each in cheap} == {each["product_id"] for each in dear}
+    prices = [each["price"] for each in cheap if each["price"] is not None]
+    assert prices == sorted(prices)
+    assert [each["price"] for each in dear if each["price"] is not None] == prices[::-1]
+    assert cheap[-1]["product_id"] == dear[-1]["product_id"] == "bare"  # it has no price
+    sizes = [each["attributes"]["size"] for each in answer("size")]
+    assert [each for each in sizes if each is not None] == sorted(each for each in sizes if each is not None)
+    if more == "&rerank=false":  # where the attribute says nothing, the best come first
+        twins = [each["score"] for each in answer("size") if each["attributes"]["size"] == 0]
+        assert len(twins) > 2
+        assert twins == sorted(twins, reverse=True)
+
+
+@pytest.mark.parametrize("sort", ["", "-", "nothing", "--price", "price;"])
+def test_only_attributes_that_are_there_can_be_sorted_by(rich_client: FlaskClient, sort: str) -> None:
+    detail = problem(rich_client.get("/v1/search/text", query_string={"q": "red", "sort": sort}), 422, "sort")
+    assert "there is no attribute" in detail

@@ -47,8 +47,15 @@ def spark() -> Iterator[object]:
     made.stop()
 
 
-#: Programs that tests of a mark need, any one of them.
-PROGRAMS = {"browser": ("chromium", "chromium-browser", "google-chrome"), "redis": ("redis-server",)}
+#: What `npm install axe-core` puts here.
+AXE = ROOT / "node_modules/axe-core/axe.min.js"
+
+#: Programs or files that tests of a mark need, any one of them.
+PROGRAMS = {
+    "browser": ("chromium", "chromium-browser", "google-chrome"),
+    "redis": ("redis-server",),
+    "axe": (str(AXE),),
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -57,9 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for mark, programs in PROGRAMS.items():
         left_out = [item for item in items if item.get_closest_marker(mark)]
-        if left_out and not any(map(shutil.which, programs)):
+        if left_out and not any(shutil.which(each) or Path(each).is_file() for each in programs):
             items[:] = [item for item in items if item not in left_out]
             config.hook.pytest_deselected(items=left_out)
-            config.get_terminal_writer().line(
-                f"{len(left_out)} tests are left out: they need {' or '.join(programs)} on the PATH"
-            )
+            config.get_terminal_writer().line(f"{len(left_out)} tests are left out: they need {' or '.join(programs)}")

@@ -158,8 +158,8 @@ function renderChips(search, ask) {
 const chip = (name, value, remove) =>
   h(
     "button",
-    { class: "chip", type: "button", onclick: remove, "aria-label": `Remove ${name}: ${value}` },
+    { class: "chip", type: "button", onclick: remove, "aria-label": `Remove ${name} ${value}` },
     h("small", {}, name),
-    value,
+    ` ${value}`,
     icon("close"),
   );

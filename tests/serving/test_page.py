@@ -6,7 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from PIL import Image
@@ -14,6 +14,7 @@ from playwright.sync_api import FilePayload, Locator, Page, Route, expect
 
 from artifacts.pictures import encode_jpeg
 from serving.app import PAGE, create_app
+from tests.conftest import AXE
 from tests.serving.page_fixtures import PRODUCTS, Visit, chromium, drawn, publish, serving
 
 pytestmark = [
@@ -362,7 +363,7 @@ def test_filters_narrow_and_chips_take_them_back(visit: Visit) -> None:
     prices = [float(text) for text in page.locator("#grid .price-tag").all_inner_texts()]
     assert prices
     assert all(20 <= price <= 29.5 for price in prices)
-    page.get_by_role("button", name="Remove Category: Kitchen").click()
+    page.get_by_role("button", name="Remove Category Kitchen").click()
     expect(chips).to_have_count(3)
     expect(category.get_by_role("checkbox", name="Kitchen")).not_to_be_checked()
     page.get_by_role("button", name="Clear all").first.click()
@@ -411,7 +412,7 @@ def test_more_like_a_product(visit: Visit) -> None:
     first.get_by_role("link", name="More like this").click()
     expect(page).to_have_title(f"More like {name} – Lookalike")
     expect(page.locator("#tray")).to_contain_text(name)
-    page.get_by_role("button", name="Remove Colour: yellow").click()
+    page.get_by_role("button", name="Remove Colour yellow").click()
     expect_first(page, "yellow")
     expect(titles(page).filter(has_text=re.compile(f"^{re.escape(name)}$"))).to_have_count(0)
     page.reload()
@@ -641,6 +642,53 @@ def test_nothing_jumps_while_the_page_fills(visit: Visit) -> None:
         expect(page.locator("#grid .frame.here").nth(3)).to_be_visible()
         expect(facet(page, "Category").locator("label").first).to_be_visible()
         assert page.evaluate("window.shifted") < 0.05
+
+
+STATES: dict[str, tuple[str, Callable[[Page], None]]] = {
+    "start": ("/", lambda page: None),
+    "results": ("/?q=red&category=Toys&filter=recycled:true&price_min=12", lambda page: None),
+    "mixed": ("/?q=red&like=p%2F05&unlike=p%2F02&order=-price&max_per_category=5", lambda page: None),
+    "pictures": ("/", lambda page: page.locator("#choose").set_input_files([payload(drawn("red", "mug"))] * 3)),
+    "product": ("/?q=red&product=p%2F00", lambda page: expect(page.locator("#product-alike .card")).to_have_count(8)),
+    "crop": ("/", lambda page: crop_dialog(page)),
+    "filters": ("/?q=red", lambda page: open_filters(page)),
+    "nothing": ("/?q=red&price_min=9000", lambda page: expect(page.locator("#message")).to_be_visible()),
+}
+
+
+def crop_dialog(page: Page) -> None:
+    page.locator("#choose").set_input_files(payload(drawn("red", "mug")))
+    page.get_by_role("button", name="Choose a part").click()
+    expect(page.get_by_role("dialog", name="Which part?")).to_be_visible()
+
+
+def open_filters(page: Page) -> None:
+    if page.get_by_role("button", name="Filters").is_visible():
+        page.get_by_role("button", name="Filters").click()
+
+
+@pytest.mark.axe
+@pytest.mark.parametrize("visit", [PHONE, {"width": 1200, "height": 800}], indirect=True, ids=["phone", "desk"])
+@pytest.mark.parametrize("light", ["light", "dark"])
+@pytest.mark.parametrize("state", STATES)
+def test_axe_finds_nothing_serious(visit: Visit, state: str, light: Literal["light", "dark"]) -> None:
+    path, reach = STATES[state]
+    visit.page.emulate_media(color_scheme=light)
+    page = visit.open(path)
+    expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
+    expect(facet(page, "Category").locator("label").first).to_be_attached()
+    reach(page)
+    expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("async () => (await axe.run()).violations")
+    serious = [
+        f"{each['id']}: {node['html'][:200]} ({node['failureSummary']})"
+        for each in found
+        for node in each["nodes"]
+        if each["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+    visit.page.emulate_media(color_scheme="light")
 
 
 def test_page_files_need_nothing_from_outside() -> None:

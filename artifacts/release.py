@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from cachetools import LRUCache
@@ -27,8 +27,7 @@ from artifacts.segment_info import INFO_FILE, sha256_of_info
 _FILTER_CACHE = 256 * 2**20
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """One product found, with the picture that matched best."""
 
     score: float  # cosine with the query
@@ -224,10 +223,11 @@ class Release:
     ) -> list[Hit]:
         hits: list[Hit] = []
         seen = set(without)
-        for score, row, product_id in zip(scores, rows, segment.products.product_ids(rows), strict=True):
+        ids = segment.products.product_ids(rows)
+        for score, row, product_id in zip(scores.tolist(), rows.tolist(), ids, strict=True):
             if product_id not in seen:
                 seen.add(product_id)
-                hits.append(Hit(float(score), number, int(row), product_id))
+                hits.append(Hit(score, number, row, product_id))
                 if len(hits) == k:
                     break
         return hits

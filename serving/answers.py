@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -21,34 +21,26 @@ _RANKING = {
 }  # fmt: skip
 
 
-def answers_known(
-    cache: Cache, snapshot: Snapshot, settings: Settings, asked: Sequence[tuple[Query, Options]]
-) -> list[dict[str, Any] | None]:
-    """For each search its answer as plain JSON values, or None. What explains itself is always done anew."""
-    keys = [_key(snapshot, settings, query, options) for query, options in asked]
-    there = [place for place, (_, options) in enumerate(asked) if not options.explain]
-    found: list[dict[str, Any] | None] = [None] * len(asked)
-    for place, value in zip(there, cache.get_many([keys[place] for place in there]), strict=True):
-        found[place] = None if value is None else _read(value, snapshot)
-    return found
+def answer_keys(snapshot: Snapshot, settings: Settings, asked: Sequence[tuple[Query, Options]]) -> list[str | None]:
+    """For each search the name of its answer; None for one that explains itself, which is always done anew."""
+    ranking = sorted(settings.model_dump(include=_RANKING).items())
+    shared = (snapshot.manifest.version, ranking)
+    return [
+        None if options.explain else hashlib.sha256(repr((shared, query.digest, options)).encode()).hexdigest()
+        for query, options in asked
+    ]
 
 
-def keep_answers(
-    cache: Cache, snapshot: Snapshot, settings: Settings, answered: Sequence[tuple[Query, Options, dict[str, Any]]]
-) -> None:
-    """Keep answers for the next time."""
-    cache.put_many(
-        {
-            _key(snapshot, settings, query, options): orjson.dumps(answer)
-            for query, options, answer in answered
-            if not options.explain
-        }
-    )
+def answers_known(cache: Cache, snapshot: Snapshot, keys: Sequence[str | None]) -> list[dict[str, Any] | None]:
+    """For each key its answer as plain JSON values, or None."""
+    wanted = [key for key in keys if key is not None]
+    found = dict(zip(wanted, cache.get_many(wanted), strict=True))
+    return [None if (value := found.get(key)) is None else _read(value, snapshot) for key in keys]
 
 
-def _key(snapshot: Snapshot, settings: Settings, query: Query, options: Options) -> str:
-    parts = (snapshot.manifest.version, query.digest, options, sorted(settings.model_dump(include=_RANKING).items()))
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+def keep_answers(cache: Cache, answers: Mapping[str | None, dict[str, Any]]) -> None:
+    """Keep answers under their keys for the next time."""
+    cache.put_many({key: orjson.dumps(answer) for key, answer in answers.items() if key is not None})
 
 
 def _read(value: bytes, snapshot: Snapshot) -> dict[str, Any] | None:

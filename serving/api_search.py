@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 import structlog
-from flask import Response
+from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 
 from artifacts.errors import Busy, InputError, QueryError, UnknownProduct
 from serving import metrics
-from serving.answers import answers_known, keep_answers
+from serving.answers import answer_keys, answers_known, keep_answers
 from serving.http import caches, errors, events, gate, json_of, ranker, settings, watcher
 from serving.models import (
     BatchAnswer,
@@ -49,12 +49,32 @@ _SEARCH = Tag(name="search", description="Products that look like what is asked 
 
 search_api = APIBlueprint("search", __name__)
 
+#: What metrics and events call the searches of a route.
+_KINDS = {
+    "search_text": "text", "search_image": "image", "search_hybrid": "hybrid", "search_any": "mixed",
+    "similar": "similar", "search_batch": "batch",
+}  # fmt: skip
+
+
+@search_api.before_request
+def turn_away() -> None:
+    """Say no to what is too much before anything of it is read: it costs next to nothing then."""
+    try:
+        gate().check()
+    except Busy:
+        metrics.SEARCH_REQUESTS.labels(_kind(), "busy").inc()
+        raise
+
+
+def _kind() -> str:
+    return _KINDS[(request.endpoint or "").rpartition(".")[2]]
+
 
 @search_api.get(
     "/v1/search/text", tags=[_SEARCH], summary="Search by words", responses={200: SearchAnswer, **errors(410, 422, 503)}
 )
 def search_text(query: TextQuery) -> Response:
-    return _answered("text", query, lambda _: Query(text=checked_text(query.q, "q", settings()), names={"text": "q"}))
+    return _answered(query, lambda _: Query(text=checked_text(query.q, "q", settings()), names={"text": "q"}))
 
 
 @search_api.post(
@@ -65,7 +85,7 @@ def search_text(query: TextQuery) -> Response:
 )
 def search_image(query: ImageOptions, form: ImageForm) -> Response:
     asked = _merged(query, form)
-    return _answered("image", asked, lambda _: Query(pictures=_pictures(asked), names={"images": "image"}))
+    return _answered(asked, lambda _: Query(pictures=_pictures(asked), names={"images": "image"}))
 
 
 @search_api.post(
@@ -87,7 +107,7 @@ def search_hybrid(query: HybridOptions, form: HybridForm) -> Response:
             names={"images": "image", "weights": "image_weight"},
         )
 
-    return _answered("hybrid", asked, mixed)
+    return _answered(asked, mixed)
 
 
 @search_api.post(
@@ -97,7 +117,7 @@ def search_hybrid(query: HybridOptions, form: HybridForm) -> Response:
     responses={200: SearchAnswer, **errors(400, 410, 413, 415, 422, 503)},
 )
 def search_any(body: GeneralQuery) -> Response:
-    return _answered("mixed", body, lambda _: general_query(body, settings()))
+    return _answered(body, lambda _: general_query(body, settings()))
 
 
 @search_api.get(
@@ -112,7 +132,7 @@ def similar(path: ProductPath, query: SimilarQuery) -> Response:
             raise UnknownProduct(path.product_id)
         return Query(like=(path.product_id,), names={"like": "product_id"})
 
-    return _answered("similar", query, alike)
+    return _answered(query, alike)
 
 
 @search_api.post(
@@ -134,13 +154,13 @@ def search_batch(body: BatchQuery) -> Response:
     def ask(asked: GeneralQuery) -> _Asked:
         return _Asked(asked, lambda _: general_query(asked, settings()))
 
-    with _counted("batch", len(body.searches)) as clock:
+    with _counted(len(body.searches)) as clock:
         answers = _search(watcher().snapshot(), [ask(each) for each in body.searches], clock)
     failed = sum(isinstance(each, InputError) for each in answers)
     _log.info("batch", searches=len(answers), failed=failed, milliseconds=clock.milliseconds)
     for each in answers:
         if not isinstance(each, InputError):
-            events().search("batch", each.shown, cached=each.cached, vector=each.vector)
+            events().search(_kind(), each.shown, cached=each.cached, vector=each.vector)
     shown = [
         Failed.model_validate({"problem": describe(each)}).model_dump() if isinstance(each, InputError) else each.shown
         for each in answers
@@ -157,7 +177,7 @@ class _Asked:
 
 
 @contextmanager
-def _counted(kind: str, searches: int = 1) -> Iterator[Clock]:
+def _counted(searches: int = 1) -> Iterator[Clock]:
     """The work of a request, once it is its turn; counted and timed however it ends. Each search has its own time."""
     clock = Clock(settings().deadline_seconds * searches)
     status = "error"
@@ -170,18 +190,19 @@ def _counted(kind: str, searches: int = 1) -> Iterator[Clock]:
         status = "busy"
         raise
     finally:
-        metrics.count(kind, status, clock)
+        metrics.count(_kind(), status, clock)
 
 
-def _answered(kind: str, options: Common, query: Callable[[Snapshot], Query]) -> Response:
+def _answered(options: Common, query: Callable[[Snapshot], Query]) -> Response:
     """Run one search; count, time and log it."""
-    with _counted(kind) as clock:
+    with _counted() as clock:
         cursor = None if options.cursor is None else Cursor.decoded(options.cursor)
         snapshot = watcher().snapshot(None if cursor is None else cursor.release)
         answer = _search(snapshot, [_Asked(options, query)], clock, cursor)[0]
         if isinstance(answer, InputError):
             raise answer
     shown = answer.shown
+    kind = _kind()
     events().search(kind, shown, cached=answer.cached, vector=answer.vector)
     metrics.RESULT_DIVERSITY.observe(len({result["category"] for result in shown["results"]}))
     _log.info(
@@ -218,8 +239,9 @@ def _search(
             good.append((place, query, options))
         except InputError as error:
             found[place] = error
-    known = answers_known(caches().results, snapshot, limits, [(query, options) for _, query, options in good])
-    for (place, _, _), shown in zip(good, known, strict=True):
+    keys = answer_keys(snapshot, limits, [(query, options) for _, query, options in good])
+    key_of = {place: key for (place, _, _), key in zip(good, keys, strict=True)}
+    for (place, _, _), shown in zip(good, answers_known(caches().results, snapshot, keys), strict=True):
         if shown is not None:
             found[place] = _Answer({**shown, **_of_this_call(clock)}, cached=True)
     good = [each for each in good if each[0] not in found]
@@ -233,14 +255,13 @@ def _search(
         else:
             searches[place] = Search(vector, options, search_digest(query.digest, options.order))
     answers = run_searches(snapshot, list(searches.values()), ranker(), clock, max_offset=limits.max_offset)
-    fresh: list[tuple[Query, Options, dict[str, Any]]] = []
-    asked_for = {place: (query, options) for place, query, options in good}
-    for place, answer in zip(searches, answers, strict=True):
+    fresh: dict[str | None, dict[str, Any]] = {}
+    for (place, search), answer in zip(searches.items(), answers, strict=True):
         # Validated on the way out too: the OpenAPI document is a promise.
         shown = SearchAnswer.model_validate({**answer, **_of_this_call(clock)}).model_dump(mode="json")
-        found[place] = _Answer(shown, vector=searches[place].wanted.vector)
-        fresh.append((*asked_for[place], shown))
-    keep_answers(caches().results, snapshot, limits, fresh)
+        found[place] = _Answer(shown, vector=search.wanted.vector)
+        fresh[key_of[place]] = shown
+    keep_answers(caches().results, fresh)
     return [found[place] for place in range(len(asked))]
 
 

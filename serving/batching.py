@@ -1,7 +1,8 @@
-"""Requests that come at the same time share one call of the encoder.
+"""Requests that come at the same time share one call of the encoder, and of the index.
 
-A call takes little longer for eight texts than for one. So while a call runs, what comes in meanwhile waits and goes
-into the next one together; a request that comes alone waits for nobody, and nobody waits for company.
+A call takes little longer for eight texts than for one, and reads an index's centroids once for all of its queries. So
+while as many calls run as may, what comes in meanwhile waits and goes into the next one together; a request that comes
+alone waits for nobody, and nobody waits for company.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Generic, TypeVar
 from prometheus_client import Histogram
 
 BATCH = Histogram(
-    "image_search_encoder_batch", "Texts or pictures in one call of the encoder.", ["kind"],
+    "image_search_batch", "Texts or pictures in one call of the encoder, queries in one call of the index.", ["kind"],
     buckets=[1, 2, 4, 8, 16, 32, 64],
 )  # fmt: skip
 
@@ -38,19 +39,20 @@ class _Order(Generic[Item, Result]):
 
 
 class Batcher(Generic[Item, Result]):
-    """Puts the items of requests that come at the same time into one call; one call runs at a time.
+    """Puts the items of requests that come at the same time into one call.
 
     Args:
         kind: for the metrics.
         call: takes items, returns as many results, each depending on its own item alone.
         most: items in one call at most, unless one request alone brings more.
+        lanes: calls that run side by side.
     """
 
-    def __init__(self, kind: str, call: Callable[[list[Item]], Iterable[Result]], most: int) -> None:
+    def __init__(self, kind: str, call: Callable[[list[Item]], Iterable[Result]], most: int, lanes: int = 1) -> None:
         self._kind, self._call, self._most = kind, call, most
         self._lock = threading.Lock()
         self._waiting: deque[_Order[Item, Result]] = deque()
-        self._running = False
+        self._free = lanes
 
     def __call__(self, items: Sequence[Item]) -> list[Result]:
         """The results of items, in their order; what `call` raises for them."""
@@ -58,11 +60,11 @@ class Batcher(Generic[Item, Result]):
             return []
         order: _Order[Item, Result] = _Order(items)
         with self._lock:
-            if self._running:
-                self._waiting.append(order)
-                mine = False
+            mine = self._free > 0
+            if mine:
+                self._free -= 1
             else:
-                self._running = mine = True
+                self._waiting.append(order)
         if not mine:
             order.called.wait()  # until somebody has served it, or it is its turn to serve
         if not order.served:
@@ -84,7 +86,8 @@ class Batcher(Generic[Item, Result]):
         finally:
             with self._lock:
                 following = self._waiting.popleft() if self._waiting else None
-                self._running = following is not None
+                if following is None:
+                    self._free += 1
             for order in (*orders[1:], following):
                 if order is not None:
                     order.called.set()

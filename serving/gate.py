@@ -22,6 +22,9 @@ WORKING = Gauge("image_search_working", "Searches being worked on.", multiproces
 
 #: Share of the newest search in the running mean of how long one takes.
 _NEWEST = 0.1
+#: Share of its time that a search may wait. What was let in and then runs out of time was work for nobody, and under a
+#: lasting burst, with a queue that is always as long as may be, that would be nearly all work.
+_WAITING = 0.5
 
 
 class Gate:
@@ -57,20 +60,36 @@ class Gate:
         finally:
             self._leave(perf_counter() - entered)
 
+    def check(self) -> None:
+        """Without waiting or taking a place: for refusing a request before anything of it is read.
+
+        Raises:
+            Busy: too many wait already.
+        """
+        waiting = len(self._waiting)
+        expected = self._expected(waiting)
+        if not self._free and (waiting >= self._queue or expected > _WAITING * self._seconds):
+            raise Busy(max(1, math.ceil(expected)))
+
+    def _expected(self, ahead: int) -> float:
+        """Seconds until a slot is free for whoever comes now."""
+        return self._mean * (ahead + 1) / self._slots
+
     def _enter(self, until: float) -> None:
         with self._lock:
             if self._free and not self._waiting:
                 self._free -= 1
                 WORKING.inc()
                 return
-            ahead = len(self._waiting) + 1
-            expected = self._mean * ahead / self._slots
-            if ahead > self._queue or perf_counter() + expected + self._mean > until:
+            expected = self._expected(len(self._waiting))
+            latest = until - self._mean  # to begin, and be done in time
+            late = expected > _WAITING * self._seconds or perf_counter() + expected > latest
+            if len(self._waiting) >= self._queue or late:
                 raise Busy(max(1, math.ceil(expected)))
             turn = threading.Event()
             self._waiting.append(turn)
             WAITING.inc()
-        came = turn.wait(until - perf_counter())
+        came = turn.wait(latest - perf_counter())
         with self._lock:
             WAITING.dec()
             if not came and not turn.is_set():

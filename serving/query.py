@@ -15,7 +15,6 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 from PIL import Image
@@ -44,11 +43,11 @@ class PictureAsked:
     content: bytes
     box: Box | None = None  # left, top, right, bottom, 0 to 1
     weight: float = 1.0
+    digest: str = field(init=False)  # same digest, same part of the same picture
 
-    @cached_property
-    def digest(self) -> str:
-        """Same digest, same part of the same picture."""
-        return hashlib.sha256(repr(self.box).encode() + self.content).hexdigest()
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256(repr(self.box).encode() + self.content).hexdigest()
+        object.__setattr__(self, "digest", digest)
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,16 @@ class Query:
     unlike: tuple[str, ...] = ()
     weights: Weights = field(default_factory=Weights)
     names: Mapping[str, str] = field(default_factory=dict)  # what the request calls a part, where it is not its name
+    digest: str = field(init=False)  # same digest, same query: a cursor goes on only with its own
+
+    def __post_init__(self) -> None:
+        # Not a cached_property: until Python 3.12 that has one lock for all queries, and each would wait for the others.
+        sha = hashlib.sha256(repr((self.text, self.like, self.unlike, self.weights)).encode())
+        if self.vector is not None:
+            sha.update(b"vector" + np.asarray(self.vector, np.float64).tobytes())
+        for picture in self.pictures:
+            sha.update(f"{picture.digest} {picture.weight}".encode())
+        object.__setattr__(self, "digest", sha.hexdigest())
 
     def name(self, part: str) -> str:
         return self.names.get(part, part)
@@ -76,14 +85,6 @@ class Query:
         }
         there = [kind for kind, given in parts.items() if given]
         return there[0] if len(there) == 1 else "mixed"
-
-    @cached_property
-    def digest(self) -> str:
-        """Same digest, same query: a cursor goes on only with its own."""
-        sha = hashlib.sha256(repr((self.text, self.vector, self.like, self.unlike, self.weights)).encode())
-        for picture in self.pictures:
-            sha.update(f"{picture.digest} {picture.weight}".encode())
-        return sha.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -24,7 +24,7 @@ from serving.paging import PLAIN_WINDOW, WINDOW, Cursor, tiers
 from serving.query import Wanted
 from serving.ranking import Ranker, checked_parts, sorted_by, spread_categories
 from serving.requests import Options
-from serving.snapshot import Snapshot
+from serving.snapshot import Lookup, Snapshot, looked_up
 
 
 @dataclass
@@ -66,8 +66,7 @@ class Search:
     digest: str
 
 
-@dataclass(frozen=True)
-class Shown:
+class Shown(NamedTuple):
     """A result in its place."""
 
     hit: Hit
@@ -134,16 +133,16 @@ def _params(snapshot: Snapshot, search: Search) -> SearchParams:
 
 
 def _found(snapshot: Snapshot, group: Sequence[_Run], depth: int) -> list[list[Hit]]:
-    found, plans = snapshot.release.search(
-        np.stack([run.search.wanted.vector for run in group]),
-        depth,
-        group[0].params,
-        group[0].search.options.conditions,
-        without=[run.search.wanted.without for run in group],
-    )
-    for run in group:
+    lookups = [
+        Lookup(run.search.wanted.vector, depth, run.params, run.search.options.conditions, run.search.wanted.without)
+        for run in group
+    ]
+    # A plan tells of all the queries of a call, so what explains itself has a call of its own.
+    alone = any(run.search.options.explain for run in group)
+    found = looked_up(snapshot.release, lookups) if alone else snapshot.look_up(lookups)
+    for run, (_, plans) in zip(group, found, strict=True):
         run.plans = plans
-    return found
+    return [hits for hits, _ in found]
 
 
 def _extend(snapshot: Snapshot, run: _Run, hits: list[Hit], depth: int, ranker: Ranker) -> None:
@@ -192,15 +191,9 @@ def _ranked(snapshot: Snapshot, hits: list[Hit], options: Options, ranker: Ranke
     if options.sort:  # the last word
         column, highest = options.sort
         order = order[sorted_by([rows[place][column] for place in order], highest=highest)]
-    return [
-        Shown(
-            hits[place],
-            float(scores[place]),
-            parts[place],
-            tuple(hits[other].product_id for other in folded.get(int(place), ())),
-        )
-        for place in order
-    ]
+    values = scores.tolist()
+    duplicates = {place: tuple(hits[other].product_id for other in others) for place, others in folded.items()}
+    return [Shown(hits[place], values[place], parts[place], duplicates.get(place, ())) for place in order.tolist()]
 
 
 def _answer(snapshot: Snapshot, run: _Run, max_offset: int) -> dict[str, Any]:

@@ -1,35 +1,45 @@
-"""`lookalike serve`: gunicorn with threaded workers. Each worker maps the same index; the pages are shared."""
+"""`lookalike serve`: gunicorn with threaded workers. Each worker maps the same index; the pages are shared.
+
+Connections that wait for a worker belong to whichever takes them first, and they are kept for many requests: one worker
+may end up with nearly all of them while the others idle. So where the kernel can deal connections out (Linux's
+SO_REUSEPORT), every worker listens at the port by itself too, from when its release is warm.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import structlog
 from gunicorn.app.base import BaseApplication
 
+from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
 
 _WARM_UP_SECONDS = 60
 _SPARE_THREADS = 8
+_BACKLOG = 2048
 
 
 class _Server(BaseApplication):
     """gunicorn, configured by Settings in place of its own files and flags."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self._settings = settings
+        self._fd = listener.detach()  # it is gunicorn's to close now
         super().__init__()
 
     def load_config(self) -> None:
         settings = self._settings
         options: dict[str, Any] = {
-            "bind": f"{settings.host}:{settings.port}",
+            "bind": f"fd://{self._fd}",
             "workers": settings.workers,
             "worker_class": "gthread",
             # Those that wait hold a thread each; a few more say no to what is too much, and tell of health.
@@ -55,8 +65,42 @@ class _Server(BaseApplication):
         return create_app(self._settings)
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; workers may listen beside it.
+
+    Raises:
+        LookalikeError: somebody else does, or there is no such address.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        if port:
+            # Beside one that shares its port, anybody's own would share it, too, and unknowingly.
+            with socket.socket(family) as alone:
+                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                alone.bind(address)
+        return _shared(family, address)
+    except OSError as error:
+        raise LookalikeError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+
+
+def _shared(family: int, address: Any) -> socket.socket:
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sys.platform == "linux":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(address)
+    listener.listen(_BACKLOG)
+    listener.set_inheritable(True)
+    return listener
+
+
 def run(settings: Settings) -> None:
-    """Serve until told to stop."""
+    """Serve until told to stop.
+
+    Raises:
+        LookalikeError: the address cannot be listened on.
+    """
+    listener = listen(settings.host, settings.port)
     # One thread inside each native call: requests run beside each other, and more threads would only get in the way.
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.native_threads))
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(settings.native_threads))
@@ -64,11 +108,11 @@ def run(settings: Settings) -> None:
     sys.argv = sys.argv[:1]  # gunicorn would read our flags as its own
     if settings.workers == 1:
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
-        _Server(settings).run()
+        _Server(settings, listener).run()
         return
     # Removed by `on_exit` in the parent. A `with` would do so in every worker that ends: it leaves this function too.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="lookalike-metrics-")
-    _Server(settings).run()
+    _Server(settings, listener).run()
 
 
 def configure_logging() -> None:
@@ -80,10 +124,13 @@ def configure_logging() -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.dict_tracebacks if not terminal else structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
+            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(orjson.dumps),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+        if terminal
+        else structlog.BytesLoggerFactory(sys.stderr.buffer),
+        cache_logger_on_first_use=True,
     )
 
 
@@ -100,8 +147,11 @@ def _warm_up(worker: Any) -> None:
     watcher = worker.wsgi.config["LOOKALIKE_WATCHER"]
     for _ in range(_WARM_UP_SECONDS):
         if watcher.first_look.wait(1):
-            return
+            break
         worker.notify()  # or it would be taken for dead
+    if worker.cfg.workers > 1 and sys.platform == "linux":
+        shared = worker.sockets[0]
+        worker.sockets = [*worker.sockets, _shared(shared.sock.family, shared.getsockname())]
 
 
 def _close(_server: Any, worker: Any) -> None:

@@ -8,8 +8,12 @@ cannot be loaded is refused, and the old one goes on.
 
 from __future__ import annotations
 
+import functools
+import os
 import threading
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +23,35 @@ import structlog
 
 from artifacts.encoder import Encoder, load_encoder
 from artifacts.errors import CursorGone, IncompatibleRelease, LookalikeError, NoRelease
+from artifacts.filters import Filter
 from artifacts.index import SearchParams
 from artifacts.manifest import Manifest
-from artifacts.release import Release
+from artifacts.release import Hit, Release
+from artifacts.segment import Plan
 from artifacts.settings import Settings
 from artifacts.store import Store
 from serving.batching import Batcher
 
 _log = structlog.get_logger()
+
+#: The hits of a query, and the plan of each segment.
+Looked = tuple[list[Hit], list[Plan]]
+
+
+#: Queries in one call of the index. FAISS compares 20 and more with the centroids by a matrix product, which rounds
+#: otherwise; below that what is found for a query is the same to the last bit, whoever is asked for beside it.
+_QUERIES_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What the index is asked for one query."""
+
+    vector: np.ndarray  # float32[dim], L2-normalised
+    depth: int
+    params: SearchParams
+    conditions: Filter
+    without: frozenset[str]  # products that are left out
 
 
 @dataclass(frozen=True)
@@ -35,6 +60,7 @@ class Snapshot:
 
     release: Release
     encoder: Encoder
+    look_up: Batcher[Lookup, Looked]
     encode_texts: Batcher[str, np.ndarray]  # each a float32[dim]
     encode_pictures: Batcher[Any, np.ndarray]  # of what `encoder.prepare` makes of a picture
     loaded_at: float = field(default_factory=time.time)  # Unix time
@@ -53,6 +79,21 @@ class Snapshot:
         return SearchParams(
             **{name: max(vars(each)[name] for each in chosen.values()) for name in vars(SearchParams())}
         )
+
+
+def looked_up(release: Release, lookups: Sequence[Lookup]) -> list[Looked]:
+    """The hits of each, and how they were found; those with the same filter and parameters in one search."""
+    groups: dict[tuple[int, SearchParams, Filter], list[int]] = defaultdict(list)
+    for place, each in enumerate(lookups):
+        groups[each.depth, each.params, each.conditions].append(place)
+    found: dict[int, Looked] = {}
+    for (depth, params, conditions), places in groups.items():
+        hits, plans = release.search(
+            np.stack([lookups[place].vector for place in places]), depth, params, conditions,
+            without=[lookups[place].without for place in places],
+        )  # fmt: skip
+        found |= {place: (each, plans) for place, each in zip(places, hits, strict=True)}
+    return [found[place] for place in range(len(lookups))]
 
 
 @dataclass(frozen=True)
@@ -83,6 +124,8 @@ class Watcher:
         self.loads = 0
         self.failures = 0
         self.first_look = threading.Event()  # set once the first look at the store is over, whatever it found
+        # A call of the index keeps one core busy; the cores are shared with the other workers.
+        self._lanes = max(1, len(os.sched_getaffinity(0)) // settings.workers // settings.native_threads)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="release-watcher", daemon=True)
 
@@ -168,6 +211,7 @@ class Watcher:
         snapshot = Snapshot(
             release,
             encoder,
+            Batcher("index", functools.partial(looked_up, release), _QUERIES_AT_ONCE, self._lanes),
             Batcher("text", encoder.encode_texts, self._settings.embed_batch),
             Batcher("image", encoder.encode_prepared, self._settings.embed_batch),
         )

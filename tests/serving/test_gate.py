@@ -79,11 +79,14 @@ def test_whoever_would_come_too_late_is_not_let_wait() -> None:
     gate._mean = 4.0  # seconds that a search has taken so far
     first = Visitor(gate, order)
     wait_until(first.inside.is_set)
-    second = Visitor(gate, order)  # 4 s to wait, 4 to work: 8 of 10
+    gate.check()
+    second = Visitor(gate, order)  # 4 s to wait: less than half of its time, and 4 more to work in
     wait_until(waiting(gate, 1))
-    with pytest.raises(Busy) as caught, gate.admitted(perf_counter()):  # 8 s to wait, 4 to work
+    with pytest.raises(Busy) as caught, gate.admitted(perf_counter()):  # 8 s to wait
         pass
     assert caught.value.retry_after == 8
+    with pytest.raises(Busy):
+        gate.check()
     first.end()
     second.end()
 
@@ -163,6 +166,14 @@ def test_a_busy_server_says_so_in_one_shape(rich: Settings) -> None:
         assert 'image_search_requests_total{search_type="batch",status="busy"}' in metrics
         assert "image_search_working 1.0" in metrics
     assert client.get("/v1/search/text?q=red").status_code == 200
+
+
+def test_what_is_refused_is_not_read(rich: Settings) -> None:
+    client = client_for(rich.model_copy(update={"threads": 1, "queue": 0}))
+    with client.application.config["LOOKALIKE_GATE"].admitted(perf_counter()):
+        problem(client.post("/v1/search", data=b"{ not JSON", content_type="application/json"), 503)
+        problem(client.get("/v1/search/text?limit=none"), 503)
+    problem(client.get("/v1/search/text?limit=none"), 422, "limit")
 
 
 def test_a_search_past_its_deadline_is_given_up(rich: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -147,5 +148,5 @@ def test_sorting_keeps_ties_and_puts_what_has_no_value_last(values: list[Any], h
     for kind in (str, (int, float)):
         placed = [place for place in there if isinstance(values[place], kind)]
         assert placed == sorted(placed, key=lambda place: values[place], reverse=highest)
-        for one, other in zip(placed, placed[1:], strict=False):
+        for one, other in itertools.pairwise(placed):
             assert values[one] != values[other] or one < other

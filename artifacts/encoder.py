@@ -80,6 +80,12 @@ class Encoder(ABC):
         """float[n, dim] of texts; need not be normalised."""
         raise TextNotSupported(f"encoder {self.spec} sees pictures only: search by picture, or build with a CLIP model")
 
+    def quicken(self) -> None:  # noqa: B027  (what need not be implemented)
+        """Let a server's texts cost less where that changes next to nothing of what is found; by itself nothing does.
+
+        Vectors of pictures stay as they are: the catalog's were made with them.
+        """
+
     def encode_prepared(self, prepared: Sequence[Any]) -> np.ndarray:
         """float32[n, dim], L2-normalised. A picture the model makes nothing of is a row of zeros or NaN."""
         return self._checked(self.image_vectors(prepared), len(prepared)) if len(prepared) else self._nothing()
@@ -119,16 +125,24 @@ class Encoder(ABC):
 
 
 @functools.lru_cache(maxsize=4)
-def load_encoder(spec: str, device: str = "auto") -> Encoder:
-    """The encoder of a spec; loaded once per process, spec and device.
+def load_encoder(spec: str, device: str = "auto", *, quick: bool = False) -> Encoder:
+    """The encoder of a spec; loaded once per process, spec, device and quickness.
 
     Args:
         spec: see the module's docstring.
         device: auto (a GPU if there is one), cpu, cuda, cuda:1, …
+        quick: for a server's queries, see `Encoder.quicken`.
 
     Raises:
         EncoderError: the spec is not understood, or its weights cannot be had; the message says what to do.
     """
+    encoder = _loaded(spec, device)
+    if quick:
+        encoder.quicken()
+    return encoder
+
+
+def _loaded(spec: str, device: str) -> Encoder:
     kind, _, rest = spec.partition(":")
     if spec == "sample":
         return _models().OpenClipEncoder(spec, f"local-dir:{SAMPLE_ENCODER}", None, device)

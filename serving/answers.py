@@ -33,9 +33,9 @@ def answer_keys(snapshot: Snapshot, settings: Settings, asked: Sequence[tuple[Qu
 
 def answers_known(cache: Cache, snapshot: Snapshot, keys: Sequence[str | None]) -> list[dict[str, Any] | None]:
     """For each key its answer as plain JSON values, or None."""
-    wanted = [key for key in keys if key is not None]
-    found = dict(zip(wanted, cache.get_many(wanted), strict=True))
-    return [None if (value := found.get(key)) is None else _read(value, snapshot) for key in keys]
+    named = [key for key in keys if key is not None]
+    values: dict[str | None, bytes | None] = dict(zip(named, cache.get_many(named), strict=True))
+    return [None if (value := values.get(key)) is None else _read(value, snapshot) for key in keys]
 
 
 def keep_answers(cache: Cache, answers: Mapping[str | None, dict[str, Any]]) -> None:

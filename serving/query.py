@@ -64,7 +64,7 @@ class Query:
     digest: str = field(init=False)  # same digest, same query: a cursor goes on only with its own
 
     def __post_init__(self) -> None:
-        # Not a cached_property: until Python 3.12 that has one lock for all queries, and each would wait for the others.
+        # Not a cached_property: until Python 3.12 that has one lock for all queries, and each waits for the others.
         sha = hashlib.sha256(repr((self.text, self.like, self.unlike, self.weights)).encode())
         if self.vector is not None:
             sha.update(b"vector" + np.asarray(self.vector, np.float64).tobytes())

@@ -220,8 +220,9 @@ class Watcher:
 
     def _encoder(self, manifest: Manifest) -> Encoder:
         # The release says which encoder it was made with. A setting given on purpose says where to find that one here.
-        given = "encoder" in self._settings.model_fields_set
-        encoder = load_encoder(self._settings.encoder if given else manifest.encoder["spec"], self._settings.device)
+        settings = self._settings
+        spec = settings.encoder if "encoder" in settings.model_fields_set else manifest.encoder["spec"]
+        encoder = load_encoder(spec, settings.device, quick=settings.quick_texts)
         ours, theirs = encoder.describe(), manifest.encoder
         for name in ("weights_sha256", "dim", "preprocessing"):
             if ours[name] != theirs[name]:

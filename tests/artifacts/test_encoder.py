@@ -17,7 +17,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from artifacts import encoder_models
 from artifacts.encoder import SAMPLE_ENCODER, Encoder, load_encoder
+from artifacts.encoder_models import OpenClipEncoder
 from artifacts.errors import EncoderError, TextNotSupported
 
 CLIP = {
@@ -155,6 +157,33 @@ def test_short_texts_are_encoded_short_and_to_the_same(clip_folder: Path, texts:
     with torch.inference_mode():
         whole = encoder.model.encode_text(tokens).numpy()
     assert np.abs(short - whole).max() < 1e-5 * np.abs(whole).max()
+
+
+@pytest.mark.parametrize(
+    ("native", "seconds", "quickened"), [(True, 0.5, True), (True, 0.95, False), (False, 0, False)]
+)
+def test_texts_are_quickened_where_that_is_quicker(
+    clip_folder: Path, monkeypatch: pytest.MonkeyPatch, native: bool, seconds: float, quickened: bool
+):
+    plain = load_encoder(f"local-dir:{clip_folder}", "cpu")
+    load_encoder.cache_clear()
+    monkeypatch.setattr(encoder_models, "_computes_in_bfloat16", lambda: native)
+    monkeypatch.setattr(
+        OpenClipEncoder,
+        "_seconds",
+        lambda _, call, __: seconds if next(call.parameters()).dtype == torch.bfloat16 else 1.0,
+    )
+    quick = load_encoder(f"local-dir:{clip_folder}", "cpu", quick=True)
+    assert (quick.model.transformer.get_cast_dtype() == torch.bfloat16) == quickened
+    assert quick.id == plain.id
+    assert quick.weights_sha256 == plain.weights_sha256
+    np.testing.assert_array_equal(quick.encode_images(pictures(4)), plain.encode_images(pictures(4)))
+    cosines = (quick.encode_texts(TEXTS) * plain.encode_texts(TEXTS)).sum(axis=1)
+    assert cosines.min() > 0.999
+    same = np.array_equal(quick.encode_texts(TEXTS), plain.encode_texts(TEXTS))
+    assert same != quickened
+    assert load_encoder(f"local-dir:{clip_folder}", "cpu") is not quick  # a build beside a server has its own
+    load_encoder.cache_clear()
 
 
 def test_a_text_tower_that_reads_otherwise_is_left_as_it_is(clip_folder: Path, tmp_path: Path):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from artifacts.release import Release
 from artifacts.settings import Settings
 from serving.batching import Batcher
 from tests.encoders import ColourWords
@@ -16,16 +17,17 @@ from tests.waiting import wait_until
 
 
 class Encoder:
-    """Doubles numbers, one call at a time, and no call ends before it may."""
+    """Doubles numbers, so many calls at a time, and no call ends before it may."""
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: int = 1) -> None:
+        self.lanes = lanes
         self.calls: list[list[int]] = []
         self.open = threading.Event()
         self.inside = 0
 
     def __call__(self, items: list[int]) -> list[int]:
         self.inside += 1
-        assert self.inside == 1  # never two at once
+        assert self.inside <= self.lanes  # never more at once
         self.calls.append(items)
         self.open.wait(60)
         self.inside -= 1
@@ -47,17 +49,20 @@ def ask(batcher: Batcher[int, int], items: list[int], answers: dict[int, Any]) -
 
 
 def gathered(encoder: Encoder, orders: list[list[int]], most: int = 100) -> dict[int, Any]:
-    """The answers to orders, of which all but the first come while its call runs."""
-    batcher, answers = Batcher("t", encoder, most), {}
-    threads = [ask(batcher, orders[0], answers)]
-    wait_until(lambda: encoder.calls)
-    for place, order in enumerate(orders[1:], start=1):
+    """The answers to orders, of which all but the first of each lane come while their calls run."""
+    lanes = encoder.lanes
+    batcher, answers = Batcher("t", encoder, most, lanes), {}
+    threads: list[threading.Thread] = []
+    for place, order in enumerate(orders[:lanes], start=1):
+        threads.append(ask(batcher, order, answers))
+        wait_until(lambda place=place: len(encoder.calls) == place)
+    for place, order in enumerate(orders[lanes:], start=1):
         threads.append(ask(batcher, order, answers))
         wait_until(lambda place=place: len(batcher._waiting) == place)
     encoder.open.set()
     for thread in threads:
         thread.join()
-    assert not batcher._running
+    assert batcher._free == lanes
     return answers
 
 
@@ -82,6 +87,15 @@ def test_a_call_has_a_size() -> None:
     answers = gathered(encoder, [[1], [2, 3], [4], [5, 6, 7, 8, 9], [10]], most=3)
     assert encoder.calls == [[1], [2, 3, 4], [5, 6, 7, 8, 9], [10]]
     assert answers[5] == [10, 12, 14, 16, 18]
+
+
+def test_calls_run_side_by_side_in_lanes() -> None:
+    encoder = Encoder(lanes=2)
+    answers = gathered(encoder, [[1], [2], [3], [4], [5, 6]])
+    assert encoder.calls[:2] == [[1], [2]]
+    assert sorted(number for call in encoder.calls[2:] for number in call) == [3, 4, 5, 6]
+    assert len(encoder.calls) <= 4
+    assert answers == {1: [2], 2: [4], 3: [6], 4: [8], 5: [10, 12]}
 
 
 def test_one_that_fails_fails_alone() -> None:
@@ -110,6 +124,44 @@ def test_many_threads_each_get_their_own() -> None:
         thread.join()
     assert wrong == []
     assert sum(map(len, encoder.calls)) == 8 * 200 * 2
+
+
+def test_searches_at_the_same_time_share_a_call_of_the_index(rich: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = client_for(rich.model_copy(update={"workers": 256})).application  # one lane, however many cores
+    watcher = app.config["LOOKALIKE_WATCHER"]
+    routes = [
+        "/v1/products/p001/similar", "/v1/products/p002/similar", "/v1/products/p003/similar?brand=brand%201",
+        "/v1/products/p004/similar?brand=brand%201", "/v1/search/text?q=red", "/v1/search/text?q=red&diversity=0.5",
+    ]  # fmt: skip
+    alone = {route: ids(app.test_client().get(route).get_json()) for route in routes}
+    calls: list[tuple[int, bool]] = []
+    begun, go_on = threading.Event(), threading.Event()
+    search_release = Release.search
+
+    def slow(self: Release, queries: np.ndarray, k: int, params: Any, conditions: Any, **others: Any) -> Any:
+        calls.append((len(queries), bool(conditions)))
+        begun.set()
+        go_on.wait(60)
+        return search_release(self, queries, k, params, conditions, **others)
+
+    monkeypatch.setattr(Release, "search", slow)
+    answers: dict[str, list[str]] = {}
+    threads = [
+        threading.Thread(target=lambda route=route: answers.update({route: ids(app.test_client().get(route).json)}))
+        for route in routes
+    ]
+    threads[0].start()
+    begun.wait(60)
+    for thread in threads[1:]:
+        thread.start()
+    wait_until(lambda: len(watcher.snapshot().look_up._waiting) == len(routes) - 1)
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert answers == alone
+    assert calls[0] == (1, False)
+    # Those with the same filter and depth together, whatever is done with what they find.
+    assert sorted(calls[1:]) in ([(1, False), (2, False), (2, True)], [(2, True), (3, False)])
 
 
 def test_searches_at_the_same_time_share_a_call(rich: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

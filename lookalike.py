@@ -287,6 +287,41 @@ def bench_serve(
         serve_plot(bench, plot)
 
 
+@bench_app.command("stress")
+def bench_stress(
+    rows: Annotated[int, typer.Option("--rows", min=10_000, help="Vectors to draw and serve.")] = 100_000,
+    workers: Annotated[int, typer.Option("--workers", min=2, help="Server processes.")] = 2,
+    seconds: Annotated[float, typer.Option("--seconds", min=2, help="Each phase takes so long.")] = 60,
+    reloads: Annotated[int, typer.Option("--reloads", min=1, help="Releases taken over under load.")] = 20,
+    times: Annotated[float, typer.Option("--times", min=1, help="Overload: so many times what the server can.")] = 10,
+    codec: Annotated[str | None, typer.Option("--codec", help="pq, rabitq or sq8.")] = None,
+    folder: Annotated[Path, typer.Option("--folder", help="Keeps the drawn index for the next run.")] = Path("bench"),
+    json_file: JsonOption = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="PNG file for the picture.")] = None,
+) -> None:
+    """What befalls a server in its life, under load: reloads, a worker killed, events not written, overload."""
+    from jobs.bench.show_stress import resources_table, stress_plot, stress_table
+    from jobs.bench.stress import measure_stress
+    from jobs.progress import Reporter
+
+    settings = settings_with(codec=codec)
+    with Reporter(err).step("measure", "vectors") as step:
+        bench = measure_stress(
+            rows, settings, folder, workers=workers, seconds=seconds, reloads=reloads, times=times, progress=step.at
+        )
+        step.note(f"{sum(each.failed for each in bench.phases)} requests failed")
+    out.print(stress_table(bench))
+    out.print(resources_table(bench))
+    calm = bench.of("calm").p99_ms
+    ratio = bench.swap_p99_ms / calm
+    out.print(
+        f"p99 during a swap: {bench.swap_p99_ms:.0f} ms, {ratio:.1f} times the calm {calm:.0f} ms", highlight=False
+    )
+    _write_json(json_file, bench)
+    if plot:
+        stress_plot(bench, plot)
+
+
 def _write_json(path: Path | None, result: Any) -> None:
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -130,5 +130,4 @@ def readyz() -> Response:
     responses={200: {"description": "Text format", "content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 def get_metrics() -> Response:
-    metrics.observe_release(watcher())
     return Response(metrics.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")

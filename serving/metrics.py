@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.search import Clock
-from serving.snapshot import Watcher
 
 SEARCH_LATENCY = Histogram(
     "image_search_latency_seconds",
@@ -33,12 +32,6 @@ CLICK_POSITION = Histogram(
     "Place, from 0, of a result that was chosen.",
     buckets=[0, 1, 2, 4, 9, 19, 49, 99],
 )
-INDEX_SIZE = Gauge("image_search_index_size", "Pictures in the index.", multiprocess_mode="max")
-RELEASE_INFO = Gauge(
-    "image_search_release_created_seconds", "Unix time the served release was made.", multiprocess_mode="min"
-)
-RELOADS = Gauge("image_search_release_loads", "Releases loaded since the start.", multiprocess_mode="max")
-RELOAD_FAILURES = Gauge("image_search_release_failures", "Releases refused since the start.", multiprocess_mode="max")
 
 
 def count(kind: str, status: str, clock: Clock) -> None:
@@ -48,16 +41,6 @@ def count(kind: str, status: str, clock: Clock) -> None:
     if status == "ok":
         for stage, milliseconds in clock.stages.items():
             STAGE_LATENCY.labels(stage).observe(milliseconds / 1000)
-
-
-def observe_release(watcher: Watcher) -> None:
-    """Bring the gauges up to what is being served."""
-    RELOADS.set(watcher.loads)
-    RELOAD_FAILURES.set(watcher.failures)
-    if watcher.loads:
-        snapshot = watcher.snapshot()
-        INDEX_SIZE.set(snapshot.release.rows)
-        RELEASE_INFO.set(snapshot.manifest.created_at.timestamp())
 
 
 def exposition() -> bytes:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import structlog
+from prometheus_client import Counter, Gauge, Histogram
 
 from artifacts.encoder import Encoder, load_encoder
 from artifacts.errors import CursorGone, IncompatibleRelease, LookalikeError, NoRelease
@@ -33,6 +34,20 @@ from artifacts.store import Store
 from serving.batching import Batcher
 
 _log = structlog.get_logger()
+
+INDEX_SIZE = Gauge("image_search_index_size", "Pictures in the index.", multiprocess_mode="livemax")
+CREATED = Gauge(
+    "image_search_release_created_seconds", "Unix time the served release was made; of workers that serve several "
+    "the oldest.", multiprocess_mode="livemin",
+)  # fmt: skip
+SERVING = Gauge(
+    "image_search_release_workers", "Worker processes that serve a version.", ["version"], multiprocess_mode="livesum"
+)
+RELOADS = Counter("image_search_reloads_total", "Versions that a worker has loaded, or refused.", ["outcome"])
+RELOAD_SECONDS = Histogram(
+    "image_search_reload_seconds", "Time to fetch, verify, open and warm a release.",
+    buckets=[0.1, 0.5, 1, 5, 10, 30, 60, 300, 900],
+)  # fmt: skip
 
 #: The hits of a query, and the plan of each segment.
 Looked = tuple[list[Hit], list[Plan]]
@@ -178,7 +193,7 @@ class Watcher:
             return
         if self.failure and self.failure.version == version and self.failure.lasting:
             return
-        fetched = False
+        fetched, began = False, time.monotonic()
         try:
             manifest = self._store.manifest(version)
             folders = self._store.fetch(manifest)
@@ -190,12 +205,24 @@ class Watcher:
             # changes.
             lasting = isinstance(error, LookalikeError) or (fetched and not isinstance(error, OSError))
             self.failure, self.failures = Failure(version, str(error), lasting), self.failures + 1
+            RELOADS.labels("refused").inc()
             _log.error("release refused", version=version, error=str(error))
             return
+        self._tell(snapshot, time.monotonic() - began)
         if self._snapshot is not None and self._settings.cursor_seconds > 0:
             self._replaced.append(_Replaced(self._snapshot, time.monotonic() + self._settings.cursor_seconds))
         self._snapshot, self.failure, self.loads = snapshot, None, self.loads + 1
         _log.info("release loaded", version=version, products=snapshot.manifest.counts.indexed)
+
+    def _tell(self, snapshot: Snapshot, seconds: float) -> None:
+        """Metrics of a release that takes the place of the one before."""
+        if self._snapshot is not None:
+            SERVING.labels(self._snapshot.manifest.version).set(0)
+        SERVING.labels(snapshot.manifest.version).set(1)
+        INDEX_SIZE.set(snapshot.release.rows)
+        CREATED.set(snapshot.manifest.created_at.timestamp())
+        RELOADS.labels("loaded").inc()
+        RELOAD_SECONDS.observe(seconds)
 
     def _current(self) -> str | None:
         """The store's current version; None if there is none, or the store is out of reach for now."""

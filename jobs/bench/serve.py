@@ -14,8 +14,6 @@ Caches are off. The load comes from this process, and takes its share of the sam
 from __future__ import annotations
 
 import asyncio
-import itertools
-import json
 import os
 import threading
 import time
@@ -24,7 +22,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import aiohttp
 import faiss
 import numpy as np
 
@@ -37,6 +34,7 @@ from artifacts.segment_info import INFO_FILE
 from artifacts.settings import Settings
 from artifacts.store import Store
 from jobs.bench.catalog import drawn_catalog
+from jobs.bench.load import Load, Sample, by_text, by_vector, percentiles
 from jobs.bench.server import Memory, ServerProcess
 from jobs.calibration import DEPTH, calibrate, recall
 from jobs.workspace import fingerprint
@@ -111,7 +109,7 @@ def measure_serving(
         )  # fmt: skip
         reached = recall([found.scores for found in segment.search(few, DEPTH, params)[0]], truth, DEPTH)
         rates = [_alone(segment, vectors, params, way, workers, seconds) for way in ("faiss", "search")]
-        releases = _released(segment, params, folder, encoder, settings)
+        releases, _ = released(segment, params, folder, encoder, settings)
     finally:
         segment.close()
     environment = {
@@ -119,13 +117,12 @@ def measure_serving(
         "LOOKALIKE_EMBEDDING_CACHE_SECONDS": "0", "LOOKALIKE_ENCODER_THREADS": "1",
     }  # fmt: skip
     with ServerProcess(environment) as server:
-        bodies = [json.dumps({"vector": vector.tolist(), "rerank": False}).encode() for vector in vectors]
-        rates.append(asyncio.run(_closed("vector", server.address, _by_vector(bodies), clients, seconds)))
-        text = asyncio.run(_closed("text", server.address, _by_text(), clients, seconds))
-        rates.append(text)
-        rates += [
-            asyncio.run(_open(server.address, _by_text(), share * text.per_second, seconds)) for share in _OFFERED
-        ]
+        for way, request in (("vector", by_vector(vectors)), ("text", by_text())):
+            load = Load(server.address, request)
+            rates.append(_of(load, way, clients, asyncio.run(load.closed(clients, seconds))))
+        for share in _OFFERED:
+            load, rate = Load(server.address, by_text()), share * rates[3].per_second
+            rates.append(_of(load, "offered", 0, asyncio.run(load.offered(rate, seconds)), rate))
         memory = server.memory()
     return ServeBench(catalog.name, params, round(reached, 4), workers, rates, memory)
 
@@ -155,7 +152,8 @@ def _alone(segment: Segment, vectors: np.ndarray, params: SearchParams, way: str
             turn += threads
 
     _side_by_side([lambda number=number: work(number) for number in range(threads)])
-    return _rate(way, threads, [each for some in times for each in some], seconds)
+    samples = [Sample(0.0, each, 200) for some in times for each in some]
+    return Rate(way, threads, round(len(samples) / seconds, 1), *percentiles(samples))
 
 
 def _side_by_side(calls: Sequence[Callable[[], None]]) -> None:
@@ -166,8 +164,17 @@ def _side_by_side(calls: Sequence[Callable[[], None]]) -> None:
         thread.join()
 
 
-def _released(segment: Segment, params: SearchParams, folder: Path, encoder: Encoder, settings: Settings) -> str:
-    """Publish the segment under an encoder, so that a server can be started on it."""
+def released(
+    segment: Segment, params: SearchParams, folder: Path, encoder: Encoder, settings: Settings, *, turn: int = 0
+) -> tuple[str, str]:
+    """Publish the segment under an encoder, so that a server can be started on it.
+
+    Args:
+        turn: another number makes another version; it is the name of a kind of query that nobody asks.
+
+    Returns:
+        The releases and the version.
+    """
     releases = folder / "releases"
     store = Store(str(releases), settings.cache)
     segment_id = f"bench-{fingerprint(segment.info.inputs, encoder.id)}"
@@ -178,11 +185,11 @@ def _released(segment: Segment, params: SearchParams, folder: Path, encoder: Enc
     counts = Counts(input_rows=reference.rows, indexed=reference.products, pictures=reference.rows)
     draft = Manifest(
         version="", created_at=datetime.now(UTC), encoder=encoder.describe(), segments=[reference],
-        search={"image": params, "text": params}, counts=counts,
+        search={"image": params, "text": params, f"turn {turn}": params}, counts=counts,
     )  # fmt: skip
     manifest = draft.model_copy(update={"version": version_name(draft.created_at, draft.content_id)})
     store.publish(manifest, {}, expected=store.current())
-    return str(releases)
+    return str(releases), manifest.version
 
 
 def _copy_as(segment: Segment, folder: Path, segment_id: str, encoder_id: str) -> None:
@@ -193,86 +200,17 @@ def _copy_as(segment: Segment, folder: Path, segment_id: str, encoder_id: str) -
     (folder / INFO_FILE).write_text(info.model_dump_json(indent=1) + "\n")
 
 
-# ── load ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def _of(load: Load, way: str, clients: int, seconds: float, offered: float = 0.0) -> Rate:
+    """What became of a load.
 
-#: Method, path and JSON body of the request of a number.
-Request = Callable[[int], tuple[str, str, bytes | None]]
-
-
-def _by_vector(bodies: Sequence[bytes]) -> Request:
-    return lambda number: ("POST", "/v1/search", bodies[number % len(bodies)])
-
-
-def _by_text() -> Request:
-    return lambda number: ("GET", f"/v1/search/text?rerank=false&q=a+red+summer+dress+of+style+{number}", None)
-
-
-@dataclass
-class _Tally:
-    times: list[float]
-    failed: int = 0
-    refused: int = 0
-
-
-async def _ask(session: aiohttp.ClientSession, address: str, request: Request, number: int, tally: _Tally) -> None:
-    method, path, body = request(number)
-    headers = {"Content-Type": "application/json"} if body else None
-    began = time.perf_counter()
-    try:
-        async with session.request(method, address + path, data=body, headers=headers) as response:
-            await response.read()
-            if response.status == 200:
-                tally.times.append((time.perf_counter() - began) * 1000)
-            elif response.status == 503:
-                tally.refused += 1
-            else:
-                tally.failed += 1
-    except aiohttp.ClientError:
-        tally.failed += 1
-
-
-async def _closed(way: str, address: str, request: Request, clients: int, seconds: float) -> Rate:
-    """So many clients, each asking again when it has its answer."""
-    tally, numbers = _Tally([]), itertools.count()
-    async with _session() as session:
-        for number in range(clients):  # warm: connections, pages, kernels
-            await _ask(session, address, request, number, _Tally([]))
-        end = time.perf_counter() + seconds
-
-        async def client() -> None:
-            while time.perf_counter() < end:
-                await _ask(session, address, request, next(numbers), tally)
-
-        began = time.perf_counter()
-        await asyncio.gather(*(client() for _ in range(clients)))
-        return _rate(way, clients, tally.times, time.perf_counter() - began, tally)
-
-
-async def _open(address: str, request: Request, per_second: float, seconds: float) -> Rate:
-    """Requests at a fixed rate, whoever is late notwithstanding, as shoppers come."""
-    tally = _Tally([])
-    async with _session() as session:
-        began = time.perf_counter()
-        asked: list[asyncio.Task[None]] = []
-        for number in range(max(1, round(per_second * seconds))):
-            await asyncio.sleep(began + number / per_second - time.perf_counter())
-            asked.append(asyncio.create_task(_ask(session, address, request, number, tally)))
-        await asyncio.gather(*asked)
-        return _rate("offered", 0, tally.times, time.perf_counter() - began, tally, offered=per_second)
-
-
-def _session() -> aiohttp.ClientSession:
-    # A connection for each request on its way: waiting for one here would hide what the server does.
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=60), raise_for_status=False
-    )
-
-
-def _rate(
-    way: str, clients: int, times: Sequence[float], seconds: float, tally: _Tally | None = None, offered: float = 0.0
-) -> Rate:
-    if not times:
+    Raises:
+        LookalikeError: nothing was answered.
+    """
+    answered = [each for each in load.samples if each.status == 200]
+    refused = sum(each.status == 503 for each in load.samples)
+    if not answered:
         raise LookalikeError(f"bench serve: no {way} request was answered in {seconds:.0f} s")
-    p50, p95, p99 = (round(float(value), 3) for value in np.percentile(times, (50, 95, 99)))
-    failed, refused = (tally.failed, tally.refused) if tally else (0, 0)
-    return Rate(way, clients, round(len(times) / seconds, 1), p50, p95, p99, failed, refused, round(offered, 1))
+    failed = len(load.samples) - len(answered) - refused
+    return Rate(
+        way, clients, round(len(answered) / seconds, 1), *percentiles(answered), failed, refused, round(offered, 1)
+    )

@@ -28,6 +28,17 @@ class Memory:
     proportional_mb: float
 
 
+@dataclass(frozen=True)
+class Resources:
+    """What a worker holds: memory of its own in MB, maps, open files, threads."""
+
+    pid: int
+    private_mb: float
+    maps: int
+    files: int
+    threads: int
+
+
 class ServerProcess:
     """`lookalike serve` on a free port of 127.0.0.1, until the block ends.
 
@@ -74,10 +85,27 @@ class ServerProcess:
         if self._process.stdout is not None:
             self._process.stdout.close()
 
+    def workers(self) -> list[int]:
+        """The process ids of the workers there are, oldest first."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        return sorted(map(int, children))
+
     def memory(self) -> list[Memory]:
         """Of each worker, from the kernel's own sums."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        return [_memory(int(pid)) for pid in children]
+        return [_memory(pid) for pid in self.workers()]
+
+    def resources(self) -> list[Resources]:
+        """What each worker holds."""
+        return [
+            Resources(
+                pid,
+                _memory(pid).private_mb,
+                len(Path(f"/proc/{pid}/maps").read_text().splitlines()),
+                len(list(Path(f"/proc/{pid}/fd").iterdir())),
+                len(list(Path(f"/proc/{pid}/task").iterdir())),
+            )
+            for pid in self.workers()
+        ]
 
 
 def _memory(pid: int) -> Memory:

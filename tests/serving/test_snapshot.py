@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from prometheus_client import REGISTRY
 
 from artifacts.errors import NoRelease
 from artifacts.manifest import Manifest
@@ -94,7 +95,12 @@ def test_one_flipped_bit_is_refused_by_name_and_the_old_goes_on(settings: Settin
     assert ready.get_json()["status"] == "degraded"
     assert str(path) in ready.get_json()["failure"]
     assert version in ready.get_json()["failure"]
-    assert "image_search_release_failures 1.0" in client.get("/metrics").get_data(as_text=True)
+    metrics = client.get("/metrics").get_data(as_text=True)
+    refused = REGISTRY.get_sample_value("image_search_reloads_total", {"outcome": "refused"})
+    assert refused
+    assert f'image_search_reloads_total{{outcome="refused"}} {refused}' in metrics
+    served = client.get("/v1/release").get_json()["version"]
+    assert f'image_search_release_workers{{version="{served}"}} 1.0' in metrics
     assert client.get("/v1/search/text?q=red").get_json()["release"] == served.manifest.version
     # it is not tried over and over
     watcher.look()

@@ -1,0 +1,121 @@
+"""Load on a server: clients that ask again when they have their answer, or requests at a fixed rate."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import aiohttp
+import numpy as np
+
+#: Method, path and JSON body of the request of a number.
+Request = Callable[[int], tuple[str, str, bytes | None]]
+
+#: A request that has had no answer for so long never will.
+_GIVEN_UP_SECONDS = 60
+
+
+def by_vector(vectors: np.ndarray) -> Request:
+    """Searches by vectors float32[n, dim], in turn."""
+    bodies = [json.dumps({"vector": vector.tolist(), "rerank": False}).encode() for vector in vectors]
+    return lambda number: ("POST", "/v1/search", bodies[number % len(bodies)])
+
+
+def by_text() -> Request:
+    """Searches by words, every time others."""
+    return lambda number: ("GET", f"/v1/search/text?rerank=false&q=a+red+summer+dress+of+style+{number}", None)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What became of one request."""
+
+    at: float  # when it was sent, by time.perf_counter
+    milliseconds: float
+    status: int  # 0: there was no answer
+    wrong: bool = False  # an answer, and not the one that was expected
+
+
+@dataclass
+class Load:
+    """Asks a server, and takes down what becomes of it.
+
+    Args:
+        address: of the server.
+        request: makes requests.
+        expected: for some numbers the product that must come first.
+    """
+
+    address: str
+    request: Request
+    expected: Mapping[int, str] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
+
+    async def closed(self, clients: int, seconds: float) -> float:
+        """So many clients, each asking again when it has its answer; returns the seconds it took."""
+        numbers = itertools.count()
+        async with _session() as session:
+            # Warm: connections, pages, kernels.
+            await asyncio.gather(*(self._ask(session, number, []) for number in range(clients)))
+            began = time.perf_counter()
+
+            async def client() -> None:
+                while time.perf_counter() < began + seconds:
+                    await self._ask(session, next(numbers), self.samples)
+
+            await asyncio.gather(*(client() for _ in range(clients)))
+            return time.perf_counter() - began
+
+    async def offered(self, per_second: float, seconds: float, until: asyncio.Event | None = None) -> float:
+        """Requests at a fixed rate, whoever is late notwithstanding, for so long or until told; returns the seconds."""
+        async with _session() as session:
+            began = time.perf_counter()
+            asked: list[asyncio.Task[None]] = []
+            for number in itertools.count():
+                due = began + number / per_second
+                if due >= began + seconds or (until is not None and until.is_set()):
+                    break
+                await asyncio.sleep(due - time.perf_counter())
+                asked.append(asyncio.create_task(self._ask(session, number, self.samples)))
+            await asyncio.gather(*asked)
+            return time.perf_counter() - began
+
+    async def _ask(self, session: aiohttp.ClientSession, number: int, samples: list[Sample]) -> None:
+        method, path, body = self.request(number)
+        headers = {"Content-Type": "application/json"} if body else None
+        began, status, wrong = time.perf_counter(), 0, False
+        try:
+            async with session.request(method, self.address + path, data=body, headers=headers) as response:
+                content = await response.read()
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError):
+            content = b""
+        took = (time.perf_counter() - began) * 1000
+        if status == 200 and self.expected:
+            wanted = self.expected.get(number % len(self.expected))
+            wrong = wanted is not None and first_of(content) != wanted
+        samples.append(Sample(began, took, status, wrong))
+
+
+def first_of(content: bytes) -> str:
+    """The first product of an answer."""
+    return json.loads(content)["results"][0]["product_id"]
+
+
+def _session() -> aiohttp.ClientSession:
+    # A connection for each request on its way: waiting for one here would hide what the server does.
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=_GIVEN_UP_SECONDS)
+    )
+
+
+def percentiles(samples: Sequence[Sample]) -> tuple[float, float, float]:
+    """p50, p95 and p99 in milliseconds; zeros of nothing."""
+    if not samples:
+        return 0.0, 0.0, 0.0
+    p50, p95, p99 = np.percentile([each.milliseconds for each in samples], (50, 95, 99))
+    return round(float(p50), 3), round(float(p95), 3), round(float(p99), 3)

@@ -17,6 +17,7 @@ from flask_openapi.models.tag import Tag
 from artifacts.errors import Busy, InputError, QueryError, UnknownProduct
 from serving import metrics
 from serving.answers import answer_keys, answers_known, keep_answers
+from serving.doorman import kind_of
 from serving.http import caches, errors, events, gate, json_of, ranker, settings, watcher
 from serving.models import (
     BatchAnswer,
@@ -49,25 +50,9 @@ _SEARCH = Tag(name="search", description="Products that look like what is asked 
 
 search_api = APIBlueprint("search", __name__)
 
-#: What metrics and events call the searches of a route.
-_KINDS = {
-    "search_text": "text", "search_image": "image", "search_hybrid": "hybrid", "search_any": "mixed",
-    "similar": "similar", "search_batch": "batch",
-}  # fmt: skip
-
-
-@search_api.before_request
-def turn_away() -> None:
-    """Say no to what is too much before anything of it is read: it costs next to nothing then."""
-    try:
-        gate().check()
-    except Busy:
-        metrics.SEARCH_REQUESTS.labels(_kind(), "busy").inc()
-        raise
-
 
 def _kind() -> str:
-    return _KINDS[(request.endpoint or "").rpartition(".")[2]]
+    return kind_of(request.path) or "other"
 
 
 @search_api.get(

@@ -20,6 +20,7 @@ from serving.access import guard
 from serving.api import api
 from serving.api_search import search_api
 from serving.cache import open_caches
+from serving.doorman import Doorman
 from serving.events import EventLog
 from serving.gate import Gate
 from serving.models import Problem
@@ -69,7 +70,8 @@ def create_app(settings: Settings | None = None, *, watch: bool = True) -> OpenA
     app.config["LOOKALIKE_WATCHER"] = watcher = Watcher(Store(settings.releases, settings.cache), settings)
     app.config["LOOKALIKE_RANKER"] = load_ranker(settings)
     app.config["LOOKALIKE_CACHES"] = open_caches(settings)
-    app.config["LOOKALIKE_GATE"] = Gate(settings.threads, settings.queue, settings.deadline_seconds)
+    app.config["LOOKALIKE_GATE"] = gate = Gate(settings.threads, settings.queue, settings.deadline_seconds)
+    app.wsgi_app = Doorman(app.wsgi_app, gate)
     app.config["LOOKALIKE_EVENTS"] = EventLog(settings.events, settings.events_seconds)
     app.json = _Json(app)
     register(app)

@@ -24,7 +24,7 @@ WORKING = Gauge("image_search_working", "Searches being worked on.", multiproces
 _NEWEST = 0.1
 #: Share of its time that a search may wait. What was let in and then runs out of time was work for nobody, and under a
 #: lasting burst, with a queue that is always as long as may be, that would be nearly all work.
-_WAITING = 0.5
+_WAITING = 0.25
 
 
 class Gate:

@@ -75,12 +75,12 @@ def test_a_full_queue_says_no_at_once() -> None:
 
 
 def test_whoever_would_come_too_late_is_not_let_wait() -> None:
-    gate, order = Gate(1, 100, 10), []
+    gate, order = Gate(1, 100, 20), []
     gate._mean = 4.0  # seconds that a search has taken so far
     first = Visitor(gate, order)
     wait_until(first.inside.is_set)
     gate.check()
-    second = Visitor(gate, order)  # 4 s to wait: less than half of its time, and 4 more to work in
+    second = Visitor(gate, order)  # 4 s to wait: less than a quarter of its time
     wait_until(waiting(gate, 1))
     with pytest.raises(Busy) as caught, gate.admitted(perf_counter()):  # 8 s to wait
         pass

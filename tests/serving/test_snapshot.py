@@ -99,8 +99,8 @@ def test_one_flipped_bit_is_refused_by_name_and_the_old_goes_on(settings: Settin
     refused = REGISTRY.get_sample_value("image_search_reloads_total", {"outcome": "refused"})
     assert refused
     assert f'image_search_reloads_total{{outcome="refused"}} {refused}' in metrics
-    served = client.get("/v1/release").get_json()["version"]
-    assert f'image_search_release_workers{{version="{served}"}} 1.0' in metrics
+    serving = client.get("/v1/release").get_json()["version"]
+    assert f'image_search_release_workers{{version="{serving}"}} 1.0' in metrics
     assert client.get("/v1/search/text?q=red").get_json()["release"] == served.manifest.version
     # it is not tried over and over
     watcher.look()

@@ -27,7 +27,7 @@ def test_a_port_that_is_taken_is_told(published: Settings) -> None:
         assert ended.returncode == 1
         assert "Address already in use" in ended.stderr
         assert "Traceback" not in ended.stderr
-    with pytest.raises(LookalikeError, match="cannot listen on 192.0.2.1:80"):
+    with pytest.raises(LookalikeError, match=r"cannot listen on 192\.0\.2\.1:80"):
         listen("192.0.2.1", 80)  # an address of nobody (RFC 5737)
 
 

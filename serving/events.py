@@ -92,7 +92,7 @@ class EventLog:
                 "total_found": answer["total_found"],
                 "product_ids": [result["product_id"] for result in results],
                 "scores": [result["score"] for result in results],
-                "vector": None if vector is None else vector.tolist(),
+                "vector": vector,
             },
         )
 
@@ -141,7 +141,7 @@ class EventLog:
     def _write(self, folder: Folder, kind: str, day: str, events: list[dict[str, Any]]) -> None:
         name = f"{kind}/date={day}/{events[0]['at']:%H%M%S}-{uuid.uuid4().hex[:12]}.parquet"
         with folder.writing(name) as path:
-            pq.write_table(pa.Table.from_pylist(events, SCHEMAS[kind]), path, compression="zstd")
+            pq.write_table(_table(events, SCHEMAS[kind]), path, compression="zstd")
 
     def close(self) -> None:
         """Write out what is left, and end; for the end of a process."""
@@ -149,3 +149,22 @@ class EventLog:
         if self._thread.is_alive():
             self._thread.join()
         self.flush()
+
+
+def _table(events: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Events as a table. Vectors go there as they are: number by number they would hold up the requests."""
+    columns: dict[str, pa.Array] = {}
+    for field in schema:
+        values = [event[field.name] for event in events]
+        columns[field.name] = _vectors(values) if field.name == "vector" else pa.array(values, field.type)
+    return pa.table(columns, schema)
+
+
+def _vectors(vectors: Sequence[np.ndarray | None]) -> pa.Array:
+    """list<float> of float32[dim] and None."""
+    there = [vector for vector in vectors if vector is not None]
+    lengths = [0 if vector is None else len(vector) for vector in vectors]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    numbers = np.concatenate(there) if there else np.empty(0, np.float32)
+    mask = pa.array([vector is None for vector in vectors])
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(numbers, pa.float32()), mask=mask)

@@ -7,6 +7,7 @@ SO_REUSEPORT), every worker listens at the port by itself too, from when its rel
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -151,6 +152,10 @@ def _warm_up(worker: Any) -> None:
         if watcher.first_look.wait(1):
             break
         worker.notify()  # or it would be taken for dead
+    # Modules and models live as long as the process. Looking through all of them for garbage, as Python does now and
+    # then, would hold up every request for half a second.
+    gc.collect()
+    gc.freeze()
     if worker.cfg.workers > 1 and sys.platform == "linux":
         shared = worker.sockets[0]
         worker.sockets = [*worker.sockets, _shared(shared.sock.family, shared.getsockname())]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import gc
 import os
 import threading
 import time
@@ -280,7 +279,6 @@ def _warm(snapshot: Snapshot) -> None:
 
 def _give_back_memory() -> None:
     """What loading took and left unused, to the system: glibc would keep it, some 200 MB for a CLIP model."""
-    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
     if trim is not None:
         trim(0)

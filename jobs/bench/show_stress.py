@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from rich.table import Column, Table
 
 matplotlib.use("Agg")
@@ -62,7 +63,8 @@ def stress_plot(bench: StressBench, path: Path) -> None:
     for kind, (colour, size) in kinds.items():
         chosen = [each for _, samples in bench.samples for each in samples if _kind(each) == kind]
         axes.scatter(
-            [each.at - start for each in chosen], [max(each.milliseconds, 0.1) for each in chosen],
+            np.array([each.at - start for each in chosen]),  # of lists matplotlib looks at every number by itself
+            np.array([max(each.milliseconds, 0.1) for each in chosen]),
             s=size, color=colour, linewidths=0, alpha=0.5, label=kind, rasterized=True,
         )  # fmt: skip
     for number, (name, samples) in enumerate(bench.samples):

@@ -676,7 +676,7 @@ def test_axe_finds_nothing_serious(visit: Visit, state: str, light: Literal["lig
     visit.page.emulate_media(color_scheme=light)
     page = visit.open(path)
     expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
-    expect(facet(page, "Category").locator("label").first).to_be_attached()
+    expect(facet(page, "Category")).to_be_attached()  # open or not, and with no values where nothing is found
     reach(page)
     expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
     page.evaluate(AXE.read_text())

@@ -47,6 +47,8 @@ class _Server(BaseApplication):
             "threads": settings.threads + settings.queue + _SPARE_THREADS,
             # Native libraries hang in a process that was forked after they had started threads: workers import them.
             "preload_app": False,
+            # Longer than load balancers keep an idle connection: who closes it first must not be the one that is asked.
+            "keepalive": 75,
             "limit_request_line": 8190,  # filters in a URL may be long; longer ones go by POST /v1/search
             "loglevel": "warning",
             "when_ready": _announce,

@@ -6,19 +6,18 @@ parent process holds no native library that its workers would inherit through th
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Column, Table
 
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
+from jobs.bench.commands import bench_app
+from jobs.console import ReleasesOption, WorkspaceOption, err, out, settings_with
 
 if TYPE_CHECKING:
     from artifacts.store import Store
@@ -31,23 +30,10 @@ app = typer.Typer(
 releases_app = typer.Typer(no_args_is_help=True, help="Look after published releases.")
 app.add_typer(releases_app, name="releases")
 
-bench_app = typer.Typer(no_args_is_help=True, help="Measure claims about speed and recall, side by side in one run.")
 app.add_typer(bench_app, name="bench")
 
-# Into a file or a pipe, a table is as wide as it has to be: versions and paths must not be folded.
-out = Console(width=None if sys.stdout.isatty() else 200)
-err = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
-
-ReleasesOption = Annotated[str | None, typer.Option("--releases", help="Folder or URL of the published releases.")]
-WorkspaceOption = Annotated[str | None, typer.Option("--workspace", help="Folder or URL kept between builds.")]
-EncoderOption = Annotated[str | None, typer.Option("--encoder", help="Encoder spec, such as `sample`.")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="File for all that was measured.")]
 CatalogOption = Annotated[str, typer.Option("--catalog", help="CSV, Parquet, JSONL, SQL URL, or folder of pictures.")]
-
-
-def settings_with(**given: Any) -> Settings:
-    """The settings table, with what was given on the command line in place of the environment's."""
-    return Settings(**{name: value for name, value in given.items() if value is not None})
+EncoderOption = Annotated[str | None, typer.Option("--encoder", help="Encoder spec, such as `sample`.")]
 
 
 @app.command()
@@ -211,117 +197,6 @@ def releases_prune(
     settings = settings_with(releases=releases, keep_releases=keep)
     removed = _store(settings).prune(settings.keep_releases)
     out.print("\n".join(f"removed {name}" for name in removed) or "Nothing to remove.", highlight=False)
-
-
-@bench_app.command("filters")
-def bench_filters(
-    rows: Annotated[int, typer.Option("--rows", min=10_000, help="Vectors to draw and search.")] = 500_000,
-    dim: Annotated[int, typer.Option("--dim", min=8, max=4096, help="Numbers in a vector.")] = 512,
-    queries: Annotated[int, typer.Option("--queries", min=20, help="Queries of each kind.")] = 200,
-    codec: Annotated[str | None, typer.Option("--codec", help="pq, rabitq or sq8.")] = None,
-    folder: Annotated[Path, typer.Option("--folder", help="Keeps the drawn index for the next run.")] = Path("bench"),
-    published: Annotated[
-        bool, typer.Option("--published", help="Search the current release instead, with queries from its workspace.")
-    ] = False,
-    releases: ReleasesOption = None,
-    workspace: WorkspaceOption = None,
-    json_file: JsonOption = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="PNG file for the picture.")] = None,
-) -> None:
-    """Recall and latency under filters that keep 50 % to 0.01 %: the planner, and what others do, side by side."""
-    from jobs.bench.catalog import drawn_catalog, published_catalog
-    from jobs.bench.filters import measure_filters
-    from jobs.bench.show import crossing_table, filters_plot, filters_table
-    from jobs.progress import Reporter
-
-    settings = settings_with(codec=codec, releases=releases, workspace=workspace)
-    reporter = Reporter(err)
-    with reporter.step("index", "vectors") as step:
-        if published:
-            catalog = published_catalog(queries, settings)
-        else:
-            kept = folder / f"{settings.codec}-{rows}x{dim}"
-            catalog = drawn_catalog(rows, dim, queries, settings, kept, progress=step.at)
-        step.note(catalog.name)
-    with reporter.step("measure", "filters") as step:
-        try:
-            bench = measure_filters(catalog, settings.recall_target, settings.seed, progress=step.at)
-        finally:
-            catalog.segment.close()
-        step.note(f"worst recall@100 as planned {bench.worst('planned'):.3f}")
-    out.print(filters_table(bench))
-    out.print(crossing_table(bench))
-    for kind, params in bench.params.items():
-        out.print(f"{kind}: {params}", highlight=False)
-    _write_json(json_file, bench)
-    if plot:
-        filters_plot(bench, plot)
-
-
-@bench_app.command("serve")
-def bench_serve(
-    rows: Annotated[int, typer.Option("--rows", min=10_000, help="Vectors to draw and serve.")] = 1_000_000,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Server processes, and threads beside them.")] = 2,
-    clients: Annotated[int, typer.Option("--clients", min=1, help="Clients that ask at the same time.")] = 32,
-    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Each measurement takes so long.")] = 15,
-    codec: Annotated[str | None, typer.Option("--codec", help="pq, rabitq or sq8.")] = None,
-    folder: Annotated[Path, typer.Option("--folder", help="Keeps the drawn index for the next run.")] = Path("bench"),
-    json_file: JsonOption = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="PNG file for the picture.")] = None,
-) -> None:
-    """What a server answers in a second, beside what its index alone could; latency against load; memory."""
-    from jobs.bench.serve import measure_serving
-    from jobs.bench.show import memory_table, serve_plot, serve_table
-    from jobs.progress import Reporter
-
-    settings = settings_with(codec=codec)
-    with Reporter(err).step("measure", "vectors") as step:
-        bench = measure_serving(
-            rows, settings, folder, workers=workers, clients=clients, seconds=seconds, progress=step.at
-        )
-        step.note(f"by vector through HTTP {bench.ratio:.2f} of the index alone")
-    out.print(serve_table(bench))
-    out.print(memory_table(bench))
-    _write_json(json_file, bench)
-    if plot:
-        serve_plot(bench, plot)
-
-
-@bench_app.command("stress")
-def bench_stress(
-    rows: Annotated[int, typer.Option("--rows", min=10_000, help="Vectors to draw and serve.")] = 100_000,
-    workers: Annotated[int, typer.Option("--workers", min=2, help="Server processes.")] = 2,
-    seconds: Annotated[float, typer.Option("--seconds", min=2, help="Each phase takes so long.")] = 60,
-    reloads: Annotated[int, typer.Option("--reloads", min=1, help="Releases taken over under load.")] = 20,
-    times: Annotated[float, typer.Option("--times", min=1, help="Overload: so many times what the server can.")] = 10,
-    codec: Annotated[str | None, typer.Option("--codec", help="pq, rabitq or sq8.")] = None,
-    folder: Annotated[Path, typer.Option("--folder", help="Keeps the drawn index for the next run.")] = Path("bench"),
-    json_file: JsonOption = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="PNG file for the picture.")] = None,
-) -> None:
-    """What befalls a server in its life, under load: reloads, a worker killed, events not written, overload."""
-    from jobs.bench.show_stress import resources_table, stress_plot, stress_table
-    from jobs.bench.stress import measure_stress
-    from jobs.progress import Reporter
-
-    with Reporter(err).step("measure", "vectors") as step:
-        settings = settings_with(codec=codec)
-        bench = measure_stress(
-            rows, settings, folder, workers=workers, seconds=seconds, reloads=reloads, times=times, progress=step.at
-        )
-        step.note(f"{sum(each.failed for each in bench.phases)} requests failed")
-    out.print(stress_table(bench))
-    out.print(resources_table(bench))
-    out.print(f"p99 during a swap {bench.swap_p99_ms:.0f} ms, calm {bench.of('calm').p99_ms:.0f} ms", highlight=False)
-    _write_json(json_file, bench)
-    if plot:
-        stress_plot(bench, plot)
-
-
-def _write_json(path: Path | None, result: Any) -> None:
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(result), indent=1) + "\n")
 
 
 def _store(settings: Settings) -> Store:

@@ -1,21 +1,17 @@
 """Says no to searches that are too much before the rest of the server hears of them.
 
-In a burst most of the work may be saying no. So it is said before routing, keys, rates and bodies are looked at: a
-tenth of what the same answer costs further in.
+In a burst most of the work may be saying no. So it is said before routing, keys, rates and bodies are looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import TYPE_CHECKING
-
-import orjson
 
 from artifacts.errors import Busy
 from serving import metrics
 from serving.gate import Gate
-from serving.models import Problem
+from serving.problems import response_to
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -47,19 +43,5 @@ class Doorman:
                 self._gate.check()
             except Busy as busy:
                 metrics.SEARCH_REQUESTS.labels(kind, "busy").inc()
-                return _refuse(busy, start_response)
+                return response_to(busy)(environ, start_response)
         return self._application(environ, start_response)
-
-
-def _refuse(busy: Busy, start_response: StartResponse) -> Iterable[bytes]:
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    problem = Problem(title=status.phrase, status=status, detail=str(busy))  # pyright: ignore[reportCallIssue]
-    body = orjson.dumps(problem.model_dump(exclude_none=True))
-    headers = [
-        ("Content-Type", "application/problem+json"),
-        ("Content-Length", str(len(body))),
-        ("Retry-After", str(busy.retry_after)),
-        ("X-Content-Type-Options", "nosniff"),
-    ]
-    start_response(f"{status.value} {status.phrase}", headers)
-    return [body]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+import orjson
 import structlog
-from flask import Flask, Response, jsonify
+from flask import Flask, Response
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
@@ -58,9 +59,8 @@ def problem(status: int, detail: str, field: str | None = None) -> Response:
 
 
 def _response(body: Problem) -> Response:
-    response = jsonify(body.model_dump(exclude_none=True))
-    response.status_code = body.status
-    response.mimetype = "application/problem+json"
+    content = orjson.dumps(body.model_dump(exclude_none=True))
+    response = Response(content, body.status, mimetype="application/problem+json")
     if body.status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
@@ -74,7 +74,8 @@ def from_validation(error: ValidationError) -> Response:
     return problem(422, f"{field}: {first['msg']}" if field else f"request body: {first['msg']}", field)
 
 
-def _from_ours(error: LookalikeError) -> Response:
+def response_to(error: LookalikeError) -> Response:
+    """A problem+json response to an error raised on purpose; needs no request at hand."""
     found = describe(error)
     if found is None:
         return _from_fault(error)
@@ -104,5 +105,5 @@ def _from_fault(error: Exception) -> Response:
 def register(app: Flask) -> None:
     """Answer every error of an app in this shape."""
     app.register_error_handler(HTTPException, _from_http)
-    app.register_error_handler(LookalikeError, _from_ours)
+    app.register_error_handler(LookalikeError, response_to)
     app.register_error_handler(Exception, _from_fault)

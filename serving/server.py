@@ -29,18 +29,18 @@ _SPARE_THREADS = 8
 _BACKLOG = 2048
 
 
-class _Server(BaseApplication):
+class Server(BaseApplication):
     """gunicorn, configured by Settings in place of its own files and flags."""
 
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self._settings = settings
-        self._fd = listener.detach()  # it is gunicorn's to close now
+        self.fd = listener.detach()  # it is gunicorn's to close now
         super().__init__()
 
     def load_config(self) -> None:
         settings = self._settings
         options: dict[str, Any] = {
-            "bind": f"fd://{self._fd}",
+            "bind": f"fd://{self.fd}",
             "workers": settings.workers,
             "worker_class": "gthread",
             # Those that wait hold a thread each; a few more say no to what is too much, and tell of health.
@@ -113,11 +113,11 @@ def run(settings: Settings) -> None:
     sys.argv = sys.argv[:1]  # gunicorn would read our flags as its own
     if settings.workers == 1:
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
-        _Server(settings, listener).run()
+        Server(settings, listener).run()
         return
     # Removed by `on_exit` in the parent. A `with` would do so in every worker that ends: it leaves this function too.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="lookalike-metrics-")
-    _Server(settings, listener).run()
+    Server(settings, listener).run()
 
 
 def configure_logging() -> None:
@@ -155,7 +155,7 @@ def _warm_up(worker: Any) -> None:
             break
         worker.notify()  # or it would be taken for dead
     # Modules and models live as long as the process. Looking through all of them for garbage, as Python does now and
-    # then, would hold up every request for half a second.
+    # then, would hold up every request for a quarter of a second.
     gc.collect()
     gc.freeze()
     if worker.cfg.workers > 1 and sys.platform == "linux":

@@ -51,7 +51,8 @@ def drawn_catalog(
     *,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> BenchCatalog:
-    """A segment of `rows` vectors like CLIP's, made in `folder` or found there from a run before."""
+    """A segment of `rows` vectors like CLIP's, made under `folder` or found there from a run before."""
+    folder = folder / f"{settings.codec}-{rows}x{dim}"
     settings = settings.model_copy(update={"flat_max_rows": 0})
     shape = settings.model_dump(include={"codec", "flat_max_rows", "train_rows_per_list", "rows_per_index", "seed"})
     inputs = fingerprint(rows, dim, shape, RECIPE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import open_clip
 import torch
 
@@ -14,6 +16,9 @@ class ClipShaped(OpenClipEncoder):
     """CLIP ViT-B-32 with weights drawn from a seed: 512 numbers, and the arithmetic of the real one."""
 
     def __init__(self) -> None:
+        super().__init__("", _MODEL, None, "auto")
+
+    def _made(self, model: str, tag: str | None) -> tuple[Any, Any]:
         torch.manual_seed(0)
-        model, _, transform = open_clip.create_model_and_transforms(_MODEL)
-        self._take(model, transform, open_clip.get_tokenizer(_MODEL), "auto")
+        made, _, transform = open_clip.create_model_and_transforms(model, device=self.device)
+        return made, transform

@@ -96,8 +96,7 @@ def measure_serving(
         LookalikeError: the server did not come up, or answered wrongly.
     """
     encoder = load_encoder(spec, settings.device)
-    dim = encoder.dim
-    catalog = drawn_catalog(rows, dim, 1000, settings, folder / f"{settings.codec}-{rows}x{dim}", progress=progress)
+    catalog = drawn_catalog(rows, encoder.dim, 1000, settings, folder, progress=progress)
     segment, vectors = catalog.segment, catalog.queries[0].vectors
     try:
         few = vectors[:200]

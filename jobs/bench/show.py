@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from jobs.bench.filters import METHODS, FilterBench, Measured
 from jobs.bench.serve import ServeBench
+from jobs.bench.texts import TextsBench
 
 _COLOURS = {
     "planned": "#0b6e99", "exact": "#7a7a7a", "list-aware": "#3fa34d", "nprobe": "#c2571a", "post-filter": "#b00020",
@@ -122,13 +123,17 @@ def _crossing_axes(axes: Axes, bench: FilterBench, kind: str) -> None:
     axes.legend(fontsize=8)
 
 
+def number_table(title: str, first: str, *numbers: str) -> Table:
+    """An empty table: a column of names, and columns of numbers."""
+    return Table(first, *(Column(name, justify="right") for name in numbers), title=title, title_justify="left")
+
+
 def serve_table(bench: ServeBench) -> Table:
     """A row for each way of asking."""
-    names = ("clients", "offered/s", "answered/s", "p50 ms", "p95 ms", "p99 ms", "503", "failed")
-    table = Table(
-        "way", *(Column(name, justify="right") for name in names),
-        title=f"{bench.name}, recall@100 {bench.recall_at_100:.3f}, {bench.workers} workers", title_justify="left",
-    )  # fmt: skip
+    title = f"{bench.name}, recall@100 {bench.recall_at_100:.3f}, {bench.workers} workers"
+    table = number_table(
+        title, "way", "clients", "offered/s", "answered/s", "p50 ms", "p95 ms", "p99 ms", "503", "failed"
+    )
     for each in bench.rates:
         table.add_row(
             each.way, str(each.clients or ""), f"{each.offered:,.1f}" if each.offered else "",
@@ -140,8 +145,7 @@ def serve_table(bench: ServeBench) -> Table:
 
 def memory_table(bench: ServeBench) -> Table:
     """A row for each worker."""
-    names = ("private MB", "shared MB", "proportional MB")
-    table = Table("worker", *(Column(name, justify="right") for name in names), title="Memory", title_justify="left")
+    table = number_table("Memory", "worker", "private MB", "shared MB", "proportional MB")
     for each in bench.memory:
         table.add_row(str(each.pid), *(f"{mb:,.0f}" for mb in (each.private_mb, each.shared_mb, each.proportional_mb)))
     return table
@@ -164,3 +168,13 @@ def serve_plot(bench: ServeBench, path: Path) -> None:
     figure.suptitle(f"{bench.name}, {bench.workers} workers")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def texts_table(bench: TextsBench) -> Table:
+    """A row for each encoder and number of texts in a call."""
+    title = f"Processor time of a text; recall@100 {bench.recall_at_100:.4f}, cosine at least {bench.cosine:.5f}"
+    table = number_table(title, "encoder", "texts in a call", "float32 ms", "bfloat16 ms", "ratio")
+    for each in bench.times:
+        ratio = f"{each.float32_ms / each.bfloat16_ms:.2f}"
+        table.add_row(each.encoder, str(each.at_once), f"{each.float32_ms:.2f}", f"{each.bfloat16_ms:.2f}", ratio)
+    return table

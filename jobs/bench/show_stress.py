@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-from rich.table import Column, Table
+from rich.table import Table
 
 matplotlib.use("Agg")
 from matplotlib.figure import Figure
 
 from jobs.bench.load import Sample
-from jobs.bench.server import Resources
+from jobs.bench.show import number_table
 from jobs.bench.stress import StressBench
 
 
 def stress_table(bench: StressBench) -> Table:
     """A row for each phase."""
-    names = (
-        "seconds", "offered/s", "answered", "503", "failed", "wrong", "p50 ms", "p99 ms", "slowest ms", "503 p99 ms",
-    )  # fmt: skip
-    table = Table(
-        "phase", *(Column(name, justify="right") for name in names),
-        title=f"{bench.name}, {bench.workers} workers, capacity {bench.capacity:,.0f} searches/s", title_justify="left",
+    table = number_table(
+        f"{bench.name}, {bench.workers} workers, capacity {bench.capacity:,.0f} searches/s", "phase", "seconds",
+        "offered/s", "answered", "503", "failed", "wrong", "p50 ms", "p99 ms", "slowest ms", "503 p99 ms",
     )  # fmt: skip
     for each in bench.phases:
         table.add_row(
@@ -37,20 +33,13 @@ def stress_table(bench: StressBench) -> Table:
 
 def resources_table(bench: StressBench) -> Table:
     """What each worker held before and after the reloads."""
-    names = ("private MB", "maps", "files", "threads")
-    table = Table(
-        "worker", *(Column(name, justify="right") for name in names),
-        title=f"Before and after {bench.reloads} reloads", title_justify="left",
-    )  # fmt: skip
-
-    def told(before: Sequence[Resources], after: Sequence[Resources]) -> None:
-        for one, other in zip(before, after, strict=True):
-            table.add_row(
-                str(one.pid), f"{one.private_mb:,.0f} → {other.private_mb:,.0f}", f"{one.maps} → {other.maps}",
-                f"{one.files} → {other.files}", f"{one.threads} → {other.threads}",
-            )  # fmt: skip
-
-    told(bench.before, bench.after)
+    title = f"Before and after {bench.reloads} reloads"
+    table = number_table(title, "worker", "private MB", "maps", "files", "threads")
+    for before, after in zip(bench.before, bench.after, strict=True):
+        table.add_row(
+            str(before.pid), f"{before.private_mb:,.0f} → {after.private_mb:,.0f}", f"{before.maps} → {after.maps}",
+            f"{before.files} → {after.files}", f"{before.threads} → {after.threads}",
+        )  # fmt: skip
     return table
 
 

@@ -104,8 +104,7 @@ def measure_stress(
         LookalikeError: the server did not come up, or a release was not taken over.
     """
     encoder = load_encoder(spec, settings.device)
-    place = folder / f"{settings.codec}-{rows}x{encoder.dim}"
-    catalog = drawn_catalog(rows, encoder.dim, 200, settings, place, progress=progress)
+    catalog = drawn_catalog(rows, encoder.dim, 200, settings, folder, progress=progress)
     events = folder / "events"
     shutil.rmtree(events, ignore_errors=True)
     events.unlink(missing_ok=True)

@@ -19,7 +19,6 @@ from safetensors.torch import load_file, save_file
 
 from artifacts import encoder_models
 from artifacts.encoder import SAMPLE_ENCODER, Encoder, load_encoder
-from artifacts.encoder_models import OpenClipEncoder
 from artifacts.errors import EncoderError, TextNotSupported
 
 CLIP = {
@@ -159,20 +158,14 @@ def test_short_texts_are_encoded_short_and_to_the_same(clip_folder: Path, texts:
     assert np.abs(short - whole).max() < 1e-5 * np.abs(whole).max()
 
 
-@pytest.mark.parametrize(
-    ("native", "seconds", "quickened"), [(True, 0.5, True), (True, 0.95, False), (False, 0, False)]
-)
+@pytest.mark.parametrize(("native", "large", "quickened"), [(True, 1, True), (True, 10**9, False), (False, 1, False)])
 def test_texts_are_quickened_where_that_is_quicker(
-    clip_folder: Path, monkeypatch: pytest.MonkeyPatch, native: bool, seconds: float, quickened: bool
+    clip_folder: Path, monkeypatch: pytest.MonkeyPatch, native: bool, large: int, quickened: bool
 ):
     plain = load_encoder(f"local-dir:{clip_folder}", "cpu")
     load_encoder.cache_clear()
     monkeypatch.setattr(encoder_models, "_computes_in_bfloat16", lambda: native)
-    monkeypatch.setattr(
-        OpenClipEncoder,
-        "_seconds",
-        lambda _, call, __: seconds if next(call.parameters()).dtype == torch.bfloat16 else 1.0,
-    )
+    monkeypatch.setattr(encoder_models, "_LARGE", large)
     quick = load_encoder(f"local-dir:{clip_folder}", "cpu", quick=True)
     assert (quick.model.transformer.get_cast_dtype() == torch.bfloat16) == quickened
     assert quick.id == plain.id
@@ -186,6 +179,18 @@ def test_texts_are_quickened_where_that_is_quicker(
     load_encoder.cache_clear()
 
 
+@pytest.mark.parametrize(("kind", "quick"), [("sample", False), ("python:jobs.bench.encoder:ClipShaped", True)])
+def test_the_sample_is_too_small_to_be_quickened_and_a_clip_is_not(
+    monkeypatch: pytest.MonkeyPatch, kind: str, quick: bool
+):
+    monkeypatch.setattr(encoder_models, "_computes_in_bfloat16", lambda: True)
+    load_encoder.cache_clear()
+    encoder = load_encoder(kind, "cpu", quick=True)
+    assert (encoder.model.transformer.get_cast_dtype() == torch.bfloat16) == quick
+    assert next(encoder.model.visual.parameters()).dtype == torch.float32
+    load_encoder.cache_clear()
+
+
 def test_a_text_tower_that_reads_otherwise_is_left_as_it_is(clip_folder: Path, tmp_path: Path):
     copy = copied(clip_folder, tmp_path / "last")
     config = json.loads((copy / "open_clip_config.json").read_text())
@@ -195,6 +200,8 @@ def test_a_text_tower_that_reads_otherwise_is_left_as_it_is(clip_folder: Path, t
     tokens = encoder.tokenizer(["a", "a red mug"])
     with torch.inference_mode():
         assert np.array_equal(encoder.text_vectors(["a", "a red mug"]), encoder.model.encode_text(tokens).numpy())
+    with pytest.raises(EncoderError, match="its text tower is not CLIP's"):
+        encoder.texts_in_bfloat16()
 
 
 def test_timm_sees_pictures_only(timm_folder: Path):

@@ -67,11 +67,11 @@ def test_the_index_is_kept_for_the_next_run(measured: Path, tmp_path: Path) -> N
     kept = next((measured / "kept").iterdir())
     before = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
     settings = Settings()
-    again = drawn_catalog(10_000, 32, 20, settings, kept)
+    again = drawn_catalog(10_000, 32, 20, settings, kept.parent)
     assert {path: path.stat().st_mtime_ns for path in kept.iterdir()} == before
     again.segment.close()
     # other settings, another index
-    other = drawn_catalog(10_000, 32, 20, settings.model_copy(update={"seed": 1}), kept)
+    other = drawn_catalog(10_000, 32, 20, settings.model_copy(update={"seed": 1}), kept.parent)
     assert {path: path.stat().st_mtime_ns for path in kept.iterdir()} != before
     other.segment.close()
 

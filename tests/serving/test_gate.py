@@ -10,6 +10,7 @@ import pytest
 
 from artifacts.errors import Busy
 from artifacts.settings import Settings
+from serving.doorman import kind_of
 from serving.gate import Gate
 from serving.search import Clock
 from tests.serving.answers import client_for, problem
@@ -180,3 +181,11 @@ def test_a_search_past_its_deadline_is_given_up(rich: Settings) -> None:
     client = client_for(rich.model_copy(update={"deadline_seconds": 1e-9}))
     problem(client.get("/v1/search/text?q=red"), 503)
     assert client.application.config["LOOKALIKE_GATE"]._free == rich.threads
+
+
+def test_the_doorman_knows_every_search(rich: Settings) -> None:
+    paths = client_for(rich).application.api_doc["paths"]
+    searches = {path for path, methods in paths.items() for each in methods.values() if each.get("tags") == ["search"]}
+    kinds = {path: kind_of(path.replace("{product_id}", "a/b")) for path in paths}
+    assert {path for path, kind in kinds.items() if kind is not None} == searches
+    assert len({kinds[path] for path in searches}) == len(searches) == 6

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +14,13 @@ import pytest
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
 from jobs.bench.server import ServerProcess
-from serving.server import listen
+from serving.server import Server, listen
 from tests.waiting import wait_until
 
 
 def test_a_port_that_is_taken_is_told(published: Settings) -> None:
     with listen("127.0.0.1", 0) as there:
+        assert there.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)  # connections have it from the listener
         port = there.getsockname()[1]
         with pytest.raises(LookalikeError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
             listen("127.0.0.1", port)
@@ -28,6 +31,17 @@ def test_a_port_that_is_taken_is_told(published: Settings) -> None:
         assert "Traceback" not in ended.stderr
     with pytest.raises(LookalikeError, match=r"cannot listen on 192\.0\.2\.1:80"):
         listen("192.0.2.1", 80)  # an address of nobody (RFC 5737)
+
+
+def test_idle_connections_outlive_a_load_balancers(published: Settings) -> None:
+    listener = listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    server = Server(published, listener)
+    assert server.cfg is not None
+    assert server.cfg.keepalive > 60  # what load balancers keep them for
+    assert listener.fileno() == -1  # it is gunicorn's now
+    assert listening(port) == 1
+    os.close(server.fd)
 
 
 def listening(port: int) -> int:

@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address the server listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the server listens on; 0 takes a free one.")
     workers: int = Field(default=1, ge=1, le=256, description="Server processes; all map the same index.")
-    threads: int = Field(default=8, ge=1, le=256, description="Searches one server process works on at once.")
+    threads: int = Field(default=16, ge=1, le=256, description="Searches one server process works on at once.")
     queue: int = Field(
         default=64, ge=0, le=10_000, description="Searches that may wait in a server process; more of them get 503."
     )

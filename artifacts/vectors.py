@@ -42,7 +42,7 @@ class Vectors:
         best_scores, best_rows = np.empty(0, np.float32), np.empty(0, np.int64)
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK]
-            scores, found = best(fp16_index(self.array[block]), query, k)
+            scores, found = best(fp16_index(self.array.take(block, axis=0)), query, k)
             scores, found = np.concatenate([best_scores, scores]), np.concatenate([best_rows, block[found]])
             order = np.lexsort((found, -scores))[:k]
             best_scores, best_rows = scores[order], found[order]

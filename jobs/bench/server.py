@@ -43,7 +43,7 @@ class ServerProcess:
     """`lookalike serve` on a free port of 127.0.0.1, until the block ends.
 
     Raises:
-        LookalikeError: it did not become ready, or ended by itself; its output is told.
+        LookalikeError: not all of its workers became ready, or ended by itself; its output is told.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -70,10 +70,18 @@ class ServerProcess:
         while time.monotonic() < end and self._process.poll() is None:
             try:
                 with urlopen(f"{self.address}/readyz", timeout=5):  # noqa: S310  (our own address)
-                    return
+                    if self._all_listen():
+                        return
             except (URLError, OSError):
-                time.sleep(0.1)
+                pass  # not yet
+            time.sleep(0.1)
         raise LookalikeError("not ready")
+
+    def _all_listen(self) -> bool:
+        """Whether each worker listens for itself: connections made before are the first one's as long as they last."""
+        if sys.platform != "linux" or len(self.workers()) == 1:
+            return True
+        return listening(int(self.address.rsplit(":", 1)[1])) > len(self.workers())
 
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -106,6 +114,12 @@ class ServerProcess:
             )
             for pid in self.workers()
         ]
+
+
+def listening(port: int) -> int:
+    """Sockets of 127.0.0.1 that listen at a port, as Linux tells."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(parts[1] == f"0100007F:{port:04X}" and parts[3] == "0A" for parts in lines)
 
 
 def _memory(pid: int) -> Memory:

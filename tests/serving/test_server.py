@@ -7,15 +7,13 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
-from jobs.bench.server import ServerProcess
+from jobs.bench.server import ServerProcess, listening
 from serving.server import Server, listen
-from tests.waiting import wait_until
 
 
 def test_a_port_that_is_taken_is_told(published: Settings) -> None:
@@ -44,18 +42,12 @@ def test_idle_connections_outlive_a_load_balancers(published: Settings) -> None:
     os.close(server.fd)
 
 
-def listening(port: int) -> int:
-    """Sockets of 127.0.0.1 that listen at a port, as the kernel tells."""
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(parts[1] == f"0100007F:{port:04X}" and parts[3] == "0A" for parts in lines)
-
-
 def test_every_worker_listens_by_itself_once_it_is_warm(published: Settings) -> None:
     environment = {"LOOKALIKE_RELEASES": published.releases, "LOOKALIKE_WORKERS": "2"}
     with ServerProcess(environment) as server:
         host, port = server.address.removeprefix("http://").split(":")
         # The one that they share, where whoever is there first takes a connection; and one of each, which are dealt to.
-        wait_until(lambda: sys.platform != "linux" or listening(int(port)) == 3)
+        assert sys.platform != "linux" or listening(int(port)) == 3
         connections = [http.client.HTTPConnection(host, int(port)) for _ in range(40)]
         for connection in connections:
             connection.connect()

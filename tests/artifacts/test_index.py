@@ -90,6 +90,28 @@ def test_several_files_answer_as_one(tmp_path: Path, codec: str):
         assert min(same) >= 38  # equal codes at the last place may be either
 
 
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("company", [2, 5, 16, 64, 65])
+def test_candidates_are_the_same_in_any_company(tmp_path: Path, codec: str, company: int):
+    vectors = unit_vectors(2000, 24, clusters=50)
+    index, _ = build(tmp_path, vectors, codec, lists=64)
+    queries = queries_like(vectors, 65)
+    alone = np.concatenate([index.candidates(queries[place : place + 1], 40, 6) for place in range(company)])
+    assert index.candidates(queries[:company], 40, 6).tolist() == alone.tolist()
+
+
+def test_the_lists_looked_at_are_the_nearest_ones(tmp_path: Path):
+    index, _ = build(tmp_path, unit_vectors(2000, 24, clusters=50), "sq8", lists=64)
+    queries = queries_like(unit_vectors(2000, 24, clusters=50), 16)
+    centroids = np.stack([index.ivfs[0].quantizer.reconstruct(number) for number in range(64)])
+    for probes in (1, 6, 60, 64):
+        rows = index.candidates(queries, 2000, probes)
+        nearest = np.argsort(-(queries @ centroids.T), axis=1, kind="stable")[:, :probes]
+        for found, lists in zip(rows, nearest, strict=True):
+            sizes = sum(index.ivfs[0].invlists.list_size(int(number)) for number in lists)
+            assert np.count_nonzero(found >= 0) == sizes
+
+
 @pytest.mark.parametrize("files", [1, 2])
 def test_fewer_candidates_than_wanted_are_filled_with_minus_one_at_the_end(tmp_path: Path, files: int):
     index, _ = build(tmp_path, unit_vectors(300, 16), "sq8", files=files, lists=4)

@@ -19,9 +19,9 @@ from artifacts.vectors import best, fp16_index
 #: Files are mapped, not read: start-up takes milliseconds and worker processes share the pages.
 _MAPPED = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY
 
-#: How many queries choose their lists by a matrix product of ours. Of 4,096 centroids of 512 numbers, one by one costs
-#: 0.45 ms a query; the product 0.4 with four queries, 0.25 with eight, 0.15 with sixteen. FAISS has one, too, but begins
-#: later, and for all its flat indexes at the same size; for very many its blocks keep memory small.
+#: How many queries choose their lists by a matrix product of ours. Among 4,096 centroids of 512 numbers, one by one is
+#: 0.45 ms a query; the product 0.3 with five queries, 0.2 with eight, 0.15 with sixteen. FAISS has one, too: it begins
+#: with more queries, and with very many its blocks save memory.
 _TOGETHER = range(5, 65)
 #: Lists that are looked at beside those asked for: rounding cannot move one further than that.
 _SPARE_LISTS = 8

@@ -21,7 +21,7 @@ from artifacts.index import SearchParams
 from artifacts.manifest import Manifest
 from artifacts.products import FacetCount
 from artifacts.segment import Allowed, Plan, Segment
-from artifacts.segment_info import INFO_FILE, sha256_of_info
+from artifacts.segment_info import INFO_FILE, read_info, sha256_of_info
 
 #: Bytes of prepared filters that one release keeps.
 _FILTER_CACHE = 256 * 2**20
@@ -44,20 +44,33 @@ class Release:
         folders: the segments' folders on this machine, in the manifest's order.
         verify: check every file's digest before it is mapped; see Segment.
         threads: threads of one SQL statement.
+        opened: segments of other releases. Those that are also in this one are shared with them, not opened again.
 
     Raises:
         CorruptFile, IncompatibleRelease: see Segment; also where segments do not fit the manifest or each other.
             Nothing is left open.
     """
 
-    def __init__(self, manifest: Manifest, folders: Sequence[Path], *, verify: bool = True, threads: int = 1) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        folders: Sequence[Path],
+        *,
+        verify: bool = True,
+        threads: int = 1,
+        opened: Collection[Segment] = (),
+    ) -> None:
         self.manifest = manifest
         self.segments: list[Segment] = []
+        at_hand = {segment.folder: segment for segment in opened}
         try:
             for reference, folder in zip(manifest.segments, folders, strict=True):
-                if verify and sha256_of_info(folder) != reference.info_sha256:
+                if sha256_of_info(folder) != reference.info_sha256:
                     raise CorruptFile(str(folder / INFO_FILE), "is not the one that the manifest names")
-                self.segments.append(Segment(folder, verify=verify, threads=threads))
+                shared = at_hand.get(folder)
+                if shared is None or shared.info != read_info(folder):
+                    shared = Segment(folder, verify=verify, threads=threads)
+                self.segments.append(shared)
             self._check_spaces()
             self._dead = [self._dead_rows(number) for number in range(len(self.segments))]
             self._first_pictures = [
@@ -65,7 +78,9 @@ class Release:
                 for segment in self.segments
             ]
         except BaseException:
-            self.close()
+            for segment in self.segments:
+                if segment not in opened:
+                    segment.close()
             raise
         self._allowed: LRUCache[Filter, list[Allowed | None]] = LRUCache(_FILTER_CACHE, getsizeof=_size_of)
         self._allowed_lock = threading.Lock()
@@ -82,6 +97,7 @@ class Release:
                 )
 
     def close(self) -> None:
+        """Close all segments, those that are shared, too."""
         for segment in self.segments:
             segment.close()
 

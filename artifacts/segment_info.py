@@ -17,6 +17,9 @@ VECTORS_FILE = "vectors.f16"
 LISTS_FILE = "lists.i32"
 TOMBSTONES_FILE = "tombstones.json"  # JSON, since an id may hold any character, line breaks too
 
+#: hashlib lets go of the GIL: four threads read as fast as most disks give.
+VERIFY_THREADS = 4
+
 
 class FileInfo(BaseModel):
     """Size and digest of one file, checked before it is mapped."""
@@ -76,15 +79,14 @@ def read_info(folder: Path) -> SegmentInfo:
         raise CorruptFile(str(path), f"is not a segment's description: {error}") from error
 
 
-def verify_segment(folder: Path) -> SegmentInfo:
+def verify_segment(folder: Path, *, threads: int = VERIFY_THREADS) -> SegmentInfo:
     """Check every file of a segment against segment.json: present, of its size, of its sha256.
 
     Raises:
         CorruptFile: names the first file that differs.
     """
     info = read_info(folder)
-    # hashlib lets go of the GIL: four threads read as fast as most disks give.
-    with ThreadPoolExecutor(4, "verify") as pool:
+    with ThreadPoolExecutor(threads, "verify") as pool:
         for _ in pool.map(lambda item: _verify_file(folder / item[0], item[1]), info.files.items()):
             pass
     return info

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from artifacts.errors import CorruptFile, ReleaseError
 from artifacts.manifest import SegmentRef
-from artifacts.segment_info import INFO_FILE, read_info, sha256_of_info, verify_segment
+from artifacts.segment_info import INFO_FILE, VERIFY_THREADS, read_info, sha256_of_info, verify_segment
 from artifacts.storage import TEMPORARY, Folder, fsync
 
 
@@ -85,19 +85,22 @@ class SegmentStore:
             shutil.rmtree(temporary, ignore_errors=True)
         return target
 
-    def verified(self, segment_id: str, digest: str) -> Path:
+    def verified(self, segment_id: str, digest: str, *, threads: int = VERIFY_THREADS) -> Path:
         """A segment's folder on this machine, every file checked. A damaged copy in the cache is fetched again.
+
+        Args:
+            threads: that read files side by side.
 
         Raises:
             CorruptFile: names the first file that differs.
         """
         try:
-            return _verified(self.fetch(segment_id, digest), digest)
+            return _verified(self.fetch(segment_id, digest), digest, threads=threads)
         except CorruptFile:
             if self.folder.is_local:
                 raise
             self._discard(segment_id)
-            return _verified(self.fetch(segment_id, digest), digest)
+            return _verified(self.fetch(segment_id, digest), digest, threads=threads)
 
     def usable(self, segment_id: str) -> bool:
         """Whether a segment is in the store, whole and unharmed; if so it is on this machine then.
@@ -171,8 +174,8 @@ def _is_complete(folder: Path, digest: str) -> bool:
         return False
 
 
-def _verified(folder: Path, digest: str) -> Path:
+def _verified(folder: Path, digest: str, *, threads: int = VERIFY_THREADS) -> Path:
     if sha256_of_info(folder) != digest:
         raise CorruptFile(str(folder / INFO_FILE), "is not the one that the manifest names")
-    verify_segment(folder)
+    verify_segment(folder, threads=threads)
     return folder

@@ -24,7 +24,7 @@ from pathlib import Path
 from artifacts.errors import CorruptFile, IncompatibleRelease, NoRelease, PublishConflict, ReleaseError
 from artifacts.manifest import Manifest, SegmentRef
 from artifacts.schema import FORMAT_VERSION
-from artifacts.segment_info import INFO_FILE
+from artifacts.segment_info import INFO_FILE, VERIFY_THREADS
 from artifacts.segment_store import SegmentStore
 from artifacts.storage import TEMPORARY, Folder
 
@@ -90,6 +90,14 @@ class Store:
         """
         return [self._segments.fetch(segment.id, segment.info_sha256) for segment in manifest.segments]
 
+    def verified(self, segment: SegmentRef, *, threads: int = VERIFY_THREADS) -> Path:
+        """A segment's folder on this machine, every file checked. A damaged copy in the cache is fetched again.
+
+        Raises:
+            CorruptFile: names the first file that differs.
+        """
+        return self._segments.verified(segment.id, segment.info_sha256, threads=threads)
+
     def verify(self, version: str | None = None) -> Manifest:
         """Check every file of a version against its digests. A damaged copy in the cache is fetched again.
 
@@ -98,7 +106,7 @@ class Store:
         """
         manifest = self.manifest(version)
         for segment in manifest.segments:
-            self._segments.verified(segment.id, segment.info_sha256)
+            self.verified(segment)
         return manifest
 
     # ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ from serving.access import guard
 from serving.api import api
 from serving.api_search import search_api
 from serving.cache import open_caches
+from serving.checked import Checked
 from serving.doorman import Doorman
 from serving.events import EventLog
 from serving.gate import Gate
@@ -43,13 +44,14 @@ class _Json(DefaultJSONProvider):
         return orjson.loads(s)
 
 
-def create_app(settings: Settings | None = None, *, watch: bool = True) -> OpenAPI:
+def create_app(settings: Settings | None = None, *, watch: bool = True, together: Path | None = None) -> OpenAPI:
     """Make the application.
 
     Args:
         settings: all of them; from the environment if None.
         watch: follow the store in a thread. Native libraries start with it, so a server must call this in its worker
             processes, after the fork. Tests may say False and call `app.config["LOOKALIKE_WATCHER"].look()`.
+        together: a folder that the worker processes of one server share, and nobody else; see serving.checked.
     """
     settings = settings or Settings()
     app = OpenAPI(
@@ -67,7 +69,9 @@ def create_app(settings: Settings | None = None, *, watch: bool = True) -> OpenA
     # Base64 takes 4 bytes for 3.
     app.config["MAX_CONTENT_LENGTH"] = settings.max_images * settings.max_image_bytes * 4 // 3 + _FORM_BYTES
     app.config["LOOKALIKE_SETTINGS"] = settings
-    app.config["LOOKALIKE_WATCHER"] = watcher = Watcher(Store(settings.releases, settings.cache), settings)
+    app.config["LOOKALIKE_WATCHER"] = watcher = Watcher(
+        Store(settings.releases, settings.cache), settings, Checked(together)
+    )
     app.config["LOOKALIKE_RANKER"] = load_ranker(settings)
     app.config["LOOKALIKE_CACHES"] = open_caches(settings)
     app.config["LOOKALIKE_GATE"] = gate = Gate(settings.threads, settings.queue, settings.deadline_seconds)

@@ -15,6 +15,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -30,10 +31,15 @@ _BACKLOG = 2048
 
 
 class Server(BaseApplication):
-    """gunicorn, configured by Settings in place of its own files and flags."""
+    """gunicorn, configured by Settings in place of its own files and flags.
 
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
-        self._settings = settings
+    Args:
+        listener: taken over.
+        folder: what the workers know together; gone when the server ends.
+    """
+
+    def __init__(self, settings: Settings, listener: socket.socket, folder: Path) -> None:
+        self._settings, self.folder = settings, folder
         self.fd = listener.detach()  # it is gunicorn's to close now
         super().__init__()
 
@@ -55,7 +61,7 @@ class Server(BaseApplication):
             "post_worker_init": _warm_up,
             "worker_exit": _close,
             "child_exit": _forget_metrics,
-            "on_exit": _remove_metrics,
+            "on_exit": _remove_folder,
             "proc_name": "lookalike",
         }
         assert self.cfg is not None  # noqa: S101  (BaseApplication has just made it)
@@ -65,7 +71,7 @@ class Server(BaseApplication):
     def load(self) -> Callable[..., Any]:
         from serving.app import create_app
 
-        return create_app(self._settings)
+        return create_app(self._settings, together=self.folder / "checked")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -111,13 +117,14 @@ def run(settings: Settings) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(settings.native_threads))
     configure_logging()
     sys.argv = sys.argv[:1]  # gunicorn would read our flags as its own
-    if settings.workers == 1:
-        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
-        Server(settings, listener).run()
-        return
     # Removed by `on_exit` in the parent. A `with` would do so in every worker that ends: it leaves this function too.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="lookalike-metrics-")
-    Server(settings, listener).run()
+    folder = Path(tempfile.mkdtemp(prefix="lookalike-server-"))
+    for name in ("checked", "metrics"):
+        (folder / name).mkdir()
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    if settings.workers > 1:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder / "metrics")
+    Server(settings, listener, folder).run()
 
 
 def configure_logging() -> None:
@@ -170,9 +177,8 @@ def _close(_server: Any, worker: Any) -> None:
         worker.wsgi.config["LOOKALIKE_WATCHER"].close()
 
 
-def _remove_metrics(_server: Any) -> None:
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+def _remove_folder(server: Any) -> None:
+    shutil.rmtree(server.app.folder, ignore_errors=True)
 
 
 def _forget_metrics(_server: Any, worker: Any) -> None:

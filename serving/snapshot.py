@@ -1,9 +1,9 @@
 """What is being served, and its replacement when CURRENT moves.
 
 A request takes the snapshot once and keeps it to its end, so it sees one version whole. A new version is verified,
-opened and warmed beside the old one, and then takes its place by one assignment. The old one is freed when the last
-request lets go of it, but not before `cursor_seconds`, so that whoever is paging through it can go on. A version that
-cannot be loaded is refused, and the old one goes on.
+opened and warmed beside the old one, and then takes its place by one assignment; segments of both are shared. The old
+one is freed when the last request lets go of it, but not before `cursor_seconds`, so that whoever is paging through it
+can go on. A version that cannot be loaded is refused, and the old one goes on.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ from artifacts.filters import Filter
 from artifacts.index import SearchParams
 from artifacts.manifest import Manifest
 from artifacts.release import Hit, Release
-from artifacts.segment import Plan
+from artifacts.segment import Plan, Segment
+from artifacts.segment_info import VERIFY_THREADS
 from artifacts.settings import Settings
 from artifacts.store import Store
 from serving.batching import Batcher
+from serving.checked import Checked, state_of
 
 _log = structlog.get_logger()
 
@@ -54,8 +56,7 @@ RELOAD_SECONDS = Histogram(
 Looked = tuple[list[Hit], list[Plan]]
 
 
-#: Queries in one call of the index. FAISS compares 20 and more with the centroids by a matrix product, which rounds
-#: otherwise; below that what is found for a query is the same to the last bit, whoever is asked for beside it.
+#: Queries in one call of the index; more would be late for what more save.
 _QUERIES_AT_ONCE = 16
 
 
@@ -132,8 +133,8 @@ class _Replaced:
 class Watcher:
     """Keeps a snapshot of the store's current version."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
-        self._store, self._settings = store, settings
+    def __init__(self, store: Store, settings: Settings, checked: Checked) -> None:
+        self._store, self._settings, self._checked = store, settings, checked
         self._snapshot: Snapshot | None = None
         self._replaced: list[_Replaced] = []  # for searches that page through them, oldest first
         self.failure: Failure | None = None  # of the newest version, if that could not be loaded
@@ -197,7 +198,7 @@ class Watcher:
         fetched, began = False, time.monotonic()
         try:
             manifest = self._store.manifest(version)
-            folders = self._store.fetch(manifest)
+            folders = self._fetched(manifest)
             fetched = True
             snapshot = self._opened(manifest, folders)
         except Exception as error:
@@ -233,8 +234,30 @@ class Watcher:
             _log.warning("store unreachable", error=str(error))
             return None
 
+    def _fetched(self, manifest: Manifest) -> list[Path]:
+        """Folders on this machine with a version's segments, every file checked, by this worker or another."""
+        at_hand = {segment.folder for segment in self._segments()}
+        # A lone start may take what there is; beside searches one core is enough.
+        threads = 1 if at_hand else VERIFY_THREADS
+        folders: list[Path] = []
+        with self._checked.turn(self._stop):
+            for segment, folder in zip(manifest.segments, self._store.fetch(manifest), strict=True):
+                if folder not in at_hand and not self._checked.holds(folder, segment.info_sha256):
+                    state = state_of(folder)
+                    self._store.verified(segment, threads=threads)
+                    self._checked.keep(folder, segment.info_sha256, state)
+                folders.append(folder)
+        return folders
+
+    def _segments(self) -> list[Segment]:
+        """Those that are open."""
+        snapshots = [each.snapshot for each in self._replaced] + ([self._snapshot] if self._snapshot else [])
+        return [segment for each in snapshots for segment in each.release.segments]
+
     def _opened(self, manifest: Manifest, folders: list[Path]) -> Snapshot:
-        release = Release(manifest, folders, threads=self._settings.native_threads)
+        release = Release(
+            manifest, folders, verify=False, threads=self._settings.native_threads, opened=self._segments()
+        )
         encoder = self._encoder(manifest)
         snapshot = Snapshot(
             release,

@@ -169,14 +169,14 @@ def released(
     """Publish the segment under an encoder, so that a server can be started on it.
 
     Args:
-        turn: another number makes another version; it is the name of a kind of query that nobody asks.
+        turn: another number makes another version, of a segment of another name: servers take it for a new one.
 
     Returns:
         The releases and the version.
     """
     releases = folder / "releases"
     store = Store(str(releases), settings.cache)
-    segment_id = f"bench-{fingerprint(segment.info.inputs, encoder.id)}"
+    segment_id = f"bench-{fingerprint(segment.info.inputs, encoder.id)}-{turn}"
     if not (releases / "segments" / segment_id / INFO_FILE).exists():
         with store.new_segment(segment_id) as made:
             _copy_as(segment, made, segment_id, encoder.id)
@@ -184,7 +184,7 @@ def released(
     counts = Counts(input_rows=reference.rows, indexed=reference.products, pictures=reference.rows)
     draft = Manifest(
         version="", created_at=datetime.now(UTC), encoder=encoder.describe(), segments=[reference],
-        search={"image": params, "text": params, f"turn {turn}": params}, counts=counts,
+        search={"image": params, "text": params}, counts=counts,
     )  # fmt: skip
     manifest = draft.model_copy(update={"version": version_name(draft.created_at, draft.content_id)})
     store.publish(manifest, {}, expected=store.current())

@@ -17,6 +17,7 @@ from artifacts.index import SearchParams
 from artifacts.manifest import Counts, Manifest, SegmentRef, version_name
 from artifacts.release import Release
 from artifacts.schema import segment_schema
+from artifacts.segment import Segment
 from artifacts.segment_info import SegmentInfo, read_info, sha256_of_info
 from artifacts.segment_writer import SegmentWriter
 from artifacts.settings import Settings
@@ -107,7 +108,9 @@ def manifest_of(
     return draft.model_copy(update={"version": version_name(draft.created_at, draft.content_id)})
 
 
-def open_release(*folders: Path, verify: bool = True, encoder: Mapping[str, Any] = ENCODER) -> Release:
+def open_release(
+    *folders: Path, verify: bool = True, encoder: Mapping[str, Any] = ENCODER, opened: Sequence[Segment] = ()
+) -> Release:
     """A release of these segments, oldest first."""
     references = []
     for folder in folders:
@@ -115,7 +118,7 @@ def open_release(*folders: Path, verify: bool = True, encoder: Mapping[str, Any]
         references.append(
             SegmentRef(id=info.id, rows=info.rows, products=info.products, bytes=0, info_sha256=sha256_of_info(folder))
         )
-    return Release(manifest_of(references, encoder=encoder), list(folders), verify=verify)
+    return Release(manifest_of(references, encoder=encoder), list(folders), verify=verify, opened=opened)
 
 
 def store_segment(store: Store, segment_id: str, *, rows: int = 5, seed: int = 0, **options: Any) -> SegmentRef:

@@ -483,6 +483,28 @@ def test_nothing_is_left_open_when_a_later_segment_is_damaged(tmp_path: Path):
     duckdb.connect(str(database)).close()  # DuckDB refuses to write what is open elsewhere in the process
 
 
+def test_segments_that_are_open_already_are_shared(tmp_path: Path):
+    for name in "abc":
+        write_segment(tmp_path / name, unit_vectors(3), segment_id=name)
+    old = open_release(tmp_path / "a", tmp_path / "b")
+    both = open_release(tmp_path / "b", tmp_path / "c", opened=old.segments)
+    assert both.segments[0] is old.segments[1]
+    assert both.segments[1] not in old.segments
+    both.segments[1].close()
+    # one of the same name in another place is another
+    write_segment(tmp_path / "d", unit_vectors(4), segment_id="b")
+    new = open_release(tmp_path / "a", tmp_path / "d", opened=old.segments)
+    assert new.segments[0] is old.segments[0]
+    assert new.segments[1].info.rows == 4
+    new.segments[1].close()
+    # a release that fails leaves what others have open as it is
+    (tmp_path / "c/vectors.f16").unlink()
+    with pytest.raises(CorruptFile):
+        open_release(tmp_path / "a", tmp_path / "c", opened=old.segments)
+    assert old.segments[0].products.first_pictures().tolist() == [0, 1, 2]
+    old.close()
+
+
 def test_as_many_folders_as_segments(tmp_path: Path):
     reference = SegmentRef(id="s", rows=1, products=1, bytes=1, info_sha256="0")
     with pytest.raises(ValueError, match="shorter"):

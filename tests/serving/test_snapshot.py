@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -12,10 +13,12 @@ import pytest
 from prometheus_client import REGISTRY
 
 from artifacts.errors import NoRelease
-from artifacts.manifest import Manifest
+from artifacts.manifest import Manifest, version_name
+from artifacts.segment_store import verify_segment
 from artifacts.settings import Settings
 from artifacts.store import Store
 from serving.app import create_app
+from serving.checked import Checked
 from serving.snapshot import Watcher
 from tests.pipeline import publish_small, small_settings, write_small_catalog
 from tests.waiting import wait_until
@@ -33,8 +36,8 @@ def publish_another(settings: Settings, products: int) -> str:
     return publish_small(write_small_catalog(shop, products=products), settings)[1].version
 
 
-def watcher_for(settings: Settings) -> Watcher:
-    return Watcher(Store(settings.releases, settings.cache), settings)
+def watcher_for(settings: Settings, together: Path | None = None) -> Watcher:
+    return Watcher(Store(settings.releases, settings.cache), settings, Checked(together))
 
 
 def damage(settings: Settings, version: str, name: str) -> Path:
@@ -74,6 +77,68 @@ def test_nothing_is_loaded_twice(settings: Settings) -> None:
     watcher.look()
     assert watcher.snapshot() is first
     assert watcher.loads == 1
+
+
+@pytest.fixture
+def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the segments whose files were read through, in that order."""
+    names: list[str] = []
+
+    def verify(folder: Path, *, threads: int) -> object:
+        names.append(folder.name)
+        return verify_segment(folder, threads=threads)
+
+    monkeypatch.setattr("artifacts.segment_store.verify_segment", verify)
+    return names
+
+
+def republish(settings: Settings) -> str:
+    """A version of the segments that the current one is of, with other parameters."""
+    store = Store(settings.releases, settings.cache)
+    old = store.manifest()
+    search = {kind: params.deeper(2) for kind, params in old.search.items()}
+    draft = old.model_copy(update={"created_at": old.created_at + timedelta(seconds=1), "search": search})
+    new = draft.model_copy(update={"version": version_name(draft.created_at, draft.content_id)})
+    store.publish(new, {}, expected=old.version)
+    return new.version
+
+
+def test_a_version_of_the_same_segments_opens_and_reads_none(settings: Settings, verified: list[str]) -> None:
+    watcher = watcher_for(settings)
+    watcher.look()
+    old = watcher.snapshot()
+    assert verified == [each.id for each in old.manifest.segments]
+    verified.clear()
+    version = republish(settings)
+    watcher.look()
+    new = watcher.snapshot()
+    assert new.manifest.version == version
+    assert new.release.segments == old.release.segments
+    assert verified == []
+    # and back, while that is kept
+    Store(settings.releases, settings.cache).rollback(old.manifest.version)
+    watcher.look()
+    assert watcher.snapshot().manifest.version == old.manifest.version
+    assert watcher.snapshot().release.segments == old.release.segments
+    watcher.close()
+
+
+def test_workers_of_a_server_read_a_version_once(settings: Settings, tmp_path: Path, verified: list[str]) -> None:
+    together = tmp_path / "together"
+    together.mkdir()
+    for _ in range(2):
+        watcher = watcher_for(settings, together)
+        watcher.look()
+        assert watcher.snapshot().release.rows == 36
+        assert len(verified) == 1
+        watcher.close()
+    version = publish_another(settings, 30)
+    damage(settings, version, "vectors.f16")
+    for _ in range(2):  # what is damaged is never known as whole
+        watcher = watcher_for(settings, together)
+        watcher.look()
+        assert watcher.failure is not None
+        assert "vectors.f16" in watcher.failure.error
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -41,6 +42,7 @@ from serving.query import PictureAsked, Query, check_number, check_sizes, checke
 from serving.requests import Options, general_query, options_from
 from serving.search import Clock, Search, run_searches
 from serving.snapshot import Snapshot
+from serving.worker import waited
 
 _Form = TypeVar("_Form", bound=Common)
 
@@ -166,7 +168,7 @@ class _Asked:
 @contextmanager
 def _counted(searches: int = 1) -> Iterator[Clock]:
     """The work of a request, once it is its turn; counted and timed however it ends. Each search has its own time."""
-    clock = Clock(settings().deadline_seconds * searches)
+    clock = Clock(settings().deadline_seconds * searches, perf_counter() - waited())
     status = "error"
     try:
         with gate().admitted(clock.began):

@@ -12,6 +12,7 @@ from artifacts.errors import Busy
 from serving import metrics
 from serving.gate import Gate
 from serving.problems import response_to
+from serving.worker import waited
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -40,7 +41,7 @@ class Doorman:
         kind = kind_of(environ.get("PATH_INFO", ""))
         if kind is not None:
             try:
-                self._gate.check()
+                self._gate.check(waited())
             except Busy as busy:
                 metrics.SEARCH_REQUESTS.labels(kind, "busy").inc()
                 return response_to(busy)(environ, start_response)

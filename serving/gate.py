@@ -23,8 +23,9 @@ WORKING = Gauge("image_search_working", "Searches being worked on.", multiproces
 #: Share of the newest search in the running mean of how long one takes.
 _NEWEST = 0.1
 #: Share of its time that a search may wait. What was let in and then runs out of time was work for nobody, and under a
-#: lasting burst, with a queue that is always as long as may be, that would be nearly all work.
-_WAITING = 0.25
+#: lasting burst, with a queue that is always as long as may be, that would be nearly all work. The wait is reckoned by
+#: the mean, and in a burst some take several times as long.
+_WAITING = 0.15
 
 
 class Gate:
@@ -53,39 +54,50 @@ class Gate:
         Raises:
             Busy: too many wait already, or its turn would not come in time.
         """
-        self._enter(began + self._seconds)
+        self._enter(began)
         entered = perf_counter()
         try:
             yield
         finally:
             self._leave(perf_counter() - entered)
 
-    def check(self) -> None:
+    def check(self, waited: float = 0.0) -> None:
         """Without waiting or taking a place: for refusing a request before anything of it is read.
+
+        Args:
+            waited: seconds that it has waited by now.
 
         Raises:
             Busy: too many wait already.
         """
-        waiting = len(self._waiting)
-        expected = self._expected(waiting)
-        if not self._free and (waiting >= self._queue or expected > _WAITING * self._seconds):
+        if not self._free:
+            self._may_wait(waited)
+
+    def _may_wait(self, waited: float) -> float:
+        """Seconds until it would be its turn.
+
+        Raises:
+            Busy: that is too long, or there is no room.
+        """
+        expected = self._expected(len(self._waiting))
+        wait = waited + expected
+        late = wait > _WAITING * self._seconds or wait + self._mean > self._seconds
+        if len(self._waiting) >= self._queue or late:
             raise Busy(max(1, math.ceil(expected)))
+        return expected
 
     def _expected(self, ahead: int) -> float:
         """Seconds until a slot is free for whoever comes now."""
         return self._mean * (ahead + 1) / self._slots
 
-    def _enter(self, until: float) -> None:
+    def _enter(self, began: float) -> None:
         with self._lock:
             if self._free and not self._waiting:
                 self._free -= 1
                 WORKING.inc()
                 return
-            expected = self._expected(len(self._waiting))
-            latest = until - self._mean  # to begin, and be done in time
-            late = expected > _WAITING * self._seconds or perf_counter() + expected > latest
-            if len(self._waiting) >= self._queue or late:
-                raise Busy(max(1, math.ceil(expected)))
+            expected = self._may_wait(perf_counter() - began)
+            latest = began + self._seconds - self._mean  # to begin, and be done in time
             turn = threading.Event()
             self._waiting.append(turn)
             WAITING.inc()

@@ -33,12 +33,15 @@ class Clock:
 
     Args:
         seconds: that the request may take.
+        began: when it came, by `time.perf_counter`.
     """
 
     seconds: float = math.inf
     began: float = field(default_factory=perf_counter)
     stages: dict[str, float] = field(default_factory=dict)
-    _last: float = field(default_factory=perf_counter)
+
+    def __post_init__(self) -> None:
+        self._last = self.began
 
     def stage(self, name: str) -> None:
         """The stage that ends now.

@@ -24,6 +24,7 @@ from gunicorn.app.base import BaseApplication
 
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
+from serving.worker import Worker
 
 _WARM_UP_SECONDS = 60
 _SPARE_THREADS = 8
@@ -48,7 +49,7 @@ class Server(BaseApplication):
         options: dict[str, Any] = {
             "bind": f"fd://{self.fd}",
             "workers": settings.workers,
-            "worker_class": "gthread",
+            "worker_class": Worker,
             # Those that wait hold a thread each; a few more say no to what is too much, and tell of health.
             "threads": settings.threads + settings.queue + _SPARE_THREADS,
             # Native libraries hang in a process that was forked after they had started threads: workers import them.

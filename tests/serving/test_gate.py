@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from time import perf_counter
+from types import SimpleNamespace
 
 import pytest
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from artifacts.errors import Busy
 from artifacts.settings import Settings
 from serving.doorman import kind_of
 from serving.gate import Gate
 from serving.search import Clock
+from serving.worker import Worker, waited
 from tests.serving.answers import client_for, problem
 from tests.waiting import wait_until
 
@@ -76,12 +79,17 @@ def test_a_full_queue_says_no_at_once() -> None:
 
 
 def test_whoever_would_come_too_late_is_not_let_wait() -> None:
-    gate, order = Gate(1, 100, 20), []
+    gate, order = Gate(1, 100, 32), []
     gate._mean = 4.0  # seconds that a search has taken so far
     first = Visitor(gate, order)
     wait_until(first.inside.is_set)
     gate.check()
-    second = Visitor(gate, order)  # 4 s to wait: less than a quarter of its time
+    gate.check(waited=0.7)
+    with pytest.raises(Busy):
+        gate.check(waited=0.9)  # 4.9 s in all
+    with pytest.raises(Busy), gate.admitted(perf_counter() - 0.9):
+        pass
+    second = Visitor(gate, order)  # 4 s to wait: less than 15 % of its time
     wait_until(waiting(gate, 1))
     with pytest.raises(Busy) as caught, gate.admitted(perf_counter()):  # 8 s to wait
         pass
@@ -175,6 +183,38 @@ def test_what_is_refused_is_not_read(rich: Settings) -> None:
         problem(client.post("/v1/search", data=b"{ not JSON", content_type="application/json"), 503)
         problem(client.get("/v1/search/text?limit=none"), 503)
     problem(client.get("/v1/search/text?limit=none"), 422, "limit")
+
+
+def test_time_spent_waiting_for_a_thread_is_a_searchs_own(rich: Settings) -> None:
+    asked: list[float | None] = []
+
+    class Told(ThreadWorker):
+        def __init__(self) -> None:
+            """None of gunicorn's: no process is to be made."""
+
+        def enqueue_req(self, conn: TConn) -> None:
+            asked.append(conn.came)
+
+        def handle_request(self, req: object, conn: TConn) -> bool:
+            return client.get("/v1/search/text?q=red").status_code == 200
+
+    class Tested(Worker, Told):
+        pass
+
+    client = client_for(rich)
+    worker, conn = Tested(), SimpleNamespace(initialized=True, data_ready=False, came=None)
+    worker.enqueue_req(conn)
+    assert conn.came == pytest.approx(perf_counter(), abs=5)
+    assert worker.handle_request(None, conn)
+    conn.came -= rich.deadline_seconds
+    assert not worker.handle_request(None, conn)
+    assert waited() > rich.deadline_seconds
+    # a connection that is new may have been waiting for its caller
+    conn.initialized = False
+    worker.enqueue_req(conn)
+    assert asked == [asked[0], None]
+    assert worker.handle_request(None, conn)
+    assert waited() == 0
 
 
 def test_a_search_past_its_deadline_is_given_up(rich: Settings) -> None:

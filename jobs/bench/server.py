@@ -116,6 +116,29 @@ class ServerProcess:
         ]
 
 
+class Cores:
+    """Watches, from when it is made, how much of the processors' time went to other guests of the machine's host.
+
+    Where many share a host that may be a third, and what is measured meanwhile says little of the server.
+    """
+
+    def __init__(self) -> None:
+        self._began = _ticks()
+
+    def stolen(self) -> float:
+        """Share of all processors' time since then, 0 to 1; 0 where the system does not tell."""
+        stolen, total = (now - then for now, then in zip(_ticks(), self._began, strict=True))
+        return round(stolen / total, 3) if total else 0.0
+
+
+def _ticks() -> tuple[int, int]:
+    """Ticks stolen and ticks in all, of all processors, by proc_stat(5)."""
+    if sys.platform != "linux":
+        return 0, 0
+    ticks = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return ticks[7], sum(ticks)
+
+
 def listening(port: int) -> int:
     """Sockets of 127.0.0.1 that listen at a port, as Linux tells."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]

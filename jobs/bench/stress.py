@@ -14,6 +14,7 @@ files of the workers are counted before and after the reloads.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import shutil
@@ -34,7 +35,7 @@ from artifacts.settings import Settings
 from jobs.bench.catalog import drawn_catalog
 from jobs.bench.load import Load, Sample, by_vector, percentiles
 from jobs.bench.serve import released
-from jobs.bench.server import Resources, ServerProcess
+from jobs.bench.server import Cores, Resources, ServerProcess
 
 _ENCODER = "python:jobs.bench.encoder:ClipShaped"
 #: Share of what the server can do that is asked of it in the calm phases.
@@ -61,6 +62,7 @@ class Phase:
     p99_ms: float
     slowest_ms: float
     refused_p99_ms: float
+    stolen: float  # share of the processors' time that the machine's host gave to others; see `Cores`
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,12 @@ def measure_stress(
             "LOOKALIKE_EVENTS_SECONDS": "1",
         }  # fmt: skip
         with ServerProcess(environment) as server:
-            stress = _Stress(server, vectors, expected, workers)
-            return asyncio.run(stress.all(catalog.name, settings, publish, events, seconds, reloads, times))
+            stress = _Stress(server, vectors, expected, workers, publish, events)
+            asyncio.run(stress.all(seconds, reloads, times))
+        return StressBench(
+            catalog.name, workers, stress.capacity, settings.deadline_seconds, stress.phases, stress.swap_p99_ms,
+            reloads, stress.before, stress.after, stress.samples,
+        )  # fmt: skip
     finally:
         segment.close()
 
@@ -136,58 +142,61 @@ def _expected(segment: Segment, vectors: np.ndarray) -> dict[int, str]:
 
 
 class _Stress:
-    def __init__(self, server: ServerProcess, vectors: np.ndarray, expected: dict[int, str], workers: int) -> None:
-        self._server, self._expected, self._workers = server, expected, workers
-        self._request = by_vector(vectors)
-        self._samples: list[tuple[str, list[Sample]]] = []
-        self._phases: list[Phase] = []
-        self._version = ""  # published last
-
-    async def all(
+    def __init__(
         self,
-        name: str,
-        settings: Settings,
+        server: ServerProcess,
+        vectors: np.ndarray,
+        expected: dict[int, str],
+        workers: int,
         publish: Callable[[], tuple[str, str]],
         events: Path,
-        seconds: float,
-        reloads: int,
-        times: float,
-    ) -> StressBench:
+    ) -> None:
+        self._server, self._expected, self._workers = server, expected, workers
+        self._request, self._publish, self._events = by_vector(vectors), publish, events
+        self._version = ""  # published last
+        self.capacity = self.swap_p99_ms = 0.0
+        self.phases: list[Phase] = []
+        self.samples: list[tuple[str, list[Sample]]] = []
+        self.before: list[Resources] = []
+        self.after: list[Resources] = []
+
+    async def all(self, seconds: float, reloads: int, times: float) -> None:
+        """All phases; what they showed is in the attributes."""
         load = self._load()
         took = await load.closed(_CLIENTS, seconds)
-        capacity = round(sum(each.status == 200 for each in load.samples) / took, 1)
-        calm = _CALM * capacity
+        self.capacity = round(sum(each.status == 200 for each in load.samples) / took, 1)
+        calm = _CALM * self.capacity
         await self._phase("calm", calm, seconds)
         for _ in range(_SETTLING):
-            await self._swap(publish)
-        before = self._server.resources()
+            await self._swap()
+        self.before = self._server.resources()
         swaps: list[tuple[float, float]] = []
 
         async def swap() -> None:
-            swaps.extend([await self._swap(publish) for _ in range(reloads)])
+            swaps.extend([await self._swap() for _ in range(reloads)])
 
         await self._phase("reloads", calm, seconds, beside=swap)
-        after = self._server.resources()
+        self.after = self._server.resources()
+        self.swap_p99_ms = percentiles(
+            [
+                each
+                for each in dict(self.samples)["reloads"]
+                if each.status == 200 and any(begin <= each.at <= end for begin, end in swaps)
+            ]
+        )[2]
         await self._phase("killed", calm, seconds, beside=self._kill_a_worker)
 
         async def fill() -> None:
-            shutil.rmtree(events)
-            events.write_text("no folder")
+            while not self._events.is_file():
+                shutil.rmtree(self._events, ignore_errors=True)
+                with contextlib.suppress(IsADirectoryError):  # a worker that was about to write made it anew
+                    self._events.write_text("no folder")
             await asyncio.sleep(seconds / 2)
-            events.unlink()
+            self._events.unlink()
 
         await self._phase("events", calm, seconds, beside=fill)
-        await self._phase("overload", times * capacity, seconds)
+        await self._phase("overload", times * self.capacity, seconds)
         await self._phase("after", calm, seconds)
-        during = [
-            each
-            for each in dict(self._samples)["reloads"]
-            if each.status == 200 and any(begin <= each.at <= end for begin, end in swaps)
-        ]
-        return StressBench(
-            name, self._workers, capacity, settings.deadline_seconds, self._phases, percentiles(during)[2], reloads,
-            before, after, self._samples,
-        )  # fmt: skip
 
     def _load(self) -> Load:
         return Load(self._server.address, self._request, self._expected)
@@ -196,7 +205,7 @@ class _Stress:
         self, name: str, per_second: float, seconds: float, *, beside: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         """A constant load for so long; with something beside it, as long as that takes if that is longer."""
-        load, done = self._load(), asyncio.Event()
+        load, done, cores = self._load(), asyncio.Event(), Cores()
         asking = asyncio.create_task(load.offered(per_second, seconds if beside is None else np.inf, done))
         if beside is not None:
             began = time.perf_counter()
@@ -204,14 +213,14 @@ class _Stress:
             await asyncio.sleep(max(0.0, began + seconds - time.perf_counter()))
             done.set()
         took = await asking
-        self._samples.append((name, load.samples))
-        self._phases.append(_phase(name, per_second, took, load.samples))
+        self.samples.append((name, load.samples))
+        self.phases.append(_phase(name, per_second, took, load.samples, cores.stolen()))
 
-    async def _swap(self, publish: Callable[[], tuple[str, str]]) -> tuple[float, float]:
+    async def _swap(self) -> tuple[float, float]:
         """Publish, and wait until every worker has taken it over; returns when that began and ended."""
         await asyncio.sleep(1 - time.time() % 1)  # a version's name has the second in it that it was made in
         began = time.perf_counter()
-        _, self._version = await asyncio.to_thread(publish)
+        _, self._version = await asyncio.to_thread(self._publish)
         await self._until(lambda: self._serving(self._version), f"version {self._version} was not taken over")
         return began, time.perf_counter()
 
@@ -240,12 +249,12 @@ class _Stress:
         await self._until(replaced, "no worker took the place of the killed one")
 
 
-def _phase(name: str, offered: float, seconds: float, samples: Sequence[Sample]) -> Phase:
+def _phase(name: str, offered: float, seconds: float, samples: Sequence[Sample], stolen: float) -> Phase:
     answered = [each for each in samples if each.status == 200]
     refused = [each for each in samples if each.status == 503]
     p50, _, p99 = percentiles(answered)
     return Phase(
         name, round(seconds, 1), round(offered, 1), len(answered), len(refused),
         len(samples) - len(answered) - len(refused), sum(each.wrong for each in answered), p50, p99,
-        round(max((each.milliseconds for each in answered), default=0.0), 1), percentiles(refused)[2],
+        round(max((each.milliseconds for each in answered), default=0.0), 1), percentiles(refused)[2], stolen,
     )  # fmt: skip

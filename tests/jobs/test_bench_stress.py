@@ -30,6 +30,7 @@ def test_every_phase_is_lived_through(measured: StressBench) -> None:
     assert [each.name for each in measured.phases] == PHASES
     for each in measured.phases:
         assert each.wrong == 0
+        assert 0 <= each.stolen < 1
         assert each.answered > 0
         if each.name != "killed":  # what the killed worker had in hand is lost
             assert each.failed == 0

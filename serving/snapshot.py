@@ -8,9 +8,11 @@ can go on. A version that cannot be loaded is refused, and the old one goes on.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -58,6 +60,8 @@ Looked = tuple[list[Hit], list[Plan]]
 
 #: Queries in one call of the index; more would be late for what more save.
 _QUERIES_AT_ONCE = 16
+#: Niceness of the thread that loads releases.
+_NICE = 10
 
 
 @dataclass(frozen=True)
@@ -198,9 +202,13 @@ class Watcher:
         fetched, began = False, time.monotonic()
         try:
             manifest = self._store.manifest(version)
-            folders = self._fetched(manifest)
-            fetched = True
-            snapshot = self._opened(manifest, folders)
+            with contextlib.ExitStack() as turn:
+                turn.enter_context(self._checked.turn(self._stop))
+                folders = self._fetched(manifest)
+                fetched = True
+                if self._snapshot is None:
+                    turn.close()  # there are no searches yet to make room for, and encoders take seconds to load
+                snapshot = self._opened(manifest, folders)
         except Exception as error:
             # FAISS, Arrow, DuckDB, torch, a network's client, an encoder of the shop's own: each raises kinds of its
             # own, and none of them may end the watching. What fails on the way here may pass; what is here never
@@ -240,13 +248,12 @@ class Watcher:
         # A lone start may take what there is; beside searches one core is enough.
         threads = 1 if at_hand else VERIFY_THREADS
         folders: list[Path] = []
-        with self._checked.turn(self._stop):
-            for segment, folder in zip(manifest.segments, self._store.fetch(manifest), strict=True):
-                if folder not in at_hand and not self._checked.holds(folder, segment.info_sha256):
-                    state = state_of(folder)
-                    self._store.verified(segment, threads=threads)
-                    self._checked.keep(folder, segment.info_sha256, state)
-                folders.append(folder)
+        for segment, folder in zip(manifest.segments, self._store.fetch(manifest), strict=True):
+            if folder not in at_hand and not self._checked.holds(folder, segment.info_sha256):
+                state = state_of(folder)
+                self._store.verified(segment, threads=threads)
+                self._checked.keep(folder, segment.info_sha256, state)
+            folders.append(folder)
         return folders
 
     def _segments(self) -> list[Segment]:
@@ -266,7 +273,7 @@ class Watcher:
             Batcher("text", encoder.encode_texts, self._settings.embed_batch),
             Batcher("image", encoder.encode_prepared, self._settings.embed_batch),
         )
-        _warm(snapshot)
+        _warm(snapshot, texts=self._snapshot is None or encoder is not self._snapshot.encoder)
         _give_back_memory()
         return snapshot
 
@@ -288,15 +295,18 @@ class Watcher:
         while not self._stop.is_set():
             self.look()
             self.first_look.set()
+            if self._snapshot is not None and sys.platform == "linux":
+                # Searches go first from now on. Of this thread and those it starts: an encoder's are there by now.
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
             self._stop.wait(self._settings.reload_seconds)
 
 
-def _warm(snapshot: Snapshot) -> None:
-    """One search and one text before the first shopper's, so that he does not wait for pages and kernels."""
+def _warm(snapshot: Snapshot, *, texts: bool) -> None:
+    """One search before the first shopper's, so that he does not wait for pages; one text if the encoder is new."""
     query = np.zeros((1, snapshot.encoder.dim), np.float32)
     query[0, 0] = 1
     snapshot.release.search(query, 10, snapshot.params("image"))
-    if snapshot.encoder.supports_text:
+    if texts and snapshot.encoder.supports_text:
         snapshot.encoder.encode_texts(["warm up"])
 
 

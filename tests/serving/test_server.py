@@ -56,4 +56,13 @@ def test_every_worker_listens_by_itself_once_it_is_warm(published: Settings) -> 
             connection.request("GET", "/healthz")
             assert connection.getresponse().read() == b'{"status":"ok"}'
             connection.close()
+        # and a connection does not stay with its worker for ever
+        connection = http.client.HTTPConnection(host, int(port))
+        told: list[str] = []
+        while "close" not in told:
+            connection.request("GET", "/healthz")
+            answer = connection.getresponse()
+            assert answer.read() == b'{"status":"ok"}'
+            told.append(answer.headers["Connection"])
+        assert told == ["keep-alive"] * 199 + ["close"]
     assert sys.platform != "linux" or listening(int(port)) == 0

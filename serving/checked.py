@@ -53,7 +53,7 @@ class Checked:
         note = self._note(segment, digest)
         try:
             return note is not None and json.loads(note.read_bytes()) == state_of(segment)
-        except FileNotFoundError:
+        except (FileNotFoundError, json.JSONDecodeError):  # a worker that died may leave half a note
             return False
 
     def keep(self, segment: Path, digest: str, state: list[list[str | int]]) -> None:

@@ -32,7 +32,7 @@ from artifacts.index import SearchParams
 from artifacts.manifest import Manifest
 from artifacts.release import Hit, Release
 from artifacts.segment import Plan, Segment
-from artifacts.segment_info import VERIFY_THREADS
+from artifacts.segment_info import VERIFY_THREADS, read_info
 from artifacts.settings import Settings
 from artifacts.store import Store
 from serving.batching import Batcher
@@ -244,12 +244,13 @@ class Watcher:
 
     def _fetched(self, manifest: Manifest) -> list[Path]:
         """Folders on this machine with a version's segments, every file checked, by this worker or another."""
-        at_hand = {segment.folder for segment in self._segments()}
+        at_hand = {segment.folder: segment.info for segment in self._segments()}
         # A lone start may take what there is; beside searches one core is enough.
         threads = 1 if at_hand else VERIFY_THREADS
         folders: list[Path] = []
         for segment, folder in zip(manifest.segments, self._store.fetch(manifest), strict=True):
-            if folder not in at_hand and not self._checked.holds(folder, segment.info_sha256):
+            opened = folder in at_hand and at_hand[folder] == read_info(folder)
+            if not (opened or self._checked.holds(folder, segment.info_sha256)):
                 state = state_of(folder)
                 self._store.verified(segment, threads=threads)
                 self._checked.keep(folder, segment.info_sha256, state)

@@ -34,6 +34,9 @@ def test_what_one_worker_keeps_another_holds(segment: Path, together: Path) -> N
     Checked(together).keep(segment, "digest", state_of(segment))
     assert Checked(together).holds(segment, "digest")
     assert not Checked(together).holds(segment, "another")
+    next(together.iterdir()).write_text("[[")  # a worker died while it wrote
+    assert not Checked(together).holds(segment, "digest")
+    Checked(together).keep(segment, "digest", state_of(segment))
     shutil.copytree(segment, segment.parent / "copy")
     assert not Checked(together).holds(segment.parent / "copy", "digest")
 

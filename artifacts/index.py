@@ -23,7 +23,7 @@ _MAPPED = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY
 #: 0.45 ms a query; the product 0.3 with five queries, 0.2 with eight, 0.15 with sixteen. FAISS has one, too: it begins
 #: with more queries, and with very many its blocks save memory.
 _TOGETHER = range(5, 65)
-#: Lists that are looked at beside those asked for: rounding cannot move one further than that.
+#: Lists looked at beside those asked for. Rounding moves one past others only where all of these are all but equal.
 _SPARE_LISTS = 8
 
 #: PQ learns 256 values for each part from at least as many vectors; below that, a flat index is better anyway.

@@ -174,7 +174,7 @@ def _is_complete(folder: Path, digest: str) -> bool:
         return False
 
 
-def _verified(folder: Path, digest: str, *, threads: int = VERIFY_THREADS) -> Path:
+def _verified(folder: Path, digest: str, *, threads: int) -> Path:
     if sha256_of_info(folder) != digest:
         raise CorruptFile(str(folder / INFO_FILE), "is not the one that the manifest names")
     verify_segment(folder, threads=threads)

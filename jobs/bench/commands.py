@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from jobs.console import ReleasesOption, WorkspaceOption, err, out, settings_with
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure claims about speed and recall, side by side in one run.")
 
+RowsOption = Annotated[int, typer.Option("--rows", min=10_000, help="Vectors to draw and search.")]
 CodecOption = Annotated[str | None, typer.Option("--codec", help="pq, rabitq or sq8.")]
 KeptOption = Annotated[Path, typer.Option("--folder", help="Keeps the drawn index for the next run.")]
 PlotOption = Annotated[Path | None, typer.Option("--plot", help="PNG file for the picture.")]
@@ -21,7 +23,7 @@ JsonOption = Annotated[Path | None, typer.Option("--json", help="File for all th
 
 @bench_app.command("filters")
 def bench_filters(
-    rows: Annotated[int, typer.Option("--rows", min=10_000, help="Vectors to draw and search.")] = 500_000,
+    rows: RowsOption = 500_000,
     dim: Annotated[int, typer.Option("--dim", min=8, max=4096, help="Numbers in a vector.")] = 512,
     queries: Annotated[int, typer.Option("--queries", min=20, help="Queries of each kind.")] = 200,
     codec: CodecOption = None,
@@ -54,18 +56,16 @@ def bench_filters(
         finally:
             catalog.segment.close()
         step.note(f"worst recall@100 as planned {bench.worst('planned'):.3f}")
-    out.print(filters_table(bench))
-    out.print(crossing_table(bench))
+    _tell(bench, json_file, filters_table(bench), crossing_table(bench))
     for kind, params in bench.params.items():
         out.print(f"{kind}: {params}", highlight=False)
-    _write_json(json_file, bench)
     if plot:
         filters_plot(bench, plot)
 
 
 @bench_app.command("serve")
 def bench_serve(
-    rows: Annotated[int, typer.Option("--rows", min=10_000, help="Vectors to draw and serve.")] = 1_000_000,
+    rows: RowsOption = 1_000_000,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Server processes, and threads beside them.")] = 2,
     clients: Annotated[int, typer.Option("--clients", min=1, help="Clients that ask at the same time.")] = 32,
     seconds: Annotated[float, typer.Option("--seconds", min=1, help="Each measurement takes so long.")] = 15,
@@ -85,16 +85,14 @@ def bench_serve(
             rows, settings, folder, workers=workers, clients=clients, seconds=seconds, progress=step.at
         )
         step.note(f"by vector through HTTP {bench.ratio:.2f} of the index alone")
-    out.print(serve_table(bench))
-    out.print(memory_table(bench))
-    _write_json(json_file, bench)
+    _tell(bench, json_file, serve_table(bench), memory_table(bench))
     if plot:
         serve_plot(bench, plot)
 
 
 @bench_app.command("stress")
 def bench_stress(
-    rows: Annotated[int, typer.Option("--rows", min=10_000, help="Vectors to draw and serve.")] = 100_000,
+    rows: RowsOption = 100_000,
     workers: Annotated[int, typer.Option("--workers", min=2, help="Server processes.")] = 2,
     seconds: Annotated[float, typer.Option("--seconds", min=2, help="Each phase takes so long.")] = 60,
     reloads: Annotated[int, typer.Option("--reloads", min=1, help="Releases taken over under load.")] = 20,
@@ -115,10 +113,8 @@ def bench_stress(
             rows, settings, folder, workers=workers, seconds=seconds, reloads=reloads, times=times, progress=step.at
         )
         step.note(f"{sum(each.failed for each in bench.phases)} requests failed")
-    out.print(stress_table(bench))
-    out.print(resources_table(bench))
+    _tell(replace(bench, samples=[]), json_file, stress_table(bench), resources_table(bench))
     out.print(f"p99 during a swap {bench.swap_p99_ms:.0f} ms, calm {bench.of('calm').p99_ms:.0f} ms", highlight=False)
-    _write_json(json_file, replace(bench, samples=[]))
     if plot:
         stress_plot(bench, plot)
 
@@ -138,11 +134,13 @@ def bench_texts(
     with Reporter(err).step("measure", "times") as step:
         bench = measure_texts(settings_with(releases=releases), texts, seconds, step.at)
         step.note(f"recall@100 {bench.recall_at_100:.4f} over {bench.texts} texts")
-    out.print(texts_table(bench))
-    _write_json(json_file, bench)
+    _tell(bench, json_file, texts_table(bench))
 
 
-def _write_json(path: Path | None, result: Any) -> None:
+def _tell(result: Any, path: Path | None, *tables: Table) -> None:
+    """Tables on the terminal, and all that was measured in a file if one is named."""
+    for table in tables:
+        out.print(table)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(result), indent=1) + "\n")

@@ -18,7 +18,7 @@ const AHEAD = "600px"; // the next products are fetched when the end of the list
 let current = fromQuery(location.search);
 let list = null; // what is on the page; see lists.js
 let running = new AbortController(); // the search under way
-let adding = false; // the list's next page is on its way
+let adding = null; // the list's next page, on its way; `asked` by the button
 let offered = []; // attributes in the rail
 
 // ── going from one search to another ────────────────────────────────────────────────────────────────────────────────
@@ -105,15 +105,20 @@ async function patiently(attempt, signal) {
 
 /** Put the list's next products on the page; `asked` by the button, else by scrolling. */
 async function showMore({ asked }) {
+  byId("more").disabled = asked;
+  if (adding) {
+    adding.asked ||= asked; // they are on their way
+    return;
+  }
   const { signal } = running;
   const to = list;
-  adding = true;
-  byId("more").disabled = asked;
+  const turn = { asked };
+  adding = turn;
   try {
     const fresh = await addPage(to, signal);
     const cards = renderResults(fresh, to.search, { append: true });
     renderList();
-    if (asked) cards[0]?.querySelector("a").focus({ preventScroll: true });
+    if (turn.asked) cards[0]?.querySelector("a").focus({ preventScroll: true });
   } catch (error) {
     if (signal.aborted) return;
     if (error.status === 410) {
@@ -121,7 +126,7 @@ async function showMore({ asked }) {
       say("The catalog has changed since this search: these are the results of now.");
     } else say(error.message);
   } finally {
-    adding = false;
+    adding = null;
     byId("more").disabled = false;
   }
 }

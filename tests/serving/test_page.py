@@ -199,6 +199,21 @@ def test_shows_more_until_there_is_no_more(visit: Visit) -> None:
     assert len(set(ids)) == PRODUCTS
 
 
+def test_what_is_on_its_way_already_is_not_asked_for_again(visit: Visit) -> None:
+    page = visit.open("/?q=green")
+    held: list[Route] = []
+    page.route("**/v1/search/text?*cursor=*", lambda route: held.append(route))
+    expect(titles(page)).to_have_count(PAGE_SIZE)
+    with page.expect_request("**/v1/search/text?*cursor=*"):
+        scroll_down(page)
+    page.get_by_role("button", name="Show more").press("Enter")
+    expect(page.locator("#more")).to_be_disabled()
+    held[0].continue_()
+    expect(titles(page)).to_have_count(PRODUCTS)
+    expect(page.locator("#grid .card-open").nth(PAGE_SIZE)).to_be_focused()
+    assert len(held) == 1
+
+
 def test_order_and_variety_are_asked_of_the_server(visit: Visit) -> None:
     page = visit.open("/?q=blue")
     expect_first(page, "blue")

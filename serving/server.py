@@ -24,7 +24,7 @@ from gunicorn.app.base import BaseApplication
 
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
-from serving.worker import Worker
+from serving.worker import STAYING, Worker
 
 _WARM_UP_SECONDS = 60
 _SPARE_THREADS = 8
@@ -51,7 +51,7 @@ class Server(BaseApplication):
             "workers": settings.workers,
             "worker_class": Worker,
             # Those that wait hold a thread each; a few more say no to what is too much, and tell of health.
-            "threads": settings.threads + settings.queue + _SPARE_THREADS,
+            "threads": settings.threads + settings.queue + _SPARE_THREADS + STAYING,
             # Native libraries hang in a process that was forked after they had started threads: workers import them.
             "preload_app": False,
             # Longer than load balancers keep an idle connection: who closes it first must not be the one that is asked.

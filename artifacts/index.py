@@ -134,7 +134,7 @@ def write(index: faiss.Index, path: Path) -> None:
 
 def write_flat(vectors: Iterator[np.ndarray], dim: int, path: Path) -> None:
     """A flat index file over blocks of float16[n, dim]."""
-    index = fp16_index(np.empty((0, dim), np.float16))
+    index = fp16_index(dim)
     for block in vectors:
         index.add_sa_codes(np.ascontiguousarray(block).view(np.uint8).reshape(len(block), 2 * dim))
     faiss.write_index(index, str(path))

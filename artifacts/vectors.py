@@ -42,7 +42,7 @@ class Vectors:
         best_scores, best_rows = np.empty(0, np.float32), np.empty(0, np.int64)
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK]
-            scores, found = best(fp16_index(self.array.take(block, axis=0)), query, k)
+            scores, found = best(fp16_view(self.array.take(block, axis=0)), query, k)
             scores, found = np.concatenate([best_scores, scores]), np.concatenate([best_rows, block[found]])
             order = np.lexsort((found, -scores))[:k]
             best_scores, best_rows = scores[order], found[order]
@@ -91,11 +91,19 @@ def best(
     return scores[order], rows[order]
 
 
-def fp16_index(vectors: np.ndarray) -> faiss.IndexScalarQuantizer:
-    """A flat FAISS index over float16[n, dim]: its codes are those very bytes, so its scores are exact for them."""
-    dim = vectors.shape[1]
+def fp16_index(dim: int) -> faiss.IndexScalarQuantizer:
+    """An empty flat FAISS index whose codes are float16 as they are: its scores are exact for them."""
     index = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     index.is_trained = True
-    if len(vectors):
-        index.add_sa_codes(np.ascontiguousarray(vectors).view(np.uint8).reshape(len(vectors), 2 * dim))
+    return index
+
+
+def fp16_view(vectors: np.ndarray) -> faiss.IndexScalarQuantizer:
+    """Such an index over float16[n, dim] where they lie, without a copy."""
+    index = fp16_index(vectors.shape[1])
+    codes = np.ascontiguousarray(vectors).view(np.uint8).reshape(-1)
+    index.referenced_objects = (codes,)  # the view has no owner that FAISS knows of: the numbers must live as long
+    nobody = faiss.MaybeOwnedVectorUInt8().owner
+    index.codes = faiss.MaybeOwnedVectorUInt8.create_view(faiss.swig_ptr(codes), codes.size, nobody)
+    index.ntotal = len(vectors)
     return index

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifacts import vectors as module
-from artifacts.vectors import Vectors, best, fp16_index
+from artifacts.vectors import Vectors, best, fp16_view
 from tests.artifacts.building import queries_like, unit_vectors
 
 
@@ -51,8 +51,8 @@ def test_equal_scores_come_by_ascending_row(seed: int, k: int, rows: int, values
     rng = np.random.default_rng(seed)
     table = unit_vectors(values, 8)[rng.integers(0, values, rows)]
     query = unit_vectors(1, 8, seed=9)[0].astype(np.float32)
-    _, found = best(fp16_index(table), query, k)
-    everything, order = best(fp16_index(table), query, rows)
+    _, found = best(fp16_view(table), query, k)
+    everything, order = best(fp16_view(table), query, rows)
     assert list(found) == list(order[:k])
     assert list(order) == sorted(order, key=lambda row: (-everything[list(order).index(row)], row))
     np.testing.assert_allclose(everything, plain(table, query)[order], atol=1e-5)

@@ -6,6 +6,7 @@ through SQL costs 2-50 ms. Finding which of a million rows pass a filter is what
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ DUCKDB_FILE = "products.duckdb"
 
 #: Columns of the segment that are not for filtering; of these SQL keeps what the others need.
 _HIDDEN = ("product_id", "picture", "image_url", "title")
+#: Columns that every answer has under their own names.
+_KNOWN = frozenset(("product_id", "picture", "image_url", *CATALOG_COLUMNS))
 #: SQL types of the types that a catalog's columns have.
 _SQL_KINDS = {
     "double": "DOUBLE", "int64": "BIGINT", "bool": "BOOLEAN", "string": "VARCHAR", "large_string": "VARCHAR",
@@ -89,6 +92,8 @@ class Products:
         self._mapped = pa.memory_map(str(folder / ARROW_FILE))
         self.table = pa.ipc.open_file(self._mapped).read_all()
         self.rows = self.table.num_rows
+        #: Those that can be filtered on, with their types.
+        self.columns = {field.name: field.type for field in self.table.schema if field.name not in _HIDDEN}
         self._connection = duckdb.connect(
             str(folder / DUCKDB_FILE),
             read_only=True,
@@ -102,26 +107,41 @@ class Products:
         self._mapped.close()
 
     @property
-    def columns(self) -> dict[str, pa.DataType]:
-        """The columns that can be filtered on, with their types."""
-        return {field.name: field.type for field in self.table.schema if field.name not in _HIDDEN}
-
-    @property
     def attributes(self) -> list[str]:
         """Names of the catalog's own columns."""
         return list(attributes_of(self.table.schema))
 
     def take(self, rows: Sequence[int] | np.ndarray, columns: Iterable[str] | None = None) -> list[dict[str, Any]]:
-        """The rows of these numbers, in this order, as dictionaries; of all columns if none are named."""
-        if columns is None:
-            return self.table.take(pa.array(rows, pa.int64())).to_pylist()
-        # A column that is not here is one of a newer segment: no row has a value in it.
+        """These columns, or all, of the rows of these numbers, in this order.
+
+        A column that is not here is one of a newer segment: no row has a value in it.
+        """
+        columns = self.table.schema.names if columns is None else list(columns)
         here = [name for name in columns if name in self.table.schema.names]
         absent = dict.fromkeys(name for name in columns if name not in here)
-        taken = self.table.select(here).take(pa.array(rows, pa.int64())).to_pylist() if here else [{} for _ in rows]
-        return [{**row, **absent} for row in taken] if absent else taken
+        return [{**dict(zip(here, values, strict=True)), **absent} for values in self._values(rows, here)]
 
-    def product_ids(self, rows: np.ndarray) -> list[str]:
+    def shown(self, rows: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
+        """The rows of these numbers as answers show them: the known columns, then the catalog's own in `attributes`."""
+        own = [name for name in self.table.schema.names if name not in _KNOWN]
+        known = [name for name in self.table.schema.names if name in _KNOWN]
+        cut = len(known)
+        return [
+            {
+                **dict(zip(known, values[:cut], strict=True)),
+                "attributes": dict(zip(own, values[cut:], strict=True)),
+            }
+            for values in self._values(rows, known + own)
+        ]
+
+    def _values(self, rows: Sequence[int] | np.ndarray, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+        """Row by row the values of these columns."""
+        if not columns:
+            return itertools.repeat((), len(rows))
+        taken = self.table.select(columns).take(pa.array(rows, pa.int64()))
+        return zip(*(column.to_pylist() for column in taken.columns), strict=True)
+
+    def product_ids(self, rows: Sequence[int] | np.ndarray) -> list[str]:
         return self.table.column("product_id").take(pa.array(rows, pa.int64())).to_pylist()
 
     def rows_of(self, product_ids: Sequence[str]) -> np.ndarray:
@@ -244,10 +264,3 @@ def _is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A product row split as an answer shows it: the known columns, then `attributes` with the catalog's own."""
-    known = {name: row[name] for name in ("product_id", "image_url", *CATALOG_COLUMNS) if name in row}
-    own = {name: value for name, value in row.items() if name not in known and name != "picture"}
-    return {**known, "attributes": own}

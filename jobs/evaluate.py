@@ -163,7 +163,7 @@ def _measure_kind(release: Release, queries: QuerySet, target: float) -> KindRes
     hits, _ = release.search(queries.vectors, DEPTH, params)
     p50, p99 = _latency(release, queries.vectors, params)
     itself = [
-        product_id in {hit.product_id for hit in found[:10]}
+        product_id in release.product_ids(found[:10])
         for product_id, found in zip(queries.product_ids, hits, strict=True)
     ]
     return KindResult(

@@ -10,6 +10,7 @@ import orjson
 
 from artifacts.settings import Settings
 from serving.cache import Cache
+from serving.http import dumps
 from serving.query import Query
 from serving.requests import Options
 from serving.snapshot import Snapshot
@@ -32,7 +33,7 @@ def answer_keys(snapshot: Snapshot, settings: Settings, asked: Sequence[tuple[Qu
 
 
 def answers_known(cache: Cache, snapshot: Snapshot, keys: Sequence[str | None]) -> list[dict[str, Any] | None]:
-    """For each key its answer as plain JSON values, or None."""
+    """For each key its answer, or None."""
     named = [key for key in keys if key is not None]
     values: dict[str | None, bytes | None] = dict(zip(named, cache.get_many(named), strict=True))
     return [None if (value := values.get(key)) is None else _read(value, snapshot) for key in keys]
@@ -40,7 +41,7 @@ def answers_known(cache: Cache, snapshot: Snapshot, keys: Sequence[str | None]) 
 
 def keep_answers(cache: Cache, answers: Mapping[str | None, dict[str, Any]]) -> None:
     """Keep answers under their keys for the next time."""
-    cache.put_many({key: orjson.dumps(answer) for key, answer in answers.items() if key is not None})
+    cache.put_many({key: dumps(answer) for key, answer in answers.items() if key is not None})
 
 
 def _read(value: bytes, snapshot: Snapshot) -> dict[str, Any] | None:

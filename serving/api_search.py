@@ -203,7 +203,7 @@ def _answered(options: Common, query: Callable[[Snapshot], Query]) -> Response:
 
 @dataclass(frozen=True)
 class _Answer:
-    """A SearchAnswer as plain JSON values, and whether it is from the cache."""
+    """A SearchAnswer as a dictionary, and whether it is from the cache."""
 
     shown: dict[str, Any]
     cached: bool = False
@@ -246,8 +246,7 @@ def _search(
     answers = run_searches(snapshot, list(searches.values()), ranker(), clock, max_offset=limits.max_offset)
     fresh: dict[str | None, dict[str, Any]] = {}
     for (place, search), answer in zip(searches.items(), answers, strict=True):
-        # Validated on the way out too: the OpenAPI document is a promise.
-        shown = SearchAnswer.model_validate({**answer, **_of_this_call(clock)}).model_dump(mode="json")
+        shown = {**answer, **_of_this_call(clock)}
         found[place] = _Answer(shown, vector=search.wanted.vector)
         fresh[key_of[place]] = shown
     keep_answers(caches().results, fresh)

@@ -24,12 +24,20 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def _held() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
 @dataclass
 class _Order(Generic[Item, Result]):
     """What one request wants."""
 
     items: Sequence[Item]
-    called: threading.Event = field(default_factory=threading.Event)
+    # Held until somebody has served the order, or it is its turn to serve. An Event would do the same and take longer:
+    # one is waited for by one, once.
+    called: threading.Lock = field(default_factory=_held)
     results: Sequence[Result] | None = None
     error: BaseException | None = None
 
@@ -66,7 +74,7 @@ class Batcher(Generic[Item, Result]):
             else:
                 self._waiting.append(order)
         if not mine:
-            order.called.wait()  # until somebody has served it, or it is its turn to serve
+            order.called.acquire()
         if not order.served:
             self._serve(order)
         if order.error is not None:
@@ -90,7 +98,7 @@ class Batcher(Generic[Item, Result]):
                     self._free += 1
             for order in (*orders[1:], following):
                 if order is not None:
-                    order.called.set()
+                    order.called.release()
 
     def _run(self, orders: list[_Order[Item, Result]]) -> None:
         try:

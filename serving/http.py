@@ -57,8 +57,13 @@ def caches() -> Caches:
     return current_app.config["LOOKALIKE_CACHES"]
 
 
+def dumps(answer: Any) -> bytes:
+    """An answer in JSON; times as pydantic writes them."""
+    return orjson.dumps(answer, option=orjson.OPT_UTC_Z)
+
+
 def json_of(answer: BaseModel | dict[str, Any]) -> Response:
-    """An answer that has been validated: the OpenAPI document is a promise."""
+    """The response that an answer is."""
     if isinstance(answer, BaseModel):
         answer = answer.model_dump(mode="json")
-    return Response(orjson.dumps(answer), mimetype="application/json")
+    return Response(dumps(answer), mimetype="application/json")

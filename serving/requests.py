@@ -40,6 +40,12 @@ class Options:
     explain: bool = False
 
     @property
+    def plain(self) -> bool:
+        """Similarity alone says what is shown, and in which order."""
+        changed = self.rerank or self.sort or self.max_per_category or self.diversity or self.collapse is not None
+        return not changed
+
+    @property
     def order(self) -> str:
         """All that the order of the results depends on, beside the query and the release: what pages must share."""
         parts = (

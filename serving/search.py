@@ -15,7 +15,6 @@ import numpy as np
 from artifacts.errors import Busy
 from artifacts.filters import Filter
 from artifacts.index import SearchParams
-from artifacts.products import shown
 from artifacts.release import Hit
 from artifacts.segment import Plan
 from serving.diversity import fold, spread_looks
@@ -74,7 +73,7 @@ class Shown(NamedTuple):
 
     hit: Hit
     score: float
-    parts: dict[str, float]
+    parts: dict[str, float] | None = None  # None: similarity is all there is
     duplicates: tuple[str, ...] = ()
 
 
@@ -85,7 +84,7 @@ class _Run:
     search: Search
     params: SearchParams
     listed: list[Shown] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)  # products listed or folded
+    seen: set[str] = field(default_factory=set)  # products listed or folded; filled when there is a second tier
     nearest: list[Hit] = field(default_factory=list)  # of the first tier
     plans: list[Plan] = field(default_factory=list)
     exhausted: bool = False
@@ -96,9 +95,7 @@ class _Run:
 
     @property
     def first_tier(self) -> int:
-        options = self.search.options
-        ranked = options.rerank or options.sort or options.max_per_category or options.diversity
-        return WINDOW if ranked or options.collapse is not None else PLAIN_WINDOW
+        return PLAIN_WINDOW if self.search.options.plain else WINDOW
 
 
 def run_searches(
@@ -154,16 +151,19 @@ def _extend(snapshot: Snapshot, run: _Run, hits: list[Hit], depth: int, ranker: 
     run.exhausted = len(hits) < depth or run.search.options.sort is not None
     if not run.nearest:
         run.nearest = hits
-        run.listed = _ranked(snapshot, hits, run.search.options, ranker)
-    else:
-        run.listed += [
-            Shown(hit, hit.score, {"similarity": hit.score}) for hit in hits if hit.product_id not in run.seen
-        ]
-    run.seen.update(hit.product_id for hit in hits)
+        run.listed = _ranked(snapshot, hits, run.search.options, ranker, run.last + 1)
+        return
+    release = snapshot.release
+    run.seen.update(release.product_ids(run.nearest))
+    ids = release.product_ids(hits)
+    run.listed += [Shown(hit, hit.score) for hit, name in zip(hits, ids, strict=True) if name not in run.seen]
+    run.seen.update(ids)
 
 
-def _ranked(snapshot: Snapshot, hits: list[Hit], options: Options, ranker: Ranker) -> list[Shown]:
-    """The most similar products in the order to show: score, fold duplicates, spread looks, spread categories."""
+def _ranked(snapshot: Snapshot, hits: list[Hit], options: Options, ranker: Ranker, most: int) -> list[Shown]:
+    """The first `most` products to show, in order: score, fold duplicates, spread looks, spread categories."""
+    if options.plain:
+        return [Shown(hit, hit.score) for hit in hits[:most]]
     if not hits:
         return []
     release = snapshot.release
@@ -173,7 +173,7 @@ def _ranked(snapshot: Snapshot, hits: list[Hit], options: Options, ranker: Ranke
     if options.sort:
         columns.add(options.sort[0])
     rows = release.rows_of(hits, sorted(columns)) if columns else [{} for _ in hits]
-    parts = [{"similarity": hit.score} for hit in hits]
+    parts: Sequence[dict[str, float] | None] = [None] * len(hits)
     scores = np.array([hit.score for hit in hits])
     if options.rerank:
         parts, scores = checked_parts(ranker, scores, rows, options.today)
@@ -195,14 +195,18 @@ def _ranked(snapshot: Snapshot, hits: list[Hit], options: Options, ranker: Ranke
         column, highest = options.sort
         order = order[sorted_by([rows[place][column] for place in order], highest=highest)]
     values = scores.tolist()
-    duplicates = {place: tuple(hits[other].product_id for other in others) for place, others in folded.items()}
-    return [Shown(hits[place], values[place], parts[place], duplicates.get(place, ())) for place in order.tolist()]
+    duplicates = {
+        place: tuple(release.product_ids([hits[other] for other in others])) for place, others in folded.items()
+    }
+    return [
+        Shown(hits[place], values[place], parts[place], duplicates.get(place, ())) for place in order.tolist()[:most]
+    ]
 
 
 def _answer(snapshot: Snapshot, run: _Run, max_offset: int) -> dict[str, Any]:
     options, wanted, version = run.search.options, run.search.wanted, snapshot.manifest.version
     page = run.listed[options.offset : run.last]
-    rows = snapshot.release.rows_of([each.hit for each in page])
+    rows = snapshot.release.shown([each.hit for each in page])
     total = snapshot.release.count(options.conditions)
     total -= len(_left_out(snapshot, options.conditions, wanted.without))
     answer: dict[str, Any] = {
@@ -210,6 +214,8 @@ def _answer(snapshot: Snapshot, run: _Run, max_offset: int) -> dict[str, Any]:
         "total_found": total,
         "release": version,
         "next_cursor": None,
+        "facets": None,
+        "explain": None,
     }
     more = len(run.listed) > run.last or (not run.exhausted and run.last < total)
     if more and run.last <= max_offset:
@@ -226,15 +232,15 @@ def _answer(snapshot: Snapshot, run: _Run, max_offset: int) -> dict[str, Any]:
 
 def _result(each: Shown, row: dict[str, Any], options: Options) -> dict[str, Any]:
     result = {
-        **product_shown(row),
-        "picture": row["picture"],
+        **_with_picture(row),
         "similarity_score": round(each.hit.score, 6),
         "score": round(each.score, 6),
+        "duplicates": None if options.collapse is None else each.duplicates,
+        "score_parts": None,
     }
-    if options.collapse is not None:
-        result["duplicates"] = list(each.duplicates)
     if options.explain:
-        result["score_parts"] = {name: round(value, 6) for name, value in each.parts.items()}
+        parts = {"similarity": each.hit.score} if each.parts is None else each.parts
+        result["score_parts"] = {name: round(value, 6) for name, value in parts.items()}
     return result
 
 
@@ -253,14 +259,13 @@ def _facets(snapshot: Snapshot, run: _Run) -> dict[str, Any]:
 
 def _left_out(snapshot: Snapshot, conditions: Filter, without: Collection[str]) -> list[Hit]:
     """Of the products that are part of a query those that pass the filters, each by one of its rows."""
-    places = [(product_id, snapshot.release.locate(product_id)) for product_id in without]
     found: list[Hit] = []
-    for product_id, place in places:
+    for place in (snapshot.release.locate(product_id) for product_id in without):
         if place is not None:
             segment, row = place[0], int(place[1][0])
             allowed = snapshot.release.allowed(conditions)[segment]
             if allowed is None or row in allowed:
-                found.append(Hit(1.0, segment, row, product_id))
+                found.append(Hit(1.0, segment, row))
     return found
 
 
@@ -270,13 +275,14 @@ def product(snapshot: Snapshot, product_id: str) -> dict[str, Any] | None:
     if place is None:
         return None
     segment = snapshot.release.segments[place[0]]
-    rows = segment.products.take(place[1])
-    return {**product_shown(rows[0]), "pictures": [product_shown(row)["image_url"] for row in rows]}
+    first, *others = (_with_picture(row) for row in segment.products.shown(place[1]))
+    del first["picture"]
+    return {**first, "pictures": [row["image_url"] for row in (first, *others)]}
 
 
-def product_shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A product row as an answer shows it, with a picture that a browser can fetch."""
-    answer = shown(row)
-    if not row["image_url"].lower().startswith(("http://", "https://")):
-        answer["image_url"] = f"/v1/products/{quote(row['product_id'], safe='')}/image?picture={row['picture']}"
-    return answer
+def _with_picture(row: dict[str, Any]) -> dict[str, Any]:
+    """A product row with a picture that a browser can fetch."""
+    if row["image_url"].lower().startswith(("http://", "https://")):
+        return row
+    path = f"/v1/products/{quote(row['product_id'], safe='')}/image?picture={row['picture']}"
+    return {**row, "image_url": path}

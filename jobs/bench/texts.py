@@ -75,7 +75,7 @@ def measure_texts(
                 progress(len(times), len(specs) * len(_AT_ONCE))
         plain, quick = (np.concatenate([each.encode_texts([title]) for title in titles]) for each in _both(specs[0]))
         found, again = (
-            [{hit.product_id for hit in hits} for hits in release.search(each, DEPTH, SearchParams(), exact=True)[0]]
+            [set(release.product_ids(hits)) for hits in release.search(each, DEPTH, SearchParams(), exact=True)[0]]
             for each in (plain, quick)
         )
         same = sum(len(one & other) for one, other in zip(found, again, strict=True)) / sum(map(len, found))

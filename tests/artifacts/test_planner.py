@@ -140,15 +140,15 @@ def test_results_are_allowed_in_order_of_exact_score_and_exact_where_the_plan_is
     (hits,), plans = release.search(query[None, :], k, params, conditions)
     SEEN.update(plan.path for plan in plans)
     allowed = {PRODUCTS[row] for row in range(ROWS) if passes(row, conditions)}
-    found = [hit.product_id for hit in hits]
+    found = release.product_ids(hits)
     assert set(found) <= allowed
     assert len(found) == len(set(found)) == min(k, len(allowed))  # as many as asked for, while there are any
     assert release.count(conditions) == len(allowed)
     scores = [hit.score for hit in hits]
     assert scores == sorted(scores, reverse=True)
-    for hit in hits:
+    for hit, product_id in zip(hits, found, strict=True):
         row = hit.row + 2400 * hit.segment
-        assert PRODUCTS[row] == hit.product_id
+        assert PRODUCTS[row] == product_id
         assert passes(row, conditions)
         assert hit.score == pytest.approx(float(VECTORS[row].astype(np.float64) @ query), abs=1e-5)
     truth = release.search(query[None, :], k, params, conditions, exact=True)[0][0]

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from artifacts.filters import Condition
-from artifacts.products import FacetCount, Products, shown, write_products
+from artifacts.products import FacetCount, Products, write_products
 from tests.artifacts.building import product_table
 
 
@@ -204,10 +204,13 @@ def test_no_rows(tmp_path: Path):
 
 
 def test_shown_splits_known_columns_from_own(products: Products):
-    row = shown(products.take([0])[0])
-    assert set(row["attributes"]) == {"size", 'Ünï "x"'}
-    assert "picture" not in row
-    assert row["title"].startswith("title ")
+    rows = products.shown([3, 0])
+    for row, whole in zip(rows, products.take([3, 0]), strict=True):
+        assert set(row["attributes"]) == {"size", 'Ünï "x"'}
+        attributes = row.pop("attributes")
+        assert {**row, **attributes} == whole
+        assert row["title"].startswith("title ")
+    assert products.shown([]) == []
 
 
 def test_threads_share_one(products: Products):

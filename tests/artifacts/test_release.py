@@ -172,11 +172,12 @@ def test_search(catalog: Catalog, path: str, name: str, k: int):
     for query, hits in zip(queries, found, strict=True):
         truth = catalog.best(query, passing)
         assert len(hits) == min(k, len(passing))
-        assert len({hit.product_id for hit in hits}) == len(hits)
-        assert {hit.product_id for hit in hits} <= set(truth)
-        for hit in hits:
-            assert hit.segment == catalog.alive[hit.product_id].segment
-            assert hit.score == pytest.approx(truth[hit.product_id], abs=1e-5)
+        ids = catalog.release.product_ids(hits)
+        assert len(set(ids)) == len(hits)
+        assert set(ids) <= set(truth)
+        for hit, product_id in zip(hits, ids, strict=True):
+            assert hit.segment == catalog.alive[product_id].segment
+            assert hit.score == pytest.approx(truth[product_id], abs=1e-5)
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         lost = sum(list(truth.values())[: len(hits)]) - sum(hit.score for hit in hits)
         assert lost <= 0.02 * len(hits)  # an approximate search may miss a few of the best
@@ -187,18 +188,18 @@ def test_exact_search_is_brute_force(catalog: Catalog, path: str, name: str):
     query = unit_vectors(1, seed=98).astype(np.float32)
     hits = catalog.release.search(query, 50, SearchParams(1, 1), FILTERS[name], exact=True)[0][0]
     truth = catalog.best(query[0], catalog.passing(FILTERS[name]))
-    assert [hit.product_id for hit in hits] == list(truth)[:50]
+    assert catalog.release.product_ids(hits) == list(truth)[:50]
 
 
 def test_without(catalog: Catalog, path: str):
     query = unit_vectors(1, seed=97).astype(np.float32)
     all_hits = catalog.release.search(query, 30, DEEP, exact=True)[0][0]
-    without = [hit.product_id for hit in all_hits[:10]] + ["unknown"]
+    without = [*catalog.release.product_ids(all_hits[:10]), "unknown"]
     hits = catalog.release.search(query, 20, DEEP, without=[without], exact=True)[0][0]
     assert hits == all_hits[10:]
     for k in (20, 1000):
         hits = catalog.release.search(query, k, DEEP, FILTERS["category"], without=[without])[0][0]
-        assert not {hit.product_id for hit in hits} & set(without)
+        assert not set(catalog.release.product_ids(hits)) & set(without)
         assert len(hits) == min(k, len(catalog.passing(FILTERS["category"], without)))
 
 
@@ -252,12 +253,12 @@ def test_ties_are_ordered_by_segment_and_row(tmp_path: Path):
         write_segment(tmp_path / str(number), vectors, product_table([f"p{i}" for i in ids]), segment_id=f"s{number}")
     release = open_release(tmp_path / "0", tmp_path / "1")
     query = (picture + better)[None, :].astype(np.float32) + better
-    order = [hit.product_id for hit in release.search(query, 80, DEEP)[0][0]]
+    order = release.product_ids(release.search(query, 80, DEEP)[0][0])
     assert order == ["p35", "p75", *(f"p{i}" for i in range(80) if i not in (35, 75))]
     for k in range(1, 80):
         for exact in (False, True):
             hits = release.search(query, k, DEEP, exact=exact)[0][0]
-            assert [hit.product_id for hit in hits] == order[:k]
+            assert release.product_ids(hits) == order[:k]
     release.close()
 
 
@@ -271,7 +272,7 @@ def test_many_pictures_of_one_product_do_not_crowd_out_others(tmp_path: Path):
     release = open_release(tmp_path / "s")
     hits = release.search(near[None, :].astype(np.float32), 20, SearchParams(2, 1))[0][0]
     assert len(hits) == 20
-    assert hits[0].product_id == "crowd"
+    assert release.product_ids(hits)[0] == "crowd"
     assert hits[0].row == 0
     assert release.count(()) == 31
     release.close()
@@ -311,9 +312,14 @@ def test_rows_of_hits(catalog: Catalog):
     hits = catalog.release.search(unit_vectors(1, seed=94).astype(np.float32), 40, DEEP)[0][0]
     assert {hit.segment for hit in hits} == {0, 1}
     rows = catalog.release.rows_of(hits)
-    assert [row["product_id"] for row in rows] == [hit.product_id for hit in hits]
-    assert [row["price"] for row in rows] == [catalog.alive[hit.product_id].price for hit in hits]
-    assert catalog.release.rows_of([]) == []
+    ids = catalog.release.product_ids(hits)
+    assert [row["product_id"] for row in rows] == ids
+    assert [row["price"] for row in rows] == [catalog.alive[product_id].price for product_id in ids]
+    shown = catalog.release.shown(hits)
+    assert [(row["product_id"], row["picture"], row["price"]) for row in shown] == [
+        (row["product_id"], row["picture"], row["price"]) for row in rows
+    ]
+    assert catalog.release.rows_of([]) == catalog.release.shown([]) == catalog.release.product_ids([]) == []
 
 
 def test_rows(catalog: Catalog):
@@ -374,7 +380,7 @@ def test_an_attribute_that_changed_its_type(tmp_path: Path):
     release = open_release(tmp_path / "0", tmp_path / "1")
     assert release.columns["size"] == pa.large_string()
     found = release.search(np.eye(1, DIM), 9, DEEP, (Condition("size", any_of=("38",)),))[0][0]
-    assert {hit.product_id for hit in found} == {"a", "c"}
+    assert set(release.product_ids(found)) == {"a", "c"}
     assert release.count((Condition("size", none_of=("38",)),)) == 2
     release.close()
     release = open_release(tmp_path / "1", tmp_path / "0")
@@ -389,7 +395,8 @@ def test_three_segments_delete_and_add_again(tmp_path: Path):
             segment_id=f"s{number}", tombstones=list(deleted),
         )  # fmt: skip
     release = open_release(*(tmp_path / str(number) for number in range(3)))
-    assert {hit.product_id: hit.segment for hit in release.search(np.eye(1, DIM), 9, DEEP)[0][0]} == {"a": 2, "c": 1}
+    hits = release.search(np.eye(1, DIM), 9, DEEP)[0][0]
+    assert dict(zip(release.product_ids(hits), (hit.segment for hit in hits), strict=True)) == {"a": 2, "c": 1}
     assert (release.count(()), release.rows) == (2, 2)
     assert [release.locate(each) and release.locate(each)[0] for each in "abc"] == [2, None, 1]  # type: ignore[index]
     release.close()
@@ -399,7 +406,7 @@ def test_a_delta_that_only_deletes(tmp_path: Path):
     write_segment(tmp_path / "0", unit_vectors(3), segment_id="s0")
     write_segment(tmp_path / "1", unit_vectors(0), product_table([]), segment_id="s1", tombstones=["p1"])
     release = open_release(tmp_path / "0", tmp_path / "1")
-    assert {hit.product_id for hit in release.search(np.eye(1, DIM), 9, DEEP)[0][0]} == {"p0", "p2"}
+    assert set(release.product_ids(release.search(np.eye(1, DIM), 9, DEEP)[0][0])) == {"p0", "p2"}
     assert release.count(()) == 2
     release.close()
 
@@ -514,4 +521,4 @@ def test_as_many_folders_as_segments(tmp_path: Path):
 def test_searching_near_a_stored_vector_finds_it(catalog: Catalog):
     product = catalog.alive["p450"]
     hits = catalog.release.search(queries_like(np.array(product.vectors), 1), 3, DEEP)[0][0]
-    assert hits[0].product_id == "p450"
+    assert catalog.release.product_ids(hits)[0] == "p450"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,28 @@ from PIL import Image
 
 from artifacts.settings import Settings
 from serving.models import SearchAnswer
+from tests.pipeline import draw, publish_small, small_settings
 from tests.serving.answers import client_for, ids, photo, problem
+from tests.serving.conftest import PLAIN
+
+
+@pytest.fixture(scope="module")
+def typed_client(tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
+    """Of a release with a value of every kind, and a product with hardly any; answers are kept for the next time."""
+    folder = tmp_path_factory.mktemp("typed")
+    full = {
+        "product_id": "full", "image_url": "images/000.jpg", "title": "red", "category": "square", "price": 12.5,
+        "avg_rating": 4.75, "added_at": "2026-01-02", "updated_at": "2026-03-04T06:06:07.25+01:00", "size": 7,
+        "weight": 0.25, "in_sale": True, "colour": "röt",
+    }  # fmt: skip
+    draw(folder / "images/000.jpg", "red", "square", 0)
+    bare = {"product_id": "bare", "image_url": "images/000.jpg"}
+    catalog = folder / "catalog.jsonl"
+    catalog.write_text("".join(json.dumps(each) + "\n" for each in (full, bare)))
+    settings = small_settings(folder)
+    publish_small(catalog, settings)
+    asked = {**PLAIN, "result_cache_seconds": 300}
+    return client_for(Settings(releases=settings.releases, cache=settings.cache, **asked))
 
 
 def test_words_find_products_of_that_colour(client: FlaskClient) -> None:
@@ -144,6 +166,34 @@ def test_one_product_with_its_pictures(client: FlaskClient) -> None:
     with Image.open(io.BytesIO(picture.data)) as image:
         assert image.size == (160, 160)
     assert client.get(answer["image_url"], headers={"If-None-Match": picture.headers["ETag"]}).status_code == 304
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["q=red", "q=red&rerank=false&limit=3", "q=red&collapse=0.9&explain=true&facets=category,price,size,in_sale",
+     "q=red&explain=true&rerank=false", "q=red&price_min=1000000", "q=red&max_per_category=1&diversity=0.5&offset=1"],
+)  # fmt: skip
+def test_an_answer_has_what_the_document_promises_and_nothing_else(typed_client: FlaskClient, query: str) -> None:
+    for _ in range(2):  # the second one is from the cache
+        answer = typed_client.get(f"/v1/search/text?{query}").get_json()
+        assert SearchAnswer.model_validate(answer).model_dump(mode="json") == answer
+        assert "1000000" in query or answer["results"]
+
+
+def test_values_of_every_kind_are_shown(typed_client: FlaskClient) -> None:
+    shown = {each["product_id"]: each for each in typed_client.get("/v1/search/text?q=red").get_json()["results"]}
+    full, bare = shown["full"], shown["bare"]
+    assert (full["price"], full["avg_rating"]) == (12.5, 4.75)
+    assert (full["added_at"], full["updated_at"]) == ("2026-01-02T00:00:00Z", "2026-03-04T05:06:07.250000Z")
+    attributes = {"size": 7, "weight": 0.25, "in_sale": True, "colour": "röt"}
+    assert full["attributes"] == attributes
+    assert bare["attributes"] == dict.fromkeys(attributes)
+    assert (bare["title"], bare["price"], bare["added_at"]) == (None, None, None)
+    product = typed_client.get("/v1/products/full").get_json()
+    assert {**product, "similarity_score": full["similarity_score"]} == {
+        **{name: full[name] for name in product if name != "pictures"}, "pictures": [full["image_url"]],
+        "similarity_score": full["similarity_score"],
+    }  # fmt: skip
 
 
 def test_unknown_products_are_404(client: FlaskClient) -> None:

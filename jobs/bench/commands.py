@@ -84,7 +84,8 @@ def bench_serve(
         bench = measure_serving(
             rows, settings, folder, workers=workers, clients=clients, seconds=seconds, progress=step.at
         )
-        step.note(f"by vector through HTTP {bench.ratio:.2f} of the index alone")
+        share, of_faiss = bench.ratio("search"), bench.ratio("faiss")
+        step.note(f"by vector through HTTP {share:.2f} of the index with exact scores, {of_faiss:.2f} of it alone")
     _tell(bench, json_file, serve_table(bench), memory_table(bench))
     if plot:
         serve_plot(bench, plot)

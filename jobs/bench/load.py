@@ -57,6 +57,7 @@ class Load:
     request: Request
     expected: Mapping[int, str] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
+    asked: int = 0  # requests so far, with those that are no samples
 
     async def closed(self, clients: int, seconds: float) -> float:
         """So many clients, each asking again when it has its answer; returns the seconds it took."""
@@ -88,6 +89,7 @@ class Load:
             return time.perf_counter() - began
 
     async def _ask(self, session: aiohttp.ClientSession, number: int, samples: list[Sample]) -> None:
+        self.asked += 1
         method, path, body = self.request(number)
         headers = {"Content-Type": "application/json"} if body else None
         began, status, wrong = time.perf_counter(), 0, False

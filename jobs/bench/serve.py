@@ -8,19 +8,26 @@ One run measures, over the same drawn vectors with the same calibrated parameter
     text      `GET /v1/search/text` with another text each time, closed loop: the encoder's share
     offered   text queries at fixed rates, whoever is late notwithstanding: latency against load
 
+The first three take turns, a few seconds each: they are compared within a turn, since no core is equally quick all the
+time.
+
 Caches are off. The load comes from this process, and takes its share of the same cores.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -35,13 +42,15 @@ from artifacts.settings import Settings
 from artifacts.store import Store
 from jobs.bench.catalog import drawn_catalog
 from jobs.bench.load import Load, Sample, by_text, by_vector, percentiles
-from jobs.bench.server import Memory, ServerProcess
+from jobs.bench.server import Cores, Memory, ServerProcess
 from jobs.calibration import DEPTH, calibrate, recall
 from jobs.workspace import fingerprint
 
 _ENCODER = "python:jobs.bench.encoder:ClipShaped"
 #: Shares of the measured text rate that are offered.
 _OFFERED = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 2.0)
+#: Turns of the ways that are compared with each other.
+_TURNS = 5
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,9 @@ class Rate:
     failed: int = 0  # answers that were none
     refused: int = 0  # 503
     offered: float = 0.0  # requests a second; 0: each client asks when it has its answer
+    turns: tuple[float, ...] = ()  # answered a second in each turn
+    core_ms: float = 0.0  # of a core, for each request: of this process where it asks itself, else of the workers
+    stolen: float = 0.0  # share of the processors' time that the machine's host gave to others; see `Cores`
 
 
 @dataclass(frozen=True)
@@ -73,10 +85,10 @@ class ServeBench:
     def of(self, way: str) -> Rate:
         return next(each for each in self.rates if each.way == way)
 
-    @property
-    def ratio(self) -> float:
-        """Searches by vector through HTTP, of those that the index and the exact scores alone give."""
-        return self.of("vector").per_second / self.of("search").per_second
+    def ratio(self, way: str) -> float:
+        """Searches by vector through HTTP, of those that another way gave in the same turn: the median."""
+        pairs = zip(self.of("vector").turns, self.of(way).turns, strict=True)
+        return statistics.median(vector / other for vector, other in pairs)
 
 
 def measure_serving(
@@ -107,26 +119,73 @@ def measure_serving(
             truth, lists, settings.recall_target,
         )  # fmt: skip
         reached = recall([found.scores for found in segment.search(few, DEPTH, params)[0]], truth, DEPTH)
-        rates = [_alone(segment, vectors, params, way, workers, seconds) for way in ("faiss", "search")]
         releases, _ = released(segment, params, folder, encoder, settings)
+        environment = {
+            "LOOKALIKE_RELEASES": releases, "LOOKALIKE_WORKERS": str(workers), "LOOKALIKE_RESULT_CACHE_SECONDS": "0",
+            "LOOKALIKE_EMBEDDING_CACHE_SECONDS": "0", "LOOKALIKE_ENCODER_THREADS": "1",
+        }  # fmt: skip
+        with ServerProcess(environment) as server:
+            rates = _compared(server, segment, vectors, params, workers, clients, seconds)
+            rates += _texts(server, clients, seconds)
+            memory = server.memory()
     finally:
         segment.close()
-    environment = {
-        "LOOKALIKE_RELEASES": releases, "LOOKALIKE_WORKERS": str(workers), "LOOKALIKE_RESULT_CACHE_SECONDS": "0",
-        "LOOKALIKE_EMBEDDING_CACHE_SECONDS": "0", "LOOKALIKE_ENCODER_THREADS": "1",
-    }  # fmt: skip
-    with ServerProcess(environment) as server:
-        for way, request in (("vector", by_vector(vectors)), ("text", by_text())):
-            load = Load(server.address, request)
-            rates.append(_of(load, way, clients, asyncio.run(load.closed(clients, seconds))))
-        for share in _OFFERED:
-            load, rate = Load(server.address, by_text()), share * rates[3].per_second
-            rates.append(_of(load, "offered", 0, asyncio.run(load.offered(rate, seconds)), rate))
-        memory = server.memory()
     return ServeBench(catalog.name, params, round(reached, 4), workers, rates, memory)
 
 
-def _alone(segment: Segment, vectors: np.ndarray, params: SearchParams, way: str, threads: int, seconds: float) -> Rate:
+def _compared(
+    server: ServerProcess, segment: Segment, vectors: np.ndarray, params: SearchParams, workers: int, clients: int,
+    seconds: float,
+) -> list[Rate]:  # fmt: skip
+    """The index alone, and searches by vector through HTTP, in turns."""
+    load, short = Load(server.address, by_vector(vectors)), seconds / _TURNS
+    turns: dict[str, list[_Turn]] = defaultdict(list)
+    for _ in range(_TURNS):
+        for way in ("faiss", "search"):
+            alone = functools.partial(_alone, segment, vectors, params, way, workers, short)
+            turns[way].append(_turn(alone, time.process_time))
+        turns["vector"].append(_turn(lambda: _asked(load, load.closed(clients, short)), server.busy))
+    return [_rate(way, clients if way == "vector" else workers, each) for way, each in turns.items()]
+
+
+def _texts(server: ServerProcess, clients: int, seconds: float) -> list[Rate]:
+    """Texts in a closed loop, and at shares of the rate that this gave."""
+    load = Load(server.address, by_text())
+    rates = [_rate("text", clients, [_turn(lambda: _asked(load, load.closed(clients, seconds)), server.busy)])]
+    for rate in [share * rates[0].per_second for share in _OFFERED]:
+        offered = _turn(lambda rate=rate: _asked(load, load.offered(rate, seconds)), server.busy)
+        rates.append(_rate("offered", 0, [offered], rate))
+    return rates
+
+
+#: What became of some requests, the seconds they took, and how many there were, with those that only warmed up.
+_Answers = tuple[list[Sample], float, int]
+
+
+@dataclass(frozen=True)
+class _Turn:
+    samples: list[Sample]
+    seconds: float
+    asked: int
+    busy: float  # seconds of cores that it took whoever answered
+    stolen: float
+
+
+def _turn(ask: Callable[[], _Answers], busy: Callable[[], float]) -> _Turn:
+    cores, before = Cores(), busy()
+    return _Turn(*ask(), busy() - before, cores.stolen())
+
+
+def _asked(load: Load, asking: Coroutine[Any, Any, float]) -> _Answers:
+    """What a load's asking gave by itself, apart from what it was asked for before."""
+    load.samples, load.asked = [], 0
+    seconds = asyncio.run(asking)
+    return load.samples, seconds, load.asked
+
+
+def _alone(
+    segment: Segment, vectors: np.ndarray, params: SearchParams, way: str, threads: int, seconds: float
+) -> _Answers:
     """The index without a server, one query at a time in each thread."""
     ivf = segment.ivf
     if ivf is None:
@@ -152,7 +211,7 @@ def _alone(segment: Segment, vectors: np.ndarray, params: SearchParams, way: str
 
     _side_by_side([lambda number=number: work(number) for number in range(threads)])
     samples = [Sample(0.0, each, 200) for some in times for each in some]
-    return Rate(way, threads, round(len(samples) / seconds, 1), *percentiles(samples))
+    return samples, seconds, len(samples)
 
 
 def _side_by_side(calls: Sequence[Callable[[], None]]) -> None:
@@ -199,17 +258,23 @@ def _copy_as(segment: Segment, folder: Path, segment_id: str, encoder_id: str) -
     (folder / INFO_FILE).write_text(info.model_dump_json(indent=1) + "\n")
 
 
-def _of(load: Load, way: str, clients: int, seconds: float, offered: float = 0.0) -> Rate:
-    """What became of a load.
+def _rate(way: str, clients: int, turns: Sequence[_Turn], offered: float = 0.0) -> Rate:
+    """All turns of a way together.
 
     Raises:
         LookalikeError: nothing was answered.
     """
-    answered = [each for each in load.samples if each.status == 200]
-    refused = sum(each.status == 503 for each in load.samples)
+    samples = [sample for turn in turns for sample in turn.samples]
+    seconds = sum(turn.seconds for turn in turns)
+    answered = [each for each in samples if each.status == 200]
+    refused = sum(each.status == 503 for each in samples)
     if not answered:
         raise LookalikeError(f"bench serve: no {way} request was answered in {seconds:.0f} s")
-    failed = len(load.samples) - len(answered) - refused
+    each_turn = tuple(sum(each.status == 200 for each in turn.samples) / turn.seconds for turn in turns)
+    core_ms = 1000 * sum(turn.busy for turn in turns) / sum(turn.asked for turn in turns)
+    stolen = sum(turn.stolen * turn.seconds for turn in turns) / seconds
     return Rate(
-        way, clients, round(len(answered) / seconds, 1), *percentiles(answered), failed, refused, round(offered, 1)
-    )
+        way, clients, round(len(answered) / seconds, 1), *percentiles(answered),
+        len(samples) - len(answered) - refused, refused, round(offered, 1), each_turn,
+        round(core_ms, 2), round(stolen, 3),
+    )  # fmt: skip

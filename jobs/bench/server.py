@@ -102,6 +102,15 @@ class ServerProcess:
         """Of each worker, from the kernel's own sums."""
         return [_memory(pid) for pid in self.workers()]
 
+    def busy(self) -> float:
+        """Seconds of cores that the workers there are have taken so far."""
+        ticks = 0
+        for pid in self.workers():
+            # Behind the name, which may hold anything: utime and stime are fields 14 and 15 of proc_pid_stat(5).
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def resources(self) -> list[Resources]:
         """What each worker holds."""
         return [

@@ -132,13 +132,14 @@ def serve_table(bench: ServeBench) -> Table:
     """A row for each way of asking."""
     title = f"{bench.name}, recall@100 {bench.recall_at_100:.3f}, {bench.workers} workers"
     table = number_table(
-        title, "way", "clients", "offered/s", "answered/s", "p50 ms", "p95 ms", "p99 ms", "503", "failed"
-    )
+        title, "way", "clients", "offered/s", "answered/s", "p50 ms", "p95 ms", "p99 ms", "503", "failed", "core ms",
+        "stolen",
+    )  # fmt: skip
     for each in bench.rates:
         table.add_row(
             each.way, str(each.clients or ""), f"{each.offered:,.1f}" if each.offered else "",
             f"{each.per_second:,.1f}", f"{each.p50_ms:.1f}", f"{each.p95_ms:.1f}", f"{each.p99_ms:.1f}",
-            str(each.refused or ""), str(each.failed or ""),
+            str(each.refused or ""), str(each.failed or ""), f"{each.core_ms:.2f}", f"{each.stolen:.0%}",
         )  # fmt: skip
     return table
 

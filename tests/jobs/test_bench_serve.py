@@ -35,9 +35,16 @@ def test_every_way_is_measured(measured: ServeBench) -> None:
         assert each.per_second > 0
         assert 0 < each.p50_ms <= each.p95_ms <= each.p99_ms
         assert each.failed == 0
+        assert 0 < each.core_ms < 10_000
+        assert 0 <= each.stolen < 1
     offered = [each.offered for each in measured.rates if each.way == "offered"]
     assert offered == sorted(offered)
-    assert 0 < measured.ratio < 2
+    for way in ("faiss", "search", "vector"):
+        turns = measured.of(way).turns
+        assert len(turns) == 5
+        assert min(turns) <= measured.of(way).per_second <= max(turns)
+    assert 0 < measured.ratio("faiss") < measured.ratio("search") < 2
+    assert measured.ratio("vector") == 1
 
 
 def test_memory_of_each_worker(measured: ServeBench) -> None:

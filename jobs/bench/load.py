@@ -74,14 +74,23 @@ class Load:
             await asyncio.gather(*(client() for _ in range(clients)))
             return time.perf_counter() - began
 
-    async def offered(self, per_second: float, seconds: float, until: asyncio.Event | None = None) -> float:
-        """Requests at a fixed rate, whoever is late notwithstanding, for so long or until told; returns the seconds."""
+    async def offered(self, per_second: float, seconds: float, until: asyncio.Future[float] | None = None) -> float:
+        """Requests at a fixed rate, whoever is late notwithstanding; returns the seconds.
+
+        Args:
+            seconds: that requests are due for.
+            until: where given, none is due after the time it tells, by time.perf_counter. Those that were due before
+                and are late are still sent.
+        """
         async with _session() as session:
             began = time.perf_counter()
+            end = began + seconds
             asked: list[asyncio.Task[None]] = []
             for number in itertools.count():
                 due = began + number / per_second
-                if due >= began + seconds or (until is not None and until.is_set()):
+                if until is not None and until.done():
+                    end = min(end, until.result())
+                if due >= end:
                     break
                 await asyncio.sleep(due - time.perf_counter())
                 asked.append(asyncio.create_task(self._ask(session, number, self.samples)))

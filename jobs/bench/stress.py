@@ -205,13 +205,14 @@ class _Stress:
         self, name: str, per_second: float, seconds: float, *, beside: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         """A constant load for so long; with something beside it, as long as that takes if that is longer."""
-        load, done, cores = self._load(), asyncio.Event(), Cores()
+        load, cores = self._load(), Cores()
+        done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         asking = asyncio.create_task(load.offered(per_second, seconds if beside is None else np.inf, done))
         if beside is not None:
             began = time.perf_counter()
             await beside()
             await asyncio.sleep(max(0.0, began + seconds - time.perf_counter()))
-            done.set()
+            done.set_result(time.perf_counter())
         took = await asking
         self.samples.append((name, load.samples))
         self.phases.append(_phase(name, per_second, took, load.samples, cores.stolen()))

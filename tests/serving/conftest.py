@@ -13,6 +13,7 @@ from artifacts.settings import Settings
 from tests.pipeline import publish_small, small_settings, write_small_catalog
 from tests.redis import RedisServer
 from tests.serving.answers import client_for
+from tests.serving.versions import copy_versions, make_versions
 
 #: Tests of searching want searches, however busy the machine is; those of caches and deadlines say so.
 PLAIN: dict[str, Any] = {"embedding_cache_seconds": 0, "result_cache_seconds": 0, "deadline_seconds": 600}
@@ -45,6 +46,19 @@ def shop(published: Settings) -> Path:
 @pytest.fixture(scope="session")
 def client(published: Settings) -> FlaskClient:
     return client_for(published)
+
+
+@pytest.fixture(scope="session")
+def made_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("versions")
+    make_versions(folder)
+    return folder
+
+
+@pytest.fixture
+def versions(made_versions: Path, tmp_path: Path) -> Settings:
+    """Settings of a build whose current release has 36 products; `publish_another` makes one of another size that."""
+    return copy_versions(made_versions, tmp_path)
 
 
 #: Beside 60 plain products: two that show two colours each, twins of p000, and one that has hardly any values.

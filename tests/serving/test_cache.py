@@ -17,9 +17,9 @@ from artifacts.settings import Settings
 from serving import cache as cache_module
 from serving.cache import FAILURES, HITS, MISSES, LocalCache, RedisCache, open_caches
 from tests.encoders import ColourWords
-from tests.pipeline import publish_small, small_settings, write_small_catalog
 from tests.redis import RedisServer
 from tests.serving.answers import client_for, encoded, ids, photo
+from tests.serving.versions import publish_another
 from tests.waiting import wait_until
 
 
@@ -230,12 +230,10 @@ def test_a_batch_takes_from_the_cache_what_is_there(caching: Settings, calls: di
     assert (calls["texts"], calls["index"]) == (2, 2)
 
 
-def test_a_new_release_is_another_answer(tmp_path: Path) -> None:
-    settings = small_settings(tmp_path)
-    publish_small(write_small_catalog(tmp_path / "shop", 36), settings)
-    client = client_for(settings)
+def test_a_new_release_is_another_answer(versions: Settings) -> None:
+    client = client_for(versions)
     before = client.get("/v1/search/text?q=red").get_json()
-    publish_small(write_small_catalog(tmp_path / "shop", 30), settings)
+    publish_another(versions, 30)
     client.application.config["LOOKALIKE_WATCHER"].look()
     after = client.get("/v1/search/text?q=red").get_json()
     assert (before["total_found"], after["total_found"]) == (36, 30)

@@ -80,7 +80,7 @@ def where(query: dict[str, Any]) -> str:
     return " AND ".join(parts)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=FILTERS)
 def test_counts_are_those_of_plain_sql(rich_client: FlaskClient, products: pa.Table, query: dict[str, Any]) -> None:
     answer = ask(rich_client, **query, facets=",".join(COLUMNS), limit=100)

@@ -7,7 +7,6 @@ import json
 import random
 import time as clock
 from datetime import UTC, datetime, time
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,8 +18,8 @@ from hypothesis import strategies as st
 from artifacts.settings import Settings
 from serving import search as search_module
 from serving.paging import Cursor
-from tests.pipeline import publish_small, small_settings, write_small_catalog
 from tests.serving.answers import client_for, ids, problem
+from tests.serving.versions import publish_another
 
 
 def pages(client: FlaskClient, query: dict[str, Any], limits: list[int]) -> list[dict[str, Any]]:
@@ -107,23 +106,12 @@ def test_paging_ends_where_the_settings_say(rich: Settings) -> None:
 # ── while releases change ────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Settings:
-    settings = small_settings(tmp_path)
-    publish_small(write_small_catalog(tmp_path / "shop", 36), settings)
-    return settings
-
-
-def publish_more(shop: Settings, products: int) -> None:
-    publish_small(write_small_catalog(Path(shop.releases).parent / "shop", products), shop)
-
-
-def test_a_cursor_stays_with_the_release_it_began_on(shop: Settings) -> None:
-    client = client_for(shop)
+def test_a_cursor_stays_with_the_release_it_began_on(versions: Settings) -> None:
+    client = client_for(versions)
     watcher = client.application.config["LOOKALIKE_WATCHER"]
     whole = ids(client.get("/v1/search/text?q=red&limit=100").get_json())
     first = client.get("/v1/search/text?q=red&limit=10").get_json()
-    publish_more(shop, 30)
+    publish_another(versions, 30)
     watcher.look()
     second = client.get(f"/v1/search/text?q=red&limit=10&cursor={first['next_cursor']}").get_json()
     assert ids(first) + ids(second) == whole[:20]
@@ -131,30 +119,30 @@ def test_a_cursor_stays_with_the_release_it_began_on(shop: Settings) -> None:
     assert second["total_found"] == 36
     assert client.get("/v1/search/text?q=red").get_json()["total_found"] == 30
     # another release on top: the first is still kept
-    publish_more(shop, 33)
+    publish_another(versions, 33)
     watcher.look()
     third = client.get(f"/v1/search/text?q=red&limit=10&cursor={second['next_cursor']}").get_json()
     assert ids(third) == whole[20:30]
 
 
-def test_a_replaced_release_is_let_go_of_in_time(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = client_for(shop)
+def test_a_replaced_release_is_let_go_of_in_time(versions: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = client_for(versions)
     watcher = client.application.config["LOOKALIKE_WATCHER"]
     cursor = client.get("/v1/search/text?q=red&limit=10").get_json()["next_cursor"]
-    publish_more(shop, 30)
+    publish_another(versions, 30)
     watcher.look()
     url = f"/v1/search/text?q=red&limit=10&cursor={cursor}"
     assert client.get(url).status_code == 200
     now = clock.monotonic()
-    monkeypatch.setattr("serving.snapshot.time.monotonic", lambda: now + shop.cursor_seconds + 1)
+    monkeypatch.setattr("serving.snapshot.time.monotonic", lambda: now + versions.cursor_seconds + 1)
     watcher.look()
     assert "search again from the first page" in problem(client.get(url), 410, "cursor")
 
 
-def test_a_cursor_of_a_release_not_loaded_yet_may_be_tried_again(shop: Settings) -> None:
+def test_a_cursor_of_a_release_not_loaded_yet_may_be_tried_again(versions: Settings) -> None:
     """Another worker, or another replica, may have loaded it already."""
-    ahead, behind = client_for(shop), client_for(shop)
-    publish_more(shop, 30)
+    ahead, behind = client_for(versions), client_for(versions)
+    publish_another(versions, 30)
     ahead.application.config["LOOKALIKE_WATCHER"].look()
     cursor = ahead.get("/v1/search/text?q=red&limit=10").get_json()["next_cursor"]
     response = behind.get(f"/v1/search/text?q=red&limit=10&cursor={cursor}")

@@ -22,20 +22,13 @@ from artifacts.store import Store
 from serving.app import create_app
 from serving.checked import Checked
 from serving.snapshot import Watcher
-from tests.pipeline import publish_small, small_settings, write_small_catalog
+from tests.serving.versions import publish_another
 from tests.waiting import wait_until
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    settings = small_settings(tmp_path)
-    publish_small(write_small_catalog(tmp_path / "shop"), settings)
-    return settings
-
-
-def publish_another(settings: Settings, products: int) -> str:
-    shop = Path(settings.releases).parent / "shop"
-    return publish_small(write_small_catalog(shop, products=products), settings)[1].version
+def settings(versions: Settings) -> Settings:
+    return versions
 
 
 def watcher_for(settings: Settings, together: Path | None = None) -> Watcher:

@@ -77,3 +77,49 @@ def test_out_of_reach_the_best_there_is_is_taken() -> None:
         lambda params: 0.5 + params.filtered_probes / 1000, SearchParams(8, 4), lists=64, target=0.95
     )
     assert chosen.filtered_probes == 16  # 8 probes times 16 are more than the 64 lists, once
+
+
+class BusyAtFirst:
+    """Time passes as searches say: so much for each probe and candidate, and ten times as much for the first ones."""
+
+    def __init__(self, first: int) -> None:
+        self.now, self.searches, self.first = 0.0, 0, first
+
+    def cost(self, probes: int, rescore: int) -> float:
+        return probes + 3 * rescore
+
+    def take(self, probes: int, rescore: int) -> None:
+        self.searches += 1
+        self.now += self.cost(probes, rescore) * (10 if self.searches <= self.first else 1)
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("first", [0, 4, 12, 20, 100])
+def test_a_busy_moment_does_not_choose(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy, index = BusyAtFirst(first), Index(enough=32, depth=4)
+    monkeypatch.setattr("jobs.calibration.time", busy)
+
+    def search(params: SearchParams) -> list[np.ndarray]:
+        busy.take(params.nprobe, params.rescore)
+        return index(params)
+
+    params, trials = calibrate(search, TRUTH, lists=1024, target=0.95)
+    assert (params.nprobe, params.rescore) == (32, 4)
+    chosen = next(each for each in trials if (each.nprobe, each.rescore) == (32, 4))
+    assert chosen.milliseconds == min(each.milliseconds for each in trials if each.recall_at_100 == 1)
+
+
+@pytest.mark.parametrize("first", [0, 5, 9, 100])
+def test_nor_does_it_under_filters(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = BusyAtFirst(first)
+    monkeypatch.setattr("jobs.calibration.time", busy)
+
+    def worst(params: SearchParams) -> float:
+        busy.take(params.filtered_probes, params.filtered_rescore)
+        return min(1.0, params.filtered_probes * params.filtered_rescore / 32)  # 4 at a depth of 8, 2 at one of 16, …
+
+    chosen = calibrate_filtered(worst, SearchParams(8, 4), lists=4096, target=0.95)
+    costs = {(probes, 32 // probes): busy.cost(probes, 32 // probes) for probes in (1, 2, 4, 8, 16)}
+    assert (chosen.filtered_probes, chosen.filtered_rescore) == min(costs, key=costs.__getitem__)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -16,6 +17,8 @@ from artifacts.schema import FORMAT_VERSION
 _RECORDED = (
     "lookalike", "faiss-cpu", "faiss-gpu", "torch", "open_clip_torch", "timm", "pillow", "pyarrow", "duckdb", "numpy",
 )  # fmt: skip
+
+_SECOND = "%Y%m%dT%H%M%SZ"
 
 
 class SegmentRef(BaseModel):
@@ -71,13 +74,27 @@ class Manifest(BaseModel):
             digest.update(f"{kind} {params}".encode())
         return digest.hexdigest()[:12]
 
+    def named(self, after: Iterable[str] = ()) -> Manifest:
+        """The same under the version name that goes with it: 20261122T134501Z-3f2a91b07c55.
+
+        Names say when and what, and sort as versions were made: this one comes after all of `after`, also when it is of
+        the same second, or another machine's clock is ahead.
+        """
+        second = self.created_at.astimezone(UTC)
+        last = max((made for made in map(_second_of, after) if made), default=None)
+        if last is not None and last >= second.replace(microsecond=0):
+            second = last + timedelta(seconds=1)
+        return self.model_copy(update={"version": f"{second:{_SECOND}}-{self.content_id}"})
+
     def to_json(self) -> str:
         return self.model_dump_json(indent=1) + "\n"
 
 
-def version_name(created_at: datetime, content_id: str) -> str:
-    """Versions sort by time, and say what they hold: 20261122T134501Z-3f2a91b07c55."""
-    return f"{created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{content_id}"
+def _second_of(version: str) -> datetime | None:
+    try:
+        return datetime.strptime(version.split("-")[0], _SECOND).replace(tzinfo=UTC)
+    except ValueError:
+        return None  # not a name of ours
 
 
 def package_versions() -> dict[str, str]:

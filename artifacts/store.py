@@ -149,6 +149,7 @@ class Store:
         manifest = manifest.model_copy(update={"previous": expected})
         version = self._same_version(manifest)
         if version is None:
+            manifest = manifest.named(after=self.versions())
             version = manifest.version
             for name, content in files.items():
                 self.folder.write_bytes(f"versions/{version}/{name}", content)

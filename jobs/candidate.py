@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from artifacts.errors import StepFailed
 from artifacts.index import SearchParams
-from artifacts.manifest import Counts, Manifest, SegmentRef, package_versions, version_name
+from artifacts.manifest import Counts, Manifest, SegmentRef, package_versions
 from artifacts.settings import Settings
 from artifacts.storage import Folder
 
@@ -62,7 +62,7 @@ class Candidate(BaseModel):
             settings=self.settings,
             packages=package_versions(),
         )
-        return draft.model_copy(update={"version": version_name(draft.created_at, draft.content_id)})
+        return draft.named()
 
     def save(self, workspace: Folder) -> None:
         workspace.write_text(CANDIDATE, self.model_dump_json(indent=1) + "\n")

@@ -35,7 +35,7 @@ import numpy as np
 from artifacts.encoder import Encoder, load_encoder
 from artifacts.errors import LookalikeError
 from artifacts.index import SearchParams
-from artifacts.manifest import Counts, Manifest, version_name
+from artifacts.manifest import Counts, Manifest
 from artifacts.segment import Segment
 from artifacts.segment_info import INFO_FILE
 from artifacts.settings import Settings
@@ -245,9 +245,7 @@ def released(
         version="", created_at=datetime.now(UTC), encoder=encoder.describe(), segments=[reference],
         search={"image": params, "text": params}, counts=counts,
     )  # fmt: skip
-    manifest = draft.model_copy(update={"version": version_name(draft.created_at, draft.content_id)})
-    store.publish(manifest, {}, expected=store.current())
-    return str(releases), manifest.version
+    return str(releases), store.publish(draft.named(), {}, expected=store.current())
 
 
 def _copy_as(segment: Segment, folder: Path, segment_id: str, encoder_id: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from artifacts import planner
 from artifacts import segment as segment_module
 from artifacts.index import SearchParams
-from artifacts.manifest import Counts, Manifest, SegmentRef, version_name
+from artifacts.manifest import Counts, Manifest, SegmentRef
 from artifacts.release import Release
 from artifacts.schema import segment_schema
 from artifacts.segment import Segment
@@ -105,7 +105,7 @@ def manifest_of(
         search=dict(search or {"image": SearchParams()}),
         counts=Counts(input_rows=1, indexed=1, pictures=1),
     )
-    return draft.model_copy(update={"version": version_name(draft.created_at, draft.content_id)})
+    return draft.named()
 
 
 def open_release(

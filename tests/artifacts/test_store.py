@@ -155,6 +155,21 @@ def test_other_search_parameters_are_another_version(store: Store):
     assert len(versions) == 2
 
 
+@pytest.mark.parametrize("second", [7, 3])
+def test_versions_sort_as_they_were_made(store: Store, second: int):
+    """Also those of one second, and those of a machine whose clock is behind: pruning keeps the newest."""
+    made = [publish(store, "a", second=7), *(publish(store, each, second=second) for each in ("b", "c", "d", "e"))]
+    assert store.versions() == made
+    assert [store.manifest(each).version for each in made] == made
+    store.prune(2, grace_seconds=0)
+    assert store.versions() == made[-2:]
+
+
+def test_what_is_not_a_version_does_not_stop_publishing(store: Store):
+    store.folder.write_text("versions/mine/manifest.json", "{}")
+    assert publish(store, "a") == store.current()
+
+
 def test_old_content_published_again_can_be_rolled_back(store: Store):
     """From what is served now to what was served before it, not to what was before it the first time."""
     first, second = publish(store, "a", second=1), publish(store, "b", second=2)

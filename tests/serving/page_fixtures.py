@@ -20,7 +20,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from artifacts.encoder import load_encoder
 from artifacts.index import SearchParams
-from artifacts.manifest import Counts, Manifest, version_name
+from artifacts.manifest import Counts, Manifest
 from artifacts.pictures import encode_jpeg, thumbnail
 from artifacts.schema import segment_schema
 from artifacts.segment_writer import SegmentWriter
@@ -105,8 +105,7 @@ def publish(releases: Path) -> Settings:
         search={"image": SearchParams(), "text": SearchParams()},
         counts=Counts(input_rows=info.products, indexed=info.products, pictures=info.rows),
     )
-    manifest = draft.model_copy(update={"version": version_name(draft.created_at, draft.content_id)})
-    store.publish(manifest, {}, expected=None)
+    store.publish(draft.named(), {}, expected=None)
     return settings
 
 

@@ -15,7 +15,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from artifacts.errors import NoRelease
-from artifacts.manifest import Manifest, version_name
+from artifacts.manifest import Manifest
 from artifacts.segment_store import verify_segment
 from artifacts.settings import Settings
 from artifacts.store import Store
@@ -93,9 +93,7 @@ def republish(settings: Settings) -> str:
     old = store.manifest()
     search = {kind: params.deeper(2) for kind, params in old.search.items()}
     draft = old.model_copy(update={"created_at": old.created_at + timedelta(seconds=1), "search": search})
-    new = draft.model_copy(update={"version": version_name(draft.created_at, draft.content_id)})
-    store.publish(new, {}, expected=old.version)
-    return new.version
+    return store.publish(draft.named(), {}, expected=old.version)
 
 
 def test_a_version_of_the_same_segments_opens_and_reads_none(settings: Settings, verified: list[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,10 @@ class Products:
         self._mapped = pa.memory_map(str(folder / ARROW_FILE))
         self.table = pa.ipc.open_file(self._mapped).read_all()
         self.rows = self.table.num_rows
+        # The columns of the one batch: to take from these costs a third of taking from the table.
+        self._arrays = {name: self.table.column(name).combine_chunks() for name in self.table.schema.names}
+        #: All columns, each with an array [1] of no value, as `as_numpy` has it.
+        self.nothing = {field.name: as_numpy(pa.nulls(1, field.type)) for field in self.table.schema}
         #: Those that can be filtered on, with their types.
         self.columns = {field.name: field.type for field in self.table.schema if field.name not in _HIDDEN}
         self._connection = duckdb.connect(
@@ -104,6 +109,7 @@ class Products:
     def close(self) -> None:
         self._connection.close()
         self.table = self.table.slice(0, 0)
+        self._arrays = {}
         self._mapped.close()
 
     @property
@@ -138,11 +144,16 @@ class Products:
         """Row by row the values of these columns."""
         if not columns:
             return itertools.repeat((), len(rows))
-        taken = self.table.select(columns).take(pa.array(rows, pa.int64()))
-        return zip(*(column.to_pylist() for column in taken.columns), strict=True)
+        numbers = pa.array(rows, pa.int64())
+        return zip(*(_listed(self._arrays[name].take(numbers)) for name in columns), strict=True)
+
+    def arrays(self, rows: Sequence[int] | np.ndarray, columns: Iterable[str]) -> dict[str, np.ndarray]:
+        """These columns, of those that are here, of the rows of these numbers; see `as_numpy`."""
+        numbers = pa.array(rows, pa.int64())
+        return {name: as_numpy(self._arrays[name].take(numbers)) for name in columns if name in self._arrays}
 
     def product_ids(self, rows: Sequence[int] | np.ndarray) -> list[str]:
-        return self.table.column("product_id").take(pa.array(rows, pa.int64())).to_pylist()
+        return self._arrays["product_id"].take(pa.array(rows, pa.int64())).to_pylist()
 
     def rows_of(self, product_ids: Sequence[str]) -> np.ndarray:
         """Row numbers int64 of all pictures of these products, ascending; unknown ids have none."""
@@ -251,6 +262,22 @@ class Products:
         # A cursor of its own for each call: a connection's result belongs to one thread until it is read.
         with self._connection.cursor() as cursor:
             return np.ascontiguousarray(cursor.execute(statement, parameters).fetchnumpy()["row"], np.int64)
+
+
+def as_numpy(column: pa.Array) -> np.ndarray:
+    """Numbers and truth values as float64 (NaN: none), times as datetime64[us] (NaT: none), texts as str or None."""
+    if pa.types.is_boolean(column.type) or pa.types.is_integer(column.type):
+        column = column.cast(pa.float64(), safe=False)  # whole numbers beyond 2^53 lose their last digits
+    return column.to_numpy(zero_copy_only=False)
+
+
+def _listed(column: pa.Array) -> list[Any]:
+    """The values as Python's. Arrow takes 2.5 µs for each time, a hundred times as long as for a number."""
+    if column.type != TIMESTAMP:
+        return column.to_pylist()
+    return [
+        None if each is None else each.replace(tzinfo=UTC) for each in column.to_numpy(zero_copy_only=False).tolist()
+    ]
 
 
 def _no_rows() -> np.ndarray:

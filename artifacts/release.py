@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -86,6 +86,7 @@ class Release:
             raise
         #: Columns that can be filtered on in any of the segments, with their Arrow types; the newest segment's.
         self.columns = {name: kind for segment in self.segments for name, kind in segment.products.columns.items()}
+        self._nothing = {name: value for segment in self.segments for name, value in segment.products.nothing.items()}
         self._allowed: LRUCache[Filter, list[Allowed | None]] = LRUCache(_FILTER_CACHE, getsizeof=_size_of)
         self._allowed_lock = threading.Lock()
 
@@ -131,6 +132,20 @@ class Release:
         """The product rows of hits, in their order; only these columns if any are named."""
         return self._of_each(hits, lambda segment, rows: segment.products.take(rows, columns))
 
+    def columns_of(self, hits: Sequence[Hit], columns: Iterable[str]) -> dict[str, np.ndarray]:
+        """The same by columns, [n] each, as `artifacts.products.as_numpy` has them.
+
+        A column is of the newest segment's type; where another segment's differs, there is no value. One that no
+        segment has is NaN.
+        """
+        unknown = np.array([np.nan])
+        found = {name: np.repeat(self._nothing.get(name, unknown), len(hits)) for name in columns}
+        for segment, places, rows in self._by_segment(hits):
+            for name, values in segment.products.arrays(rows, found).items():
+                if values.dtype == found[name].dtype:
+                    found[name][places] = values
+        return found
+
     def shown(self, hits: Sequence[Hit]) -> list[dict[str, Any]]:
         """Hits as answers show them, in their order; see Products.shown."""
         return self._of_each(hits, lambda segment, rows: segment.products.shown(rows))
@@ -138,11 +153,16 @@ class Release:
     def _of_each(self, hits: Sequence[Hit], take: Callable[[Segment, Sequence[int]], list[_Of]]) -> list[_Of]:
         """What `take` knows of the rows of hits, asked once for each segment, in the order of the hits."""
         found: dict[int, _Of] = {}
+        for segment, places, rows in self._by_segment(hits):
+            found.update(zip(places, take(segment, rows), strict=True))
+        return [found[place] for place in range(len(hits))]
+
+    def _by_segment(self, hits: Sequence[Hit]) -> Iterator[tuple[Segment, list[int], list[int]]]:
+        """For each segment that hits are in: their places among the hits, and their rows in the segment."""
         for number, segment in enumerate(self.segments):
             places = [place for place, hit in enumerate(hits) if hit.segment == number]
             if places:
-                found.update(zip(places, take(segment, [hits[place].row for place in places]), strict=True))
-        return [found[place] for place in range(len(hits))]
+                yield segment, places, [hits[place].row for place in places]
 
     def vectors_of(self, product_id: str) -> np.ndarray | None:
         """float32[pictures, dim] as stored, or None if the product is not in the release."""
@@ -153,10 +173,8 @@ class Release:
         """float32[n, dim]: the stored vector of each hit's picture."""
         dim = self.segments[0].info.dim if self.segments else 0
         vectors = np.empty((len(hits), dim), np.float32)
-        for number, segment in enumerate(self.segments):
-            places = [place for place, hit in enumerate(hits) if hit.segment == number]
-            if places:
-                vectors[places] = segment.vectors.take(np.array([hits[place].row for place in places], np.int64))
+        for segment, places, rows in self._by_segment(hits):
+            vectors[places] = segment.vectors.take(np.array(rows, np.int64))
         return vectors
 
     # ── searching ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -208,16 +226,9 @@ class Release:
         return queries
 
     def _search_segment(
-        self,
-        number: int,
-        segment: Segment,
-        allowed: Allowed | None,
-        queries: np.ndarray,
-        k: int,
-        params: SearchParams,
-        without: Sequence[Collection[str]],
-        exact: bool,
-    ) -> tuple[list[list[Hit]], Plan]:
+        self, number: int, segment: Segment, allowed: Allowed | None, queries: np.ndarray, k: int,
+        params: SearchParams, without: Sequence[Collection[str]], exact: bool,
+    ) -> tuple[list[list[Hit]], Plan]:  # fmt: skip
         rows_in_all = segment.info.rows if allowed is None else allowed.count
         if k <= 0 or len(queries) == 0:
             return [[] for _ in queries], Plan("nothing", rows_in_all)
@@ -290,12 +301,7 @@ class Release:
         return total
 
     def facet(
-        self,
-        column: str,
-        conditions: Filter,
-        edges: Sequence[float] | None = None,
-        *,
-        most: int | None = None,
+        self, column: str, conditions: Filter, edges: Sequence[float] | None = None, *, most: int | None = None
     ) -> list[FacetCount]:
         """Number of products for each value of a column, over all that pass a filter; most frequent first.
 

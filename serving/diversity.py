@@ -16,13 +16,14 @@ def fold(vectors: np.ndarray, threshold: float) -> dict[int, list[int]]:
         Positions that are kept, in order, each with those folded into it.
     """
     similar = vectors @ vectors.T >= threshold
+    free = np.ones(len(vectors), bool)  # neither kept nor folded
     kept: dict[int, list[int]] = {}
     for place in range(len(vectors)):
-        first = next((other for other in kept if similar[place, other]), None)
-        if first is None:
-            kept[place] = []
-        else:
-            kept[first].append(place)
+        if free[place]:
+            free[place] = False
+            others = np.flatnonzero(free & similar[:, place])
+            free[others] = False
+            kept[place] = others.tolist()
     return kept
 
 
@@ -40,14 +41,13 @@ def spread_looks(scores: np.ndarray, vectors: np.ndarray, diversity: float) -> l
     Returns:
         Positions, in the order to show.
     """
-    similarities = vectors @ vectors.T
+    similarities = diversity * (vectors @ vectors.T)
+    left = (1 - diversity) * scores  # what is shown already is -inf
     nearest = np.zeros(len(scores))  # nothing is shown yet, so nothing is like it
-    left = np.ones(len(scores), bool)
     order: list[int] = []
     for _ in range(len(scores)):
-        values = np.where(left, (1 - diversity) * scores - diversity * nearest, -np.inf)
-        place = int(np.argmax(values))  # the first of equal ones
+        place = int(np.argmax(left - nearest))  # the first of equal ones
+        left[place] = -np.inf
+        nearest = similarities[place] if not order else np.maximum(nearest, similarities[place])
         order.append(place)
-        left[place] = False
-        nearest = similarities[place].copy() if len(order) == 1 else np.maximum(nearest, similarities[place])
     return order

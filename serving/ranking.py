@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
@@ -34,13 +34,14 @@ class Ranker(Protocol):
     def columns(self) -> Sequence[str]: ...
 
     def parts(
-        self, similarities: np.ndarray, products: Sequence[Mapping[str, Any]], today: datetime
-    ) -> Sequence[Mapping[str, float]]:
-        """What each product's score is the sum of, by name; answers show it on `explain`.
+        self, similarities: np.ndarray, products: Mapping[str, np.ndarray], today: datetime
+    ) -> Mapping[str, np.ndarray]:
+        """What the scores are the sum of: by name numbers [n]. Answers show those that are not 0, on `explain`.
 
         Args:
             similarities: float64[n], cosines with the query, descending.
-            products: n rows with `columns`.
+            products: `columns` of the n products: numbers and truth values as float64 (NaN: none), times as
+                datetime64[us] in UTC (NaT: none), texts as str or None.
             today: the first moment of the day that ages are counted from, UTC.
         """
         ...
@@ -55,23 +56,19 @@ class LinearRanker:
         self._settings = settings
 
     def parts(
-        self, similarities: np.ndarray, products: Sequence[Mapping[str, Any]], today: datetime
-    ) -> list[dict[str, float]]:
-        return [self._parts(float(each), product, today) for each, product in zip(similarities, products, strict=True)]
-
-    def _parts(self, similarity: float, product: Mapping[str, Any], today: datetime) -> dict[str, float]:
+        self, similarities: np.ndarray, products: Mapping[str, np.ndarray], today: datetime
+    ) -> Mapping[str, np.ndarray]:
         settings = self._settings
-        parts = {"similarity": similarity}
-        if product["popularity_score"]:
-            parts["popularity"] = settings.weight_popularity * product["popularity_score"]
-        if product["conversion_rate"]:
-            parts["conversion"] = settings.weight_conversion * product["conversion_rate"]
-        if product["avg_rating"] is not None and product["avg_rating"] >= settings.rating_threshold:
-            parts["rating"] = settings.weight_rating
-        added_at = product["added_at"]
-        if added_at is not None and today - added_at < timedelta(days=settings.fresh_days):
-            parts["fresh"] = settings.weight_fresh
-        return parts
+        fresh = np.timedelta64(timedelta(days=settings.fresh_days))
+        age = np.datetime64(today.replace(tzinfo=None), "us") - products["added_at"]
+        # What is missing is NaN or NaT, and no comparison with these is true.
+        return {
+            "similarity": similarities,
+            "popularity": settings.weight_popularity * np.nan_to_num(products["popularity_score"]),
+            "conversion": settings.weight_conversion * np.nan_to_num(products["conversion_rate"]),
+            "rating": np.where(products["avg_rating"] >= settings.rating_threshold, settings.weight_rating, 0.0),
+            "fresh": np.where(age < fresh, settings.weight_fresh, 0.0),
+        }
 
 
 @functools.lru_cache(maxsize=4)
@@ -100,20 +97,22 @@ def load_ranker(settings: Settings) -> Ranker:
 
 
 def checked_parts(
-    ranker: Ranker, similarities: np.ndarray, products: Sequence[Mapping[str, Any]], today: datetime
-) -> tuple[list[dict[str, float]], np.ndarray]:
-    """Parts of each product's score, and the scores float64[n].
+    ranker: Ranker, similarities: np.ndarray, products: Mapping[str, np.ndarray], today: datetime
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Parts of the products' scores, and the scores, each float64[n].
 
     Raises:
         ValueError: the ranker's answer does not fit, or is not numbers; an order by those would be none.
     """
-    parts = [{name: float(value) for name, value in each.items()} for each in
-             ranker.parts(similarities, products, today)]  # fmt: skip
-    scores = np.array([sum(each.values()) for each in parts])
-    if len(parts) != len(products) or not np.isfinite(scores).all():
-        raise ValueError(
-            f"{type(ranker).__name__} gave {len(parts)} scores for {len(products)} products, or not numbers"
-        )
+    made = ranker.parts(similarities, products, today)
+    parts = {name: np.asarray(values, np.float64) for name, values in made.items()}
+    scores = np.zeros(len(similarities))
+    for name, values in parts.items():
+        if values.shape != scores.shape:
+            raise ValueError(f"{type(ranker).__name__} gave {name} for {values.shape}, not for {len(scores)} products")
+        scores = scores + values
+    if not np.isfinite(scores).all():
+        raise ValueError(f"{type(ranker).__name__} gave scores that are not numbers: {', '.join(parts)}")
     return parts, scores
 
 
@@ -137,14 +136,14 @@ def spread_categories(categories: Sequence[str | None], cap: int, exempt: Sequen
         Positions in `categories`, in the order to show.
     """
     seen: Counter[str] = Counter()
-    rounds: list[int] = []
-    for category in categories:
+    rounds: defaultdict[int, list[int]] = defaultdict(list)
+    for place, category in enumerate(categories):
         if category is None or category in exempt or cap <= 0:
-            rounds.append(0)
+            rounds[0].append(place)
         else:
-            rounds.append(seen[category] // cap)
+            rounds[seen[category] // cap].append(place)
             seen[category] += 1
-    return sorted(range(len(rounds)), key=lambda place: (rounds[place], place))
+    return [place for number in sorted(rounds) for place in rounds[number]]
 
 
 def sorted_by(values: Sequence[Any], *, highest: bool) -> list[int]:

@@ -170,13 +170,11 @@ def _ranked(snapshot: Snapshot, hits: list[Hit], options: Options, ranker: Ranke
     columns = set(ranker.columns) if options.rerank else set()
     if options.max_per_category:
         columns.add("category")
-    if options.sort:
-        columns.add(options.sort[0])
-    rows = release.rows_of(hits, sorted(columns)) if columns else [{} for _ in hits]
-    parts: Sequence[dict[str, float] | None] = [None] * len(hits)
+    products = release.columns_of(hits, columns)
+    parts: dict[str, np.ndarray] = {}
     scores = np.array([hit.score for hit in hits])
     if options.rerank:
-        parts, scores = checked_parts(ranker, scores, rows, options.today)
+        parts, scores = checked_parts(ranker, scores, products, options.today)
     # A stable sort: equal scores stay in the order of similarity.
     order = np.argsort(-scores, kind="stable")
     folded: dict[int, list[int]] = {}
@@ -189,17 +187,20 @@ def _ranked(snapshot: Snapshot, hits: list[Hit], options: Options, ranker: Ranke
         if options.diversity:
             order = order[spread_looks(scores[order], vectors, options.diversity)]
     if options.max_per_category:
-        categories = [rows[place].get("category") for place in order]
+        categories = products["category"][order].tolist()
         order = order[spread_categories(categories, options.max_per_category, options.categories)]
     if options.sort:  # the last word
         column, highest = options.sort
-        order = order[sorted_by([rows[place][column] for place in order], highest=highest)]
-    values = scores.tolist()
-    duplicates = {
-        place: tuple(release.product_ids([hits[other] for other in others])) for place, others in folded.items()
-    }
+        rows = release.rows_of([hits[place] for place in order.tolist()], [column])
+        order = order[sorted_by([row[column] for row in rows], highest=highest)]
     return [
-        Shown(hits[place], values[place], parts[place], duplicates.get(place, ())) for place in order.tolist()[:most]
+        Shown(
+            hits[place],
+            float(scores[place]),
+            {name: float(values[place]) for name, values in parts.items() if values[place]} if parts else None,
+            tuple(release.product_ids([hits[other] for other in folded[place]])) if folded.get(place) else (),
+        )
+        for place in order.tolist()[:most]
     ]
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from artifacts.encoder import load_encoder
 from artifacts.errors import LookalikeError
-from artifacts.schema import segment_schema
+from artifacts.schema import TIMESTAMP, segment_schema
 from artifacts.segment import Segment
 from artifacts.segment_info import INFO_FILE, read_info
 from artifacts.segment_writer import SegmentWriter
@@ -21,6 +21,9 @@ from artifacts.store import Store
 from jobs.bench.vectors import RECIPE, ClipLike
 from jobs.queries import draw_queries
 from jobs.workspace import fingerprint, recorded_shards
+
+#: Of the drawn products: brands, share without a rating, the newest's day and how much older the others are at most.
+_BRANDS, _UNRATED, _NEWEST, _OLDEST_DAYS = 500, 0.3, "2026-11-01", 700
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ def drawn_catalog(
         writer = SegmentWriter(folder, dim)
         schema = segment_schema({})
         for block in space.pictures(rows, settings.seed + 1):
-            writer.add(_products(writer.rows, block.categories, schema), block.vectors.astype(np.float16))
+            products = _products(writer.rows, block.categories, schema, settings.seed)
+            writer.add(products, block.vectors.astype(np.float16))
         writer.finish("bench", "bench", schema, settings, inputs=inputs, progress=progress)
     segment = Segment(folder, verify=False)
     names = segment.products.table.column("category").to_numpy(zero_copy_only=False)
@@ -80,16 +84,28 @@ def _category(number: int) -> str:
     return f"c{number:03d}"
 
 
-def _products(first: int, categories: np.ndarray, schema: pa.Schema) -> pa.Table:
+def _products(first: int, categories: np.ndarray, schema: pa.Schema, seed: int) -> pa.Table:
+    """Rows with all that answers show and ranking reads; three in ten have no rating yet."""
     rows = len(categories)
+    random = np.random.default_rng((seed, first))
     ids = [f"p{first + row}" for row in range(rows)]
+    names = [_category(number) for number in categories]
+    added = np.datetime64(_NEWEST, "us") - (random.random(rows) * _OLDEST_DAYS * 86_400e6).astype("timedelta64[us]")
     made = {
-        "product_id": ids,
-        "picture": [0] * rows,
-        "image_url": [f"{product_id}.jpg" for product_id in ids],
-        "category": [_category(number) for number in categories],
+        "product_id": pa.array(ids),
+        "picture": pa.array(np.zeros(rows, np.int32)),
+        "image_url": pa.array([f"https://pictures.example/{product_id}.jpg" for product_id in ids]),
+        "title": pa.array([f"Product {product_id} of {name}" for product_id, name in zip(ids, names, strict=True)]),
+        "category": pa.array(names),
+        "brand": pa.array([f"brand {number}" for number in random.integers(0, _BRANDS, rows)]),
+        "price": pa.array(random.lognormal(3.5, 1.0, rows).round(2)),
+        "popularity_score": pa.array(random.random(rows).round(4)),
+        "conversion_rate": pa.array(random.beta(2, 20, rows).round(4)),
+        "avg_rating": pa.array(random.uniform(2.5, 5, rows).round(1), mask=random.random(rows) < _UNRATED),
+        "added_at": pa.array(added).cast(TIMESTAMP),
+        "updated_at": pa.array(added).cast(TIMESTAMP),
     }
-    return pa.table([pa.array(made.get(field.name, [None] * rows), field.type) for field in schema], schema=schema)
+    return pa.table([made[field.name].cast(field.type) for field in schema], schema=schema)
 
 
 def published_catalog(queries: int, settings: Settings) -> BenchCatalog:

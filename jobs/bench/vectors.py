@@ -23,8 +23,8 @@ _CATEGORY, _STYLE, _ITEM = 0.45, 0.40, 0.15
 _PICTURE_CONE, _PICTURE_NOISE = 0.85, 0.08
 _TEXT_CONE, _TEXT_NOISE, _TEXT_BLUR = 1.0, 1.3, 0.35
 
-#: Raised when the same seed comes to mean other vectors.
-RECIPE = 1
+#: Raised when the same seed comes to mean other vectors, or other products of theirs.
+RECIPE = 2
 
 _BLOCK = 65_536
 

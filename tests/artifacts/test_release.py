@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from artifacts.errors import CorruptFile, IncompatibleRelease, QueryError
 from artifacts.filters import Condition, Filter
 from artifacts.index import SearchParams
 from artifacts.manifest import SegmentRef
-from artifacts.release import Release
+from artifacts.release import Hit, Release
 from tests.artifacts.building import (
     DIM,
     ENCODER,
@@ -319,7 +320,39 @@ def test_rows_of_hits(catalog: Catalog):
     assert [(row["product_id"], row["picture"], row["price"]) for row in shown] == [
         (row["product_id"], row["picture"], row["price"]) for row in rows
     ]
+    columns = catalog.release.columns_of(hits, ["product_id", "price", "season", "margin"])
+    assert columns["product_id"].tolist() == ids
+    assert columns["price"].tolist() == [row["price"] for row in rows]
+    assert columns["season"].tolist() == [catalog.alive[product_id].season for product_id in ids]
+    assert np.isnan(columns["margin"]).tolist() == [True] * len(hits)
     assert catalog.release.rows_of([]) == catalog.release.shown([]) == catalog.release.product_ids([]) == []
+
+
+def test_columns_are_of_the_newest_segments_type(tmp_path: Path):
+    """What a ranker reads are arrays of one type, whatever an attribute was before."""
+    kinds = {"size": (pa.string(), ["40", "41"]), "worn": (pa.bool_(), [True, None]), "sold": (pa.int64(), [7, None])}
+    newer = {"size": (pa.int64(), [42, None]), "worn": (pa.float64(), [0.5, 2]), "sold": (pa.int64(), [None, 2**40])}
+    for number, made in enumerate((kinds, newer)):
+        table = product_table(
+            [f"p{number}{row}" for row in range(2)],
+            attributes={name: kind for name, (kind, _) in made.items()},
+            added_at=[datetime(2026, 11, number + 1, tzinfo=UTC), None],
+            **{name: values for name, (_, values) in made.items()},
+        )
+        write_segment(tmp_path / str(number), unit_vectors(2), table, segment_id=f"s{number}")
+    release = open_release(tmp_path / "0", tmp_path / "1")
+    hits = [Hit(1.0, 1, 0), Hit(1.0, 0, 1), Hit(1.0, 0, 0), Hit(1.0, 1, 1)]
+    columns = release.columns_of(hits, ["size", "worn", "sold", "added_at", "brand"])
+    np.testing.assert_array_equal(columns["size"], [42.0, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(columns["worn"], [0.5, np.nan, 1, 2])
+    np.testing.assert_array_equal(columns["sold"], [np.nan, np.nan, 7, 2**40])
+    days = np.array(["2026-11-02", "NaT", "2026-11-01", "NaT"], "datetime64[us]")
+    np.testing.assert_array_equal(columns["added_at"], days)
+    assert columns["brand"].tolist() == [None] * 4
+    assert [row["added_at"] for row in release.rows_of(hits)] == [
+        datetime(2026, 11, 2, tzinfo=UTC), None, datetime(2026, 11, 1, tzinfo=UTC), None
+    ]  # fmt: skip
+    release.close()
 
 
 def test_rows(catalog: Catalog):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,14 +19,19 @@ from serving.ranking import LinearRanker, checked_parts, load_ranker, sorted_by,
 TODAY = datetime(2026, 11, 22, tzinfo=UTC)
 
 
-def score(similarity: float, row: dict[str, Any], settings: Settings) -> float:
-    _, scores = checked_parts(LinearRanker(settings), np.array([similarity]), [row], TODAY)
+def score(similarity: float, signals: dict[str, Any], settings: Settings) -> float:
+    _, scores = checked_parts(LinearRanker(settings), np.array([similarity]), products(signals), TODAY)
     return float(scores[0])
 
 
-def product(**signals: Any) -> dict[str, Any]:
-    nothing = dict.fromkeys(("popularity_score", "conversion_rate", "avg_rating", "added_at"))
-    return {**nothing, **signals}
+def products(*signals: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Columns as a release gives them."""
+    added = [each["added_at"].replace(tzinfo=None) if "added_at" in each else None for each in signals]
+    numbers = ("popularity_score", "conversion_rate", "avg_rating")
+    return {
+        "added_at": np.array(added, "datetime64[us]"),
+        **{name: np.array([each.get(name, np.nan) for each in signals]) for name in numbers},
+    }
 
 
 @pytest.mark.parametrize(
@@ -44,19 +49,22 @@ def product(**signals: Any) -> dict[str, Any]:
     ],
 )
 def test_each_signal_adds_its_weight_and_a_missing_one_nothing(signals: dict[str, Any], added: float) -> None:
-    assert score(0.4, product(**signals), Settings()) == pytest.approx(0.4 + added)
+    assert score(0.4, signals, Settings()) == pytest.approx(0.4 + added)
 
 
 def test_weights_are_settings() -> None:
     settings = Settings(weight_popularity=1.0, weight_rating=0.0)
-    assert score(0.0, product(popularity_score=0.5, avg_rating=5.0), settings) == pytest.approx(0.5)
+    assert score(0.0, {"popularity_score": 0.5, "avg_rating": 5.0}, settings) == pytest.approx(0.5)
 
 
-def test_parts_are_named_and_sum_to_the_score() -> None:
-    row = product(popularity_score=0.5, avg_rating=5.0, added_at=TODAY)
-    parts, scores = checked_parts(LinearRanker(Settings()), np.array([0.25]), [row], TODAY)
-    assert parts == [{"similarity": 0.25, "popularity": 0.05, "rating": 0.05, "fresh": 0.02}]
-    assert scores[0] == pytest.approx(sum(parts[0].values()))
+def test_parts_are_named_and_sum_to_the_scores() -> None:
+    columns = products({"popularity_score": 0.5, "avg_rating": 5.0, "added_at": TODAY}, {})
+    parts, scores = checked_parts(LinearRanker(Settings()), np.array([0.25, 0.2]), columns, TODAY)
+    assert {name: values.tolist() for name, values in parts.items()} == {
+        "similarity": [0.25, 0.2], "popularity": [0.05, 0], "conversion": [0, 0], "rating": [0.05, 0],
+        "fresh": [0.02, 0],
+    }  # fmt: skip
+    assert scores.tolist() == pytest.approx([0.37, 0.2])
 
 
 class Margin:
@@ -64,13 +72,8 @@ class Margin:
 
     columns = ("margin",)
 
-    def parts(
-        self, similarities: np.ndarray, products: Sequence[Mapping[str, Any]], today: datetime
-    ) -> list[dict[str, float]]:
-        return [
-            {"similarity": float(each), "margin": float(row["margin"] or 0)}
-            for each, row in zip(similarities, products, strict=True)
-        ]
+    def parts(self, similarities: np.ndarray, products: Mapping[str, np.ndarray], today: datetime) -> Any:
+        return {"similarity": similarities, "margin": np.nan_to_num(products["margin"])}
 
 
 class NoRanker:
@@ -78,18 +81,18 @@ class NoRanker:
 
 
 class OneShort(Margin):
-    def parts(self, similarities: np.ndarray, products: Sequence[Mapping[str, Any]], today: datetime) -> Any:
-        return super().parts(similarities[1:], products[1:], today)
+    def parts(self, similarities: np.ndarray, products: Mapping[str, np.ndarray], today: datetime) -> Any:
+        return {"similarity": similarities[1:]}
 
 
 class NotNumbers(Margin):
-    def parts(self, similarities: np.ndarray, products: Sequence[Mapping[str, Any]], today: datetime) -> Any:
-        return [{"score": float("nan")} for _ in products]
+    def parts(self, similarities: np.ndarray, products: Mapping[str, np.ndarray], today: datetime) -> Any:
+        return {"similarity": similarities, "margin": products["margin"] + np.nan}
 
 
 def test_a_model_of_the_shops_own_takes_the_formulas_place() -> None:
     ranker = load_ranker(Settings(ranker="python:tests.serving.test_ranking:Margin"))
-    _, scores = checked_parts(ranker, np.array([0.5, 0.4]), [{"margin": None}, {"margin": 0.3}], TODAY)
+    _, scores = checked_parts(ranker, np.array([0.5, 0.4]), {"margin": np.array([np.nan, 0.3])}, TODAY)
     assert scores.tolist() == pytest.approx([0.5, 0.7])
 
 
@@ -107,10 +110,16 @@ def test_a_ranker_that_cannot_be_made_is_named(spec: str, reason: str) -> None:
         load_ranker(Settings(ranker=spec))
 
 
-@pytest.mark.parametrize("ranker", [OneShort(), NotNumbers()])
-def test_scores_that_make_no_order_are_refused(ranker: Margin) -> None:
-    with pytest.raises(ValueError, match="for 2 products, or not numbers"):
-        checked_parts(ranker, np.array([0.5, 0.4]), [{"margin": 0}, {"margin": 0}], TODAY)
+@pytest.mark.parametrize(
+    ("ranker", "reason"),
+    [
+        (OneShort(), r"OneShort gave similarity for \(1,\), not for 2 products"),
+        (NotNumbers(), "NotNumbers gave scores that are not numbers: similarity, margin"),
+    ],
+)
+def test_scores_that_make_no_order_are_refused(ranker: Margin, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        checked_parts(ranker, np.array([0.5, 0.4]), {"margin": np.zeros(2)}, TODAY)
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", None]), max_size=60), st.integers(0, 6), st.sampled_from([(), ("a",)]))

@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     events: str = Field(
         default="", description="Folder or fsspec URL for searches and clicks, as Parquet; empty: not kept."
     )
-    events_seconds: float = Field(default=60, gt=0, description="Seconds between two writings of events.")
+    events_seconds: float = Field(default=60, gt=0, description="Seconds between two writings of events, at most.")
     redis_url: str = Field(
         default="", description="Redis that workers and replicas share caches and rate limits in; in process if empty."
     )

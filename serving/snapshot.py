@@ -306,7 +306,7 @@ def _warm(snapshot: Snapshot, *, texts: bool) -> None:
     """One search before the first shopper's, so that he does not wait for pages; one text if the encoder is new."""
     query = np.zeros((1, snapshot.encoder.dim), np.float32)
     query[0, 0] = 1
-    snapshot.release.search(query, 10, snapshot.params("image"))
+    snapshot.release.shown(snapshot.release.search(query, 10, snapshot.params("image"))[0][0])
     if texts and snapshot.encoder.supports_text:
         snapshot.encoder.encode_texts(["warm up"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -50,6 +51,23 @@ def test_searches_and_clicks_are_kept(rich: Settings, tmp_path: Path) -> None:
     assert [{name: each[name] for name in click} for each in kept(tmp_path, "clicks")] == [click]
     metrics = client.get("/metrics").get_data(as_text=True)
     assert 'image_search_click_position_bucket{le="2.0"}' in metrics
+
+
+def test_many_are_kept_in_their_order(tmp_path: Path) -> None:
+    """More than are made ready at once, with a vector and without."""
+    log = EventLog(str(tmp_path), 3600)
+    for number in range(1201):
+        answer = {
+            "results": [{"product_id": f"p{number}", "score": number / 2}] * (number % 3), "search_id": f"s{number}",
+            "release": "r", "query_time_ms": 1.0, "total_found": number,
+        }  # fmt: skip
+        log.search("text", answer, cached=False, vector=None if number % 5 else np.full(4, number, np.float32))
+    log.close()
+    found = kept(tmp_path, "searches")
+    assert [each["search_id"] for each in found] == [f"s{number}" for number in range(1201)]
+    assert [each["vector"] for each in found[:6]] == [[0] * 4, None, None, None, None, [5] * 4]
+    assert [each["product_ids"] for each in found[1199:]] == [["p1199"] * 2, []]
+    assert found[-1]["vector"] == [1200] * 4
 
 
 @pytest.mark.parametrize(

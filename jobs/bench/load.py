@@ -22,9 +22,10 @@ _GIVEN_UP_SECONDS = 60
 _CONNECTIONS = 1000
 
 
-def by_vector(vectors: np.ndarray) -> Request:
-    """Searches by vectors float32[n, dim], in turn."""
-    bodies = [json.dumps({"vector": vector.tolist(), "rerank": False}).encode() for vector in vectors]
+def by_vector(vectors: np.ndarray, *, ranked: bool = False) -> Request:
+    """Searches by vectors float32[n, dim], in turn: by similarity alone, or ranked as by default."""
+    options = {} if ranked else {"rerank": False}
+    bodies = [json.dumps({"vector": vector.tolist(), **options}).encode() for vector in vectors]
     return lambda number: ("POST", "/v1/search", bodies[number % len(bodies)])
 
 

@@ -4,11 +4,12 @@ One run measures, over the same drawn vectors with the same calibrated parameter
 
     faiss     the index alone: candidates of one query at a time, from as many threads as the server has workers
     search    the same with exact scores from the stored vectors: what recall is promised for
-    vector    `POST /v1/search` with the vector given, closed loop
+    vector    `POST /v1/search` with the vector given, by similarity alone, closed loop
+    ranked    the same as it is unless told otherwise: 200 candidates ranked by the shop's signals and categories
     text      `GET /v1/search/text` with another text each time, closed loop: the encoder's share
     offered   text queries at fixed rates, whoever is late notwithstanding: latency against load
 
-The first three take turns, a few seconds each: they are compared within a turn, since no core is equally quick all the
+The first four take turns, a few seconds each: they are compared within a turn, since no core is equally quick all the
 time.
 
 Caches are off. The load comes from this process, and takes its share of the same cores.
@@ -138,14 +139,19 @@ def _compared(
     seconds: float,
 ) -> list[Rate]:  # fmt: skip
     """The index alone, and searches by vector through HTTP, in turns."""
-    load, short = Load(server.address, by_vector(vectors)), seconds / _TURNS
+    loads = {
+        "vector": Load(server.address, by_vector(vectors)),
+        "ranked": Load(server.address, by_vector(vectors, ranked=True)),
+    }
+    short = seconds / _TURNS
     turns: dict[str, list[_Turn]] = defaultdict(list)
     for _ in range(_TURNS):
         for way in ("faiss", "search"):
             alone = functools.partial(_alone, segment, vectors, params, way, workers, short)
             turns[way].append(_turn(alone, time.process_time))
-        turns["vector"].append(_turn(lambda: _asked(load, load.closed(clients, short)), server.busy))
-    return [_rate(way, clients if way == "vector" else workers, each) for way, each in turns.items()]
+        for way, load in loads.items():
+            turns[way].append(_turn(lambda load=load: _asked(load, load.closed(clients, short)), server.busy))
+    return [_rate(way, clients if way in loads else workers, each) for way, each in turns.items()]
 
 
 def _texts(server: ServerProcess, clients: int, seconds: float) -> list[Rate]:

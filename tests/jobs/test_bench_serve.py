@@ -29,7 +29,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> ServeBench:
 
 
 def test_every_way_is_measured(measured: ServeBench) -> None:
-    assert [each.way for each in measured.rates] == ["faiss", "search", "vector", "text", *["offered"] * 8]
+    assert [each.way for each in measured.rates] == ["faiss", "search", "vector", "ranked", "text", *["offered"] * 8]
     assert measured.recall_at_100 >= 0.95
     for each in measured.rates:
         assert each.per_second > 0
@@ -39,7 +39,7 @@ def test_every_way_is_measured(measured: ServeBench) -> None:
         assert 0 <= each.stolen < 1
     offered = [each.offered for each in measured.rates if each.way == "offered"]
     assert offered == sorted(offered)
-    for way in ("faiss", "search", "vector"):
+    for way in ("faiss", "search", "vector", "ranked"):
         turns = measured.of(way).turns
         assert len(turns) == 5
         assert min(turns) <= measured.of(way).per_second <= max(turns)
@@ -57,7 +57,7 @@ def test_memory_of_each_worker(measured: ServeBench) -> None:
 
 
 def test_tables_and_plot(measured: ServeBench, tmp_path: Path) -> None:
-    assert serve_table(measured).row_count == 12
+    assert serve_table(measured).row_count == 13
     assert memory_table(measured).row_count == 2
     serve_plot(measured, tmp_path / "out" / "s.png")
     with Image.open(tmp_path / "out" / "s.png") as picture:

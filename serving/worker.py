@@ -7,12 +7,14 @@ more.
 A thread stays with a connection for a moment after an answer. Who asks much asks again at once, and to hand the
 connection back to the main thread, have it watched there and handed out anew takes longer than to read the request.
 
-And it ends a connection after some requests, saying so with the last answer. A connection stays with its worker; one
-that takes the place of another would have next to nothing to do as long as the callers kept those to the others.
+And it ends a connection after some seconds, saying so with the last answer. A connection stays with its worker; one
+that takes the place of another would have next to nothing to do as long as the callers kept those to the others. That
+is counted in seconds: of a hundred connections, each would take minutes to have had its requests.
 """
 
 from __future__ import annotations
 
+import random
 import select
 import threading
 from time import perf_counter
@@ -20,8 +22,8 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-#: Requests on one connection. To make a new one costs less than a request, once in so many.
-_REQUESTS = 200
+#: Seconds that a connection is kept, at most. Half of that at least, so that those made together do not end together.
+_KEPT_SECONDS = 10.0
 #: Threads that may wait for the next request of the connection they have just answered.
 STAYING = 32
 #: How long each does.
@@ -36,7 +38,7 @@ def waited() -> float:
 
 
 class Worker(ThreadWorker):
-    """Takes down when each request comes, counts those of a connection, and stays with it for the next one.
+    """Takes down when each request comes, stays with its connection for the next one, and ends it in time.
 
     It needs `STAYING` threads more than work at once: those that stay are not there for others.
     """
@@ -73,7 +75,8 @@ class Worker(ThreadWorker):
 
     def handle_request(self, req: Any, conn: Any) -> bool:
         _of_thread.waited = 0.0 if conn.came is None else perf_counter() - conn.came
-        conn.requests = getattr(conn, "requests", 0) + 1
-        if conn.requests >= _REQUESTS:
+        if not hasattr(conn, "kept_until"):
+            conn.kept_until = perf_counter() + _KEPT_SECONDS * random.uniform(0.5, 1.0)
+        if perf_counter() >= conn.kept_until:
             req.force_close()
         return super().handle_request(req, conn)

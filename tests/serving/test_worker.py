@@ -23,6 +23,9 @@ class Scripted(ThreadWorker):
     def __init__(self, ends: list[Any]) -> None:
         self.alive, self.ends, self.came = True, ends, []
 
+    def handle_request(self, req: Any, conn: Any) -> bool:
+        return not req.closes
+
     def handle(self, conn: Any) -> Any:
         self.came.append(conn.came)
         return self.ends.pop(0)
@@ -30,6 +33,15 @@ class Scripted(ThreadWorker):
 
 class Kept(Worker, Scripted):
     pass
+
+
+class Asked:
+    """A request, and whether its answer says that it is the connection's last."""
+
+    closes = False
+
+    def force_close(self) -> None:
+        self.closes = True
 
 
 class Caller:
@@ -105,3 +117,24 @@ def test_only_so_many_threads_stay(asks: Caller, monkeypatch: pytest.MonkeyPatch
     assert worker.handle(asks.connection) is False
     assert worker._may_stay.acquire(blocking=False)
     assert not worker._may_stay.acquire(blocking=False)
+
+
+def test_a_connection_ends_in_time(asks: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few or many requests it had: else a worker that takes another's place would get none."""
+    now = 100.0
+    monkeypatch.setattr(module, "perf_counter", lambda: now)
+    worker = Kept([])
+    assert all(worker.handle_request(Asked(), asks.connection) for _ in range(1000))
+    now += 4.9
+    assert worker.handle_request(Asked(), asks.connection)
+    now += 5.1
+    assert not worker.handle_request(Asked(), asks.connection)
+
+
+def test_connections_made_together_do_not_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(module, "perf_counter", lambda: now)
+    worker, connections = Kept([]), [SimpleNamespace(came=None) for _ in range(100)]
+    assert all(worker.handle_request(Asked(), each) for each in connections)
+    now += 7.5
+    assert 10 < sum(worker.handle_request(Asked(), each) for each in connections) < 90

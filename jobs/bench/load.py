@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -121,10 +123,22 @@ def first_of(content: bytes) -> str:
     return json.loads(content)["results"][0]["product_id"]
 
 
-def _session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
+@asynccontextmanager
+async def _session() -> AsyncIterator[aiohttp.ClientSession]:
+    """Connections to ask on. Python looks for no garbage meanwhile: to go through all samples taken so far, now and
+    then, would hold up what is under way for longer than an answer takes.
+    """
+    session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=_CONNECTIONS), timeout=aiohttp.ClientTimeout(total=_GIVEN_UP_SECONDS)
     )
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        async with session:
+            yield session
+    finally:
+        if collects:
+            gc.enable()
 
 
 def percentiles(samples: Sequence[Sample]) -> tuple[float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Coroutine, Mapping
 from typing import Any
@@ -79,3 +80,17 @@ def test_no_answer_is_status_0() -> None:
 
     assert [each.status for each in asyncio.run(ask()).samples] == [0, 0]
     assert percentiles([]) == (0.0, 0.0, 0.0)
+
+
+def test_no_garbage_is_looked_for_while_requests_are_timed() -> None:
+    """It would take longer than they do, and be taken for the server's time."""
+    collects: list[bool] = []
+
+    def request(number: int) -> tuple[str, str, bytes | None]:
+        collects.append(gc.isenabled())
+        return "GET", f"/{number}", None
+
+    for ask in (lambda load: load.offered(RATE, 5 / RATE), lambda load: load.closed(2, 5 / RATE)):
+        asked(request, ask)
+        assert gc.isenabled()
+    assert not any(collects)

@@ -8,7 +8,7 @@ import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -19,8 +19,8 @@ Request = Callable[[int], tuple[str, str, bytes | None]]
 
 #: A request that has had no answer for so long never will.
 _GIVEN_UP_SECONDS = 60
-#: Connections at most. A system has some 28,000 ports for them, and keeps one a minute after it is closed; a request
-#: that has to wait for a connection has its time counted from when it was due.
+#: Connections at most. A system has some 28,000 ports for them, and keeps one a minute after it is closed. A request
+#: that has to wait for one is not the server's yet: that time is counted by itself.
 _CONNECTIONS = 1000
 
 
@@ -44,6 +44,7 @@ class Sample:
     milliseconds: float
     status: int  # 0: there was no answer
     wrong: bool = False  # an answer, and not the one that was expected
+    late_ms: float = 0.0  # that it waited for a connection of the load's before it was sent
 
 
 @dataclass
@@ -61,10 +62,12 @@ class Load:
     expected: Mapping[int, str] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
     asked: int = 0  # requests so far, with those that are no samples
+    _free: asyncio.Semaphore = field(init=False, repr=False)  # connections; of one event loop
 
     async def closed(self, clients: int, seconds: float) -> float:
         """So many clients, each asking again when it has its answer; returns the seconds it took."""
         numbers = itertools.count()
+        self._free = asyncio.Semaphore(_CONNECTIONS)
         async with _session() as session:
             # Warm: connections, pages, kernels.
             await asyncio.gather(*(self._ask(session, number, []) for number in range(clients)))
@@ -85,6 +88,7 @@ class Load:
             until: where given, none is due after the time it tells, by time.perf_counter. Those that were due before
                 and are late are still sent.
         """
+        self._free = asyncio.Semaphore(_CONNECTIONS)
         async with _session() as session:
             began = time.perf_counter()
             end = began + seconds
@@ -104,18 +108,18 @@ class Load:
         self.asked += 1
         method, path, body = self.request(number)
         headers = {"Content-Type": "application/json"} if body else None
-        began, status, wrong = time.perf_counter(), 0, False
-        try:
-            async with session.request(method, self.address + path, data=body, headers=headers) as response:
-                content = await response.read()
-                status = response.status
-        except (aiohttp.ClientError, TimeoutError):
-            content = b""
+        due, status, wrong, content = time.perf_counter(), 0, False, b""
+        async with self._free:
+            began = time.perf_counter()
+            with suppress(aiohttp.ClientError, TimeoutError):
+                async with session.request(method, self.address + path, data=body, headers=headers) as response:
+                    content = await response.read()
+                    status = response.status
         took = (time.perf_counter() - began) * 1000
         if status == 200 and self.expected:
             wanted = self.expected.get(number % len(self.expected))
             wrong = wanted is not None and first_of(content) != wanted
-        samples.append(Sample(began, took, status, wrong))
+        samples.append(Sample(began, took, status, wrong, (began - due) * 1000))
 
 
 def first_of(content: bytes) -> str:

@@ -20,13 +20,15 @@ def stress_table(bench: StressBench) -> Table:
     """A row for each phase."""
     table = number_table(
         f"{bench.name}, {bench.workers} workers, capacity {bench.capacity:,.0f} searches/s", "phase", "seconds",
-        "offered/s", "answered", "503", "failed", "wrong", "p50 ms", "p99 ms", "slowest ms", "503 p99 ms", "stolen",
+        "offered/s", "answered", "503", "failed", "wrong", "p50 ms", "p99 ms", "slowest ms", "503 p99 ms",
+        "late p99 ms", "stolen",
     )  # fmt: skip
     for each in bench.phases:
         table.add_row(
             each.name, f"{each.seconds:.0f}", f"{each.offered:,.0f}", f"{each.answered:,}", f"{each.refused:,}",
             str(each.failed), str(each.wrong), f"{each.p50_ms:.0f}", f"{each.p99_ms:.0f}", f"{each.slowest_ms:.0f}",
-            f"{each.refused_p99_ms:.0f}" if each.refused else "", f"{each.stolen:.0%}",
+            f"{each.refused_p99_ms:.0f}" if each.refused else "",
+            f"{each.late_p99_ms:,.0f}", f"{each.stolen:.0%}",
         )  # fmt: skip
     return table
 

@@ -62,6 +62,7 @@ class Phase:
     p99_ms: float
     slowest_ms: float
     refused_p99_ms: float
+    late_p99_ms: float  # that requests waited for one of the load's connections, before they were the server's
     stolen: float  # share of the processors' time that the machine's host gave to others; see `Cores`
 
 
@@ -219,7 +220,6 @@ class _Stress:
 
     async def _swap(self) -> tuple[float, float]:
         """Publish, and wait until every worker has taken it over; returns when that began and ended."""
-        await asyncio.sleep(1 - time.time() % 1)  # a version's name has the second in it that it was made in
         began = time.perf_counter()
         _, self._version = await asyncio.to_thread(self._publish)
         await self._until(lambda: self._serving(self._version), f"version {self._version} was not taken over")
@@ -257,5 +257,6 @@ def _phase(name: str, offered: float, seconds: float, samples: Sequence[Sample],
     return Phase(
         name, round(seconds, 1), round(offered, 1), len(answered), len(refused),
         len(samples) - len(answered) - len(refused), sum(each.wrong for each in answered), p50, p99,
-        round(max((each.milliseconds for each in answered), default=0.0), 1), percentiles(refused)[2], stolen,
+        round(max((each.milliseconds for each in answered), default=0.0), 1), percentiles(refused)[2],
+        round(float(np.percentile([each.late_ms for each in samples], 99)), 1) if samples else 0.0, stolen,
     )  # fmt: skip

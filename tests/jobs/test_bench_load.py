@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import time
 from collections.abc import Coroutine, Mapping
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from jobs.bench import load as module
 from jobs.bench.load import Load, Request, percentiles
 
 RATE = 200.0
@@ -94,3 +96,13 @@ def test_no_garbage_is_looked_for_while_requests_are_timed() -> None:
         asked(request, ask)
         assert gc.isenabled()
     assert not any(collects)
+
+
+def test_waiting_for_a_connection_is_not_the_servers_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CONNECTIONS", 1)
+    load = asked(lambda number: ("GET", f"/{number}", None), lambda load: load.offered(1e6, 50 / 1e6))
+    samples = sorted(load.samples, key=lambda each: each.at)
+    assert len(samples) == 50
+    for one, following in itertools.pairwise(samples):
+        assert following.at >= one.at + one.milliseconds / 1000  # one after the other
+    assert samples[-1].late_ms > samples[0].late_ms >= 0

@@ -73,7 +73,7 @@ class Shown(NamedTuple):
 
     hit: Hit
     score: float
-    parts: dict[str, float] | None = None  # None: similarity is all there is
+    parts: dict[str, float] | None = None  # None: similarity is all there is, or nobody asked
     duplicates: tuple[str, ...] = ()
 
 
@@ -193,11 +193,12 @@ def _ranked(snapshot: Snapshot, hits: list[Hit], options: Options, ranker: Ranke
         column, highest = options.sort
         rows = release.rows_of([hits[place] for place in order.tolist()], [column])
         order = order[sorted_by([row[column] for row in rows], highest=highest)]
+    explained = options.explain and options.rerank
     return [
         Shown(
             hits[place],
             float(scores[place]),
-            {name: float(values[place]) for name, values in parts.items() if values[place]} if parts else None,
+            {name: float(values[place]) for name, values in parts.items() if values[place]} if explained else None,
             tuple(release.product_ids([hits[other] for other in folded[place]])) if folded.get(place) else (),
         )
         for place in order.tolist()[:most]

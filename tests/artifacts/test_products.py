@@ -54,6 +54,17 @@ def test_one_batch(products: Products):
     assert products.table.column("title").num_chunks == 1
 
 
+def test_opened_the_rows_stay_where_they_are_mapped(tmp_path: Path):
+    """Workers share them in the page cache; a copy each would not fit for a large catalog."""
+    opened(tmp_path, product_table([f"p{number}" for number in range(50_000)])).close()
+    before = pa.total_allocated_bytes()
+    products = Products(tmp_path)
+    taken = products.take([49_999], ["product_id", "price"])
+    assert pa.total_allocated_bytes() - before < 10_000
+    assert taken == [{"product_id": "p49999", "price": None}]
+    products.close()
+
+
 def test_take_keeps_the_order(products: Products):
     rows = [5, 3, 5, 0]
     taken = products.take(rows)

@@ -75,7 +75,7 @@ def create_app(settings: Settings | None = None, *, watch: bool = True, together
     app.config["LOOKALIKE_RANKER"] = load_ranker(settings)
     app.config["LOOKALIKE_CACHES"] = open_caches(settings)
     app.config["LOOKALIKE_GATE"] = gate = Gate(settings.threads, settings.queue, settings.deadline_seconds)
-    app.wsgi_app = Doorman(app.wsgi_app, gate)
+    app.config["LOOKALIKE_DOORMAN"] = app.wsgi_app = Doorman(app.wsgi_app, gate)
     app.config["LOOKALIKE_EVENTS"] = EventLog(settings.events, settings.events_seconds)
     app.json = _Json(app)
     register(app)

@@ -1,10 +1,13 @@
 """Says no to searches that are too much before the rest of the server hears of them.
 
-In a burst most of the work may be saying no. So it is said before routing, keys, rates and bodies are looked at.
+In a burst most of the work may be saying no. So it is said before routing, keys, rates and bodies are looked at; and
+where a request lies whole in the connection's buffer, before there is a thread for it (serving.worker).
 """
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -23,6 +26,17 @@ KINDS = {
     "/v1/search/batch": "batch",
 }  # fmt: skip
 
+# The head of a request that may be turned away as it lies in the buffer, and its path. As strict as RFC 9112 wants it:
+# two who read a request differently disagree on where the next one begins.
+_HEAD = re.compile(rb"(?:GET|POST) (/[!->@-~]*)(?:\?[!-~]*)? HTTP/1\.1(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)*")
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*(?=\r|$)", re.IGNORECASE)
+# What makes a request end elsewhere, or its connection become something else: gunicorn knows what to do then.
+_OTHERWISE = re.compile(
+    rb"\r\n(?:transfer-encoding|expect|upgrade|connection:(?![ \t]*keep-alive[ \t]*(?:\r|$))"
+    rb"|content-length:(?![ \t]*\d{1,9}[ \t]*(?:\r|$)))",
+    re.IGNORECASE,
+)
+
 
 def kind_of(path: str) -> str | None:
     """What metrics and events call searches by a path; None if it is no search."""
@@ -32,17 +46,60 @@ def kind_of(path: str) -> str | None:
 
 
 class Doorman:
-    """Stands before a WSGI application."""
+    """Stands before a WSGI application, and before its connections where the worker asks him."""
 
     def __init__(self, application: WSGIApplication, gate: Gate) -> None:
         self._application, self._gate = application, gate
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        kind = kind_of(environ.get("PATH_INFO", ""))
-        if kind is not None:
-            try:
-                self._gate.check(waited())
-            except Busy as busy:
-                metrics.SEARCH_REQUESTS.labels(kind, "busy").inc()
-                return response_to(busy)(environ, start_response)
+        busy = self._no_time_for(kind_of(environ.get("PATH_INFO", "")), waited())
+        if busy is not None:
+            return response_to(busy)(environ, start_response)
         return self._application(environ, start_response)
+
+    @property
+    def busy(self) -> bool:
+        """Whether searches have to wait, so that it is worth looking at what comes."""
+        return self._gate.busy
+
+    def refusal(self, request: bytes, waited: float, ahead: int, *, last: bool) -> bytes | None:
+        """The answer to a search that there is no time for, as it goes over the connection.
+
+        Args:
+            request: as it came over the connection.
+            waited: seconds that it has waited by now.
+            ahead: requests that came before it and have not been answered.
+            last: the connection ends with this answer.
+
+        Returns:
+            None if the search can be let in, or if this is no search, or none that is here from its first byte to its
+            last and nothing else. What is said here is said without a parser, so it is said only where there is no
+            doubt.
+        """
+        head, end, body = request.partition(b"\r\n\r\n")
+        read = _HEAD.fullmatch(head)
+        if not end or read is None or _OTHERWISE.search(head):
+            return None
+        lengths = _LENGTH.findall(head)
+        if len(lengths) > 1 or len(body) != sum(map(int, lengths)):
+            return None
+        busy = self._no_time_for(kind_of(read[1].decode("latin-1")), waited, ahead)
+        return None if busy is None else _written(busy.retry_after, last)
+
+    def _no_time_for(self, kind: str | None, waited: float, ahead: int = 0) -> Busy | None:
+        """What to say to a search of a kind, and counted as said; None if it may go in, or is no search."""
+        if kind is None:
+            return None
+        try:
+            self._gate.check(waited, ahead)
+        except Busy as busy:
+            metrics.SEARCH_REQUESTS.labels(kind, "busy").inc()
+            return busy
+        return None
+
+
+@functools.lru_cache(maxsize=128)
+def _written(retry_after: int, last: bool) -> bytes:
+    response = response_to(Busy(retry_after))
+    response.headers["Connection"] = "close" if last else "keep-alive"
+    return f"HTTP/1.1 {response.status}\r\n{response.headers}".encode() + response.get_data()

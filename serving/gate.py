@@ -61,25 +61,31 @@ class Gate:
         finally:
             self._leave(perf_counter() - entered)
 
-    def check(self, waited: float = 0.0) -> None:
+    @property
+    def busy(self) -> bool:
+        """Whether a search that came now would have to wait."""
+        return not self._free
+
+    def check(self, waited: float = 0.0, ahead: int = 0) -> None:
         """Without waiting or taking a place: for refusing a request before anything of it is read.
 
         Args:
             waited: seconds that it has waited by now.
+            ahead: requests that came before it, where some of them may not have come as far as here.
 
         Raises:
-            Busy: too many wait already.
+            Busy: too many wait already, or its turn would not come in time.
         """
-        if not self._free:
-            self._may_wait(waited)
+        if self.busy:
+            self._may_wait(waited, ahead - self._slots)
 
-    def _may_wait(self, waited: float) -> float:
-        """Seconds until it would be its turn.
+    def _may_wait(self, waited: float, ahead: int = 0) -> float:
+        """Seconds until it would be its turn, behind those that wait here, or so many if that is more.
 
         Raises:
             Busy: that is too long, or there is no room.
         """
-        expected = self._expected(len(self._waiting))
+        expected = self._expected(max(ahead, len(self._waiting)))
         wait = waited + expected
         late = wait > _WAITING * self._seconds or wait + self._mean > self._seconds
         if len(self._waiting) >= self._queue or late:

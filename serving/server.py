@@ -166,6 +166,7 @@ def _warm_up(worker: Any) -> None:
     # then, would hold up every request for a quarter of a second.
     gc.collect()
     gc.freeze()
+    worker.doorman = worker.wsgi.config["LOOKALIKE_DOORMAN"]
     if worker.cfg.workers > 1 and sys.platform == "linux":
         shared = worker.sockets[0]
         worker.sockets = [*worker.sockets, _shared(shared.sock.family, shared.getsockname())]

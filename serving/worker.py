@@ -1,26 +1,41 @@
-"""gunicorn's threaded worker, with three things that gunicorn's own does not do.
+"""gunicorn's threaded worker, with what gunicorn's own does not do.
 
-It knows how long a request waited for a thread. In a burst all threads are busy, most with saying no; a search's time
-runs from its coming, not from when somebody looks at it, or what is let in would be answered when nobody listens any
-more.
+It knows how long a request waited before anybody looked at it, in the kernel and for a thread. In a burst all threads
+are busy, and a search's time runs from its coming; or what is let in would be answered when nobody listens any more.
+
+While there is more to do than can be done, it says no by itself, as soon as a request has come: to hand it to a thread
+first, and have it parsed and routed there, takes five times as long, and in a burst that is what most of the work is.
 
 A thread stays with a connection for a moment after an answer. Who asks much asks again at once, and to hand the
 connection back to the main thread, have it watched there and handed out anew takes longer than to read the request.
 
-And it ends a connection after some seconds, saying so with the last answer. A connection stays with its worker; one
-that takes the place of another would have next to nothing to do as long as the callers kept those to the others. That
-is counted in seconds: of a hundred connections, each would take minutes to have had its requests.
+It ends a connection after some seconds, saying so with the last answer. A connection stays with its worker; one that
+takes the place of another would have next to nothing to do as long as the callers kept those to the others. That is
+counted in seconds: of a hundred connections, each would take minutes to have had its requests.
+
+And it waits for nobody to close their end. gunicorn's main thread does, for up to two seconds, and nothing else comes
+in meanwhile: a few callers that are slow, or mean harm, would hold up all.
 """
 
 from __future__ import annotations
 
 import random
 import select
+import socket
+import struct
+import sys
 import threading
+import time
+from collections import deque
+from functools import partial
+from selectors import EVENT_READ
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.workers.gthread import ThreadWorker
+
+if TYPE_CHECKING:
+    from serving.doorman import Doorman
 
 #: Seconds that a connection is kept, at most. Half of that at least, so that those made together do not end together.
 _KEPT_SECONDS = 10.0
@@ -28,6 +43,13 @@ _KEPT_SECONDS = 10.0
 STAYING = 32
 #: How long each does.
 _STAYS_SECONDS = 0.5
+#: How long a connection that we have ended waits for the other end: to close at once would cut off an answer on its way
+#: wherever something of the request was not read (RFC 9112, section 9.6).
+_PARTING_SECONDS = 2.0
+#: Bytes of a request that are looked at before it is handed to a thread; a vector of 1,024 numbers takes 22,000.
+_READ = 65536
+#: Where struct tcp_info of Linux has the milliseconds since data came last, a uint32 (linux/tcp.h).
+_LAST_DATA_RECEIVED = 52
 
 _of_thread = threading.local()
 
@@ -37,32 +59,145 @@ def waited() -> float:
     return getattr(_of_thread, "waited", 0.0)
 
 
-class Worker(ThreadWorker):
-    """Takes down when each request comes, stays with its connection for the next one, and ends it in time.
+def _since_data_came(connection: socket.socket) -> float:
+    """Seconds since data came last, by the kernel; to some milliseconds. 0 where it does not tell."""
+    if sys.platform != "linux":
+        return 0.0
+    try:
+        told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECEIVED + 4)
+    except OSError:  # no TCP, or closed meanwhile
+        return 0.0
+    return struct.unpack_from("I", told, _LAST_DATA_RECEIVED)[0] / 1000
 
-    It needs `STAYING` threads more than work at once: those that stay are not there for others.
+
+class Worker(ThreadWorker):
+    """It needs `STAYING` threads more than work at once: those that stay are not there for others.
+
+    Attributes:
+        doorman: whom to ask whether a search can be let in; none is turned away here before there is one.
     """
+
+    doorman: Doorman | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._may_stay = threading.Semaphore(STAYING)
+        self._counting = threading.Lock()
+        self._in_hand = 0  # requests that threads have, or will have
+        self._parting: deque[Any] = deque()  # connections that we have ended, those that were first in front
+
+    # ── in the main thread ───────────────────────────────────────────────────────────────────────────────────────
 
     def enqueue_req(self, conn: Any) -> None:
-        # A new connection may come long before its first request does.
-        conn.came = perf_counter() if conn.initialized or conn.data_ready else None
-        super().enqueue_req(conn)
+        kept = self._turned_away(conn)
+        if kept is None:
+            # A new connection may come long before its first request does.
+            conn.came = perf_counter() if conn.initialized or conn.data_ready else None
+            self._count(1)
+            super().enqueue_req(conn)
+        elif kept:
+            conn.set_timeout()
+            self.keepalived_conns.append(conn)
+            self.poller.register(conn.sock, EVENT_READ, partial(self.on_client_socket_readable, conn))
+        else:
+            self._part(conn)
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        if fs.cancelled() or fs.exception() or fs.result():
+            super().finish_request(conn, fs)
+        else:
+            self._part(conn)
+
+    def murder_pending(self) -> None:
+        super().murder_pending()
+        while self._parting and self._parting[0].timeout <= time.monotonic():
+            self._parted(self._parting[0])
+
+    def _part(self, conn: Any) -> None:
+        """End a connection from our side, and let the poller see when the other side has, too."""
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:  # it has already
+            self.nr_conns -= 1
+            conn.close()
+            return
+        conn.timeout = time.monotonic() + _PARTING_SECONDS
+        self._parting.append(conn)
+        self.poller.register(conn.sock, EVENT_READ, partial(self._on_parting_socket_readable, conn))
+
+    def _on_parting_socket_readable(self, conn: Any, client: socket.socket) -> None:
+        try:
+            more = client.recv(_READ, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            more = b""
+        if not more:
+            self._parted(conn)
+
+    def _parted(self, conn: Any) -> None:
+        self._parting.remove(conn)
+        self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
+
+    # ── in any thread ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _turned_away(self, conn: Any) -> bool | None:
+        """Say no to a connection's next request if it is a search that there is no time for.
+
+        Returns:
+            None if it is to be handled. Otherwise whether the connection is kept.
+        """
+        if self.doorman is None or not self.doorman.busy or not self.alive or _read_ahead(conn):
+            return None
+        try:
+            request = conn.sock.recv(_READ, socket.MSG_DONTWAIT)
+        except BlockingIOError:  # a connection is there, and its request is not
+            return None
+        except OSError:
+            return False
+        if not request:
+            return False
+        last = _has_been_kept(conn) or len(self.keepalived_conns) >= self.max_keepalived
+        answer = self.doorman.refusal(request, _since_data_came(conn.sock), self._in_hand, last=last)
+        if answer is None:
+            conn.init()
+            conn.parser.unreader.unread(request)
+            conn.data_ready = True
+            return None
+        try:
+            sent = conn.sock.send(answer, socket.MSG_DONTWAIT)
+        except OSError:
+            return False
+        return sent == len(answer) and not last
+
+    def _count(self, more: int) -> None:
+        with self._counting:
+            self._in_hand += more
+
+    # ── in a thread of its own ───────────────────────────────────────────────────────────────────────────────────
 
     def handle(self, conn: Any) -> Any:
-        kept = super().handle(conn)
+        kept = self._handled(conn)
         # True: there may be another request. gunicorn's own sign for "not yet" is an object.
         while kept is True and self.alive and self._next_comes(conn):
-            conn.came = perf_counter()
-            kept = super().handle(conn)
+            kept = self._turned_away(conn)
+            if kept is None:
+                conn.came = perf_counter()
+                self._count(1)
+                kept = self._handled(conn)
         return kept
+
+    def _handled(self, conn: Any) -> Any:
+        try:
+            return super().handle(conn)
+        finally:
+            self._count(-1)
 
     def _next_comes(self, conn: Any) -> bool:
         """Wait for a moment for the next request of a connection; False: it is for the main thread to watch."""
-        if conn.parser.unreader.buf.getvalue():  # read already, together with the last one
+        if _read_ahead(conn):
             return False
         if not self._may_stay.acquire(blocking=False):
             return False
@@ -74,9 +209,20 @@ class Worker(ThreadWorker):
             self._may_stay.release()
 
     def handle_request(self, req: Any, conn: Any) -> bool:
-        _of_thread.waited = 0.0 if conn.came is None else perf_counter() - conn.came
-        if not hasattr(conn, "kept_until"):
-            conn.kept_until = perf_counter() + _KEPT_SECONDS * random.uniform(0.5, 1.0)
-        if perf_counter() >= conn.kept_until:
+        in_queue = 0.0 if conn.came is None else perf_counter() - conn.came
+        _of_thread.waited = max(in_queue, _since_data_came(conn.sock))
+        if _has_been_kept(conn):
             req.force_close()
         return super().handle_request(req, conn)
+
+
+def _read_ahead(conn: Any) -> bool:
+    """Whether something of a connection's next request was read already, together with the last one."""
+    return conn.parser is not None and bool(conn.parser.unreader.buf.getvalue())
+
+
+def _has_been_kept(conn: Any) -> bool:
+    """Whether it is time for a connection to end; that runs from its first request."""
+    if not hasattr(conn, "kept_until"):
+        conn.kept_until = perf_counter() + _KEPT_SECONDS * random.uniform(0.5, 1.0)
+    return perf_counter() >= conn.kept_until

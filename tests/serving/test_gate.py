@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from time import perf_counter
@@ -99,6 +100,20 @@ def test_whoever_would_come_too_late_is_not_let_wait() -> None:
         gate.check()
     first.end()
     second.end()
+
+
+def test_requests_that_are_on_their_way_here_count_as_waiting() -> None:
+    gate, order = Gate(2, 100, 60), []
+    gate._mean = 4.0
+    gate.check(ahead=50)  # there is room: let it come, and see
+    visitors = [Visitor(gate, order), Visitor(gate, order)]
+    wait_until(lambda: all(each.inside.is_set() for each in visitors))
+    gate.check(ahead=5)  # three before it, so 8 s to wait: less than 15 % of its time
+    with pytest.raises(Busy) as caught:
+        gate.check(ahead=6)
+    assert caught.value.retry_after == 10
+    for visitor in visitors:
+        visitor.end()
 
 
 def test_waiting_ends_with_the_deadline() -> None:
@@ -203,7 +218,8 @@ def test_time_spent_waiting_for_a_thread_is_a_searchs_own(rich: Settings) -> Non
         pass
 
     client = client_for(rich)
-    worker, conn = Tested(), SimpleNamespace(initialized=True, data_ready=False, came=None)
+    here, there = socket.socketpair()  # of no network, so the kernel tells nothing of it
+    worker, conn = Tested(), SimpleNamespace(initialized=True, data_ready=False, came=None, sock=here)
     worker.enqueue_req(conn)
     assert conn.came == pytest.approx(perf_counter(), abs=5)
     assert worker.handle_request(None, conn)
@@ -216,6 +232,8 @@ def test_time_spent_waiting_for_a_thread_is_a_searchs_own(rich: Settings) -> Non
     assert asked == [asked[0], None]
     assert worker.handle_request(None, conn)
     assert waited() == 0
+    here.close()
+    there.close()
 
 
 def test_a_search_past_its_deadline_is_given_up(rich: Settings) -> None:

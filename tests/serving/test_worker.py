@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import socket
+import sys
 from collections.abc import Iterator
+from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 from gunicorn.workers.gthread import ThreadWorker
 
 from serving import worker as module
-from serving.worker import STAYING, Worker
+from serving.worker import STAYING, Worker, waited
+from tests.waiting import wait_until
 
 NOT_YET = object()  # gunicorn's own answer where a caller has not said anything so far
 
@@ -134,7 +137,27 @@ def test_a_connection_ends_in_time(asks: Caller, monkeypatch: pytest.MonkeyPatch
 def test_connections_made_together_do_not_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(module, "perf_counter", lambda: now)
-    worker, connections = Kept([]), [SimpleNamespace(came=None) for _ in range(100)]
+    here, there = socket.socketpair()
+    worker, connections = Kept([]), [SimpleNamespace(came=None, sock=here) for _ in range(100)]
     assert all(worker.handle_request(Asked(), each) for each in connections)
     now += 7.5
     assert 10 < sum(worker.handle_request(Asked(), each) for each in connections) < 90
+    here.close()
+    there.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels tell it otherwise, or not at all")
+def test_time_in_the_kernel_counts() -> None:
+    """However late a request is looked at: the worker may have been too busy to take the connection at all."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as caller:
+        began = perf_counter()
+        caller.send(b"GET / HTTP/1.1")
+        wait_until(lambda: perf_counter() > began + 0.2)
+        taken, _ = listener.accept()
+        with taken:
+            worker, connection = Kept([]), SimpleNamespace(came=None, sock=taken)
+            assert worker.handle_request(Asked(), connection)
+            assert 0.15 < waited() < perf_counter() - began + 0.05
+            connection.came = began - 60  # what it waited for a thread counts as well
+            assert worker.handle_request(Asked(), connection)
+            assert waited() > 60

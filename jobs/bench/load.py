@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-import aiohttp
 import numpy as np
+
+from jobs.bench.connections import Connections
 
 #: Method, path and JSON body of the request of a number.
 Request = Callable[[int], tuple[str, str, bytes | None]]
@@ -68,14 +69,14 @@ class Load:
         """So many clients, each asking again when it has its answer; returns the seconds it took."""
         numbers = itertools.count()
         self._free = asyncio.Semaphore(_CONNECTIONS)
-        async with _session() as session:
+        async with _connections(self.address) as connections:
             # Warm: connections, pages, kernels.
-            await asyncio.gather(*(self._ask(session, number, []) for number in range(clients)))
+            await asyncio.gather(*(self._ask(connections, number, []) for number in range(clients)))
             began = time.perf_counter()
 
             async def client() -> None:
                 while time.perf_counter() < began + seconds:
-                    await self._ask(session, next(numbers), self.samples)
+                    await self._ask(connections, next(numbers), self.samples)
 
             await asyncio.gather(*(client() for _ in range(clients)))
             return time.perf_counter() - began
@@ -89,7 +90,7 @@ class Load:
                 and are late are still sent.
         """
         self._free = asyncio.Semaphore(_CONNECTIONS)
-        async with _session() as session:
+        async with _connections(self.address) as connections:
             began = time.perf_counter()
             end = began + seconds
             asked: list[asyncio.Task[None]] = []
@@ -100,26 +101,25 @@ class Load:
                 if due >= end:
                     break
                 await asyncio.sleep(due - time.perf_counter())
-                asked.append(asyncio.create_task(self._ask(session, number, self.samples)))
+                asked.append(asyncio.create_task(self._ask(connections, number, self.samples)))
             await asyncio.gather(*asked)
             return time.perf_counter() - began
 
-    async def _ask(self, session: aiohttp.ClientSession, number: int, samples: list[Sample]) -> None:
+    async def _ask(self, connections: Connections, number: int, samples: list[Sample]) -> None:
         self.asked += 1
-        method, path, body = self.request(number)
-        headers = {"Content-Type": "application/json"} if body else None
-        due, status, wrong, content = time.perf_counter(), 0, False, b""
+        due, status, wrong = time.perf_counter(), 0, False
         async with self._free:
-            began = time.perf_counter()
-            with suppress(aiohttp.ClientError, TimeoutError):
-                async with session.request(method, self.address + path, data=body, headers=headers) as response:
-                    content = await response.read()
-                    status = response.status
-        took = (time.perf_counter() - began) * 1000
-        if status == 200 and self.expected:
-            wanted = self.expected.get(number % len(self.expected))
-            wrong = wanted is not None and first_of(content) != wanted
-        samples.append(Sample(began, took, status, wrong, (began - due) * 1000))
+            began = ended = time.perf_counter()
+            with suppress(OSError):  # TimeoutError is one
+                async with asyncio.timeout(_GIVEN_UP_SECONDS):
+                    answer = await connections.ask(*self.request(number))
+                status, ended = answer.status, answer.at
+                if status == 200 and self.expected:
+                    wanted = self.expected.get(number % len(self.expected))
+                    wrong = wanted is not None and first_of(answer.body) != wanted
+        if not status:
+            ended = time.perf_counter()
+        samples.append(Sample(began, (ended - began) * 1000, status, wrong, (began - due) * 1000))
 
 
 def first_of(content: bytes) -> str:
@@ -128,19 +128,17 @@ def first_of(content: bytes) -> str:
 
 
 @asynccontextmanager
-async def _session() -> AsyncIterator[aiohttp.ClientSession]:
+async def _connections(address: str) -> AsyncIterator[Connections]:
     """Connections to ask on. Python looks for no garbage meanwhile: to go through all samples taken so far, now and
     then, would hold up what is under way for longer than an answer takes.
     """
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=_CONNECTIONS), timeout=aiohttp.ClientTimeout(total=_GIVEN_UP_SECONDS)
-    )
+    connections = Connections(address)
     collects = gc.isenabled()
     gc.disable()
     try:
-        async with session:
-            yield session
+        yield connections
     finally:
+        await connections.close()
         if collects:
             gc.enable()
 

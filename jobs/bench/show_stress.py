@@ -30,6 +30,9 @@ def stress_table(bench: StressBench) -> Table:
             f"{each.refused_p99_ms:.0f}" if each.refused else "",
             f"{each.late_p99_ms:,.0f}", f"{each.stolen:.0%}",
         )  # fmt: skip
+    table.caption = (
+        f"p99 while a release was taken over {bench.swap_p99_ms:.1f} ms, in the pauses between {bench.pause_p99_ms:.1f}"
+    )
     return table
 
 

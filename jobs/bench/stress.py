@@ -1,7 +1,7 @@
 """`lookalike bench stress`: what goes wrong in a server's life, under load, one thing after the other.
 
     calm       a constant load, for comparison
-    reloads    the same load, while one release after another is published and taken over
+    reloads    the same load, while one release after another is published and taken over, with a pause after each
     killed     the same load, while a worker is killed
     events     the same load, while events cannot be written
     overload   so many times what the server can do
@@ -24,7 +24,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import aiohttp
 import numpy as np
 
 from artifacts.encoder import load_encoder
@@ -33,6 +32,7 @@ from artifacts.index import SearchParams
 from artifacts.segment import Segment
 from artifacts.settings import Settings
 from jobs.bench.catalog import drawn_catalog
+from jobs.bench.connections import Connections
 from jobs.bench.load import Load, Sample, by_vector, percentiles
 from jobs.bench.serve import released
 from jobs.bench.server import Cores, Resources, ServerProcess
@@ -44,7 +44,15 @@ _CALM = 0.4
 _CLIENTS = 16
 #: Reloads before anything is counted: the first ones fill caches and pools.
 _SETTLING = 3
+#: How often workers look for a new release, and how long they keep the one before.
+_RELOAD_SECONDS, _CURSOR_SECONDS = 0.5, 1
+#: After a reload: until the release before has been let go of, and then for as long as is compared with reloads.
+_LET_GO_SECONDS = _CURSOR_SECONDS + 2 * _RELOAD_SECONDS
+_PAUSE_SECONDS = 1.0
 _PATIENCE_SECONDS = 120
+
+#: When something began and ended, by time.perf_counter.
+_Times = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,7 @@ class StressBench:
     deadline_seconds: float
     phases: list[Phase]
     swap_p99_ms: float  # of requests sent between a publication and the time when all workers had taken it over
+    pause_p99_ms: float  # of those sent in the pauses after that
     reloads: int
     before: list[Resources] = field(default_factory=list)
     after: list[Resources] = field(default_factory=list)
@@ -120,16 +129,16 @@ def measure_stress(
             return released(segment, params, folder, encoder, settings, turn=next(turns))
 
         environment = {
-            "LOOKALIKE_RELEASES": publish()[0], "LOOKALIKE_WORKERS": str(workers), "LOOKALIKE_RELOAD_SECONDS": "0.5",
-            "LOOKALIKE_RESULT_CACHE_SECONDS": "0", "LOOKALIKE_CURSOR_SECONDS": "1", "LOOKALIKE_EVENTS": str(events),
-            "LOOKALIKE_EVENTS_SECONDS": "1",
+            "LOOKALIKE_RELEASES": publish()[0], "LOOKALIKE_WORKERS": str(workers),
+            "LOOKALIKE_RELOAD_SECONDS": str(_RELOAD_SECONDS), "LOOKALIKE_CURSOR_SECONDS": str(_CURSOR_SECONDS),
+            "LOOKALIKE_RESULT_CACHE_SECONDS": "0", "LOOKALIKE_EVENTS": str(events), "LOOKALIKE_EVENTS_SECONDS": "1",
         }  # fmt: skip
         with ServerProcess(environment) as server:
             stress = _Stress(server, vectors, expected, workers, publish, events)
             asyncio.run(stress.all(seconds, reloads, times))
         return StressBench(
             catalog.name, workers, stress.capacity, settings.deadline_seconds, stress.phases, stress.swap_p99_ms,
-            reloads, stress.before, stress.after, stress.samples,
+            stress.pause_p99_ms, reloads, stress.before, stress.after, stress.samples,
         )  # fmt: skip
     finally:
         segment.close()
@@ -155,7 +164,7 @@ class _Stress:
         self._server, self._expected, self._workers = server, expected, workers
         self._request, self._publish, self._events = by_vector(vectors), publish, events
         self._version = ""  # published last
-        self.capacity = self.swap_p99_ms = 0.0
+        self.capacity = self.swap_p99_ms = self.pause_p99_ms = 0.0
         self.phases: list[Phase] = []
         self.samples: list[tuple[str, list[Sample]]] = []
         self.before: list[Resources] = []
@@ -171,20 +180,21 @@ class _Stress:
         for _ in range(_SETTLING):
             await self._swap()
         self.before = self._server.resources()
-        swaps: list[tuple[float, float]] = []
+        swaps: list[_Times] = []
+        pauses: list[_Times] = []
 
         async def swap() -> None:
-            swaps.extend([await self._swap() for _ in range(reloads)])
+            for _ in range(reloads):
+                swaps.append(await self._swap())
+                await asyncio.sleep(_LET_GO_SECONDS)
+                paused = time.perf_counter()
+                await asyncio.sleep(max(_PAUSE_SECONDS, swaps[-1][1] - swaps[-1][0]))
+                pauses.append((paused, time.perf_counter()))
 
         await self._phase("reloads", calm, seconds, beside=swap)
         self.after = self._server.resources()
-        self.swap_p99_ms = percentiles(
-            [
-                each
-                for each in dict(self.samples)["reloads"]
-                if each.status == 200 and any(begin <= each.at <= end for begin, end in swaps)
-            ]
-        )[2]
+        samples = dict(self.samples)["reloads"]
+        self.swap_p99_ms, self.pause_p99_ms = _p99_within(samples, swaps), _p99_within(samples, pauses)
         await self._phase("killed", calm, seconds, beside=self._kill_a_worker)
 
         async def fill() -> None:
@@ -218,7 +228,7 @@ class _Stress:
         self.samples.append((name, load.samples))
         self.phases.append(_phase(name, per_second, took, load.samples, cores.stolen()))
 
-    async def _swap(self) -> tuple[float, float]:
+    async def _swap(self) -> _Times:
         """Publish, and wait until every worker has taken it over; returns when that began and ended."""
         began = time.perf_counter()
         _, self._version = await asyncio.to_thread(self._publish)
@@ -234,9 +244,15 @@ class _Stress:
 
     async def _serving(self, version: str) -> bool:
         """Whether all workers serve a version."""
-        async with aiohttp.ClientSession() as session, session.get(f"{self._server.address}/metrics") as response:
-            lines = (await response.text()).splitlines()
+        connections = Connections(self._server.address)
+        try:
+            answer = await connections.ask("GET", "/metrics", None)
+        except OSError:  # it was the killed worker's to answer
+            return False
+        finally:
+            await connections.close()
         name = f'image_search_release_workers{{version="{version}"}}'
+        lines = answer.body.decode().splitlines()
         return any(line.startswith(name) and float(line.split()[-1]) == self._workers for line in lines)
 
     async def _kill_a_worker(self) -> None:
@@ -248,6 +264,12 @@ class _Stress:
             return killed not in self._server.workers() and await self._serving(self._version)
 
         await self._until(replaced, "no worker took the place of the killed one")
+
+
+def _p99_within(samples: Sequence[Sample], times: Sequence[_Times]) -> float:
+    """Milliseconds, of what was asked within any of these times and answered."""
+    chosen = [each for each in samples if each.status == 200 and any(a <= each.at <= b for a, b in times)]
+    return percentiles(chosen)[2]
 
 
 def _phase(name: str, offered: float, seconds: float, samples: Sequence[Sample], stolen: float) -> Phase:

@@ -40,6 +40,7 @@ def test_every_phase_is_lived_through(measured: StressBench) -> None:
             asked = each.answered + each.refused + each.failed
             assert asked >= 0.9 * each.offered * 2
     assert measured.swap_p99_ms > 0
+    assert measured.pause_p99_ms > 0
 
 
 def test_reloads_leave_nothing_behind(measured: StressBench) -> None:
@@ -52,7 +53,9 @@ def test_reloads_leave_nothing_behind(measured: StressBench) -> None:
 
 
 def test_tables_and_plot(measured: StressBench, tmp_path: Path) -> None:
-    assert stress_table(measured).row_count == len(PHASES)
+    table = stress_table(measured)
+    assert table.row_count == len(PHASES)
+    assert f"{measured.swap_p99_ms:.1f} ms, in the pauses between {measured.pause_p99_ms:.1f}" in str(table.caption)
     assert resources_table(measured).row_count == 2
     stress_plot(measured, tmp_path / "out" / "s.png")
     with Image.open(tmp_path / "out" / "s.png") as picture:

@@ -46,6 +46,9 @@ _STAYS_SECONDS = 0.5
 #: How long a connection that we have ended waits for the other end: to close at once would cut off an answer on its way
 #: wherever something of the request was not read (RFC 9112, section 9.6).
 _PARTING_SECONDS = 2.0
+#: Connections that are taken before others are looked at. In a burst each look takes long, and gunicorn's own worker
+#: takes one each time: the others would wait for seconds.
+_ACCEPTED_AT_ONCE = 16
 #: Bytes of a request that are looked at before it is handed to a thread; a vector of 1,024 numbers takes 22,000.
 _READ = 65536
 #: Where struct tcp_info of Linux has the milliseconds since data came last, a uint32 (linux/tcp.h).
@@ -87,6 +90,13 @@ class Worker(ThreadWorker):
         self._parting: deque[Any] = deque()  # connections that we have ended, those that were first in front
 
     # ── in the main thread ───────────────────────────────────────────────────────────────────────────────────────
+
+    def accept(self, listener: Any) -> None:
+        for _ in range(_ACCEPTED_AT_ONCE):
+            before = self.nr_conns
+            super().accept(listener)
+            if self.nr_conns in (before, self.worker_connections):
+                return
 
     def enqueue_req(self, conn: Any) -> None:
         kept = self._turned_away(conn)

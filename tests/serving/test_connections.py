@@ -244,6 +244,43 @@ def test_a_connection_ends_with_a_refusal_when_its_time_is_over(shop: Shop, monk
     wait_until(lambda: shop.worker.nr_conns == 0)
 
 
+def test_connections_that_wait_are_taken_together(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a burst the loop comes round but a few times a second."""
+    looks: list[int] = []  # connections that there were after each look at what has come
+    look = shop.worker.wait_for_and_dispatch_events
+
+    def counted(timeout: float) -> None:
+        look(timeout)
+        looks.append(shop.worker.nr_conns)
+
+    monkeypatch.setattr(shop.worker, "wait_for_and_dispatch_events", counted)
+    held, may_go_on = threading.Event(), threading.Event()
+    shop.worker.method_queue.defer(lambda: held.set() or may_go_on.wait(60))
+    held.wait(60)
+    callers = [shop.caller() for _ in range(10)]
+    may_go_on.set()
+    wait_until(lambda: 10 in looks)
+    assert set(looks) == {0, 10}
+    for caller in callers:
+        caller.close()
+    wait_until(lambda: shop.worker.nr_conns == 0)
+
+
+def test_no_more_are_taken_than_may_be(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shop.worker, "worker_connections", 3)
+    with closing(shop.caller()) as first:
+        callers = [first] + [shop.caller() for _ in range(4)]
+        wait_until(lambda: shop.worker.nr_conns == 3)
+        assert first.ask(request("/healthz", b"", method="GET"))[0] == 200
+        assert shop.worker.nr_conns == 3
+        for caller in callers[:2]:
+            caller.close()
+        assert callers[-1].ask(request("/healthz", b"", method="GET"))[0] == 200
+        for caller in callers:
+            caller.close()
+    wait_until(lambda: shop.worker.nr_conns == 0)
+
+
 def test_a_caller_that_leaves_is_let_go(shop: Shop) -> None:
     with shop.full():
         with closing(shop.caller()) as caller:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from artifacts.errors import Busy
 from serving import metrics
@@ -26,9 +26,12 @@ KINDS = {
     "/v1/search/batch": "batch",
 }  # fmt: skip
 
-# The head of a request that may be turned away as it lies in the buffer, and its path. As strict as RFC 9112 wants it:
-# two who read a request differently disagree on where the next one begins.
-_HEAD = re.compile(rb"(?:GET|POST) (/[!->@-~]*)(?:\?[!-~]*)? HTTP/1\.1(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)*")
+# The head of a request that may be turned away as it lies in the buffer, and its path. Its lines are as strict as RFC
+# 9112 wants them: two who read a request differently disagree on where the next one begins.
+_HEAD = re.compile(
+    rb"(?:GET|POST) (/[!->@-~]*)(?:\?[!-~]*)? HTTP/1\.1"
+    rb"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*)*"
+)
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*(?=\r|$)", re.IGNORECASE)
 # What makes a request end elsewhere, or its connection become something else: gunicorn knows what to do then.
 _OTHERWISE = re.compile(
@@ -43,6 +46,18 @@ def kind_of(path: str) -> str | None:
     if path in KINDS:
         return KINDS[path]
     return "similar" if path.startswith("/v1/products/") and path.endswith("/similar") else None
+
+
+class Seen(NamedTuple):
+    """What a request in its connection's buffer is.
+
+    Attributes:
+        search: it is a search, here as a whole.
+        refusal: the answer to it as it goes over the connection, if there is no time for it.
+    """
+
+    search: bool
+    refusal: bytes | None = None
 
 
 class Doorman:
@@ -62,36 +77,34 @@ class Doorman:
         """Whether searches have to wait, so that it is worth looking at what comes."""
         return self._gate.busy
 
-    def refusal(self, request: bytes, waited: float, ahead: int, *, last: bool) -> bytes | None:
-        """The answer to a search that there is no time for, as it goes over the connection.
+    def look(self, request: bytes, waited: float, coming: int, *, last: bool) -> Seen:
+        """Look at a request where it lies in the buffer of its connection.
+
+        What is said here is said without a parser, so it is said only where there is no doubt: to a request that is
+        here from its first byte to its last, and nothing else with it.
 
         Args:
-            request: as it came over the connection.
             waited: seconds that it has waited by now.
-            ahead: requests that came before it and have not been answered.
-            last: the connection ends with this answer.
-
-        Returns:
-            None if the search can be let in, or if this is no search, or none that is here from its first byte to its
-            last and nothing else. What is said here is said without a parser, so it is said only where there is no
-            doubt.
+            coming: searches that were let in here and have not come as far as the gate.
+            last: an answer from here is the connection's last.
         """
         head, end, body = request.partition(b"\r\n\r\n")
         read = _HEAD.fullmatch(head)
         if not end or read is None or _OTHERWISE.search(head):
-            return None
+            return Seen(search=False)
         lengths = _LENGTH.findall(head)
-        if len(lengths) > 1 or len(body) != sum(map(int, lengths)):
-            return None
-        busy = self._no_time_for(kind_of(read[1].decode("latin-1")), waited, ahead)
-        return None if busy is None else _written(busy.retry_after, last)
+        kind = kind_of(read[1].decode("latin-1"))
+        if kind is None or len(lengths) > 1 or len(body) != sum(map(int, lengths)):
+            return Seen(search=False)
+        busy = self._no_time_for(kind, waited, coming)
+        return Seen(search=True, refusal=None if busy is None else _written(busy.retry_after, last))
 
-    def _no_time_for(self, kind: str | None, waited: float, ahead: int = 0) -> Busy | None:
+    def _no_time_for(self, kind: str | None, waited: float, coming: int = 0) -> Busy | None:
         """What to say to a search of a kind, and counted as said; None if it may go in, or is no search."""
         if kind is None:
             return None
         try:
-            self._gate.check(waited, ahead)
+            self._gate.check(waited, coming)
         except Busy as busy:
             metrics.SEARCH_REQUESTS.labels(kind, "busy").inc()
             return busy

@@ -66,29 +66,30 @@ class Gate:
         """Whether a search that came now would have to wait."""
         return not self._free
 
-    def check(self, waited: float = 0.0, ahead: int = 0) -> None:
+    def check(self, waited: float = 0.0, coming: int = 0) -> None:
         """Without waiting or taking a place: for refusing a request before anything of it is read.
 
         Args:
             waited: seconds that it has waited by now.
-            ahead: requests that came before it, where some of them may not have come as far as here.
+            coming: searches before it that have not come here yet, and will.
 
         Raises:
             Busy: too many wait already, or its turn would not come in time.
         """
         if self.busy:
-            self._may_wait(waited, ahead - self._slots)
+            self._may_wait(waited, coming)
 
-    def _may_wait(self, waited: float, ahead: int = 0) -> float:
-        """Seconds until it would be its turn, behind those that wait here, or so many if that is more.
+    def _may_wait(self, waited: float, coming: int = 0) -> float:
+        """Seconds until it would be its turn.
 
         Raises:
             Busy: that is too long, or there is no room.
         """
-        expected = self._expected(max(ahead, len(self._waiting)))
+        ahead = len(self._waiting) + coming
+        expected = self._expected(ahead)
         wait = waited + expected
         late = wait > _WAITING * self._seconds or wait + self._mean > self._seconds
-        if len(self._waiting) >= self._queue or late:
+        if ahead >= self._queue or late:
             raise Busy(max(1, math.ceil(expected)))
         return expected
 

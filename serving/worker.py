@@ -51,6 +51,8 @@ _PARTING_SECONDS = 2.0
 _ACCEPTED_AT_ONCE = 16
 #: Bytes of a request that are looked at before it is handed to a thread; a vector of 1,024 numbers takes 22,000.
 _READ = 65536
+#: Bytes of a body that gunicorn skips at most.
+_SKIPPED = 65536
 #: Where struct tcp_info of Linux has the milliseconds since data came last, a uint32 (linux/tcp.h).
 _LAST_DATA_RECEIVED = 52
 
@@ -86,7 +88,7 @@ class Worker(ThreadWorker):
         super().__init__(*args, **kwargs)
         self._may_stay = threading.Semaphore(STAYING)
         self._counting = threading.Lock()
-        self._in_hand = 0  # requests that threads have, or will have
+        self._coming = 0  # searches that were let in and that no thread has read yet
         self._parting: deque[Any] = deque()  # connections that we have ended, those that were first in front
 
     # ── in the main thread ───────────────────────────────────────────────────────────────────────────────────────
@@ -94,8 +96,9 @@ class Worker(ThreadWorker):
     def accept(self, listener: Any) -> None:
         for _ in range(_ACCEPTED_AT_ONCE):
             before = self.nr_conns
-            super().accept(listener)
-            if self.nr_conns in (before, self.worker_connections):
+            if before < self.worker_connections:
+                super().accept(listener)
+            if self.nr_conns == before:
                 return
 
     def enqueue_req(self, conn: Any) -> None:
@@ -103,7 +106,6 @@ class Worker(ThreadWorker):
         if kept is None:
             # A new connection may come long before its first request does.
             conn.came = perf_counter() if conn.initialized or conn.data_ready else None
-            self._count(1)
             super().enqueue_req(conn)
         elif kept:
             conn.set_timeout()
@@ -170,21 +172,30 @@ class Worker(ThreadWorker):
         if not request:
             return False
         last = _has_been_kept(conn) or len(self.keepalived_conns) >= self.max_keepalived
-        answer = self.doorman.refusal(request, _since_data_came(conn.sock), self._in_hand, last=last)
-        if answer is None:
+        seen = self.doorman.look(request, _since_data_came(conn.sock), self._coming, last=last)
+        if seen.refusal is None:
             conn.init()
             conn.parser.unreader.unread(request)
             conn.data_ready = True
+            if seen.search:
+                self._let_in(conn)
             return None
         try:
-            sent = conn.sock.send(answer, socket.MSG_DONTWAIT)
+            sent = conn.sock.send(seen.refusal, socket.MSG_DONTWAIT)
         except OSError:
             return False
-        return sent == len(answer) and not last
+        return sent == len(seen.refusal) and not last
 
-    def _count(self, more: int) -> None:
+    def _let_in(self, conn: Any) -> None:
         with self._counting:
-            self._in_hand += more
+            self._coming += 1
+        conn.let_in = True
+
+    def _has_come(self, conn: Any) -> None:
+        if getattr(conn, "let_in", False):
+            with self._counting:
+                self._coming -= 1
+            conn.let_in = False
 
     # ── in a thread of its own ───────────────────────────────────────────────────────────────────────────────────
 
@@ -195,7 +206,6 @@ class Worker(ThreadWorker):
             kept = self._turned_away(conn)
             if kept is None:
                 conn.came = perf_counter()
-                self._count(1)
                 kept = self._handled(conn)
         return kept
 
@@ -203,7 +213,7 @@ class Worker(ThreadWorker):
         try:
             return super().handle(conn)
         finally:
-            self._count(-1)
+            self._has_come(conn)  # if no request could be read after all
 
     def _next_comes(self, conn: Any) -> bool:
         """Wait for a moment for the next request of a connection; False: it is for the main thread to watch."""
@@ -219,9 +229,11 @@ class Worker(ThreadWorker):
             self._may_stay.release()
 
     def handle_request(self, req: Any, conn: Any) -> bool:
+        self._has_come(conn)
         in_queue = 0.0 if conn.came is None else perf_counter() - conn.came
         _of_thread.waited = max(in_queue, _since_data_came(conn.sock))
-        if _has_been_kept(conn):
+        refused_unread = self.doorman is not None and self.doorman.busy and _is_long(req)
+        if _has_been_kept(conn) or refused_unread:
             req.force_close()
         return super().handle_request(req, conn)
 
@@ -229,6 +241,15 @@ class Worker(ThreadWorker):
 def _read_ahead(conn: Any) -> bool:
     """Whether something of a connection's next request was read already, together with the last one."""
     return conn.parser is not None and bool(conn.parser.unreader.buf.getvalue())
+
+
+def _is_long(req: Any) -> bool:
+    """Whether a request's body is, or may be, longer than what gunicorn skips of it to keep the connection.
+
+    A search that is refused is not read; who is told that the connection is kept would ask again on a dead one.
+    """
+    lengths = [int(value) for name, value in req.headers if name == "CONTENT-LENGTH"]
+    return any(name == "TRANSFER-ENCODING" for name, _ in req.headers) or any(each > _SKIPPED for each in lengths)
 
 
 def _has_been_kept(conn: Any) -> bool:

@@ -83,12 +83,16 @@ class _Connection(asyncio.Protocol):
         self._answer: asyncio.Future[Answer] | None = None  # that is waited for
         self._body: list[bytes] = []
         self._parser = httptools.HttpResponseParser(self)
+        self._unasked = False  # something came that nobody had asked for
         self.kept = True  # for another request
 
     def ask(self, request: bytes) -> asyncio.Future[Answer]:
         self._answer = answer = asyncio.get_running_loop().create_future()
         self._body.clear()
-        self._transport.write(request)
+        if self._unasked:
+            self._fail(ConnectionError("the server said more than it was asked for"))
+        else:
+            self._transport.write(request)
         return answer
 
     def close(self) -> None:
@@ -121,10 +125,15 @@ class _Connection(asyncio.Protocol):
 
     # ── the parser tells ─────────────────────────────────────────────────────────────────────────────────────────
 
+    def on_message_begin(self) -> None:
+        self._unasked |= self._answer is None or self._answer.done()
+
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
 
     def on_message_complete(self) -> None:
+        if self._unasked or self._parser.get_status_code() < 200:  # 1xx: the answer is still to come
+            return
         self.kept = self._parser.should_keep_alive()
         if self._answer is not None and not self._answer.done():
             answer = Answer(self._parser.get_status_code(), b"".join(self._body), time.perf_counter())

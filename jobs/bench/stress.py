@@ -50,6 +50,7 @@ _RELOAD_SECONDS, _CURSOR_SECONDS = 0.5, 1
 _LET_GO_SECONDS = _CURSOR_SECONDS + 2 * _RELOAD_SECONDS
 _PAUSE_SECONDS = 1.0
 _PATIENCE_SECONDS = 120
+_ANSWER_SECONDS = 10
 
 #: When something began and ended, by time.perf_counter.
 _Times = tuple[float, float]
@@ -246,8 +247,9 @@ class _Stress:
         """Whether all workers serve a version."""
         connections = Connections(self._server.address)
         try:
-            answer = await connections.ask("GET", "/metrics", None)
-        except OSError:  # it was the killed worker's to answer
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                answer = await connections.ask("GET", "/metrics", None)
+        except OSError:  # TimeoutError is one; it was the killed worker's to answer, or there is too much to do
             return False
         finally:
             await connections.close()

@@ -19,10 +19,11 @@ class Scripted:
 
     Args:
         hangs_up: ends the first connection after the first answer.
+        at_once: says it in one piece.
     """
 
-    def __init__(self, says: Sequence[bytes], *, hangs_up: bool = False) -> None:
-        self.says, self.hangs_up = list(says), hangs_up
+    def __init__(self, says: Sequence[bytes], *, hangs_up: bool = False, at_once: bool = False) -> None:
+        self.says, self.hangs_up, self.at_once = list(says), hangs_up, at_once
         self.heard: list[tuple[int, bytes]] = []  # the number of the connection, the request
         self.connections = self.ended = 0
 
@@ -31,8 +32,9 @@ class Scripted:
         try:
             while request := await reader.read(65536):
                 self.heard.append((number, request))
-                for byte in self.says.pop(0):  # however it is cut
-                    writer.write(bytes([byte]))
+                said = self.says.pop(0)
+                for piece in [said] if self.at_once else [bytes([byte]) for byte in said]:
+                    writer.write(piece)
                     await writer.drain()
                 if self.hangs_up and len(self.heard) == 1:
                     break
@@ -102,6 +104,26 @@ def test_no_whole_answer_is_an_error(said: bytes) -> None:
     server = Scripted([said, KEPT], hangs_up=True)
     with_server(server, ask)
     assert server.connections == 2
+
+
+def test_what_nobody_asked_for_is_no_answer() -> None:
+    async def ask(connections: Connections) -> None:
+        assert (await connections.ask("GET", "/", None)).body == b"kept"
+        with pytest.raises(ConnectionError, match="more than it was asked for"):
+            await connections.ask("GET", "/", None)
+        assert (await connections.ask("GET", "/", None)).body == b"kept"
+
+    server = Scripted([KEPT + KEPT, KEPT], at_once=True)
+    with_server(server, ask)
+    assert server.connections == 2
+
+
+def test_a_hint_before_the_answer_is_not_the_answer() -> None:
+    async def ask(connections: Connections) -> None:
+        answer = await connections.ask("GET", "/", None)
+        assert (answer.status, answer.body) == (200, b"kept")
+
+    with_server(Scripted([b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n" + KEPT]), ask)
 
 
 def test_who_gives_up_leaves_no_answer_to_the_next() -> None:

@@ -21,7 +21,7 @@ from werkzeug.test import create_environ, run_wsgi_app
 
 from artifacts.errors import Busy
 from serving import worker as module
-from serving.doorman import Doorman
+from serving.doorman import Doorman, Seen
 from serving.gate import Gate
 from serving.worker import Worker
 from tests.waiting import wait_until
@@ -41,18 +41,23 @@ class Plain(BaseApplication):
 
 
 class Shop:
-    """A server of one worker, with a slot for one search and no queue. It answers with what it was asked."""
+    """A server of one worker, with a slot for one search. It answers with what it was asked.
 
-    def __init__(self) -> None:
+    Args:
+        queue: searches that may wait.
+        listeners: at an address each.
+    """
+
+    def __init__(self, queue: int = 0, listeners: int = 1) -> None:
         self.heard: list[bytes] = []
         self.may_answer = threading.Event()
         self.may_answer.set()
-        self.gate = Gate(1, 0, DEADLINE)
+        self.gate = Gate(1, queue, DEADLINE)
         self.doorman = Doorman(self._answer, self.gate)
-        listener = socket.create_server(("127.0.0.1", 0))
-        self.address = listener.getsockname()
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(listeners)]
+        self.addresses = [each.getsockname() for each in sockets]
         app = Plain()
-        self.worker = Worker(0, os.getppid(), [listener], app, 30, app.cfg, Logger(app.cfg))
+        self.worker = Worker(0, os.getppid(), sockets, app, 30, app.cfg, Logger(app.cfg))
         self.worker.tpool, self.worker.poller = self.worker.get_thread_pool(), selectors.DefaultSelector()
         self.worker.method_queue.init()
         self.worker.wsgi = self.worker.doorman = self.doorman
@@ -72,8 +77,19 @@ class Shop:
         with self.gate.admitted(perf_counter()):
             yield
 
-    def caller(self) -> Caller:
-        return Caller(self.address)
+    def caller(self, listener: int = 0) -> Caller:
+        return Caller(self.addresses[listener])
+
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
+        """Its main thread looks at nothing that comes."""
+        held, may_go_on = threading.Event(), threading.Event()
+        self.worker.method_queue.defer(lambda: held.set() or may_go_on.wait(60))
+        held.wait(60)
+        try:
+            yield
+        finally:
+            may_go_on.set()
 
     def close(self) -> None:
         self.worker.handle_exit(None, None)
@@ -118,9 +134,8 @@ class Caller:
 
 @pytest.fixture
 def shop() -> Iterator[Shop]:
-    there = Shop()
-    yield there
-    there.close()
+    with closing(Shop()) as there:
+        yield there
 
 
 def request(path: str = "/v1/search", body: bytes = b"{}", *headers: str, method: str = "POST") -> bytes:
@@ -151,7 +166,7 @@ def test_a_search_that_there_is_no_time_for_takes_no_thread(shop: Shop) -> None:
         # and the connection is as good as before
         assert caller.ask(request())[0] == 200
     wait_until(lambda: shop.worker.nr_conns == 0)
-    assert shop.worker._in_hand == 0
+    assert shop.worker._coming == 0
 
 
 def test_nor_does_one_on_a_new_connection(shop: Shop) -> None:
@@ -167,18 +182,25 @@ def test_what_is_no_search_is_answered_meanwhile(shop: Shop) -> None:
         assert caller.ask(request("/v1/events/click"))[:2] == (200, b"/v1/events/click {}")
 
 
-def test_a_request_that_comes_in_pieces_is_put_together(shop: Shop) -> None:
+def test_a_request_that_comes_in_pieces_is_put_together(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[bytes] = []
+    look = shop.doorman.look
+
+    def noted(content: bytes, *args: Any, **options: Any) -> Seen:
+        looked_at.append(content)
+        return look(content, *args, **options)
+
+    monkeypatch.setattr(shop.doorman, "look", noted)
     whole = request("/v1/events/click", b'{"position": 3}')
     with shop.full(), closing(shop.caller()) as caller:
         assert caller.ask(request())[0] == 503  # so that the connection is looked at from now on
         for cut in (1, 20, whole.index(b"\r\n\r\n") + 2, len(whole) - 5):
             caller.send(whole[:cut])
-            wait_until(lambda: shop.worker._in_hand == 1)  # a thread has it now, and waits for the rest
+            wait_until(lambda cut=cut: looked_at[-1:] == [whole[:cut]])  # a thread gets it now, and waits for the rest
             assert caller.ask(whole[cut:])[:2] == (200, b'/v1/events/click {"position": 3}')
-            wait_until(lambda: shop.worker._in_hand == 0)
         search = request(body=b'{"text": "a search, in two pieces"}')
         caller.send(search[:-9])
-        wait_until(lambda: shop.worker._in_hand == 1)
+        wait_until(lambda: looked_at[-1:] == [search[:-9]])
         assert caller.ask(search[-9:])[0] == 503
         assert caller.ask(whole)[0] == 200
     assert len(shop.heard) == 5
@@ -254,31 +276,72 @@ def test_connections_that_wait_are_taken_together(shop: Shop, monkeypatch: pytes
         looks.append(shop.worker.nr_conns)
 
     monkeypatch.setattr(shop.worker, "wait_for_and_dispatch_events", counted)
-    held, may_go_on = threading.Event(), threading.Event()
-    shop.worker.method_queue.defer(lambda: held.set() or may_go_on.wait(60))
-    held.wait(60)
-    callers = [shop.caller() for _ in range(10)]
-    may_go_on.set()
+    with shop.held_up():
+        callers = [shop.caller() for _ in range(10)]
     wait_until(lambda: 10 in looks)
-    assert set(looks) == {0, 10}
+    assert set(looks) <= {0, 10}
     for caller in callers:
         caller.close()
     wait_until(lambda: shop.worker.nr_conns == 0)
 
 
-def test_no_more_are_taken_than_may_be(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shop.worker, "worker_connections", 3)
-    with closing(shop.caller()) as first:
-        callers = [first] + [shop.caller() for _ in range(4)]
+def test_no_more_are_taken_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Shop(listeners=2)) as shop:
+        monkeypatch.setattr(shop.worker, "worker_connections", 3)
+        with shop.held_up():
+            callers = [shop.caller(number % 2) for number in range(8)]
         wait_until(lambda: shop.worker.nr_conns == 3)
-        assert first.ask(request("/healthz", b"", method="GET"))[0] == 200
-        assert shop.worker.nr_conns == 3
-        for caller in callers[:2]:
-            caller.close()
-        assert callers[-1].ask(request("/healthz", b"", method="GET"))[0] == 200
+        with shop.held_up():  # it has been round once more
+            assert shop.worker.nr_conns == 3
+        for caller in callers:
+            caller.send(request("/healthz", b"", "Connection: close", method="GET"))
+            caller.socket.shutdown(socket.SHUT_WR)  # whoever is answered makes room for another
+        assert [caller.answer()[0] for caller in callers] == [200] * 8
         for caller in callers:
             caller.close()
-    wait_until(lambda: shop.worker.nr_conns == 0)
+        wait_until(lambda: shop.worker.nr_conns == 0)
+
+
+def test_requests_that_are_not_here_are_not_ahead_of_a_search() -> None:
+    with closing(Shop(queue=3)) as shop, shop.full():
+        stalled = [shop.caller() for _ in range(6)]
+        for number, caller in enumerate(stalled):
+            caller.send(request(body=b"a search")[: -3 * (number % 2 + 1)])
+        with closing(shop.caller()) as caller:
+            assert [caller.ask(request())[0] for _ in range(3)] == [200] * 3
+        for caller in stalled:
+            caller.close()
+        wait_until(lambda: shop.worker.nr_conns == 0)
+
+
+def test_searches_that_wait_for_a_thread_are() -> None:
+    with closing(Shop(queue=3)) as shop, shop.full():
+        callers = [shop.caller() for _ in range(5)]
+        for caller in callers:  # so that none of them is new
+            assert caller.ask(request("/healthz", b"", method="GET"))[0] == 200
+        wait_until(lambda: len(shop.worker.keepalived_conns) == 5)
+        go_on = threading.Event()
+        busy = [shop.worker.tpool.submit(go_on.wait, 60) for _ in range(shop.worker.cfg.threads)]
+        for number, caller in enumerate(callers[:3], start=1):
+            caller.send(request())
+            wait_until(lambda number=number: shop.worker._coming == number)
+        assert [caller.ask(request())[0] for caller in callers[3:]] == [503, 503]
+        go_on.set()
+        assert [caller.answer()[0] for caller in callers[:3]] == [200] * 3
+        assert shop.worker._coming == 0
+        assert all(each.result() for each in busy)
+        for caller in callers:
+            caller.close()
+
+
+def test_who_is_refused_with_much_unread_is_told_that_the_connection_ends(shop: Shop) -> None:
+    picture = request("/v1/search/image", b"x" * 80_000)
+    for big in (picture, picture.replace(b"Content-Length: 80000", b"Transfer-Encoding: chunked")):
+        with shop.full(), closing(shop.caller()) as caller:
+            status, _, headers = caller.ask(big)
+            assert (status, headers["Connection"]) == (503, "close")
+    with closing(shop.caller()) as caller:  # and whoever is not, is not
+        assert caller.ask(picture)[2]["Connection"] == "keep-alive"
 
 
 def test_a_caller_that_leaves_is_let_go(shop: Shop) -> None:
@@ -337,6 +400,7 @@ WHOLE = request(body=b"12345")
         WHOLE.replace(b"Host: shop", b"Host : shop"),
         WHOLE.replace(b"Host: shop", b"Host: shop\nX: y"),
         WHOLE.replace(b"Host: shop", b"Host: sh\0p"),
+        WHOLE.replace(b"Host: shop", b"Host: sh\x07p"),
         WHOLE.replace(b"Host: shop", b"Host: shop\r\nExpect: 100-continue"),
         WHOLE.replace(b"Host: shop", b"Host: shop\r\nUPGRADE: h2c"),
         WHOLE.replace(b"Host: shop", b"Connection: close"),
@@ -346,7 +410,7 @@ WHOLE = request(body=b"12345")
 )
 def test_what_is_in_doubt_is_for_a_parser(shop: Shop, doubtful: bytes) -> None:
     with shop.full():
-        assert shop.doorman.refusal(doubtful, 0.0, 0, last=False) is None
+        assert shop.doorman.look(doubtful, 0.0, 0, last=False) == Seen(search=False)
 
 
 @pytest.mark.parametrize(
@@ -361,17 +425,17 @@ def test_what_is_in_doubt_is_for_a_parser(shop: Shop, doubtful: bytes) -> None:
     ],
 )
 def test_what_is_not_is_answered(shop: Shop, whole: bytes) -> None:
-    assert shop.doorman.refusal(whole, 0.0, 0, last=False) is None
+    assert shop.doorman.look(whole, 0.0, 0, last=False) == Seen(search=True)
     with shop.full():
-        assert (shop.doorman.refusal(whole, 0.0, 0, last=False) or b"").startswith(b"HTTP/1.1 503 ")
+        assert (shop.doorman.look(whole, 0.0, 0, last=False).refusal or b"").startswith(b"HTTP/1.1 503 ")
 
 
 def test_a_search_that_waited_too_long_or_behind_too_many_is_refused() -> None:
     gate = Gate(1, 100, 100.0)
     doorman = Doorman(lambda environ, start_response: [], gate)
 
-    def let_in(waited: float, ahead: int) -> bool:
-        return doorman.refusal(WHOLE, waited, ahead, last=False) is None
+    def let_in(waited: float, coming: int) -> bool:
+        return doorman.look(WHOLE, waited, coming, last=False).refusal is None
 
     gate._mean = 1.0
     assert let_in(0.0, 1000)  # the slot is free
@@ -395,4 +459,4 @@ def test_an_application_that_fails_says_so(shop: Shop, monkeypatch: pytest.Monke
     with closing(shop.caller()) as caller:
         assert caller.ask(request("/healthz", b"", method="GET"))[0] == 200
     wait_until(lambda: shop.worker.nr_conns == 0)
-    assert shop.worker._in_hand == 0
+    assert shop.worker._coming == 0

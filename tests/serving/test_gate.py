@@ -102,15 +102,15 @@ def test_whoever_would_come_too_late_is_not_let_wait() -> None:
     second.end()
 
 
-def test_requests_that_are_on_their_way_here_count_as_waiting() -> None:
+def test_searches_that_are_on_their_way_here_count_as_waiting() -> None:
     gate, order = Gate(2, 100, 60), []
     gate._mean = 4.0
-    gate.check(ahead=50)  # there is room: let it come, and see
+    gate.check(coming=50)  # there is room: let it come, and see
     visitors = [Visitor(gate, order), Visitor(gate, order)]
     wait_until(lambda: all(each.inside.is_set() for each in visitors))
-    gate.check(ahead=5)  # three before it, so 8 s to wait: less than 15 % of its time
+    gate.check(coming=3)  # three before it, so 8 s to wait: less than 15 % of its time
     with pytest.raises(Busy) as caught:
-        gate.check(ahead=6)
+        gate.check(coming=4)
     assert caught.value.retry_after == 10
     for visitor in visitors:
         visitor.end()

@@ -232,8 +232,8 @@ class Worker(ThreadWorker):
         self._has_come(conn)
         in_queue = 0.0 if conn.came is None else perf_counter() - conn.came
         _of_thread.waited = max(in_queue, _since_data_came(conn.sock))
-        refused_unread = self.doorman is not None and self.doorman.busy and _is_long(req)
-        if _has_been_kept(conn) or refused_unread:
+        may_stay_unread = self.doorman is not None and self.doorman.busy and _is_long(req)
+        if _has_been_kept(conn) or may_stay_unread:
             req.force_close()
         return super().handle_request(req, conn)
 

@@ -89,9 +89,14 @@ class Worker(ThreadWorker):
         self._may_stay = threading.Semaphore(STAYING)
         self._counting = threading.Lock()
         self._coming = 0  # searches that were let in and that no thread has read yet
+        self._began = 0.0  # to take connections, by perf_counter
         self._parting: deque[Any] = deque()  # connections that we have ended, those that were first in front
 
     # ── in the main thread ───────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self) -> None:
+        self._began = perf_counter()
+        super().run()
 
     def accept(self, listener: Any) -> None:
         for _ in range(_ACCEPTED_AT_ONCE):
@@ -172,7 +177,7 @@ class Worker(ThreadWorker):
         if not request:
             return False
         last = _has_been_kept(conn) or len(self.keepalived_conns) >= self.max_keepalived
-        seen = self.doorman.look(request, _since_data_came(conn.sock), self._coming, last=last)
+        seen = self.doorman.look(request, self._in_kernel(conn), self._coming, last=last)
         if seen.refusal is None:
             conn.init()
             conn.parser.unreader.unread(request)
@@ -185,6 +190,12 @@ class Worker(ThreadWorker):
         except OSError:
             return False
         return sent == len(seen.refusal) and not last
+
+    def _in_kernel(self, conn: Any) -> float:
+        """Seconds that a connection's request has been here. Who came before the worker did is not late by that: a
+        server that has just been started is slow to its first callers, and does not turn them away.
+        """
+        return min(_since_data_came(conn.sock), perf_counter() - self._began)
 
     def _let_in(self, conn: Any) -> None:
         with self._counting:
@@ -231,7 +242,7 @@ class Worker(ThreadWorker):
     def handle_request(self, req: Any, conn: Any) -> bool:
         self._has_come(conn)
         in_queue = 0.0 if conn.came is None else perf_counter() - conn.came
-        _of_thread.waited = max(in_queue, _since_data_came(conn.sock))
+        _of_thread.waited = max(in_queue, self._in_kernel(conn))
         may_stay_unread = self.doorman is not None and self.doorman.busy and _is_long(req)
         if _has_been_kept(conn) or may_stay_unread:
             req.force_close()

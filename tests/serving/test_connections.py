@@ -169,6 +169,12 @@ def test_a_search_that_there_is_no_time_for_takes_no_thread(shop: Shop) -> None:
     assert shop.worker._coming == 0
 
 
+def test_a_worker_knows_when_it_began(shop: Shop) -> None:
+    """Who came before is not late by that; see tests/serving/test_worker.py."""
+    wait_until(lambda: shop.worker._began)
+    assert shop.worker._began < perf_counter()
+
+
 def test_nor_does_one_on_a_new_connection(shop: Shop) -> None:
     with shop.full(), closing(shop.caller()) as caller:
         assert caller.ask(request())[0] == 503

@@ -273,7 +273,8 @@ class Store:
             return time.time() - self.folder.local(name).stat().st_mtime
         try:
             times = [self.folder.fs.modified(path) for path in self.folder.fs.find(self.folder.path(name))]
-        except (FileNotFoundError, NotImplementedError):  # fsspec's way to say that a file system has no times
+        # A file went meanwhile, or the file system keeps no times: fsspec says the latter by NotImplementedError.
+        except (FileNotFoundError, NotImplementedError):
             return 0.0
         newest = max((each.astimezone(UTC) for each in times), default=datetime.now(UTC))
         return (datetime.now(UTC) - newest).total_seconds()

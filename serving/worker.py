@@ -76,7 +76,9 @@ def _since_data_came(connection: socket.socket) -> float:
 
 
 class Worker(ThreadWorker):
-    """It needs `STAYING` threads more than work at once: those that stay are not there for others.
+    """gunicorn's, and what stands above.
+
+    It needs `STAYING` threads more than work at once: those that stay are not there for others.
 
     Attributes:
         doorman: whom to ask whether a search can be let in; none is turned away here before there is one.
@@ -135,8 +137,7 @@ class Worker(ThreadWorker):
         try:
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:  # it has already
-            self.nr_conns -= 1
-            conn.close()
+            self._close(conn)
             return
         conn.timeout = time.monotonic() + _PARTING_SECONDS
         self._parting.append(conn)
@@ -155,6 +156,9 @@ class Worker(ThreadWorker):
     def _parted(self, conn: Any) -> None:
         self._parting.remove(conn)
         self.poller.unregister(conn.sock)
+        self._close(conn)
+
+    def _close(self, conn: Any) -> None:
         self.nr_conns -= 1
         conn.close()
 

@@ -115,7 +115,6 @@ def bench_stress(
         )
         step.note(f"{sum(each.failed for each in bench.phases)} requests failed")
     _tell(replace(bench, samples=[]), json_file, stress_table(bench), resources_table(bench))
-    out.print(f"p99 during a swap {bench.swap_p99_ms:.0f} ms, calm {bench.of('calm').p99_ms:.0f} ms", highlight=False)
     if plot:
         stress_plot(bench, plot)
 

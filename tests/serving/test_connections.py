@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import os
@@ -79,6 +80,15 @@ class Shop:
 
     def caller(self, listener: int = 0) -> Caller:
         return Caller(self.addresses[listener])
+
+    @contextmanager
+    def callers(self, count: int) -> Iterator[list[Caller]]:
+        """So many, by its listeners in turn; none is left in the end."""
+        there = [self.caller(number % len(self.addresses)) for number in range(count)]
+        yield there
+        for caller in there:
+            caller.close()
+        wait_until(lambda: self.worker.nr_conns == 0)
 
     @contextmanager
     def held_up(self) -> Iterator[None]:
@@ -282,20 +292,18 @@ def test_connections_that_wait_are_taken_together(shop: Shop, monkeypatch: pytes
         looks.append(shop.worker.nr_conns)
 
     monkeypatch.setattr(shop.worker, "wait_for_and_dispatch_events", counted)
-    with shop.held_up():
-        callers = [shop.caller() for _ in range(10)]
-    wait_until(lambda: 10 in looks)
-    assert set(looks) <= {0, 10}
-    for caller in callers:
-        caller.close()
-    wait_until(lambda: shop.worker.nr_conns == 0)
+    with contextlib.ExitStack() as stack:
+        with shop.held_up():
+            stack.enter_context(shop.callers(10))
+        wait_until(lambda: 10 in looks)
+        assert set(looks) <= {0, 10}
 
 
 def test_no_more_are_taken_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    with closing(Shop(listeners=2)) as shop:
+    with closing(Shop(listeners=2)) as shop, contextlib.ExitStack() as stack:
         monkeypatch.setattr(shop.worker, "worker_connections", 3)
         with shop.held_up():
-            callers = [shop.caller(number % 2) for number in range(8)]
+            callers = stack.enter_context(shop.callers(8))
         wait_until(lambda: shop.worker.nr_conns == 3)
         with shop.held_up():  # it has been round once more
             assert shop.worker.nr_conns == 3
@@ -303,26 +311,18 @@ def test_no_more_are_taken_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
             caller.send(request("/healthz", b"", "Connection: close", method="GET"))
             caller.socket.shutdown(socket.SHUT_WR)  # whoever is answered makes room for another
         assert [caller.answer()[0] for caller in callers] == [200] * 8
-        for caller in callers:
-            caller.close()
-        wait_until(lambda: shop.worker.nr_conns == 0)
 
 
 def test_requests_that_are_not_here_are_not_ahead_of_a_search() -> None:
-    with closing(Shop(queue=3)) as shop, shop.full():
-        stalled = [shop.caller() for _ in range(6)]
+    with closing(Shop(queue=3)) as shop, shop.full(), shop.callers(6) as stalled:
         for number, caller in enumerate(stalled):
             caller.send(request(body=b"a search")[: -3 * (number % 2 + 1)])
         with closing(shop.caller()) as caller:
             assert [caller.ask(request())[0] for _ in range(3)] == [200] * 3
-        for caller in stalled:
-            caller.close()
-        wait_until(lambda: shop.worker.nr_conns == 0)
 
 
 def test_searches_that_wait_for_a_thread_are() -> None:
-    with closing(Shop(queue=3)) as shop, shop.full():
-        callers = [shop.caller() for _ in range(5)]
+    with closing(Shop(queue=3)) as shop, shop.full(), shop.callers(5) as callers:
         for caller in callers:  # so that none of them is new
             assert caller.ask(request("/healthz", b"", method="GET"))[0] == 200
         wait_until(lambda: len(shop.worker.keepalived_conns) == 5)
@@ -336,8 +336,6 @@ def test_searches_that_wait_for_a_thread_are() -> None:
         assert [caller.answer()[0] for caller in callers[:3]] == [200] * 3
         assert shop.worker._coming == 0
         assert all(each.result() for each in busy)
-        for caller in callers:
-            caller.close()
 
 
 def test_who_is_refused_with_much_unread_is_told_that_the_connection_ends(shop: Shop) -> None:

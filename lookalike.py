@@ -20,7 +20,7 @@ from jobs.bench.commands import bench_app
 from jobs.console import ReleasesOption, WorkspaceOption, err, out, settings_with
 
 if TYPE_CHECKING:
-    from artifacts.store import Store
+    from artifacts.store.store import Store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -91,7 +91,7 @@ def build(
 def evaluate(releases: ReleasesOption = None, workspace: WorkspaceOption = None, encoder: EncoderOption = None) -> None:
     """Measure the workspace's candidate again: recall, latency, the gate's verdict."""
     from jobs.candidate import REPORT
-    from jobs.evaluate import run_evaluate
+    from jobs.evaluate.step import run_evaluate
     from jobs.progress import Reporter
     from jobs.workspace import recorded_shards
 
@@ -200,7 +200,7 @@ def releases_prune(
 
 
 def _store(settings: Settings) -> Store:
-    from artifacts.store import Store
+    from artifacts.store.store import Store
 
     return Store(settings.releases, settings.cache)
 

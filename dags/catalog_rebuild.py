@@ -44,8 +44,8 @@ from common import (
     build_params,
     counted,
     opened,
-    spark_app,
     spark_arguments,
+    spark_submit_script,
 )
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def catalog_rebuild() -> None:
     def validate(params: dict[str, Any] | None = None) -> list[list[str]]:
         """Validate the catalog; returns the arguments of a Spark application for each group of shards."""
         from artifacts.errors import CatalogError
-        from jobs.catalog import run_catalog
+        from jobs.catalog.step import run_catalog
 
         params = params or {}
         if not params["catalog"]:
@@ -82,7 +82,7 @@ def catalog_rebuild() -> None:
     @task
     def index(params: dict[str, Any] | None = None) -> dict[str, Any]:
         """Build the candidate's segment."""
-        from jobs.index import run_index
+        from jobs.index.step import run_index
 
         settings, workspace, store = opened(params or {})
         report = run_index(workspace, store, settings)
@@ -93,7 +93,7 @@ def catalog_rebuild() -> None:
     @task
     def evaluate(params: dict[str, Any] | None = None) -> dict[str, float]:
         """Let nothing pass that is worse than it should be."""
-        from jobs.evaluate import run_evaluate
+        from jobs.evaluate.step import run_evaluate
 
         settings, workspace, store = opened(params or {})
         candidate, _ = run_evaluate(workspace, store, settings, shards=settings.shards)
@@ -116,14 +116,14 @@ def catalog_rebuild() -> None:
     shards = "shards {{ task.application_args[2] }}"
     download = SparkSubmitOperator.partial(
         task_id="download",
-        application=spark_app(),
+        application=spark_submit_script(),
         conn_id=SPARK_CONNECTION,
         name="lookalike-download",
         map_index_template=shards,
     ).expand(application_args=groups.map(lambda group: ["download", *group]))
     embed = SparkSubmitOperator.partial(
         task_id="embed",
-        application=spark_app(),
+        application=spark_submit_script(),
         conn_id=SPARK_CONNECTION,
         name="lookalike-embed",
         pool=GPU_POOL,

@@ -21,7 +21,7 @@ from artifacts.settings import Codec, Settings
 
 if TYPE_CHECKING:
     from artifacts.storage import Folder
-    from artifacts.store import Store
+    from artifacts.store.store import Store
 
 #: One slot for each GPU. Airflow never starts a task whose pool does not exist: see airflow.env for how it is made.
 GPU_POOL = "gpu"
@@ -106,23 +106,23 @@ def settings_from(params: Mapping[str, Any]) -> Settings:
 
 def opened(params: Mapping[str, Any]) -> tuple[Settings, Folder, Store]:
     """The settings, workspace and releases of a run."""
-    from artifacts.store import Store
+    from artifacts.store.store import Store
     from jobs.workspace import open_workspace
 
     settings = settings_from(params)
     return settings, open_workspace(settings.workspace, settings.shards), Store(settings.releases, settings.cache)
 
 
-def spark_app() -> str:
+def spark_submit_script() -> str:
     """The script for spark-submit, wherever the package `jobs` is installed."""
     spec = find_spec("jobs")
     if spec is None or not spec.submodule_search_locations:
         raise ImportError("the package `jobs` is not installed where Airflow runs: pip install lookalike[pipeline]")
-    return str(Path(spec.submodule_search_locations[0]) / "spark_app.py")
+    return str(Path(spec.submodule_search_locations[0]) / "spark_submit.py")
 
 
 def spark_arguments(settings: Settings, groups: int) -> list[list[str]]:
-    """For each group of shards, what `jobs/spark_app.py` is to be told besides the step.
+    """For each group of shards, what `jobs/spark_submit.py` is to be told besides the step.
 
     Every setting that is not the default goes along: the driver may run where none of our variables are set.
     """

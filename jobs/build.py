@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artifacts.encoder import load_encoder
-from artifacts.manifest import Counts
+from artifacts.encoders.registry import load_encoder
 from artifacts.settings import Settings
-from artifacts.store import Store
-from jobs.catalog import CatalogReport, run_catalog
-from jobs.evaluate import run_evaluate
-from jobs.index import run_index
+from artifacts.store.manifest import Counts
+from artifacts.store.store import Store
+from jobs.catalog.report import CatalogReport
+from jobs.catalog.step import run_catalog
+from jobs.evaluate.step import run_evaluate
+from jobs.index.step import run_index
 from jobs.progress import Reporter, Step
 from jobs.publish import PublishReport, run_publish
 from jobs.workspace import ShardReport, open_workspace
@@ -73,12 +74,12 @@ def build(source: str, settings: Settings, reporter: Reporter) -> BuildSummary:
     """Build and publish a release from a catalog.
 
     Args:
-        source: see `jobs.catalog.run_catalog`.
+        source: see `jobs.catalog.step.run_catalog`.
 
     Raises:
         LookalikeError: a step cannot go on; what is served stays as it was.
     """
-    from jobs.spark import session  # a JVM takes seconds to start: not before the catalog is known to be good
+    from jobs.spark.session import session  # a JVM takes seconds to start: not before the catalog is known to be good
 
     began = time.monotonic()
     workspace = open_workspace(settings.workspace, settings.shards)
@@ -120,7 +121,7 @@ def _spark_log(workspace: Folder) -> Path:
 def _download(
     spark: SparkSession, workspace: Folder, settings: Settings, on_report: Callable[[ShardReport], None]
 ) -> Sequence[ShardReport]:
-    from jobs.download import run_download
+    from jobs.download.step import run_download
 
     return run_download(spark, workspace, settings, on_report=on_report)
 
@@ -128,7 +129,7 @@ def _download(
 def _embed(
     spark: SparkSession, workspace: Folder, settings: Settings, on_report: Callable[[ShardReport], None]
 ) -> Sequence[ShardReport]:
-    from jobs.embed import run_embed
+    from jobs.embed.step import run_embed
 
     return run_embed(spark, workspace, settings, on_report=on_report)
 

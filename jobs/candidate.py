@@ -15,10 +15,10 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from artifacts.errors import StepFailed
-from artifacts.index import SearchParams
-from artifacts.manifest import Counts, Manifest, SegmentRef, package_versions
+from artifacts.index.params import SearchParams
 from artifacts.settings import Settings
 from artifacts.storage import Folder
+from artifacts.store.manifest import Counts, Manifest, SegmentRef, package_versions
 
 FOLDER = "candidate"
 CANDIDATE = f"{FOLDER}/candidate.json"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from artifacts.errors import StepFailed
 from artifacts.settings import Settings
-from artifacts.store import Store
+from artifacts.store.store import Store
 from jobs.progress import Reporter, Step
 from jobs.sample.catalog import draw_catalog
 
@@ -34,7 +34,7 @@ _ENDS = re.compile(r"\[DAG TEST\] end task task_id=(\w+)")
 _RESULT = re.compile(r"\] result: (.+?)(?: +\[[\w.]+\]|$)")
 _SHARD = re.compile(r"(?:download|embed) shard \d+ of (\d+): (\d+) rows, (\d+) ok, (unchanged|(\d+) reused)")
 _FAILS = re.compile(r"Task failed with exception|\[DAG TEST\] Error running task")
-#: What `spark_app.py` prints, and how a traceback ends.
+#: What `spark_submit.py` prints, and how a traceback ends.
 _SENTENCE = re.compile(r"\] error: (.+?)(?: +\[[\w.]+\]|$)|^artifacts\.errors\.\w+: (.+)$")
 
 
@@ -145,7 +145,7 @@ class _Airflow:
             _stop(process)
 
     def _environment(self) -> dict[str, str]:
-        from jobs.spark import java_home
+        from jobs.spark.session import java_home
 
         # Another Airflow's database must not become ours.
         ours = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from artifacts.errors import GateFailed, NoRelease
 from artifacts.settings import Settings
 from artifacts.storage import Folder
-from artifacts.store import Store
+from artifacts.store.store import Store
 from jobs.candidate import EVALUATION, REJECTS, REPORT, load_candidate
 
 

@@ -15,19 +15,21 @@ from flask_openapi.models.info import Info
 from flask_openapi.openapi import OpenAPI
 
 from artifacts.settings import Settings
-from artifacts.store import Store
-from serving.access import guard
-from serving.api import api
-from serving.api_search import search_api
+from artifacts.store.store import Store
+from serving.api.auth import guard
+from serving.api.events import events_api
+from serving.api.operations import operations_api
+from serving.api.products import products_api
+from serving.api.search import search_api
 from serving.cache import open_caches
-from serving.checked import Checked
-from serving.doorman import Doorman
-from serving.events import EventLog
-from serving.gate import Gate
-from serving.models import Problem
+from serving.events.log import EventLog
+from serving.overload.admission import AdmissionController
+from serving.overload.shedding import LoadShedder
 from serving.problems import from_validation, register
-from serving.ranking import load_ranker
-from serving.snapshot import Watcher
+from serving.releases.verification_cache import VerificationCache
+from serving.releases.watcher import ReleaseWatcher
+from serving.schemas import Problem
+from serving.search.rankers import load_ranker
 
 PAGE = Path(__file__).parent / "page"
 
@@ -44,14 +46,14 @@ class _Json(DefaultJSONProvider):
         return orjson.loads(s)
 
 
-def create_app(settings: Settings | None = None, *, watch: bool = True, together: Path | None = None) -> OpenAPI:
+def create_app(settings: Settings | None = None, *, watch: bool = True, shared_dir: Path | None = None) -> OpenAPI:
     """Make the application.
 
     Args:
         settings: all of them; from the environment if None.
         watch: follow the store in a thread. Native libraries start with it, so a server must call this in its worker
-            processes, after the fork. Tests may say False and call `app.config["LOOKALIKE_WATCHER"].look()`.
-        together: a folder that the worker processes of one server share, and nobody else; see serving.checked.
+            processes, after the fork. Tests may say False and call `app.config["LOOKALIKE_WATCHER"].poll()`.
+        shared_dir: a folder that the worker processes of one server share; see `VerificationCache`.
     """
     settings = settings or Settings()
     app = OpenAPI(
@@ -69,20 +71,22 @@ def create_app(settings: Settings | None = None, *, watch: bool = True, together
     # Base64 takes 4 bytes for 3.
     app.config["MAX_CONTENT_LENGTH"] = settings.max_images * settings.max_image_bytes * 4 // 3 + _FORM_BYTES
     app.config["LOOKALIKE_SETTINGS"] = settings
-    app.config["LOOKALIKE_WATCHER"] = watcher = Watcher(
-        Store(settings.releases, settings.cache), settings, Checked(together)
+    app.config["LOOKALIKE_WATCHER"] = watcher = ReleaseWatcher(
+        Store(settings.releases, settings.cache), settings, VerificationCache(shared_dir)
     )
     app.config["LOOKALIKE_RANKER"] = load_ranker(settings)
     app.config["LOOKALIKE_CACHES"] = open_caches(settings)
-    app.config["LOOKALIKE_GATE"] = gate = Gate(settings.threads, settings.queue, settings.deadline_seconds)
-    app.config["LOOKALIKE_DOORMAN"] = app.wsgi_app = Doorman(app.wsgi_app, gate)
+    app.config["LOOKALIKE_GATE"] = gate = AdmissionController(
+        settings.threads, settings.queue, settings.deadline_seconds
+    )
+    app.config["LOOKALIKE_DOORMAN"] = app.wsgi_app = LoadShedder(app.wsgi_app, gate)
     app.config["LOOKALIKE_EVENTS"] = EventLog(settings.events, settings.events_seconds)
     app.json = _Json(app)
     register(app)
     guard(app, settings)
     # Blueprints are module-wide, and registering them writes to them: every app gets its own copies.
-    app.register_api(copy.copy(search_api))
-    app.register_api(copy.copy(api))
+    for blueprint in (search_api, products_api, events_api, operations_api):
+        app.register_api(copy.copy(blueprint))
     _add_page(app)
     torch.set_num_threads(settings.encoder_threads)
     if watch:
@@ -107,7 +111,7 @@ def _add_page(app: OpenAPI) -> None:
 
     @app.after_request
     def secure(response: Response) -> Response:
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("X-Content-Type-SearchOptions", "nosniff")
         response.headers.setdefault("Content-Security-Policy", _CONTENT_POLICY)
         response.headers.setdefault("Referrer-Policy", "no-referrer")
         return response

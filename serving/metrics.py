@@ -7,7 +7,7 @@ import os
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from serving.search import Clock
+from serving.timing import RequestTimer
 
 SEARCH_LATENCY = Histogram(
     "image_search_latency_seconds",
@@ -34,12 +34,12 @@ CLICK_POSITION = Histogram(
 )
 
 
-def count(kind: str, status: str, clock: Clock) -> None:
+def count(kind: str, status: str, timer: RequestTimer) -> None:
     """A search that has ended."""
     SEARCH_REQUESTS.labels(kind, status).inc()
-    SEARCH_LATENCY.labels(kind).observe(clock.milliseconds / 1000)
+    SEARCH_LATENCY.labels(kind).observe(timer.milliseconds / 1000)
     if status == "ok":
-        for stage, milliseconds in clock.stages.items():
+        for stage, milliseconds in timer.stages.items():
             STAGE_LATENCY.labels(stage).observe(milliseconds / 1000)
 
 

@@ -21,7 +21,7 @@ from artifacts.errors import (
     UnknownProduct,
 )
 from artifacts.schema import Reason
-from serving.models import Problem
+from serving.schemas import Problem
 
 #: Seconds after which a client may ask again while no release is loaded.
 RETRY_AFTER = 5

@@ -24,7 +24,7 @@ from gunicorn.app.base import BaseApplication
 
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
-from serving.worker import STAYING, Worker
+from serving.overload.worker import STAYING, Worker
 
 _WARM_UP_SECONDS = 60
 _SPARE_THREADS = 8
@@ -72,7 +72,7 @@ class Server(BaseApplication):
     def load(self) -> Callable[..., Any]:
         from serving.app import create_app
 
-        return create_app(self._settings, together=self.folder / "checked")
+        return create_app(self._settings, shared_dir=self.folder / "checked")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -159,14 +159,14 @@ def _warm_up(worker: Any) -> None:
     """
     watcher = worker.wsgi.config["LOOKALIKE_WATCHER"]
     for _ in range(_WARM_UP_SECONDS):
-        if watcher.first_look.wait(1):
+        if watcher.first_poll.wait(1):
             break
         worker.notify()  # or it would be taken for dead
     # Modules and models live as long as the process. Looking through all of them for garbage, as Python does now and
     # then, would hold up every request for a quarter of a second.
     gc.collect()
     gc.freeze()
-    worker.doorman = worker.wsgi.config["LOOKALIKE_DOORMAN"]
+    worker.load_shedder = worker.wsgi.config["LOOKALIKE_DOORMAN"]
     if worker.cfg.workers > 1 and sys.platform == "linux":
         shared = worker.sockets[0]
         worker.sockets = [*worker.sockets, _shared(shared.sock.family, shared.getsockname())]

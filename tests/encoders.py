@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from artifacts.encoder import Encoder
+from artifacts.encoders.base import Encoder
 
 
 class MeanColor(Encoder):

@@ -11,12 +11,12 @@ from PIL import Image, ImageDraw
 
 from artifacts.settings import Settings
 from artifacts.storage import Folder
-from artifacts.store import Store
-from jobs.catalog import run_catalog
-from jobs.download import download_shard
-from jobs.embed import embed_shard
-from jobs.evaluate import run_evaluate
-from jobs.index import IndexReport, run_index
+from artifacts.store.store import Store
+from jobs.catalog.step import run_catalog
+from jobs.download.step import download_shard
+from jobs.embed.step import embed_shard
+from jobs.evaluate.step import run_evaluate
+from jobs.index.step import IndexReport, run_index
 from jobs.publish import PublishReport, run_publish
 from jobs.workspace import open_workspace
 

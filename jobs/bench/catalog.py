@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from artifacts.encoder import load_encoder
+from artifacts.encoders.registry import load_encoder
 from artifacts.errors import LookalikeError
 from artifacts.schema import TIMESTAMP, segment_schema
-from artifacts.segment import Segment
-from artifacts.segment_info import INFO_FILE, read_info
-from artifacts.segment_writer import SegmentWriter
+from artifacts.segments.info import INFO_FILE, read_info
+from artifacts.segments.segment import Segment
+from artifacts.segments.writer import SegmentWriter
 from artifacts.settings import Settings
-from artifacts.store import Store
+from artifacts.store.store import Store
 from jobs.bench.vectors import RECIPE, ClipLike
-from jobs.queries import draw_queries
+from jobs.evaluate.queries import draw_queries
 from jobs.workspace import fingerprint, recorded_shards
 
 #: Of the drawn products: brands, share without a rating, the newest's day and how much older the others are at most.

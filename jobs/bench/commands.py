@@ -39,7 +39,7 @@ def bench_filters(
     """Recall and latency under filters that keep 50 % to 0.01 %: the planner, and what others do, side by side."""
     from jobs.bench.catalog import drawn_catalog, published_catalog
     from jobs.bench.filters import measure_filters
-    from jobs.bench.show import crossing_table, filters_plot, filters_table
+    from jobs.bench.show.filters import crossing_table, filters_plot, filters_table
     from jobs.progress import Reporter
 
     settings = settings_with(codec=codec, releases=releases, workspace=workspace)
@@ -76,7 +76,7 @@ def bench_serve(
 ) -> None:
     """What a server answers in a second, beside what its index alone could; latency against load; memory."""
     from jobs.bench.serve import measure_serving
-    from jobs.bench.show import memory_table, serve_plot, serve_table
+    from jobs.bench.show.serve import memory_table, serve_plot, serve_table
     from jobs.progress import Reporter
 
     settings = settings_with(codec=codec)
@@ -104,7 +104,7 @@ def bench_stress(
     plot: PlotOption = None,
 ) -> None:
     """What befalls a server in its life, under load: reloads, a worker killed, events not written, overload."""
-    from jobs.bench.show_stress import resources_table, stress_plot, stress_table
+    from jobs.bench.show.stress import resources_table, stress_plot, stress_table
     from jobs.bench.stress import measure_stress
     from jobs.progress import Reporter
 
@@ -127,7 +127,7 @@ def bench_texts(
     json_file: JsonOption = None,
 ) -> None:
     """What texts in bfloat16 save on this machine, and what they change of what is found."""
-    from jobs.bench.show import texts_table
+    from jobs.bench.show.texts import texts_table
     from jobs.bench.texts import measure_texts
     from jobs.progress import Reporter
 

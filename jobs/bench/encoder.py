@@ -7,7 +7,7 @@ from typing import Any
 import open_clip
 import torch
 
-from artifacts.encoder_models import OpenClipEncoder
+from artifacts.encoders.open_clip_model import OpenClipEncoder
 
 _MODEL = "ViT-B-32"
 

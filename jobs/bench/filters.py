@@ -3,7 +3,7 @@
 Filters keep 50 % down to 0.01 % of the rows, drawn at random or from categories that have nothing to do with the query.
 Every query is searched by itself on one thread, with the filter's rows prepared as in a server.
 
-    planned      what the server does: artifacts.planner picks exact or probing
+    planned      what the server does: artifacts.index.planner picks exact or probing
     exact        every allowed row scored
     list-aware   probing the nearest lists that hold allowed rows
     nprobe       FAISS with an ID selector: the calibrated nprobe, whatever the lists hold
@@ -20,17 +20,18 @@ import faiss
 import numpy as np
 
 from artifacts.errors import LookalikeError
-from artifacts.index import SearchParams
-from artifacts.segment import Allowed, Segment
+from artifacts.index.params import SearchParams
+from artifacts.segments.row_filter import RowFilter
+from artifacts.segments.segment import Segment
 from jobs.bench.catalog import BenchCatalog, Queries
-from jobs.calibration import DEPTH, calibrate, calibrate_filtered, recall
+from jobs.evaluate.calibration import DEPTH, calibrate, calibrate_filtered, recall
 
 SHARES = (0.5, 0.1, 0.02, 0.005, 0.001, 0.0001)
 METHODS = ("planned", "exact", "list-aware", "nprobe", "post-filter")
 _OVERFETCH = 10
 #: Queries of each filter that the filtered search is calibrated with; the others are only measured.
 _CALIBRATED = 60
-#: Allowed rows at which exact scoring and probing are timed, to see where they cross.
+#: RowFilter rows at which exact scoring and probing are timed, to see where they cross.
 _CROSSOVER = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000)
 
 Search = Callable[[np.ndarray], np.ndarray]
@@ -123,7 +124,7 @@ def measure_filters(
 
 def _filter(
     catalog: BenchCatalog, queries: Queries, name: str, share: float, random: np.random.Generator
-) -> tuple[Allowed, np.ndarray]:
+) -> tuple[RowFilter, np.ndarray]:
     """The rows of one filter, and the places of the queries to ask under it."""
     rows = catalog.segment.info.rows
     wanted = max(1, round(share * rows))
@@ -147,7 +148,7 @@ def _filter(
 
 
 def _calibrated(
-    segment: Segment, queries: Queries, filters: list[tuple[str, float, Allowed, np.ndarray]], target: float
+    segment: Segment, queries: Queries, filters: list[tuple[str, float, RowFilter, np.ndarray]], target: float
 ) -> SearchParams:
     """As the gate does it: without filters, then how much further to look under the filters that are probed."""
     assert segment.ivf is not None  # noqa: S101  (measure_filters has looked)
@@ -170,7 +171,7 @@ def _calibrated(
     return calibrate_filtered(worst, params, segment.ivf.lists, target)
 
 
-def _scores(segment: Segment, vectors: np.ndarray, allowed: Allowed | None) -> list[np.ndarray]:
+def _scores(segment: Segment, vectors: np.ndarray, allowed: RowFilter | None) -> list[np.ndarray]:
     found, _ = segment.search(vectors, DEPTH, SearchParams(), allowed, path="exact")
     return [each.scores for each in found]
 
@@ -181,7 +182,7 @@ def _methods(
     params: SearchParams,
     name: str,
     share: float,
-    allowed: Allowed | None,
+    allowed: RowFilter | None,
     places: np.ndarray,
 ) -> list[Measured]:
     if not len(places):
@@ -225,7 +226,7 @@ def _timed(search: Search, vectors: np.ndarray) -> tuple[list[np.ndarray], list[
     return scores, times
 
 
-def _searcher(method: str, segment: Segment, params: SearchParams, allowed: Allowed | None) -> Search:
+def _searcher(method: str, segment: Segment, params: SearchParams, allowed: RowFilter | None) -> Search:
     """A function from float32[1, dim] to the scores found, descending."""
     ivf = segment.ivf
     assert ivf is not None  # noqa: S101  (measure_filters has looked)

@@ -33,18 +33,19 @@ from typing import Any
 import faiss
 import numpy as np
 
-from artifacts.encoder import Encoder, load_encoder
+from artifacts.encoders.base import Encoder
+from artifacts.encoders.registry import load_encoder
 from artifacts.errors import LookalikeError
-from artifacts.index import SearchParams
-from artifacts.manifest import Counts, Manifest
-from artifacts.segment import Segment
-from artifacts.segment_info import INFO_FILE
+from artifacts.index.params import SearchParams
+from artifacts.segments.info import INFO_FILE
+from artifacts.segments.segment import Segment
 from artifacts.settings import Settings
-from artifacts.store import Store
+from artifacts.store.manifest import Counts, Manifest
+from artifacts.store.store import Store
 from jobs.bench.catalog import drawn_catalog
-from jobs.bench.load import Load, Sample, by_text, by_vector, percentiles
-from jobs.bench.server import Cores, Memory, ServerProcess
-from jobs.calibration import DEPTH, calibrate, recall
+from jobs.bench.load.load import Load, Sample, by_text, by_vector, percentiles
+from jobs.bench.load.server import Cores, Memory, ServerProcess
+from jobs.evaluate.calibration import DEPTH, calibrate, recall
 from jobs.workspace import fingerprint
 
 _ENCODER = "python:jobs.bench.encoder:ClipShaped"

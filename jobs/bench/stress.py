@@ -26,16 +26,16 @@ from pathlib import Path
 
 import numpy as np
 
-from artifacts.encoder import load_encoder
+from artifacts.encoders.registry import load_encoder
 from artifacts.errors import LookalikeError
-from artifacts.index import SearchParams
-from artifacts.segment import Segment
+from artifacts.index.params import SearchParams
+from artifacts.segments.segment import Segment
 from artifacts.settings import Settings
 from jobs.bench.catalog import drawn_catalog
-from jobs.bench.connections import Connections
-from jobs.bench.load import Load, Sample, by_vector, percentiles
+from jobs.bench.load.connections import Connections
+from jobs.bench.load.load import Load, Sample, by_vector, percentiles
+from jobs.bench.load.server import Cores, Resources, ServerProcess
 from jobs.bench.serve import released
-from jobs.bench.server import Cores, Resources, ServerProcess
 
 _ENCODER = "python:jobs.bench.encoder:ClipShaped"
 #: Share of what the server can do that is asked of it in the calm phases.

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from artifacts.encoder import load_encoder
-from artifacts.encoder_models import OpenClipEncoder
+from artifacts.encoders.open_clip_model import OpenClipEncoder
+from artifacts.encoders.registry import load_encoder
 from artifacts.errors import LookalikeError
-from artifacts.index import SearchParams
-from artifacts.release import Release
+from artifacts.index.params import SearchParams
+from artifacts.release.release import Release
 from artifacts.settings import Settings
-from artifacts.store import Store
-from jobs.calibration import DEPTH
+from artifacts.store.store import Store
+from jobs.evaluate.calibration import DEPTH
 
 _LARGE = "python:jobs.bench.encoder:ClipShaped"
 _AT_ONCE = (1, 8, 32)

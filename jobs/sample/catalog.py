@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-from jobs.sample.kinds import KINDS
+from jobs.sample.kinds.registry import KINDS
 from jobs.sample.product import SALES, Product, generator, product
 from jobs.sample.render import render
 from jobs.sample.words import brand, title

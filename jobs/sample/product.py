@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.sample.kinds import KINDS
-from jobs.sample.look import Look
-from jobs.sample.palette import COLOURS, METALS, RGB, WOODS, ink_for, lighter, luminance, mix, shade_of
-from jobs.sample.patterns import PATTERNS, Print
-from jobs.sample.pen import Paint
+from jobs.sample.drawing.look import Look
+from jobs.sample.drawing.palette import COLOURS, METALS, RGB, WOODS, ink_for, lighter, luminance, mix, shade_of
+from jobs.sample.drawing.patterns import PATTERNS, Print
+from jobs.sample.drawing.pen import Paint
+from jobs.sample.kinds.registry import KINDS
 
 # Separate streams for the same (seed, index): one for what a product is, one per picture of it, one for its sales.
 IDENTITY, VIEW, SALES, ORDER = 1, 2, 3, 4

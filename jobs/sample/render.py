@@ -4,11 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
-from jobs.sample.kinds import KINDS
-from jobs.sample.pen import Pen
+from jobs.sample.drawing.pen import Pen
+from jobs.sample.drawing.scene import scene
+from jobs.sample.drawing.shadow import cast_shadow
+from jobs.sample.kinds.registry import KINDS
 from jobs.sample.product import VIEW, Product, generator
-from jobs.sample.scene import scene
-from jobs.sample.shadow import cast_shadow
 
 # The outline of a product, roughly: a rounded square in object space, [3, 8] homogeneous.
 _RING = np.array(

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.sample.kinds import KINDS
-from jobs.sample.palette import COLOUR_SYNONYMS
-from jobs.sample.patterns import PATTERN_SYNONYMS
+from jobs.sample.drawing.palette import COLOUR_SYNONYMS
+from jobs.sample.drawing.patterns import PATTERN_SYNONYMS
+from jobs.sample.kinds.registry import KINDS
 from jobs.sample.product import SALES, Product, generator
 
 BRANDS = (

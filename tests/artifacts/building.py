@@ -11,17 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from artifacts import planner
-from artifacts import segment as segment_module
-from artifacts.index import SearchParams
-from artifacts.manifest import Counts, Manifest, SegmentRef
-from artifacts.release import Release
+from artifacts.index import planner
+from artifacts.index.params import SearchParams
+from artifacts.release.release import Release
 from artifacts.schema import segment_schema
-from artifacts.segment import Segment
-from artifacts.segment_info import SegmentInfo, read_info, sha256_of_info
-from artifacts.segment_writer import SegmentWriter
+from artifacts.segments import segment as segment_module
+from artifacts.segments.info import SegmentInfo, read_info, sha256_of_info
+from artifacts.segments.segment import Segment
+from artifacts.segments.writer import SegmentWriter
 from artifacts.settings import Settings
-from artifacts.store import Store
+from artifacts.store.manifest import Counts, Manifest, SegmentRef
+from artifacts.store.store import Store
 
 ENCODER = {"id": "toy@000000000000", "spec": "toy", "dim": 16}
 DIM = 16

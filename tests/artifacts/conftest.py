@@ -10,7 +10,7 @@ import faiss
 import fsspec
 import pytest
 
-from artifacts.store import Store
+from artifacts.store.store import Store
 
 _NUMBERS = itertools.count()
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from artifacts.errors import PublishConflict
-from artifacts.store import Store, usable_segment
+from artifacts.store.store import Store, usable_segment
 from tests.artifacts.building import manifest_of, store_segment
 
 #: Everything a publish does to the disk through Python.

@@ -10,7 +10,7 @@ import pytest
 
 from artifacts.errors import CatalogError, CorruptFile, GateFailed, StepFailed
 from artifacts.settings import Settings
-from artifacts.store import Store
+from artifacts.store.store import Store
 from tests.pipeline import prepare, small_settings, write_small_catalog
 
 STEPS = ["validate", "download", "embed", "index", "evaluate", "publish"]
@@ -72,7 +72,7 @@ class TestOnceEmbedded:
         settings = built[1]
         store = Store(settings.releases, settings.cache)
         with monkeypatch.context() as patch:
-            patch.setattr("jobs.evaluate.recall", lambda *args: 0.5)
+            patch.setattr("jobs.evaluate.step.recall", lambda *args: 0.5)
             run = self.run(dag, built)
         assert str(run.state) == "failed"
         assert states(run) == dict.fromkeys(STEPS, "success") | {"evaluate": "failed", "publish": "upstream_failed"}
@@ -85,7 +85,7 @@ class TestOnceEmbedded:
         assert version is not None
 
         monkeypatch.setenv("LOOKALIKE_SEED", "1")  # the gate draws other queries, so it measures anew
-        monkeypatch.setattr("jobs.evaluate.recall", lambda *args: 0.5)
+        monkeypatch.setattr("jobs.evaluate.step.recall", lambda *args: 0.5)
         run = self.run(dag, built)
         assert states(run)["publish"] == "upstream_failed"
         assert store.current() == version
@@ -152,17 +152,17 @@ def test_shards_are_split_in_groups() -> None:
 
 
 def test_the_arguments_are_what_the_spark_application_takes() -> None:
-    from common import spark_app, spark_arguments
+    from common import spark_arguments, spark_submit_script
 
-    from jobs.spark_app import parse_shards, read_settings
+    from jobs.spark_submit import parse_shards, read_settings
 
     settings = Settings(shards=4, workspace="ws", encoder="sample", download_retries=1, allow_private_addresses=True)
     arguments = spark_arguments(settings, 2)[1]
     sets = [value for flag, value in pairwise(arguments) if flag == "--set"]
     assert read_settings(sets).model_copy(update={"workspace": "ws"}) == settings
     assert parse_shards(arguments[1], settings.shards) == [2, 3]
-    assert Path(spark_app()).name == "spark_app.py"
-    assert Path(spark_app()).is_file()
+    assert Path(spark_submit_script()).name == "spark_submit.py"
+    assert Path(spark_submit_script()).is_file()
 
 
 def test_only_publish_sends_an_event(dagbag: Any) -> None:

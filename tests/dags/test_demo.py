@@ -10,7 +10,7 @@ from rich.console import Console
 
 from artifacts.errors import StepFailed
 from artifacts.settings import Settings
-from artifacts.store import Store
+from artifacts.store.store import Store
 from jobs.demo import run_demo
 from jobs.progress import Reporter
 from tests.pipeline import small_settings

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from artifacts.errors import GateFailed, PublishConflict
-from jobs.evaluate import run_evaluate
-from jobs.index import run_index
+from jobs.evaluate.step import run_evaluate
+from jobs.index.step import run_index
 from jobs.publish import run_publish
 from tests.pipeline import prepare, publish_small, small_settings, write_small_catalog
 

@@ -16,7 +16,7 @@ from serving.app import create_app
 def client_for(settings: Settings) -> FlaskClient:
     """A client of an app that has loaded the current release."""
     app = create_app(settings, watch=False)
-    app.config["LOOKALIKE_WATCHER"].look()
+    app.config["LOOKALIKE_WATCHER"].poll()
     return app.test_client()
 
 

@@ -12,7 +12,7 @@ import redis
 from flask.testing import FlaskClient
 
 from artifacts.errors import LookalikeError
-from artifacts.release import Release
+from artifacts.release.release import Release
 from artifacts.settings import Settings
 from serving import cache as cache_module
 from serving.cache import FAILURES, HITS, MISSES, LocalCache, RedisCache, open_caches
@@ -234,7 +234,7 @@ def test_a_new_release_is_another_answer(versions: Settings) -> None:
     client = client_for(versions)
     before = client.get("/v1/search/text?q=red").get_json()
     publish_another(versions, 30)
-    client.application.config["LOOKALIKE_WATCHER"].look()
+    client.application.config["LOOKALIKE_WATCHER"].poll()
     after = client.get("/v1/search/text?q=red").get_json()
     assert (before["total_found"], after["total_found"]) == (36, 30)
     assert before["release"] != after["release"]

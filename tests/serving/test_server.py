@@ -13,7 +13,7 @@ import pytest
 
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
-from jobs.bench.server import ServerProcess, listening
+from jobs.bench.load.server import ServerProcess, listening
 from serving.server import Server, listen
 from tests.waiting import wait_until
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from artifacts.settings import Settings
-from artifacts.store import Store
+from artifacts.store.store import Store
 from tests.pipeline import publish_small, small_settings, write_small_catalog
 
 #: Products of the releases there are, the oldest first.

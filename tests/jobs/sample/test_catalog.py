@@ -10,7 +10,7 @@ from PIL import Image
 
 from jobs.sample import draw_catalog, product
 from jobs.sample.catalog import COLUMNS, TODAY, row
-from jobs.sample.kinds import CATEGORIES, KINDS
+from jobs.sample.kinds.registry import CATEGORIES, KINDS
 from jobs.sample.words import BRANDS
 
 SIDE = 48

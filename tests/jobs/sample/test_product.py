@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from jobs.sample.kinds import CATEGORIES, KINDS
-from jobs.sample.palette import COLOUR_SYNONYMS, COLOURS, distance
-from jobs.sample.patterns import PATTERN_SYNONYMS, PATTERNS
+from jobs.sample.drawing.palette import COLOUR_SYNONYMS, COLOURS, distance
+from jobs.sample.drawing.patterns import PATTERN_SYNONYMS, PATTERNS
+from jobs.sample.kinds.registry import CATEGORIES, KINDS
 from jobs.sample.product import generator, product
 from jobs.sample.words import BRANDS, caption, plural, query, title
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.sample.kinds import KINDS
+from jobs.sample.kinds.registry import KINDS
 from jobs.sample.product import Product, product
 from jobs.sample.render import render
 

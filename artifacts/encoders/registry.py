@@ -1,0 +1,95 @@
+"""From an encoder spec to an object that turns pictures and texts into unit vectors.
+
+    open_clip:ViT-B-32/laion2b_s34b_b79k   any open_clip model and pretrained tag
+    local-dir:/path/to/folder              open_clip weights in a folder (open_clip_config.json and the weights)
+    timm:resnet50.a1_in1k                  any timm model: pictures only
+    timm:local-dir:/path/to/folder         timm weights in a folder (config.json and the weights)
+    sample                                 the small CLIP that comes with Lookalike, for its drawn sample catalog
+    python:package.module:Class            your own subclass of Encoder, made with no arguments
+
+The pipeline and the server load the encoder through `load_encoder` and nothing else, so a query's vector is made
+exactly as the catalog's were. An encoder's id holds a digest of its weights and its preprocessing: others of either,
+another id, another cache.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from pathlib import Path
+
+from artifacts.encoders.base import Encoder
+from artifacts.errors import EncoderError
+
+SAMPLE_ENCODER = Path(__file__).parent.parent / "sample_encoder"
+
+
+@functools.lru_cache(maxsize=4)
+def load_encoder(spec: str, device: str = "auto", *, quick: bool = False) -> Encoder:
+    """The encoder of a spec; loaded once per process, spec, device and quickness.
+
+    Args:
+        spec: see the module's docstring.
+        device: auto (a GPU if there is one), cpu, cuda, cuda:1, …
+        quick: for a server's queries, see `Encoder.optimize_inference`.
+
+    Raises:
+        EncoderError: the spec is not understood, or its weights cannot be had; the message says what to do.
+    """
+    encoder = _loaded(spec, device)
+    if quick:
+        encoder.optimize_inference()
+    return encoder
+
+
+def _loaded(spec: str, device: str) -> Encoder:
+    kind, _, rest = spec.partition(":")
+    if spec == "sample":
+        return _open_clip(spec, f"local-dir:{SAMPLE_ENCODER}", None, device)
+    if kind == "local-dir" and rest:
+        return _open_clip(spec, spec, None, device)
+    if kind == "open_clip" and rest:
+        # A folder's path may hold slashes; a model's name does not.
+        model, tag = (rest, None) if rest.startswith(("local-dir:", "hf-hub:")) else _model_and_tag(spec, rest)
+        return _open_clip(spec, model, tag, device)
+    if kind == "timm" and rest:
+        from artifacts.encoders.timm_model import TimmEncoder
+
+        return TimmEncoder(spec, rest, device)
+    if kind == "python" and rest:
+        return _custom_encoder(spec, rest)
+    raise EncoderError(
+        f"encoder {spec!r} is not understood: use open_clip:MODEL/TAG, local-dir:FOLDER, timm:MODEL, sample, "
+        "or python:package.module:Class"
+    )
+
+
+def _open_clip(spec: str, model: str, tag: str | None, device: str) -> Encoder:
+    # torch takes seconds to import; `lookalike --help` and the DAGs should not wait for it.
+    from artifacts.encoders.open_clip_model import OpenClipEncoder
+
+    return OpenClipEncoder(spec, model, tag, device)
+
+
+def _model_and_tag(spec: str, rest: str) -> tuple[str, str]:
+    model, _, tag = rest.partition("/")
+    if not model or not tag:
+        raise EncoderError(
+            f"encoder {spec!r} names no weights: write open_clip:MODEL/TAG, as ViT-B-32/laion2b_s34b_b79k"
+        )
+    return model, tag
+
+
+def _custom_encoder(spec: str, rest: str) -> Encoder:
+    module_name, _, class_name = rest.partition(":")
+    try:
+        made = getattr(importlib.import_module(module_name), class_name)()
+    except Exception as error:  # somebody else's code: anything can be wrong with it
+        raise EncoderError(f"encoder {spec!r} cannot be made: {type(error).__name__}: {error}") from error
+    if not isinstance(made, Encoder):
+        raise EncoderError(f"encoder {spec!r}: {class_name} is not a subclass of artifacts.encoders.base.Encoder")
+    missing = [name for name in ("weights_sha256", "dim", "preprocessing") if not hasattr(made, name)]
+    if missing:
+        raise EncoderError(f"encoder {spec!r}: {class_name} does not set {', '.join(missing)}")
+    made.spec = spec
+    return made

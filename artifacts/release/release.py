@@ -1,0 +1,345 @@
+"""An open release: all segments of one version, searched as one.
+
+A newer segment replaces products of older ones and deletes them by its tombstones: rows of theirs are dead, and no
+search returns them. Results are products, each with its best-matching picture.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from cachetools import LRUCache
+
+from artifacts.errors import CorruptFile, IncompatibleRelease, QueryError
+from artifacts.index.params import SearchParams
+from artifacts.products.filters import Filter
+from artifacts.products.table import FacetCount
+from artifacts.segments.info import INFO_FILE, read_info, sha256_of_info
+from artifacts.segments.row_filter import RowFilter
+from artifacts.segments.segment import Plan, Segment
+from artifacts.store.manifest import Manifest
+
+_Of = TypeVar("_Of")
+
+#: Bytes of prepared filters that one release keeps.
+_FILTER_CACHE = 256 * 2**20
+
+
+class Hit(NamedTuple):
+    """One product found, with the picture that matched best."""
+
+    score: float  # cosine with the query
+    segment: int  # position in the release
+    row: int  # in the segment
+
+
+class Release:
+    """All segments of a version. Searching is safe from several threads at once.
+
+    Args:
+        manifest: of the version.
+        folders: the segments' folders on this machine, in the manifest's order.
+        verify: check every file's digest before it is mapped; see Segment.
+        threads: threads of one SQL statement.
+        opened: segments of other releases. Those that are also in this one are shared with them, not opened again.
+
+    Raises:
+        CorruptFile, IncompatibleRelease: see Segment; also where segments do not fit the manifest or each other.
+            Nothing is left open.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        folders: Sequence[Path],
+        *,
+        verify: bool = True,
+        threads: int = 1,
+        opened: Collection[Segment] = (),
+    ) -> None:
+        self.manifest = manifest
+        self.segments: list[Segment] = []
+        at_hand = {segment.folder: segment for segment in opened}
+        try:
+            for reference, folder in zip(manifest.segments, folders, strict=True):
+                if sha256_of_info(folder) != reference.info_sha256:
+                    raise CorruptFile(str(folder / INFO_FILE), "is not the one that the manifest names")
+                shared = at_hand.get(folder)
+                if shared is None or shared.info != read_info(folder):
+                    shared = Segment(folder, verify=verify, threads=threads)
+                self.segments.append(shared)
+            self._check_spaces()
+            self._deleted_rows_of_segment = [self._deleted_rows(number) for number in range(len(self.segments))]
+            self._first_pictures = [
+                None if segment.info.max_pictures <= 1 else segment.allow(segment.products.first_pictures()).bitmap
+                for segment in self.segments
+            ]
+        except BaseException:
+            for segment in self.segments:
+                if segment not in opened:
+                    segment.close()
+            raise
+        #: Columns that can be filtered on in any of the segments, with their Arrow types; the newest segment's.
+        self.columns = {name: kind for segment in self.segments for name, kind in segment.products.columns.items()}
+        self._nothing = {name: value for segment in self.segments for name, value in segment.products.nothing.items()}
+        self._allowed: LRUCache[Filter, list[RowFilter | None]] = LRUCache(_FILTER_CACHE, getsizeof=_size_of)
+        self._allowed_lock = threading.Lock()
+
+    def _check_spaces(self) -> None:
+        """Scores mean something only between vectors of one encoder."""
+        encoder, metric = self.manifest.encoder["id"], self.manifest.metric
+        dim = self.segments[0].info.dim if self.segments else 0
+        for info in (segment.info for segment in self.segments):
+            if (info.encoder_id, info.metric, info.dim) != (encoder, metric, dim):
+                raise IncompatibleRelease(
+                    f"version {self.manifest.version} is of {encoder}, {dim}-d by {metric}, but its segment {info.id} "
+                    f"of {info.encoder_id}, {info.dim}-d by {info.metric}"
+                )
+
+    def close(self) -> None:
+        """Close all segments, those that are shared, too."""
+        for segment in self.segments:
+            segment.close()
+
+    # ── what there is ────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def rows(self) -> int:
+        """Pictures that can be found."""
+        dead = sum(0 if rows is None else len(rows) for rows in self._deleted_rows_of_segment)
+        return sum(segment.info.rows for segment in self.segments) - dead
+
+    def locate(self, product_id: str) -> tuple[int, np.ndarray] | None:
+        """The segment and the rows of a product's pictures, or None if it is not in the release."""
+        for number in reversed(range(len(self.segments))):
+            rows = self.segments[number].products.rows_of([product_id])
+            if len(rows):
+                return number, rows
+            if product_id in self.segments[number].tombstones:
+                return None
+        return None
+
+    def product_ids(self, hits: Sequence[Hit]) -> list[str]:
+        """The products of hits, in their order."""
+        return self._of_each(hits, lambda segment, rows: segment.products.product_ids(rows))
+
+    def rows_of(self, hits: Sequence[Hit], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """The product rows of hits, in their order; only these columns if any are named."""
+        return self._of_each(hits, lambda segment, rows: segment.products.take(rows, columns))
+
+    def columns_of(self, hits: Sequence[Hit], columns: Iterable[str]) -> dict[str, np.ndarray]:
+        """The same by columns, [n] each, as `artifacts.products.table.as_numpy` has them.
+
+        A column is of the newest segment's type; where another segment's differs, there is no value. One that no
+        segment has is NaN.
+        """
+        unknown = np.array([np.nan])
+        found = {name: np.repeat(self._nothing.get(name, unknown), len(hits)) for name in columns}
+        for segment, places, rows in self._by_segment(hits):
+            for name, values in segment.products.arrays(rows, found).items():
+                if values.dtype == found[name].dtype:
+                    found[name][places] = values
+        return found
+
+    def shown(self, hits: Sequence[Hit]) -> list[dict[str, Any]]:
+        """Hits as answers show them, in their order; see Products.shown."""
+        return self._of_each(hits, lambda segment, rows: segment.products.shown(rows))
+
+    def _of_each(self, hits: Sequence[Hit], take: Callable[[Segment, Sequence[int]], list[_Of]]) -> list[_Of]:
+        """What `take` knows of the rows of hits, asked once for each segment, in the order of the hits."""
+        found: dict[int, _Of] = {}
+        for segment, places, rows in self._by_segment(hits):
+            found.update(zip(places, take(segment, rows), strict=True))
+        return [found[place] for place in range(len(hits))]
+
+    def _by_segment(self, hits: Sequence[Hit]) -> Iterator[tuple[Segment, list[int], list[int]]]:
+        """For each segment that hits are in: their places among the hits, and their rows in the segment."""
+        for number, segment in enumerate(self.segments):
+            places = [place for place, hit in enumerate(hits) if hit.segment == number]
+            if places:
+                yield segment, places, [hits[place].row for place in places]
+
+    def vectors_of(self, product_id: str) -> np.ndarray | None:
+        """float32[pictures, dim] as stored, or None if the product is not in the release."""
+        place = self.locate(product_id)
+        return None if place is None else self.segments[place[0]].vectors.take(place[1])
+
+    def pictures_of(self, hits: Sequence[Hit]) -> np.ndarray:
+        """float32[n, dim]: the stored vector of each hit's picture."""
+        dim = self.segments[0].info.dim if self.segments else 0
+        vectors = np.empty((len(hits), dim), np.float32)
+        for segment, places, rows in self._by_segment(hits):
+            vectors[places] = segment.vectors.take(np.array(rows, np.int64))
+        return vectors
+
+    # ── searching ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        params: SearchParams,
+        conditions: Filter = (),
+        *,
+        without: Sequence[Collection[str]] = (),
+        exact: bool = False,
+    ) -> tuple[list[list[Hit]], list[Plan]]:
+        """The best `k` products for each query. What is found for one does not depend on the others.
+
+        Args:
+            queries: float32[n, dim], L2-normalised.
+            conditions: only products that pass them; `k` are returned whenever so many exist.
+            without: for each query the ids of products that are left out; nothing for all if empty.
+            exact: score every allowed row, whatever it costs.
+
+        Returns:
+            For each query its hits, by descending score (equal scores by segment and row), and the plan per segment.
+
+        Raises:
+            QueryError: a vector of another length, or one that has no direction (NaN, infinity, zeros).
+        """
+        queries = self._checked(queries)
+        left_out = list(without) or [()] * len(queries)
+        hits: list[list[Hit]] = [[] for _ in queries]
+        plans: list[Plan] = []
+        for number, (segment, allowed) in enumerate(zip(self.segments, self.allowed(conditions), strict=True)):
+            found, plan = self._search_segment(number, segment, allowed, queries, k, params, left_out, exact)
+            plans.append(plan)
+            hits = [ours + theirs for ours, theirs in zip(hits, found, strict=True)]
+        if len(self.segments) > 1:
+            hits = [sorted(each, key=lambda hit: (-hit.score, hit.segment, hit.row))[:k] for each in hits]
+        return hits, plans
+
+    def _checked(self, queries: np.ndarray) -> np.ndarray:
+        queries = np.ascontiguousarray(queries, np.float32)
+        dim = self.segments[0].info.dim if self.segments else queries.shape[-1]
+        if queries.ndim != 2 or queries.shape[1] != dim:
+            raise QueryError("vector", f"a query vector has {queries.shape[-1]} numbers; this release needs {dim}")
+        # FAISS would take these, and answer with anything.
+        if not np.isfinite(queries).all() or not queries.any(axis=1).all():
+            raise QueryError("vector", "a query vector is all zeros, or holds NaN or infinity")
+        return queries
+
+    def _search_segment(
+        self, number: int, segment: Segment, allowed: RowFilter | None, queries: np.ndarray, k: int,
+        params: SearchParams, without: Sequence[Collection[str]], exact: bool,
+    ) -> tuple[list[list[Hit]], Plan]:  # fmt: skip
+        rows_in_all = segment.info.rows if allowed is None else allowed.count
+        if k <= 0 or len(queries) == 0:
+            return [[] for _ in queries], Plan("nothing", rows_in_all)
+        # Pictures of one product count once: ask for more rows until there are enough products, or no more rows.
+        pictures = max(1, segment.info.max_pictures)
+        wanted = [min(rows_in_all, (k if pictures == 1 else 2 * k) + pictures * len(out)) for out in without]
+        hits: list[list[Hit]] = [[] for _ in queries]
+        plans: list[Plan] = []
+        for rows in sorted(set(wanted)):
+            group = [place for place, each in enumerate(wanted) if each == rows]
+            while group:
+                found, plan = segment.search(queries[group], rows, params, allowed, path="exact" if exact else None)
+                plans.append(plan)
+                for place, each in zip(group, found, strict=True):
+                    hits[place] = self._products(number, segment, each.scores, each.rows, k, without[place])
+                if rows >= rows_in_all:
+                    break
+                group = [place for place in group if len(hits[place]) < k]
+                rows = min(rows_in_all, 4 * max(1, rows))
+        return hits, replace(
+            plans[-1],
+            probes=max(plan.probes for plan in plans),
+            candidates=sum(plan.candidates for plan in plans),
+        )
+
+    @staticmethod
+    def _products(
+        number: int, segment: Segment, scores: np.ndarray, rows: np.ndarray, k: int, without: Collection[str]
+    ) -> list[Hit]:
+        places: Iterable[int] = range(len(rows))
+        if segment.info.max_pictures > 1 or without:
+            first: dict[str, int] = {}
+            for place, product_id in enumerate(segment.products.product_ids(rows)):
+                first.setdefault(product_id, place)
+            places = [place for product_id, place in first.items() if product_id not in without]
+        # Hit(…) a hundred times is a sixth of a search's time in Python; this is what it does.
+        found = zip(scores.tolist(), itertools.repeat(number), rows.tolist(), strict=False)
+        hits = list(map(tuple.__new__, itertools.repeat(Hit), found))
+        return [hits[place] for place in itertools.islice(places, k)]
+
+    # ── filters ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def allowed(self, conditions: Filter) -> list[RowFilter | None]:
+        """For each segment the rows that are alive and pass the filter; None where that is all of them. Cached."""
+        with self._allowed_lock:
+            cached = self._allowed.get(conditions)
+        if cached is not None:
+            return cached
+        made = [self._allow(number, conditions) for number in range(len(self.segments))]
+        with self._allowed_lock:
+            if _size_of(made) <= self._allowed.maxsize:
+                self._allowed[conditions] = made
+        return made
+
+    def _allow(self, number: int, conditions: Filter) -> RowFilter | None:
+        segment, dead = self.segments[number], self._deleted_rows_of_segment[number]
+        if not conditions and dead is None:
+            return None
+        return segment.allow(segment.products.allowed(conditions) if conditions else None, without=dead)
+
+    def count(self, conditions: Filter) -> int:
+        """How many products pass a filter."""
+        total = 0
+        for number, (segment, allowed) in enumerate(zip(self.segments, self.allowed(conditions), strict=True)):
+            first = self._first_pictures[number]
+            if allowed is None:
+                total += segment.info.products
+            else:
+                total += allowed.count if first is None else int(np.bitwise_count(first & allowed.bitmap).sum())
+        return total
+
+    def facet(
+        self, column: str, conditions: Filter, edges: Sequence[float] | None = None, *, most: int | None = None
+    ) -> list[FacetCount]:
+        """Number of products for each value of a column, over all that pass a filter; most frequent first.
+
+        Args:
+            edges: count numbers by band instead; see Products.bands.
+            most: no more values than these.
+        """
+        # Segments may disagree on a column's type: the newest one's is the release's.
+        kind = self.columns.get(column)
+        alone = len(self.segments) == 1
+        counts: dict[Any, int] = {}
+        for segment, dead in zip(self.segments, self._deleted_rows_of_segment, strict=True):
+            if edges is None:
+                found = segment.products.facet(column, conditions, dead, kind=kind, most=most if alone else None)
+            else:
+                found = segment.products.bands(column, edges, conditions, dead)
+            for value in found:
+                counts[value.value] = counts.get(value.value, 0) + value.count
+        ranked = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+        return [FacetCount(*item) for item in ranked[:most]]
+
+    def quantiles(self, column: str, shares: Sequence[float]) -> list[float]:
+        """Quantiles of a column of numbers, of the largest segment that has it; [] where no product has a value."""
+        having = [segment for segment in self.segments if column in segment.products.columns]
+        return max(having, key=lambda each: each.info.rows).products.quantiles(column, shares) if having else []
+
+    def _deleted_rows(self, number: int) -> np.ndarray | None:
+        """Rows int64, ascending, whose product a newer segment has replaced or deleted; None if there are none."""
+        newer = self.segments[number + 1 :]
+        ids = {product_id for segment in newer for product_id in segment.tombstones}
+        for segment in newer:
+            ids.update(segment.products.table.column("product_id").to_pylist())
+        if not ids:
+            return None
+        rows = self.segments[number].products.rows_of(sorted(ids))
+        return rows if len(rows) else None
+
+
+def _size_of(allowed: list[RowFilter | None]) -> int:
+    return 1000 + sum(0 if each is None else each.nbytes for each in allowed)

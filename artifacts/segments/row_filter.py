@@ -1,0 +1,46 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class RowFilter:
+    """The rows of a segment that a search may return, in the forms that its paths want.
+
+    Attributes:
+        count: how many.
+        bitmap: uint8, one bit a row of the segment, little-endian.
+        rows_per_list: int64[lists], how many each list holds; None for a flat index.
+        few: their numbers uint32, ascending, where a search might score them one by one; else None, for 4 bytes a row
+            would be most of a server's memory.
+    """
+
+    count: int
+    bitmap: np.ndarray
+    rows_per_list: np.ndarray | None
+    few: np.ndarray | None
+
+    @property
+    def rows(self) -> np.ndarray:
+        """int64, ascending."""
+        if self.few is not None:
+            return self.few.astype(np.int64)
+        return np.flatnonzero(np.unpackbits(self.bitmap, bitorder="little"))
+
+    @cached_property
+    def useful_lists(self) -> int:
+        """Lists that hold any of them."""
+        return 0 if self.rows_per_list is None else int(np.count_nonzero(self.rows_per_list))
+
+    def __contains__(self, row: int) -> bool:
+        return bool(self.bitmap[row >> 3] >> (row & 7) & 1)
+
+    @property
+    def nbytes(self) -> int:
+        arrays = (self.bitmap, self.rows_per_list, self.few)
+        return sum(0 if array is None else array.nbytes for array in arrays)

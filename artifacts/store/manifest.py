@@ -1,0 +1,108 @@
+"""What a version's manifest.json holds: everything a query needs to know, and everything somebody may ask later."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from artifacts.index.params import SearchParams
+from artifacts.schema import FORMAT_VERSION
+
+#: Packages whose version can change what a release is or how it is read.
+_RECORDED = (
+    "lookalike", "faiss-cpu", "faiss-gpu", "torch", "open_clip_torch", "timm", "pillow", "pyarrow", "duckdb", "numpy",
+)  # fmt: skip
+
+_SECOND = "%Y%m%dT%H%M%SZ"
+
+
+class SegmentRef(BaseModel):
+    """One segment of a release; the digest of its segment.json covers the digests of all its files."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    rows: int
+    products: int
+    bytes: int
+    info_sha256: str
+
+
+class Counts(BaseModel):
+    """Where every row of the catalog ended: input_rows = indexed + the sum of rejected."""
+
+    model_config = ConfigDict(frozen=True)
+
+    input_rows: int
+    indexed: int  # products
+    pictures: int  # rows of the index
+    rejected: dict[str, int] = Field(default_factory=dict)  # Reason -> rows
+    failed_pictures: dict[str, int] = Field(default_factory=dict)  # of products that are indexed with others
+
+
+class Manifest(BaseModel):
+    """A release: an ordered list of segments, the oldest first, and how to search them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = FORMAT_VERSION
+    version: str
+    created_at: datetime
+    previous: str | None = None  # what was served when this was published
+    encoder: dict[str, Any]  # Encoder.describe()
+    metric: str = "inner_product"
+    segments: list[SegmentRef]
+    search: dict[str, SearchParams]  # "image", "text": chosen by the gate
+    recall: dict[str, float] = Field(default_factory=dict)  # "image@100" and so on, as the gate measured it
+    counts: Counts
+    source: str = ""  # the catalog, as it was named
+    settings: dict[str, Any] = Field(default_factory=dict)  # those that shaped this release
+    packages: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def content_id(self) -> str:
+        """Same id, same answers: digest of the segments, the encoder and the search parameters."""
+        digest = hashlib.sha256(str(self.encoder["id"]).encode())
+        for segment in self.segments:
+            digest.update(f"{segment.id} {segment.info_sha256}".encode())
+        for kind, params in sorted(self.search.items()):
+            digest.update(f"{kind} {params}".encode())
+        return digest.hexdigest()[:12]
+
+    def named(self, after: Iterable[str] = ()) -> Manifest:
+        """The same under the version name that goes with it: 20261122T134501Z-3f2a91b07c55.
+
+        Names say when and what, and sort as versions were made: this one comes after all of `after`, also when it is of
+        the same second, or another machine's clock is ahead.
+        """
+        second = self.created_at.astimezone(UTC)
+        last = max((made for made in map(_second_of, after) if made), default=None)
+        if last is not None and last >= second.replace(microsecond=0):
+            second = last + timedelta(seconds=1)
+        return self.model_copy(update={"version": f"{second:{_SECOND}}-{self.content_id}"})
+
+    def to_json(self) -> str:
+        return self.model_dump_json(indent=1) + "\n"
+
+
+def _second_of(version: str) -> datetime | None:
+    try:
+        return datetime.strptime(version.split("-")[0], _SECOND).replace(tzinfo=UTC)
+    except ValueError:
+        return None  # not a name of ours
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that matter here, of those that are installed."""
+    found: dict[str, str] = {}
+    for name in _RECORDED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,155 @@
+"""Pictures that lie beside the catalog: only files in the catalog's own folder, wherever that is.
+
+A catalog may name files relative to itself, by absolute path or by file: URL. None of them may lead out of its folder,
+by `..` or by a symbolic link, or a catalog could publish any file that the worker can read.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import stat
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from yarl import URL
+
+from artifacts.errors import PictureError
+from artifacts.schema import Reason
+from artifacts.storage import Folder
+from jobs.download.addresses import parse_url
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_NETWORK = ("http", "https")
+
+#: Stamp of a local file that is not there (yet).
+NO_FILE = "none"
+
+
+class CatalogFolder:
+    """The folder that a catalog's relative picture paths start from.
+
+    Args:
+        base: a path, an fsspec URL or an http(s) URL; None where there is no such folder (a catalog from SQL).
+    """
+
+    def __init__(self, base: str | None) -> None:
+        self.base = base
+        self._web = parse_url(base.rstrip("/") + "/") if base and _scheme(base) in _NETWORK else None
+        self._folder = Folder(base) if base and self._web is None else None
+        self._root = os.path.realpath(self._folder.root) if self._folder and self._folder.is_local else None
+
+    def depends(self, url: str) -> bool:
+        """Whether what `url` means depends on this folder: all but whole http and https URLs."""
+        return _scheme(url) not in _NETWORK and not url.strip().startswith("//")
+
+    def web_url(self, url: str) -> URL | None:
+        """The URL to download, or None if the picture is a file.
+
+        Raises:
+            PictureError: BAD_URL.
+        """
+        if not self.depends(url):
+            return parse_url(url)
+        if self._web is not None and not _scheme(url):
+            return parse_url(url, self._web)
+        return None
+
+    def stamp(self, url: str) -> str | None:
+        """What changes when the local file does: its size in bytes and its mtime in ns. None if it is no local file."""
+        if self._root is None or not self.depends(url):
+            return None
+        try:
+            status = Path(self._inside(url)).stat()
+        except (OSError, ValueError, PictureError):
+            return NO_FILE
+        return f"{status.st_size}:{status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else NO_FILE
+
+    def read(self, url: str, max_bytes: int) -> bytes:
+        """The content of a picture that is a file.
+
+        Raises:
+            PictureError: BAD_URL, OUTSIDE_CATALOG, FILE_NOT_FOUND, TOO_MANY_BYTES; CONNECTION_FAILED if a remote
+                folder does not answer.
+        """
+        if not url:
+            raise PictureError(Reason.BAD_URL, "empty")
+        if "\0" in url:
+            raise PictureError(Reason.BAD_URL, "a NUL character in the path")
+        if self._root is not None:
+            try:
+                return _read_file(self._inside(url), max_bytes)
+            except (OSError, UnicodeError) as error:  # UnicodeError: no file can have such a name
+                raise _not_found(error) from None
+        return self._read_remote(url, max_bytes)
+
+    def _inside(self, url: str) -> str:
+        """The real path of a local file, with every link followed."""
+        path = url
+        if scheme := _scheme(url):
+            parts = urlsplit(url)
+            if scheme != "file" or parts.netloc not in ("", "localhost"):
+                raise PictureError(Reason.BAD_URL, f"{scheme[:20]}: URLs are not fetched")
+            path = unquote(parts.path)
+        root = self._root or ""
+        real = os.path.realpath(Path(root) / path)
+        if os.path.commonpath([root, real]) != root:
+            raise PictureError(Reason.OUTSIDE_CATALOG, "the file is outside of the catalog's folder")
+        return real
+
+    def _read_remote(self, url: str, max_bytes: int) -> bytes:
+        folder = self._folder
+        if folder is None:
+            if scheme := _scheme(url):
+                raise PictureError(Reason.BAD_URL, f"{scheme[:20]}: URLs are not fetched")
+            raise PictureError(Reason.OUTSIDE_CATALOG, "this catalog has no folder of its own")
+        name = url.removeprefix(f"{folder.url}/")
+        if (scheme := _scheme(name)) and scheme != _scheme(folder.url):
+            raise PictureError(Reason.BAD_URL, f"{scheme[:20]}: URLs are not fetched")
+        name = posixpath.normpath(name)
+        if _scheme(name) or name.startswith(("/", "../")) or name in ("..", "."):
+            raise PictureError(Reason.OUTSIDE_CATALOG, "the file is outside of the catalog's folder")
+        try:
+            info = folder.info(name)
+            if info.get("type") == "directory":
+                raise PictureError(Reason.FILE_NOT_FOUND, "a folder, not a file")
+            _check_size(info.get("size") or 0, max_bytes)
+            with folder.open(name) as file:
+                content = file.read(max_bytes + 1)
+        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+            raise _not_found(error) from None
+        except OSError as error:
+            raise PictureError(Reason.CONNECTION_FAILED, f"{folder.url}: {error}"[:200]) from None
+        _check_size(len(content), max_bytes)
+        return content
+
+
+def _scheme(url: str) -> str:
+    found = _SCHEME.match(url.lstrip())
+    return found[1].lower() if found else ""
+
+
+def _not_found(error: OSError | UnicodeError) -> PictureError:
+    detail = (isinstance(error, OSError) and error.strerror) or "No such file or directory"
+    return PictureError(Reason.FILE_NOT_FOUND, detail)
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise PictureError(Reason.TOO_MANY_BYTES, f"more than {max_bytes} bytes")
+
+
+def _read_file(path: str, max_bytes: int) -> bytes:
+    """Content of a regular file. Nothing else is opened: a pipe would block, a device could do anything."""
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise PictureError(Reason.FILE_NOT_FOUND, "not a regular file")
+    # The file can be swapped between the two calls: no link is followed then, and no pipe waited for.
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise PictureError(Reason.FILE_NOT_FOUND, "not a regular file")
+        _check_size(status.st_size, max_bytes)
+        content = file.read(max_bytes + 1)
+    _check_size(len(content), max_bytes)
+    return content

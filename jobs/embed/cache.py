@@ -1,0 +1,94 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from artifacts.errors import CorruptFile
+from artifacts.schema import OK, Reason, embeddings_schema
+from artifacts.storage import Folder
+from jobs.parquet import corruption_guard
+from jobs.workspace import shard_name
+
+if TYPE_CHECKING:
+    pass
+
+_OPTIONS: dict[str, Any] = {
+    "compression": "none",  # digests and vectors are noise to a compressor
+    "use_dictionary": ["status"],
+    "write_statistics": ["sha256"],
+    "write_page_checksum": True,
+    "row_group_size": 8192,
+}
+
+
+class VectorTable:
+    """The output of a shard while it fills: float16[n, dim], in the order of the sorted keys."""
+
+    def __init__(self, keys: list[str], dim: int) -> None:
+        self._keys = keys
+        self._row = {key: row for row, key in enumerate(keys)}
+        self._vectors = np.zeros((len(keys), dim), dtype=np.float16)
+        self._status: list[str | None] = [None] * len(keys)
+
+    def take_from(self, earlier: pa.Table | None) -> int:
+        """Copy what an earlier run made of these keys; returns how many good vectors that were."""
+        if earlier is None:
+            return 0
+        rows = [self._row.get(key, -1) for key in earlier["sha256"].to_pylist()]
+        statuses = earlier["status"].to_pylist()
+        for row, status in zip(rows, statuses, strict=True):
+            if row >= 0:
+                self._status[row] = status
+        good = [at for at, row in enumerate(rows) if row >= 0 and statuses[at] == OK]
+        vectors = earlier["vector"].take(pa.array(good, pa.int64())).combine_chunks().flatten()
+        found = vectors.to_numpy(zero_copy_only=False).reshape(len(good), self._vectors.shape[1])
+        self._vectors[np.array([rows[at] for at in good], dtype=np.int64)] = found
+        return len(good)
+
+    def missing(self) -> set[str]:
+        return {key for key, status in zip(self._keys, self._status, strict=True) if status is None}
+
+    def put(self, keys: list[str], vectors: np.ndarray) -> None:
+        """Store float32[n, dim]; rows that are no unit vectors are BAD_EMBEDDING: an index would return nonsense."""
+        norms = np.linalg.norm(vectors, axis=1)
+        for key, vector, norm in zip(keys, vectors, norms, strict=True):
+            row = self._row[key]
+            good = bool(abs(norm - 1) < 0.01)  # False for NaN too
+            self._status[row] = OK if good else Reason.BAD_EMBEDDING.value
+            if good:
+                self._vectors[row] = vector
+
+    def counts(self) -> Counter[str]:
+        return Counter(status for status in self._status if status is not None)
+
+    def write(self, path: Path) -> None:
+        dim = self._vectors.shape[1]
+        bad = pa.array([status != OK for status in self._status], pa.bool_())
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(self._vectors.reshape(-1)), dim, mask=bad)
+        schema = embeddings_schema(dim)
+        columns = [
+            pa.array(self._keys, pa.string()),
+            pa.array(self._status, pa.string()),
+            vectors.cast(schema.types[2]),
+        ]
+        pq.write_table(pa.Table.from_arrays(columns, schema=schema), path, **_OPTIONS)
+
+
+def read_cached(folder: Folder, shard: int, dim: int) -> pa.Table | None:
+    """What an earlier run left for this shard and encoder; None if that is nothing, or damaged."""
+    name = shard_name(shard)
+    if not folder.exists(name):
+        return None
+    try:
+        with folder.open(name) as stream, corruption_guard(folder.path(name)):
+            table = pq.read_table(stream, page_checksum_verification=True)
+    except CorruptFile:
+        return None
+    return table if table.schema.equals(embeddings_schema(dim)) else None

@@ -1,0 +1,85 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from artifacts.encoders.base import Encoder
+from artifacts.errors import StepFailed
+from artifacts.pictures import open_stored
+
+if TYPE_CHECKING:
+    pass
+
+#: Batches decoded ahead of the model: one to have ready, one to even out slow pictures.
+AHEAD = 2
+
+
+def encode_batches(
+    pictures: Iterable[tuple[str, bytes]], encoder: Encoder, batch: int, pool: ThreadPoolExecutor
+) -> Iterator[tuple[list[str], np.ndarray]]:
+    """(keys, float32[n, dim]) batch by batch; the next batches are prepared while one is in the model."""
+
+    def prepare(jpeg: bytes) -> Any:
+        return encoder.prepare(open_stored(jpeg))
+
+    model = SplittingModel(encoder, batch)
+    waiting = iter(pictures)
+    ahead: deque[list[tuple[str, Future[Any]]]] = deque()
+    while True:
+        while len(ahead) <= AHEAD and (taken := list(islice(waiting, batch))):
+            ahead.append([(key, pool.submit(prepare, jpeg)) for key, jpeg in taken])
+        if not ahead:
+            return
+        current = ahead.popleft()
+        yield [key for key, _ in current], model([future.result() for _, future in current])
+
+
+class SplittingModel:
+    """Calls the encoder; a batch that does not fit the device's memory is split, and so are those after it."""
+
+    def __init__(self, encoder: Encoder, batch: int) -> None:
+        self._encoder = encoder
+        self._most = batch
+
+    def __call__(self, prepared: list[Any]) -> np.ndarray:
+        """float32[n, dim] of what `Encoder.prepare` returned."""
+        done: list[np.ndarray] = []
+        start = 0
+        while start < len(prepared):
+            piece = prepared[start : start + self._most]
+            vectors = self._try(piece)
+            if vectors is None:
+                if len(piece) == 1:
+                    raise StepFailed("the device has not enough memory for one picture: LOOKALIKE_DEVICE=cpu has")
+                self._most = len(piece) // 2
+                continue
+            done.append(vectors)
+            start += len(piece)
+        return np.concatenate(done)
+
+    def _try(self, piece: list[Any]) -> np.ndarray | None:
+        """The vectors, or None if the device ran out of memory."""
+        try:
+            return self._encoder.encode_prepared(piece)
+        except RuntimeError as error:
+            import torch
+
+            if not isinstance(error, torch.OutOfMemoryError):
+                raise
+            torch.cuda.empty_cache()  # does nothing where CUDA has not been used
+            return None
+
+
+def limit_threads(threads: int) -> None:
+    """Each worker process would otherwise take all cores, and they would wait for each other."""
+    torch = sys.modules.get("torch")  # an encoder of one's own may do without it, and it takes seconds to import
+    if torch is not None and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)

@@ -1,0 +1,68 @@
+"""The HTTP API beside searching: products, the release, health and metrics. DESIGN: read-only."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flask import Response
+from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models.tag import Tag
+
+from serving import metrics
+from serving.responses import errors, json_of
+from serving.schemas import Health, Readiness, ReleaseAnswer
+from serving.services import watcher
+
+_OPERATION = Tag(name="operation", description="For those who run the server.")
+
+operations_api = APIBlueprint("operations", __name__)
+
+
+@operations_api.get(
+    "/v1/release", tags=[_OPERATION], summary="What is being served", responses={200: ReleaseAnswer, **errors(503)}
+)
+def get_release() -> Response:
+    snapshot = watcher().snapshot()
+    manifest = snapshot.manifest
+    return json_of(
+        ReleaseAnswer(
+            version=manifest.version,
+            created_at=manifest.created_at,
+            loaded_at=datetime.fromtimestamp(snapshot.loaded_at, UTC),
+            encoder=manifest.encoder,
+            products=manifest.counts.indexed,
+            pictures=snapshot.release.rows,
+            recall=manifest.recall,
+            columns={name: str(kind) for name, kind in snapshot.release.columns.items()},
+            supports_text=snapshot.encoder.supports_text,
+        )
+    )
+
+
+@operations_api.get("/healthz", tags=[_OPERATION], summary="The process is alive", responses={200: Health})
+def healthz() -> Response:
+    return json_of(Health(status="ok"))
+
+
+@operations_api.get(
+    "/readyz",
+    tags=[_OPERATION],
+    summary="A release is loaded",
+    responses={200: Readiness, **errors(503, guarded=False)},
+)
+def readyz() -> Response:
+    watching = watcher()
+    version = watching.snapshot().manifest.version  # NoRelease becomes 503
+    failure = watching.failure
+    refused = f"{failure.version} was refused: {failure.error}" if failure else None
+    return json_of(Readiness(status="degraded" if refused else "ok", release=version, failure=refused))
+
+
+@operations_api.get(
+    "/metrics",
+    tags=[_OPERATION],
+    summary="Prometheus metrics",
+    responses={200: {"description": "Text format", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+def get_metrics() -> Response:
+    return Response(metrics.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,68 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from flask import Response, redirect, request
+from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models.tag import Tag
+from werkzeug.wrappers import Response as WsgiResponse
+
+from artifacts.errors import UnknownProduct
+from serving.problems import problem
+from serving.responses import errors, json_of
+from serving.schemas import PictureQuery, ProductAnswer, ProductPath
+from serving.search.service import product
+from serving.services import watcher
+
+_PRODUCTS = Tag(name="products", description="Products of the release being served.")
+
+products_api = APIBlueprint("products", __name__)
+
+
+@products_api.get(
+    "/v1/products/<path:product_id>/image",
+    tags=[_PRODUCTS],
+    summary="A product's picture: its thumbnail, or a redirect to its URL",
+    responses={
+        200: {
+            "description": "A thumbnail",
+            "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        302: {"description": "Where the picture is"},
+        **errors(404, 422, 503, guarded=False),
+    },
+)
+def product_image(path: ProductPath, query: PictureQuery) -> WsgiResponse:
+    snapshot = watcher().snapshot()
+    place = snapshot.release.locate(path.product_id)
+    if place is None:
+        raise UnknownProduct(path.product_id)
+    segment = snapshot.release.segments[place[0]]
+    rows = {row["picture"]: (number, row["image_url"]) for number, row in
+            zip(place[1], segment.products.take(place[1], ["picture", "image_url"]), strict=True)}  # fmt: skip
+    if query.picture not in rows:
+        return problem(404, f"product {path.product_id!r} has no picture {query.picture}", "picture")
+    row, url = rows[query.picture]
+    if url.lower().startswith(("http://", "https://")):
+        return redirect(url)
+    jpeg = segment.thumbnails.get(int(row)) if segment.thumbnails else None
+    if jpeg is None:
+        return problem(404, f"product {path.product_id!r} has no thumbnail in this release", "picture")
+    response = Response(jpeg, mimetype="image/jpeg")
+    # The thumbnail may change with the release: browsers ask again after a while, and get 304 if it is the same.
+    response.cache_control.public, response.cache_control.max_age = True, 300
+    response.add_etag()
+    return response.make_conditional(request)
+
+
+@products_api.get(
+    "/v1/products/<path:product_id>",
+    tags=[_PRODUCTS],
+    summary="One product",
+    responses={200: ProductAnswer, **errors(404, 422, 503)},
+)
+def get_product(path: ProductPath) -> Response:
+    found = product(watcher().snapshot(), path.product_id)
+    if found is None:
+        raise UnknownProduct(path.product_id)
+    return json_of(ProductAnswer.model_validate(found))

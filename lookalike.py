@@ -115,7 +115,7 @@ def serve(
     """Serve the current release: HTTP API and web page."""
     from serving.server import run
 
-    run(settings_with(releases=releases, host=host, port=port, workers=workers, threads=threads))
+    run(settings_with(releases=releases, host=host, port=port, workers=workers, threads=threads).server)
 
 
 @app.command()
@@ -140,7 +140,7 @@ def demo(
         port=port,
     )
     run_demo(folder, products=products, settings=settings, reporter=Reporter(err))
-    run(settings)
+    run(settings.server)
 
 
 @releases_app.command("list")

@@ -164,3 +164,8 @@ def shard_of(product_id: str, shards: int) -> int:
     """
     digest = hashlib.md5(product_id.encode(), usedforsecurity=False).hexdigest()
     return int(digest[:8], 16) % shards
+
+
+def is_http(url: str) -> bool:
+    """Whether a picture's URL is one that a browser can fetch; other pictures are files beside the catalog."""
+    return url.lower().startswith(("http://", "https://"))

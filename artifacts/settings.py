@@ -6,13 +6,32 @@ documents the same table; a test holds the two together.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, TypeVar
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-Codec = Literal["pq", "rabitq", "sq8", "flat"]
+from artifacts.config import (
+    AccessConfig,
+    CacheConfig,
+    Codec,
+    DownloadLimits,
+    EncoderConfig,
+    EventConfig,
+    GateConfig,
+    IndexConfig,
+    PipelineConfig,
+    QueryLimits,
+    RankingConfig,
+    RankingWeights,
+    ReleaseWatching,
+    ServerConfig,
+    ServerProcesses,
+)
+
+Group = TypeVar("Group")
 
 
 class Settings(BaseSettings):
@@ -169,3 +188,36 @@ class Settings(BaseSettings):
     max_per_category: int = Field(
         default=5, ge=0, description="Products of one category before others go first; 0: no cap."
     )
+
+    # ── groups ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def pipeline(self) -> PipelineConfig:
+        """What the steps from a catalog to a release work by."""
+        return self._group(
+            PipelineConfig,
+            download=self._group(DownloadLimits),
+            encoder=self._group(EncoderConfig),
+            index=self._group(IndexConfig),
+            gate=self._group(GateConfig),
+        )
+
+    @property
+    def server(self) -> ServerConfig:
+        """What a server works by."""
+        keys = self.api_keys.get_secret_value().split(",")
+        return ServerConfig(
+            processes=self._group(ServerProcesses),
+            # A release names its encoder's spec; a setting given on purpose says where to find that encoder here.
+            watching=self._group(ReleaseWatching, encoder=self.encoder if "encoder" in self.model_fields_set else None),
+            limits=self._group(QueryLimits),
+            ranking=self._group(RankingConfig, weights=self._group(RankingWeights)),
+            caches=self._group(CacheConfig),
+            access=self._group(AccessConfig, api_keys=tuple(key.strip() for key in keys if key.strip())),
+            events=self._group(EventConfig),
+        )
+
+    def _group(self, group: type[Group], **values: Any) -> Group:
+        """A group with the settings of its fields' names, and `values` for the other fields."""
+        names = {each.name for each in fields(group)} - set(values)  # type: ignore[arg-type]
+        return group(**values, **{name: getattr(self, name) for name in names})

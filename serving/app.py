@@ -14,6 +14,7 @@ from flask.json.provider import DefaultJSONProvider
 from flask_openapi.models.info import Info
 from flask_openapi.openapi import OpenAPI
 
+from artifacts.config import ServerConfig
 from artifacts.settings import Settings
 from artifacts.store.store import Store
 from serving.api.auth import guard
@@ -30,6 +31,7 @@ from serving.releases.verification_cache import VerificationCache
 from serving.releases.watcher import ReleaseWatcher
 from serving.schemas import Problem
 from serving.search.rankers import load_ranker
+from serving.services import Services, install
 
 PAGE = Path(__file__).parent / "page"
 
@@ -46,16 +48,16 @@ class _Json(DefaultJSONProvider):
         return orjson.loads(s)
 
 
-def create_app(settings: Settings | None = None, *, watch: bool = True, shared_dir: Path | None = None) -> OpenAPI:
+def create_app(config: ServerConfig | None = None, *, watch: bool = True, shared_dir: Path | None = None) -> OpenAPI:
     """Make the application.
 
     Args:
-        settings: all of them; from the environment if None.
+        config: from the environment if None.
         watch: follow the store in a thread. Native libraries start with it, so a server must call this in its worker
-            processes, after the fork. Tests may say False and call `app.config["LOOKALIKE_WATCHER"].poll()`.
+            processes, after the fork. Tests may pass False and call `services_of(app).watcher.poll()`.
         shared_dir: a folder that the worker processes of one server share; see `VerificationCache`.
     """
-    settings = settings or Settings()
+    config = config or Settings().server
     app = OpenAPI(
         __name__,
         info=Info(
@@ -68,30 +70,40 @@ def create_app(settings: Settings | None = None, *, watch: bool = True, shared_d
         validation_error_callback=from_validation,
         static_folder=None,
     )
+    limits = config.limits
     # Base64 takes 4 bytes for 3.
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_images * settings.max_image_bytes * 4 // 3 + _FORM_BYTES
-    app.config["LOOKALIKE_SETTINGS"] = settings
-    app.config["LOOKALIKE_WATCHER"] = watcher = ReleaseWatcher(
-        Store(settings.releases, settings.cache), settings, VerificationCache(shared_dir)
-    )
-    app.config["LOOKALIKE_RANKER"] = load_ranker(settings)
-    app.config["LOOKALIKE_CACHES"] = open_caches(settings)
-    app.config["LOOKALIKE_GATE"] = gate = AdmissionController(
-        settings.threads, settings.queue, settings.deadline_seconds
-    )
-    app.config["LOOKALIKE_DOORMAN"] = app.wsgi_app = LoadShedder(app.wsgi_app, gate)
-    app.config["LOOKALIKE_EVENTS"] = EventLog(settings.events, settings.events_seconds)
+    app.config["MAX_CONTENT_LENGTH"] = limits.max_images * limits.max_image_bytes * 4 // 3 + _FORM_BYTES
+    services = _make_services(app, config, shared_dir)
+    install(app, services)
     app.json = _Json(app)
     register(app)
-    guard(app, settings)
+    guard(app, config.access)
     # Blueprints are module-wide, and registering them writes to them: every app gets its own copies.
     for blueprint in (search_api, products_api, events_api, operations_api):
         app.register_api(copy.copy(blueprint))
     _add_page(app)
-    torch.set_num_threads(settings.encoder_threads)
+    torch.set_num_threads(config.processes.encoder_threads)
     if watch:
-        watcher.start()
+        services.watcher.start()
     return app
+
+
+def _make_services(app: OpenAPI, config: ServerConfig, shared_dir: Path | None) -> Services:
+    """The services of an app; its load shedder is put in front of it."""
+    processes, watching = config.processes, config.watching
+    admission = AdmissionController(processes.threads, processes.queue, processes.deadline_seconds)
+    app.wsgi_app = load_shedder = LoadShedder(app.wsgi_app, admission)
+    return Services(
+        watcher=ReleaseWatcher(Store(watching.releases, watching.cache), watching, VerificationCache(shared_dir)),
+        ranker=load_ranker(config.ranking),
+        caches=open_caches(config.caches),
+        admission=admission,
+        load_shedder=load_shedder,
+        events=EventLog(config.events.events, config.events.events_seconds),
+        limits=config.limits,
+        ranking=config.ranking,
+        deadline_seconds=processes.deadline_seconds,
+    )
 
 
 def _add_page(app: OpenAPI) -> None:

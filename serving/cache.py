@@ -20,8 +20,8 @@ from prometheus_client import Counter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from artifacts.config import CacheConfig
 from artifacts.errors import LookalikeError
-from artifacts.settings import Settings
 
 HITS = Counter("image_search_cache_hits_total", "Values that a cache had.", ["cache"])
 MISSES = Counter("image_search_cache_misses_total", "Values that a cache did not have.", ["cache"])
@@ -124,31 +124,31 @@ class Caches:
     results: Cache
 
 
-def open_caches(settings: Settings) -> Caches:
-    """The caches that the settings want.
+def open_caches(config: CacheConfig) -> Caches:
+    """The caches that the configuration asks for.
 
     Raises:
         LookalikeError: `redis_url` is none.
     """
     return Caches(
-        _open("embedding", settings.embedding_cache_seconds, settings),
-        _open("result", settings.result_cache_seconds, settings),
+        _open("embedding", config.embedding_cache_seconds, config),
+        _open("result", config.result_cache_seconds, config),
     )
 
 
-def _open(name: str, seconds: float, settings: Settings) -> Cache:
-    """A cache where the settings want it; nothing is connected to yet."""
-    if not settings.redis_url or seconds == 0:
-        return LocalCache(name, settings.cache_bytes if seconds else 0, max(seconds, 1))
+def _open(name: str, seconds: float, config: CacheConfig) -> Cache:
+    """A cache as configured; nothing is connected to yet."""
+    if not config.redis_url or seconds == 0:
+        return LocalCache(name, config.cache_bytes if seconds else 0, max(seconds, 1))
     try:
         client = redis.Redis.from_url(
-            settings.redis_url,
+            config.redis_url,
             socket_timeout=_REDIS_TIMEOUT,
             socket_connect_timeout=_REDIS_TIMEOUT,
             retry=Retry(NoBackoff(), 0),
         )
     except ValueError as error:
-        raise LookalikeError(f"redis_url {settings.redis_url!r}: {error}") from error
+        raise LookalikeError(f"redis_url {config.redis_url!r}: {error}") from error
     return RedisCache(name, client, seconds)
 
 

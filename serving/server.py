@@ -22,9 +22,10 @@ import orjson
 import structlog
 from gunicorn.app.base import BaseApplication
 
+from artifacts.config import ServerConfig
 from artifacts.errors import LookalikeError
-from artifacts.settings import Settings
 from serving.overload.worker import STAYING, Worker
+from serving.services import services_of
 
 _WARM_UP_SECONDS = 60
 _SPARE_THREADS = 8
@@ -39,19 +40,19 @@ class Server(BaseApplication):
         folder: what the workers know together; gone when the server ends.
     """
 
-    def __init__(self, settings: Settings, listener: socket.socket, folder: Path) -> None:
-        self._settings, self.folder = settings, folder
+    def __init__(self, config: ServerConfig, listener: socket.socket, folder: Path) -> None:
+        self._config, self.folder = config, folder
         self.fd = listener.detach()  # it is gunicorn's to close now
         super().__init__()
 
     def load_config(self) -> None:
-        settings = self._settings
+        processes = self._config.processes
         options: dict[str, Any] = {
             "bind": f"fd://{self.fd}",
-            "workers": settings.workers,
+            "workers": processes.workers,
             "worker_class": Worker,
             # Those that wait hold a thread each; a few more say no to what is too much, and tell of health.
-            "threads": settings.threads + settings.queue + _SPARE_THREADS + STAYING,
+            "threads": processes.threads + processes.queue + _SPARE_THREADS + STAYING,
             # Native libraries hang in a process that was forked after they had started threads: workers import them.
             "preload_app": False,
             # Longer than load balancers keep an idle connection: who closes it first must not be the one that is asked.
@@ -72,7 +73,7 @@ class Server(BaseApplication):
     def load(self) -> Callable[..., Any]:
         from serving.app import create_app
 
-        return create_app(self._settings, shared_dir=self.folder / "checked")
+        return create_app(self._config, shared_dir=self.folder / "checked")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -106,16 +107,17 @@ def _shared(family: int, address: Any) -> socket.socket:
     return listener
 
 
-def run(settings: Settings) -> None:
+def run(config: ServerConfig) -> None:
     """Serve until told to stop.
 
     Raises:
         LookalikeError: the address cannot be listened on.
     """
-    listener = listen(settings.host, settings.port)
+    processes = config.processes
+    listener = listen(processes.host, processes.port)
     # One thread inside each native call: requests run beside each other, and more threads would only get in the way.
-    os.environ.setdefault("OMP_NUM_THREADS", str(settings.native_threads))
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(settings.native_threads))
+    os.environ.setdefault("OMP_NUM_THREADS", str(processes.native_threads))
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(processes.native_threads))
     configure_logging()
     sys.argv = sys.argv[:1]  # gunicorn would read our flags as its own
     # Removed by `on_exit` in the parent. A `with` would do so in every worker that ends: it leaves this function too.
@@ -123,9 +125,9 @@ def run(settings: Settings) -> None:
     for name in ("checked", "metrics"):
         (folder / name).mkdir()
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
-    if settings.workers > 1:
+    if processes.workers > 1:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder / "metrics")
-    Server(settings, listener, folder).run()
+    Server(config, listener, folder).run()
 
 
 def configure_logging() -> None:
@@ -157,7 +159,7 @@ def _warm_up(worker: Any) -> None:
 
     After a minute it does so anyway, and says 503: whoever asks learns more from that than from silence.
     """
-    watcher = worker.wsgi.config["LOOKALIKE_WATCHER"]
+    watcher = services_of(worker.wsgi).watcher
     for _ in range(_WARM_UP_SECONDS):
         if watcher.first_poll.wait(1):
             break
@@ -166,7 +168,7 @@ def _warm_up(worker: Any) -> None:
     # then, would hold up every request for a quarter of a second.
     gc.collect()
     gc.freeze()
-    worker.load_shedder = worker.wsgi.config["LOOKALIKE_DOORMAN"]
+    worker.load_shedder = services_of(worker.wsgi).load_shedder
     if worker.cfg.workers > 1 and sys.platform == "linux":
         shared = worker.sockets[0]
         worker.sockets = [*worker.sockets, _shared(shared.sock.family, shared.getsockname())]
@@ -175,8 +177,7 @@ def _warm_up(worker: Any) -> None:
 def _close(_server: Any, worker: Any) -> None:
     """A worker that ends writes out its events and lets go of its release: DuckDB complains of what is left open."""
     if worker.wsgi is not None:  # None if it ended before it had loaded the app
-        worker.wsgi.config["LOOKALIKE_EVENTS"].close()
-        worker.wsgi.config["LOOKALIKE_WATCHER"].close()
+        services_of(worker.wsgi).close()
 
 
 def _remove_folder(server: Any) -> None:

@@ -1,36 +1,52 @@
-"""What the routes share: the app's own things, answers in JSON, and the errors that the OpenAPI document names."""
+"""The parts of a running server, as one typed object that an app carries."""
 
 from __future__ import annotations
 
-from flask import current_app
+from dataclasses import dataclass
 
-from artifacts.settings import Settings
+from flask import Flask, current_app
+
+from artifacts.config import QueryLimits, RankingConfig
 from serving.cache import Caches
 from serving.events.log import EventLog
 from serving.overload.admission import AdmissionController
+from serving.overload.shedding import LoadShedder
 from serving.releases.watcher import ReleaseWatcher
 from serving.search.rankers import Ranker
 
-
-def settings() -> Settings:
-    return current_app.config["LOOKALIKE_SETTINGS"]
+_EXTENSION = "lookalike"
 
 
-def events() -> EventLog:
-    return current_app.config["LOOKALIKE_EVENTS"]
+@dataclass(frozen=True)
+class Services:
+    """What the routes and the server's hooks work with."""
+
+    watcher: ReleaseWatcher
+    ranker: Ranker
+    caches: Caches
+    admission: AdmissionController
+    load_shedder: LoadShedder
+    events: EventLog
+    limits: QueryLimits
+    ranking: RankingConfig
+    deadline_seconds: float
+
+    def close(self) -> None:
+        """Write out what is pending and release what is open; for the end of a process."""
+        self.events.close()
+        self.watcher.close()
 
 
-def gate() -> AdmissionController:
-    return current_app.config["LOOKALIKE_GATE"]
+def install(app: Flask, services: Services) -> None:
+    """Give an app its services."""
+    app.extensions[_EXTENSION] = services
 
 
-def watcher() -> ReleaseWatcher:
-    return current_app.config["LOOKALIKE_WATCHER"]
+def services_of(app: Flask) -> Services:
+    """The services of an app that `create_app` made."""
+    return app.extensions[_EXTENSION]
 
 
-def ranker() -> Ranker:
-    return current_app.config["LOOKALIKE_RANKER"]
-
-
-def caches() -> Caches:
-    return current_app.config["LOOKALIKE_CACHES"]
+def services() -> Services:
+    """The services of the app that handles the current request."""
+    return services_of(current_app)

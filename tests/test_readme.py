@@ -39,7 +39,7 @@ def test_every_command_is_named(command: str) -> None:
 def test_every_route_is_named() -> None:
     from serving.app import create_app
 
-    app = create_app(Settings(), watch=False)
+    app = create_app(Settings().server, watch=False)
     section = README.split("## HTTP API")[1].split("\n## ")[0]
     for path in app.api_doc["paths"]:
         assert path.replace("{product_id}", "{id}") in section, path

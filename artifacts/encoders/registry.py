@@ -15,11 +15,11 @@ another id, another cache.
 from __future__ import annotations
 
 import functools
-import importlib
 from pathlib import Path
 
 from artifacts.encoders.base import Encoder
 from artifacts.errors import EncoderError
+from artifacts.plugins import make_plugin
 
 SAMPLE_ENCODER = Path(__file__).parent.parent / "sample_encoder"
 
@@ -81,11 +81,8 @@ def _model_and_tag(spec: str, rest: str) -> tuple[str, str]:
 
 
 def _custom_encoder(spec: str, rest: str) -> Encoder:
-    module_name, _, class_name = rest.partition(":")
-    try:
-        made = getattr(importlib.import_module(module_name), class_name)()
-    except Exception as error:  # somebody else's code: anything can be wrong with it
-        raise EncoderError(f"encoder {spec!r} cannot be made: {type(error).__name__}: {error}") from error
+    class_name = rest.partition(":")[2]
+    made = make_plugin(spec, "encoder", EncoderError)
     if not isinstance(made, Encoder):
         raise EncoderError(f"encoder {spec!r}: {class_name} is not a subclass of artifacts.encoders.base.Encoder")
     missing = [name for name in ("weights_sha256", "dim", "preprocessing") if not hasattr(made, name)]

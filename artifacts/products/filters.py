@@ -82,15 +82,15 @@ def parse_condition(
     Raises:
         QueryError: no such column, or a value that is not of its type.
     """
-    kind = column_type(columns, field, column)
+    dtype = column_type(columns, field, column)
 
     def bound(value: str | float | None) -> Value | None:
-        return None if value is None else _typed(field, column, kind, value)
+        return None if value is None else _typed(field, column, dtype, value)
 
     return Condition(
         column,
-        any_of=_several(_typed(field, column, kind, value) for value in any_of),
-        none_of=_several(_typed(field, column, kind, value) for value in none_of),
+        any_of=_several(_typed(field, column, dtype, value) for value in any_of),
+        none_of=_several(_typed(field, column, dtype, value) for value in none_of),
         minimum=bound(minimum),
         maximum=bound(maximum),
         below=bound(below),
@@ -103,34 +103,34 @@ def _several(values: Iterable[Value]) -> tuple[Value, ...]:
     return tuple(sorted(set(values), key=repr))
 
 
-def _typed(field: str, column: str, kind: pa.DataType, value: str | float) -> Value:
+def _typed(field: str, column: str, dtype: pa.DataType, value: str | float) -> Value:
     try:
         if not isinstance(value, str | int | float):  # bool is an int
             raise TypeError("not a single value")
-        if pa.types.is_floating(kind):
+        if pa.types.is_floating(dtype):
             number = float(value)
             if number != number:
                 raise ValueError("not a number")
             return number
-        if pa.types.is_integer(kind):
+        if pa.types.is_integer(dtype):
             return _int64(value)
-        if pa.types.is_boolean(kind):
+        if pa.types.is_boolean(dtype):
             return {"true": True, "false": False}[str(value).lower()]
-        if kind == TIMESTAMP:
+        if dtype == TIMESTAMP:
             moment = datetime.fromisoformat(str(value))
             return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         text = str(value)
         text.encode()  # half of a surrogate pair, which JSON can spell, is no character
     except (TypeError, ValueError, KeyError, OverflowError):
-        raise QueryError(field, f"{column}: {str(value)[:80]!r} is not {_described(kind)}") from None
+        raise QueryError(field, f"{column}: {str(value)[:80]!r} is not {_described(dtype)}") from None
     if "\x00" in text:
         raise QueryError(field, f"{column}: a value holds a NUL character")
     return text
 
 
-def _described(kind: pa.DataType) -> str:
+def _described(dtype: pa.DataType) -> str:
     names = {"double": "a number", "int64": "a whole number", "bool": "true or false", str(TIMESTAMP): "an ISO date"}
-    return names.get(str(kind), "a text")
+    return names.get(str(dtype), "a text")
 
 
 def _int64(value: str | float) -> int:

@@ -17,17 +17,17 @@ def to_sql(conditions: Filter) -> tuple[str, list[Any]]:
     parameters: list[Any] = []
     for condition in conditions:
         if condition.any_of:
-            column, kind = _compared(condition.column, condition.any_of[0])
-            parts.append(f"{column} IN (SELECT unnest(?::{kind}[]))")
+            column, sql_type = _compared(condition.column, condition.any_of[0])
+            parts.append(f"{column} IN (SELECT unnest(?::{sql_type}[]))")
             parameters.append(list(condition.any_of))
         if condition.none_of:
-            column, kind = _compared(condition.column, condition.none_of[0])
-            parts.append(f"({column} IS NULL OR {column} NOT IN (SELECT unnest(?::{kind}[])))")
+            column, sql_type = _compared(condition.column, condition.none_of[0])
+            parts.append(f"({column} IS NULL OR {column} NOT IN (SELECT unnest(?::{sql_type}[])))")
             parameters.append(list(condition.none_of))
         for operator, bound in ((">=", condition.minimum), ("<=", condition.maximum), ("<", condition.below)):
             if bound is not None:
-                column, kind = _compared(condition.column, bound)
-                parts.append(f"{column} {operator} ?::{kind}")
+                column, sql_type = _compared(condition.column, bound)
+                parts.append(f"{column} {operator} ?::{sql_type}")
                 parameters.append(bound)
         if condition.missing is not None:
             parts.append(f"{quoted(condition.column)} IS {'' if condition.missing else 'NOT '}NULL")
@@ -40,8 +40,8 @@ def _compared(column: str, value: Value) -> tuple[str, str]:
     Segments of one release may disagree on a column's type (sizes were numbers, then texts came). What cannot be cast
     is as if there were no value; a cast to the type that a column has already is no cast, and costs nothing.
     """
-    kind = next(name for python, name in _SQL_TYPES if isinstance(value, python))
-    return f"TRY_CAST({quoted(column)} AS {kind})", kind
+    sql_type = next(name for python, name in _SQL_TYPES if isinstance(value, python))
+    return f"TRY_CAST({quoted(column)} AS {sql_type})", sql_type
 
 
 def quoted(column: str) -> str:

@@ -29,7 +29,7 @@ _HIDDEN = ("product_id", "picture", "image_url", "title")
 #: Columns that every answer has under their own names.
 _KNOWN = frozenset(("product_id", "picture", "image_url", *CATALOG_COLUMNS))
 #: SQL types of the types that a catalog's columns have.
-_SQL_KINDS = {
+_SQL_TYPES = {
     "double": "DOUBLE", "int64": "BIGINT", "bool": "BOOLEAN", "string": "VARCHAR", "large_string": "VARCHAR",
     str(TIMESTAMP): "TIMESTAMPTZ",
 }  # fmt: skip
@@ -105,7 +105,7 @@ class Products:
         absent = dict.fromkeys(name for name in columns if name not in here)
         return [{**dict(zip(here, values, strict=True)), **absent} for values in self._values(rows, here)]
 
-    def shown(self, rows: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
+    def to_results(self, rows: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
         """The rows of these numbers as answers show them: the known columns, then the catalog's own in `attributes`."""
         own = [name for name in self.table.schema.names if name not in _KNOWN]
         known = [name for name in self.table.schema.names if name in _KNOWN]
@@ -140,7 +140,7 @@ class Products:
             return self._rows(f"product_id IN ({', '.join('?' * len(ids))})", ids) if ids else _no_rows()
         return self._rows("product_id IN (SELECT unnest(?))", [ids])
 
-    def allowed(self, conditions: Filter) -> np.ndarray:
+    def matching_rows(self, conditions: Filter) -> np.ndarray:
         """Row numbers int64, ascending, of the rows that pass a filter.
 
         A column that is not here is one that a newer segment introduced: no row has a value in it.
@@ -156,24 +156,24 @@ class Products:
         self,
         column: str,
         conditions: Filter,
-        without: np.ndarray | None = None,
+        excluded: np.ndarray | None = None,
         *,
-        kind: pa.DataType | None = None,
-        most: int | None = None,
+        dtype: pa.DataType | None = None,
+        limit: int | None = None,
     ) -> list[FacetCount]:
-        """Number of products for each value of a column among those that pass a filter; most frequent first.
+        """Number of products for each value of a column among those that pass a filter; limit frequent first.
 
         Args:
-            without: row numbers int64 of products that are not counted.
-            kind: count the values as this type, what cannot be cast as if there were no value.
-            most: no more values than these.
+            excluded: row numbers int64 of products that are not counted.
+            dtype: count the values as this type, what cannot be cast as if there were no value.
+            limit: no more values than these.
         """
         here = self.columns.get(column)
-        cast = "{}" if kind is None or kind == here else f"TRY_CAST({{}} AS {_SQL_KINDS[str(kind)]})"
-        return self._count(column, conditions, without, lambda name: (cast.format(name), []), most)
+        cast = "{}" if dtype is None or dtype == here else f"TRY_CAST({{}} AS {_SQL_TYPES[str(dtype)]})"
+        return self._count(column, conditions, excluded, lambda name: (cast.format(name), []), limit)
 
     def bands(
-        self, column: str, edges: Sequence[float], conditions: Filter, without: np.ndarray | None = None
+        self, column: str, edges: Sequence[float], conditions: Filter, excluded: np.ndarray | None = None
     ) -> list[FacetCount]:
         """The same for numbers, by band: value 0 is below the first edge, value i from edge i-1 to below edge i."""
 
@@ -182,7 +182,7 @@ class Products:
             reached = " + ".join(["0", *(f"({number} >= ?::DOUBLE)::INT" for _ in edges)])
             return f"CASE WHEN {number} IS NOT NULL THEN {reached} END", list(edges)
 
-        return self._count(column, conditions, without, band)
+        return self._count(column, conditions, excluded, band)
 
     def quantiles(self, column: str, shares: Sequence[float]) -> list[float]:
         """Values of a column of numbers below which these shares of the products lie; [] where none has a value."""
@@ -196,9 +196,9 @@ class Products:
         self,
         column: str,
         conditions: Filter,
-        without: np.ndarray | None,
+        excluded: np.ndarray | None,
         expression: Callable[[str], tuple[str, list[Any]]],
-        most: int | None = None,
+        limit: int | None = None,
     ) -> list[FacetCount]:
         """Products by an SQL expression of a column's name, over all that have a value and pass a filter."""
         here = self._conditions_here(conditions)
@@ -212,11 +212,11 @@ class Products:
             f"WHERE first_picture AND value IS NOT NULL AND {where}"
         )
         with self._connection.cursor() as cursor:
-            if without is not None:
+            if excluded is not None:
                 # Seen by this cursor alone. As a bound list, a million rows would take seconds.
-                cursor.register("without", pa.table({"row": without}))
-                statement += " AND row NOT IN (SELECT row FROM without)"
-            statement += f" GROUP BY 1 ORDER BY n DESC, 1{'' if most is None else f' LIMIT {most:d}'}"
+                cursor.register("excluded", pa.table({"row": excluded}))
+                statement += " AND row NOT IN (SELECT row FROM excluded)"
+            statement += f" GROUP BY 1 ORDER BY n DESC, 1{'' if limit is None else f' LIMIT {limit:d}'}"
             counts = cursor.execute(statement, [*counted_parameters, *parameters]).fetchall()
         return [FacetCount(value, int(count)) for value, count in counts]
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import pyarrow as pa
 from cachetools import LRUCache
 
 from artifacts.errors import CorruptFile, IncompatibleRelease, QueryError
@@ -37,6 +38,14 @@ class Hit(NamedTuple):
     score: float  # cosine with the query
     segment: int  # position in the release
     row: int  # in the segment
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a product: its URL or path as the catalog names it, and the stored thumbnail where there is one."""
+
+    url: str
+    thumbnail: bytes | None  # JPEG
 
 
 class Release:
@@ -75,9 +84,9 @@ class Release:
                     shared = Segment(folder, verify=verify, threads=threads)
                 self.segments.append(shared)
             self._check_spaces()
-            self._deleted_rows_of_segment = [self._deleted_rows(number) for number in range(len(self.segments))]
+            self._deleted = [self._deleted_rows(number) for number in range(len(self.segments))]
             self._first_pictures = [
-                None if segment.info.max_pictures <= 1 else segment.allow(segment.products.first_pictures()).bitmap
+                None if segment.info.max_pictures <= 1 else segment.row_filter(segment.products.first_pictures()).bitmap
                 for segment in self.segments
             ]
         except BaseException:
@@ -88,8 +97,8 @@ class Release:
         #: Columns that can be filtered on in any of the segments, with their Arrow types; the newest segment's.
         self.columns = {name: kind for segment in self.segments for name, kind in segment.products.columns.items()}
         self._nothing = {name: value for segment in self.segments for name, value in segment.products.nothing.items()}
-        self._allowed: LRUCache[Filter, list[RowFilter | None]] = LRUCache(_FILTER_CACHE, getsizeof=_size_of)
-        self._allowed_lock = threading.Lock()
+        self._row_filters: LRUCache[Filter, list[RowFilter | None]] = LRUCache(_FILTER_CACHE, getsizeof=_size_of)
+        self._row_filters_lock = threading.Lock()
 
     def _check_spaces(self) -> None:
         """Scores mean something only between vectors of one encoder."""
@@ -110,9 +119,9 @@ class Release:
     # ── what there is ────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def rows(self) -> int:
+    def pictures(self) -> int:
         """Pictures that can be found."""
-        dead = sum(0 if rows is None else len(rows) for rows in self._deleted_rows_of_segment)
+        dead = sum(0 if rows is None else len(rows) for rows in self._deleted)
         return sum(segment.info.rows for segment in self.segments) - dead
 
     def locate(self, product_id: str) -> tuple[int, np.ndarray] | None:
@@ -125,15 +134,68 @@ class Release:
                 return None
         return None
 
+    def __contains__(self, product_id: str) -> bool:
+        return self.locate(product_id) is not None
+
+    def product(self, product_id: str) -> list[dict[str, Any]] | None:
+        """The rows of a product as `to_results` gives them, one per picture in the catalog's order; None if unknown."""
+        located = self.locate(product_id)
+        if located is None:
+            return None
+        segment, rows = located
+        return self.segments[segment].products.to_results(rows)
+
+    def picture(self, product_id: str, number: int) -> Picture | None:
+        """One picture of a product, or None if the product or the picture is not in the release.
+
+        Args:
+            number: position in the product's list of pictures, from 0.
+        """
+        located = self.locate(product_id)
+        if located is None:
+            return None
+        segment = self.segments[located[0]]
+        for row, values in zip(located[1], segment.products.take(located[1], ["picture", "image_url"]), strict=True):
+            if values["picture"] == number:
+                thumbnail = segment.thumbnails.get(int(row)) if segment.thumbnails else None
+                return Picture(values["image_url"], thumbnail)
+        return None
+
+    def matching(self, product_ids: Iterable[str], conditions: Filter) -> list[Hit]:
+        """Those of the products that pass a filter, each by one of its rows; unknown ids are left out."""
+        row_filters = self.row_filters(conditions)
+        hits: list[Hit] = []
+        for located in map(self.locate, product_ids):
+            if located is not None:
+                segment, row = located[0], int(located[1][0])
+                row_filter = row_filters[segment]
+                if row_filter is None or row in row_filter:
+                    hits.append(Hit(1.0, segment, row))
+        return hits
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """All values of a column of the product rows, segment after segment, rows that were replaced included."""
+        return pa.chunked_array([chunk for segment in self.segments for chunk in segment.column(name).chunks])
+
+    @property
+    def attributes(self) -> list[str]:
+        """Names of the catalog's own columns, of the newest segment."""
+        return self.segments[-1].products.attributes if self.segments else []
+
+    @property
+    def lists(self) -> int:
+        """IVF lists of the largest index; 0 where every index is flat."""
+        return max((segment.info.index.lists for segment in self.segments), default=0)
+
     def product_ids(self, hits: Sequence[Hit]) -> list[str]:
         """The products of hits, in their order."""
         return self._of_each(hits, lambda segment, rows: segment.products.product_ids(rows))
 
-    def rows_of(self, hits: Sequence[Hit], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    def values(self, hits: Sequence[Hit], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """The product rows of hits, in their order; only these columns if any are named."""
         return self._of_each(hits, lambda segment, rows: segment.products.take(rows, columns))
 
-    def columns_of(self, hits: Sequence[Hit], columns: Iterable[str]) -> dict[str, np.ndarray]:
+    def arrays(self, hits: Sequence[Hit], columns: Iterable[str]) -> dict[str, np.ndarray]:
         """The same by columns, [n] each, as `artifacts.products.table.as_numpy` has them.
 
         A column is of the newest segment's type; where another segment's differs, there is no value. One that no
@@ -147,9 +209,9 @@ class Release:
                     found[name][places] = values
         return found
 
-    def shown(self, hits: Sequence[Hit]) -> list[dict[str, Any]]:
+    def to_results(self, hits: Sequence[Hit]) -> list[dict[str, Any]]:
         """Hits as answers show them, in their order; see Products.shown."""
-        return self._of_each(hits, lambda segment, rows: segment.products.shown(rows))
+        return self._of_each(hits, lambda segment, rows: segment.products.to_results(rows))
 
     def _of_each(self, hits: Sequence[Hit], take: Callable[[Segment, Sequence[int]], list[_Of]]) -> list[_Of]:
         """What `take` knows of the rows of hits, asked once for each segment, in the order of the hits."""
@@ -165,12 +227,12 @@ class Release:
             if places:
                 yield segment, places, [hits[place].row for place in places]
 
-    def vectors_of(self, product_id: str) -> np.ndarray | None:
+    def product_vectors(self, product_id: str) -> np.ndarray | None:
         """float32[pictures, dim] as stored, or None if the product is not in the release."""
         place = self.locate(product_id)
         return None if place is None else self.segments[place[0]].vectors.take(place[1])
 
-    def pictures_of(self, hits: Sequence[Hit]) -> np.ndarray:
+    def vectors(self, hits: Sequence[Hit]) -> np.ndarray:
         """float32[n, dim]: the stored vector of each hit's picture."""
         dim = self.segments[0].info.dim if self.segments else 0
         vectors = np.empty((len(hits), dim), np.float32)
@@ -187,7 +249,7 @@ class Release:
         params: SearchParams,
         conditions: Filter = (),
         *,
-        without: Sequence[Collection[str]] = (),
+        excluded: Sequence[Collection[str]] = (),
         exact: bool = False,
     ) -> tuple[list[list[Hit]], list[Plan]]:
         """The best `k` products for each query. What is found for one does not depend on the others.
@@ -195,7 +257,7 @@ class Release:
         Args:
             queries: float32[n, dim], L2-normalised.
             conditions: only products that pass them; `k` are returned whenever so many exist.
-            without: for each query the ids of products that are left out; nothing for all if empty.
+            excluded: for each query the ids of products that are left out; nothing for all if empty.
             exact: score every allowed row, whatever it costs.
 
         Returns:
@@ -205,10 +267,10 @@ class Release:
             QueryError: a vector of another length, or one that has no direction (NaN, infinity, zeros).
         """
         queries = self._checked(queries)
-        left_out = list(without) or [()] * len(queries)
+        left_out = list(excluded) or [()] * len(queries)
         hits: list[list[Hit]] = [[] for _ in queries]
         plans: list[Plan] = []
-        for number, (segment, allowed) in enumerate(zip(self.segments, self.allowed(conditions), strict=True)):
+        for number, (segment, allowed) in enumerate(zip(self.segments, self.row_filters(conditions), strict=True)):
             found, plan = self._search_segment(number, segment, allowed, queries, k, params, left_out, exact)
             plans.append(plan)
             hits = [ours + theirs for ours, theirs in zip(hits, found, strict=True)]
@@ -228,14 +290,14 @@ class Release:
 
     def _search_segment(
         self, number: int, segment: Segment, allowed: RowFilter | None, queries: np.ndarray, k: int,
-        params: SearchParams, without: Sequence[Collection[str]], exact: bool,
+        params: SearchParams, excluded: Sequence[Collection[str]], exact: bool,
     ) -> tuple[list[list[Hit]], Plan]:  # fmt: skip
         rows_in_all = segment.info.rows if allowed is None else allowed.count
         if k <= 0 or len(queries) == 0:
             return [[] for _ in queries], Plan("nothing", rows_in_all)
         # Pictures of one product count once: ask for more rows until there are enough products, or no more rows.
         pictures = max(1, segment.info.max_pictures)
-        wanted = [min(rows_in_all, (k if pictures == 1 else 2 * k) + pictures * len(out)) for out in without]
+        wanted = [min(rows_in_all, (k if pictures == 1 else 2 * k) + pictures * len(out)) for out in excluded]
         hits: list[list[Hit]] = [[] for _ in queries]
         plans: list[Plan] = []
         for rows in sorted(set(wanted)):
@@ -244,7 +306,7 @@ class Release:
                 found, plan = segment.search(queries[group], rows, params, allowed, path="exact" if exact else None)
                 plans.append(plan)
                 for place, each in zip(group, found, strict=True):
-                    hits[place] = self._products(number, segment, each.scores, each.rows, k, without[place])
+                    hits[place] = self._products(number, segment, each.scores, each.rows, k, excluded[place])
                 if rows >= rows_in_all:
                     break
                 group = [place for place in group if len(hits[place]) < k]
@@ -257,14 +319,14 @@ class Release:
 
     @staticmethod
     def _products(
-        number: int, segment: Segment, scores: np.ndarray, rows: np.ndarray, k: int, without: Collection[str]
+        number: int, segment: Segment, scores: np.ndarray, rows: np.ndarray, k: int, excluded: Collection[str]
     ) -> list[Hit]:
         places: Iterable[int] = range(len(rows))
-        if segment.info.max_pictures > 1 or without:
+        if segment.info.max_pictures > 1 or excluded:
             first: dict[str, int] = {}
             for place, product_id in enumerate(segment.products.product_ids(rows)):
                 first.setdefault(product_id, place)
-            places = [place for product_id, place in first.items() if product_id not in without]
+            places = [place for product_id, place in first.items() if product_id not in excluded]
         # Hit(…) a hundred times is a sixth of a search's time in Python; this is what it does.
         found = zip(scores.tolist(), itertools.repeat(number), rows.tolist(), strict=False)
         hits = list(map(tuple.__new__, itertools.repeat(Hit), found))
@@ -272,28 +334,28 @@ class Release:
 
     # ── filters ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def allowed(self, conditions: Filter) -> list[RowFilter | None]:
+    def row_filters(self, conditions: Filter) -> list[RowFilter | None]:
         """For each segment the rows that are alive and pass the filter; None where that is all of them. Cached."""
-        with self._allowed_lock:
-            cached = self._allowed.get(conditions)
+        with self._row_filters_lock:
+            cached = self._row_filters.get(conditions)
         if cached is not None:
             return cached
-        made = [self._allow(number, conditions) for number in range(len(self.segments))]
-        with self._allowed_lock:
-            if _size_of(made) <= self._allowed.maxsize:
-                self._allowed[conditions] = made
+        made = [self._make_row_filter(number, conditions) for number in range(len(self.segments))]
+        with self._row_filters_lock:
+            if _size_of(made) <= self._row_filters.maxsize:
+                self._row_filters[conditions] = made
         return made
 
-    def _allow(self, number: int, conditions: Filter) -> RowFilter | None:
-        segment, dead = self.segments[number], self._deleted_rows_of_segment[number]
+    def _make_row_filter(self, number: int, conditions: Filter) -> RowFilter | None:
+        segment, dead = self.segments[number], self._deleted[number]
         if not conditions and dead is None:
             return None
-        return segment.allow(segment.products.allowed(conditions) if conditions else None, without=dead)
+        return segment.row_filter(segment.products.matching_rows(conditions) if conditions else None, excluded=dead)
 
     def count(self, conditions: Filter) -> int:
         """How many products pass a filter."""
         total = 0
-        for number, (segment, allowed) in enumerate(zip(self.segments, self.allowed(conditions), strict=True)):
+        for number, (segment, allowed) in enumerate(zip(self.segments, self.row_filters(conditions), strict=True)):
             first = self._first_pictures[number]
             if allowed is None:
                 total += segment.info.products
@@ -302,27 +364,27 @@ class Release:
         return total
 
     def facet(
-        self, column: str, conditions: Filter, edges: Sequence[float] | None = None, *, most: int | None = None
+        self, column: str, conditions: Filter, edges: Sequence[float] | None = None, *, limit: int | None = None
     ) -> list[FacetCount]:
         """Number of products for each value of a column, over all that pass a filter; most frequent first.
 
         Args:
             edges: count numbers by band instead; see Products.bands.
-            most: no more values than these.
+            limit: no more values than these.
         """
         # Segments may disagree on a column's type: the newest one's is the release's.
-        kind = self.columns.get(column)
+        dtype = self.columns.get(column)
         alone = len(self.segments) == 1
         counts: dict[Any, int] = {}
-        for segment, dead in zip(self.segments, self._deleted_rows_of_segment, strict=True):
+        for segment, dead in zip(self.segments, self._deleted, strict=True):
             if edges is None:
-                found = segment.products.facet(column, conditions, dead, kind=kind, most=most if alone else None)
+                found = segment.products.facet(column, conditions, dead, dtype=dtype, limit=limit if alone else None)
             else:
                 found = segment.products.bands(column, edges, conditions, dead)
             for value in found:
                 counts[value.value] = counts.get(value.value, 0) + value.count
         ranked = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
-        return [FacetCount(*item) for item in ranked[:most]]
+        return [FacetCount(*item) for item in ranked[:limit]]
 
     def quantiles(self, column: str, shares: Sequence[float]) -> list[float]:
         """Quantiles of a column of numbers, of the largest segment that has it; [] where no product has a value."""

@@ -16,20 +16,20 @@ class RowFilter:
         count: how many.
         bitmap: uint8, one bit a row of the segment, little-endian.
         rows_per_list: int64[lists], how many each list holds; None for a flat index.
-        few: their numbers uint32, ascending, where a search might score them one by one; else None, for 4 bytes a row
-            would be most of a server's memory.
+        row_ids: row numbers uint32, ascending, where a search might score them one by one; else None: at 4 bytes a row
+            they would be most of a server's memory.
     """
 
     count: int
     bitmap: np.ndarray
     rows_per_list: np.ndarray | None
-    few: np.ndarray | None
+    row_ids: np.ndarray | None
 
     @property
     def rows(self) -> np.ndarray:
         """int64, ascending."""
-        if self.few is not None:
-            return self.few.astype(np.int64)
+        if self.row_ids is not None:
+            return self.row_ids.astype(np.int64)
         return np.flatnonzero(np.unpackbits(self.bitmap, bitorder="little"))
 
     @cached_property
@@ -42,5 +42,5 @@ class RowFilter:
 
     @property
     def nbytes(self) -> int:
-        arrays = (self.bitmap, self.rows_per_list, self.few)
+        arrays = (self.bitmap, self.rows_per_list, self.row_ids)
         return sum(0 if array is None else array.nbytes for array in arrays)

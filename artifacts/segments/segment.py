@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 
 from artifacts.errors import CorruptFile
 from artifacts.index import planner
@@ -33,7 +34,7 @@ from artifacts.segments.row_filter import RowFilter
 from artifacts.segments.thumbnails import THUMBNAILS_FILE, Thumbnails
 
 #: How a search may be done.
-Way = Literal["exact", "ivf"]
+SearchPath = Literal["exact", "ivf"]
 
 #: Up to so many queries are scored one after the other when the search is exact.
 _FEW_QUERIES = 4
@@ -66,7 +67,7 @@ class Segment:
     Args:
         folder: on this machine.
         verify: check every file's size and sha256 first. Only a caller that has just done so may say no: FAISS loads
-            damaged files without a word, and a file shorter than its mapping kills the process.
+            damaged files excluded a word, and a file shorter than its mapping kills the process.
         threads: threads of one SQL statement.
 
     Raises:
@@ -109,6 +110,14 @@ class Segment:
         if self.thumbnails:
             self.thumbnails.close()
 
+    def column(self, name: str) -> pa.ChunkedArray:
+        """All values of a column of the product rows, in row order."""
+        return self.products.table.column(name)
+
+    def product_ids(self, rows: np.ndarray) -> list[str]:
+        """The product of each of these rows."""
+        return self.products.product_ids(rows)
+
     @cached_property
     def tombstones(self) -> list[str]:
         """Ids of products that this segment deletes from older ones."""
@@ -116,77 +125,77 @@ class Segment:
             return []
         return json.loads((self.folder / TOMBSTONES_FILE).read_bytes())
 
-    def allow(self, rows: np.ndarray | None, without: np.ndarray | None = None) -> RowFilter:
-        """Prepare int64 row numbers for `search`: `rows`, or all if None, except `without`."""
+    def row_filter(self, rows: np.ndarray | None, excluded: np.ndarray | None = None) -> RowFilter:
+        """Prepare int64 row numbers for `search`: `rows`, or all if None, except `excluded`."""
         mask = np.full(self.info.rows, rows is None)
         if rows is not None:
             mask[rows] = True
-        if without is not None:
-            mask[without] = False
+        if excluded is not None:
+            mask[excluded] = False
         per_list = None
         if self.ivf is not None and self.lists is not None:
             per_list = np.bincount(self.lists[mask], minlength=self.ivf.lists)
         count = int(np.count_nonzero(mask))
-        few = np.flatnonzero(mask).astype(np.uint32) if count <= planner.EXACT_ROWS_AT_MOST else None
-        return RowFilter(count, np.packbits(mask, bitorder="little"), per_list, few)
+        row_ids = np.flatnonzero(mask).astype(np.uint32) if count <= planner.EXACT_ROWS_AT_MOST else None
+        return RowFilter(count, np.packbits(mask, bitorder="little"), per_list, row_ids)
 
     def search(
         self,
         queries: np.ndarray,
         k: int,
         params: SearchParams,
-        allowed: RowFilter | None = None,
+        row_filter: RowFilter | None = None,
         *,
-        path: Way | None = None,
+        path: SearchPath | None = None,
     ) -> tuple[list[Neighbors], Plan]:
         """The best `k` rows for each query, by exact score. What is found for one does not depend on the others.
 
         Args:
             queries: float32[n, dim], L2-normalised.
-            allowed: only these rows; all if None. min(k, allowed rows) are returned, however few these are.
+            row_filter: only these rows; all if None. min(k, allowed rows) are returned, however row_ids these are.
             path: "exact" to score every allowed row, whatever it costs; "ivf" never to; None for what is cheaper.
         """
-        total = self.info.rows if allowed is None else allowed.count
+        total = self.info.rows if row_filter is None else row_filter.count
         k = min(k, total)
         if k <= 0:
             nothing = Neighbors(np.empty(0, np.float32), np.empty(0, np.int64))
             return [nothing for _ in queries], Plan("nothing", total)
-        if self._exactly(params, k, allowed, path):
-            found = self._search_exactly(queries, k, None if allowed is None else allowed.rows)
+        if self._exactly(params, k, row_filter, path):
+            found = self._search_exactly(queries, k, None if row_filter is None else row_filter.rows)
             return found, Plan("exact", total, candidates=total * len(queries))
         if self.flat is not None:
-            bitmap = None if allowed is None else allowed.bitmap
+            bitmap = None if row_filter is None else row_filter.bitmap
             return [Neighbors(*self.flat.search(query, k, bitmap)) for query in queries], Plan("flat", total)
-        return self._search_ivf(queries, k, params, allowed, total)
+        return self._search_ivf(queries, k, params, row_filter, total)
 
-    def _exactly(self, params: SearchParams, k: int, allowed: RowFilter | None, path: Way | None) -> bool:
+    def _exactly(self, params: SearchParams, k: int, row_filter: RowFilter | None, path: SearchPath | None) -> bool:
         if path is not None:
             return path == "exact"
-        if allowed is None:
+        if row_filter is None:
             return False
         if self.ivf is None:
-            return allowed.count < _SPARSE * self.info.rows
-        return planner.exact_is_cheaper(self.ivf.shape, params, k, allowed.count, allowed.useful_lists)
+            return row_filter.count < _SPARSE * self.info.rows
+        return planner.exact_is_cheaper(self.ivf.shape, params, k, row_filter.count, row_filter.useful_lists)
 
     def _search_exactly(self, queries: np.ndarray, k: int, rows: np.ndarray | None) -> list[Neighbors]:
         if len(queries) <= _FEW_QUERIES:
             rows = np.arange(self.info.rows) if rows is None else rows
             return [Neighbors(*self.vectors.score(query, rows, k)) for query in queries]
-        # Matrix products read the vectors once for all queries; a few rows more, since the last bit may differ.
+        # Matrix products read the vectors once for all queries; a row_ids rows more, since the last bit may differ.
         total = self.info.rows if rows is None else len(rows)
         _, nearest = self.vectors.knn(queries, min(total, k + 10), rows)
         return [Neighbors(*self.vectors.score(*pair, k)) for pair in zip(queries, nearest, strict=True)]
 
     def _search_ivf(
-        self, queries: np.ndarray, k: int, params: SearchParams, allowed: RowFilter | None, total: int
+        self, queries: np.ndarray, k: int, params: SearchParams, row_filter: RowFilter | None, total: int
     ) -> tuple[list[Neighbors], Plan]:
         assert self.ivf is not None  # noqa: S101  (a segment is flat or IVF)
-        bitmap, per_list = (None, None) if allowed is None else (allowed.bitmap, allowed.rows_per_list)
-        if allowed is None:
+        bitmap, per_list = (None, None) if row_filter is None else (row_filter.bitmap, row_filter.rows_per_list)
+        if row_filter is None:
             useful, probes, rescore = self.ivf.lists, min(self.ivf.lists, params.nprobe), params.rescore
         else:
-            useful, rescore = allowed.useful_lists, params.filtered_rescore
-            probes = planner.probes_for(self.ivf.shape, params, allowed.count, useful)
+            useful, rescore = row_filter.useful_lists, params.filtered_rescore
+            probes = planner.probes_for(self.ivf.shape, params, row_filter.count, useful)
         depth = planner.candidates_for(k, rescore)
         found: list[Neighbors | None] = [None] * len(queries)
         open_queries, most_probes, scored = list(range(len(queries))), probes, 0
@@ -200,7 +209,7 @@ class Segment:
             most_probes = probes
             if probes >= useful:
                 break
-            # Too few allowed rows in the nearest lists: look further until there are enough or no list is left.
+            # Too row_ids allowed rows in the nearest lists: look further until there are enough or no list is left.
             open_queries = [number for number in open_queries if len(found[number].rows) < k]  # type: ignore[union-attr]
             probes = min(useful, probes * 4)
         return [each for each in found if each is not None], Plan("ivf", total, most_probes, scored)

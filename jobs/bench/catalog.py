@@ -69,7 +69,7 @@ def drawn_catalog(
             writer.add(products, block.vectors.astype(np.float16))
         writer.finish("bench", "bench", schema, settings, inputs=inputs, progress=progress)
     segment = Segment(folder, verify=False)
-    names = segment.products.table.column("category").to_numpy(zero_copy_only=False)
+    names = segment.column("category").to_numpy()
     pictures = next(space.pictures(queries, settings.seed + 2))
     texts = space.texts(queries, settings.seed + 3)
     kinds = [
@@ -121,9 +121,8 @@ def published_catalog(queries: int, settings: Settings) -> BenchCatalog:
     encoder = load_encoder(str(manifest.encoder["spec"]), settings.device)
     segment = Segment(store.fetch(manifest)[0])
     workspace, shards = recorded_shards(settings.workspace)
-    table = segment.products.table
-    names = table.column("category").to_numpy(zero_copy_only=False)
-    of = dict(zip(table.column("product_id").to_pylist(), names, strict=True))
+    names = segment.column("category").to_numpy()
+    of = dict(zip(segment.column("product_id").to_pylist(), names, strict=True))
     kinds: list[Queries] = []
     for drawn in draw_queries(workspace, shards, encoder, queries, settings.seed):
         here = [place for place, product_id in enumerate(drawn.product_ids) if product_id in of]

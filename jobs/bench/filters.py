@@ -129,7 +129,7 @@ def _filter(
     rows = catalog.segment.info.rows
     wanted = max(1, round(share * rows))
     if name == "random":
-        return catalog.segment.allow(random.choice(rows, wanted, replace=False)), np.arange(len(queries.vectors))
+        return catalog.segment.row_filter(random.choice(rows, wanted, replace=False)), np.arange(len(queries.vectors))
     # Whole categories in any order, as many as fit; only the first may be cut. The queries are about none of them.
     names, counts = np.unique(catalog.categories[catalog.categories != None], return_counts=True)  # noqa: E711
     order = random.permutation(len(names))
@@ -144,7 +144,7 @@ def _filter(
     inside = np.flatnonzero(np.isin(catalog.categories, names[picked]))
     inside = random.choice(inside, min(wanted, len(inside)), replace=False)
     places = np.flatnonzero(~np.isin(queries.categories, names[picked]))
-    return catalog.segment.allow(inside), places
+    return catalog.segment.row_filter(inside), places
 
 
 def _calibrated(

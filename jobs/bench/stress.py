@@ -149,7 +149,7 @@ def _expected(segment: Segment, vectors: np.ndarray) -> dict[int, str]:
     """The product that is nearest to each query."""
     found, _ = segment.search(vectors, 1, SearchParams(), path="exact")
     rows = np.array([each.rows[0] for each in found])
-    return dict(enumerate(segment.products.product_ids(rows)))
+    return dict(enumerate(segment.product_ids(rows)))
 
 
 class _Stress:

@@ -86,8 +86,7 @@ def measure_texts(
 
 
 def _titles(release: Release, wanted: int, seed: int) -> list[str]:
-    found = {title for segment in release.segments for title in segment.products.table.column("title").to_pylist()}
-    titles = sorted(found - {None, ""})
+    titles = sorted(set(release.column("title").to_pylist()) - {None, ""})
     if not titles:
         raise LookalikeError(f"version {release.manifest.version} has no titles to ask with")
     chosen = np.random.default_rng(seed).permutation(len(titles))[:wanted]

@@ -71,15 +71,13 @@ def pick_filters(release: Release) -> list[tuple[str, Filter]]:
     """Filters as shoppers use them, from most products to few: price ranges, then the most and the least frequent value
     of category, brand and the first attributes that have some, then two together."""
     filters: list[tuple[str, Filter]] = []
-    prices = np.concatenate(
-        [segment.products.table.column("price").to_numpy(zero_copy_only=False) for segment in release.segments]
-    ).astype(float)
+    prices = release.column("price").to_numpy().astype(float)
     prices = prices[np.isfinite(prices)]
     for share in (0.5, 0.1, 0.01) if len(prices) else ():
         limit = float(np.quantile(prices, share))
         filters.append((f"price ≤ {limit:.2f}", (Condition("price", maximum=limit),)))
     measured = 0
-    for column in ("category", "brand", *release.segments[-1].products.attributes):
+    for column in ("category", "brand", *release.attributes):
         if measured == _FILTER_COLUMNS:
             break
         values = [] if column not in release.columns else [count.value for count in release.facet(column, ())]
@@ -95,7 +93,7 @@ def pick_filters(release: Release) -> list[tuple[str, Filter]]:
 def _measure_kind(release: Release, queries: QuerySet, target: float) -> KindResult:
     truth = exact(release, queries.vectors, DEPTH)
     params, trials = calibrate(
-        lambda tried: scores(release.search(queries.vectors, DEPTH, tried)[0]), scores(truth), _lists(release), target
+        lambda tried: scores(release.search(queries.vectors, DEPTH, tried)[0]), scores(truth), release.lists, target
     )
     hits, _ = release.search(queries.vectors, DEPTH, params)
     p50, p99 = _latency(release, queries.vectors, params)
@@ -116,10 +114,6 @@ def _measure_kind(release: Release, queries: QuerySet, target: float) -> KindRes
     )
 
 
-def _lists(release: Release) -> int:
-    return max((segment.info.index.lists for segment in release.segments), default=0)
-
-
 def _measure_filters(
     release: Release, queries: QuerySet, params: SearchParams, filters: Sequence[tuple[str, Filter]], target: float
 ) -> tuple[SearchParams, list[FilterResult]]:
@@ -135,7 +129,7 @@ def _measure_filters(
             for (_, conditions), truth in zip(filters, truths, strict=True)
         ]
 
-    params = calibrate_filtered(lambda tried: min(recalls(tried), default=1.0), params, _lists(release), target)
+    params = calibrate_filtered(lambda tried: min(recalls(tried), default=1.0), params, release.lists, target)
     results: list[FilterResult] = []
     products = max(1, release.count(()))
     for (name, conditions), value in zip(filters, recalls(params), strict=True):

@@ -20,7 +20,7 @@ from artifacts.encoders.base import Encoder
 from artifacts.encoders.registry import load_encoder
 from artifacts.errors import StepFailed
 from artifacts.pictures import thumbnail
-from artifacts.schema import FORMAT_VERSION, OK, REJECTS, Reason, attributes_of, segment_schema
+from artifacts.schema import FORMAT_VERSION, OK, REJECTS, Reason, attributes_of, is_http, segment_schema
 from artifacts.segments.writer import SegmentWriter
 from artifacts.settings import Settings
 from artifacts.storage import Folder
@@ -190,7 +190,7 @@ def _product_rows(products: pa.Table, pictures: pa.Table, schema: pa.Schema) -> 
 def _thumbnails(pictures: pa.Table, side: int, pool: ThreadPoolExecutor) -> list[bytes | None]:
     """A thumbnail for each picture that browsers cannot fetch by its own URL."""
     urls = pictures["url"].to_pylist()
-    private = [not url.lower().startswith(("http://", "https://")) for url in urls]
+    private = [not is_http(url) for url in urls]
     jpegs = [jpeg if wanted else None for jpeg, wanted in zip(pictures["jpeg"].to_pylist(), private, strict=True)]
     shrink = partial(thumbnail, side=side)
     return list(pool.map(lambda jpeg: None if jpeg is None else shrink(jpeg), jpegs))

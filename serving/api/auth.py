@@ -12,15 +12,15 @@ from flask_limiter.util import get_remote_address
 from limits import parse_many
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from artifacts.config import AccessConfig
 from artifacts.errors import LookalikeError
-from artifacts.settings import Settings
 from serving.problems import problem
 
 #: Open to all: a browser sends no key with a picture, and thumbnails are in the shop's pages anyway.
 _PICTURE = re.compile(r"^/v1/products/.+/image$")
 
 
-def guard(app: Flask, settings: Settings) -> None:
+def guard(app: Flask, config: AccessConfig) -> None:
     """Make an app ask for a key, and keep callers to their rate, as far as the settings want that.
 
     Health, metrics, the OpenAPI document and the page stay open.
@@ -28,9 +28,9 @@ def guard(app: Flask, settings: Settings) -> None:
     Raises:
         LookalikeError: `rate_limit` is none.
     """
-    if settings.trusted_proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore[method-assign]
-    keys = [key.strip().encode() for key in settings.api_keys.get_secret_value().split(",") if key.strip()]
+    if config.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=config.trusted_proxies)  # type: ignore[method-assign]
+    keys = [key.encode() for key in config.api_keys]
     if keys:
 
         @app.before_request
@@ -41,23 +41,23 @@ def guard(app: Flask, settings: Settings) -> None:
             response.headers["WWW-Authenticate"] = 'Bearer realm="Lookalike"'
             return response
 
-    if settings.rate_limit:
+    if config.rate_limit:
         try:
-            parse_many(settings.rate_limit)
+            parse_many(config.rate_limit)
         except ValueError as error:
             raise LookalikeError(
-                f"rate_limit {settings.rate_limit!r} is not understood: write it as 50/second;2000/minute"
+                f"rate_limit {config.rate_limit!r} is not understood: write it as 50/second;2000/minute"
             ) from error
         Limiter(
             _caller,
             app=app,
-            application_limits=[settings.rate_limit],
+            application_limits=[config.rate_limit],
             application_limits_exempt_when=lambda: not _guarded(),
-            storage_uri=settings.redis_url or "memory://",
+            storage_uri=config.redis_url or "memory://",
             strategy="moving-window",
             headers_enabled=True,
             # A Redis that is down leaves each worker to count by itself.
-            in_memory_fallback=[settings.rate_limit],
+            in_memory_fallback=[config.rate_limit],
             key_prefix="lookalike",
         )
 

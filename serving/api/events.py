@@ -9,7 +9,7 @@ from flask_openapi.models.tag import Tag
 from serving import metrics
 from serving.responses import errors
 from serving.schemas import Click
-from serving.services import events
+from serving.services import services
 
 _EVENTS = Tag(name="operation", description="For those who run the server.")
 
@@ -23,6 +23,6 @@ events_api = APIBlueprint("events", __name__)
     responses={204: {"description": "Taken down"}, **errors(400, 413, 422)},
 )
 def click(body: Click) -> Response:
-    events().click(body.search_id, body.product_id, body.position)
+    services().events.click(body.search_id, body.product_id, body.position)
     metrics.CLICK_POSITION.observe(body.position)
     return Response(status=204)

@@ -11,7 +11,7 @@ from flask_openapi.models.tag import Tag
 from serving import metrics
 from serving.responses import errors, json_of
 from serving.schemas import Health, Readiness, ReleaseAnswer
-from serving.services import watcher
+from serving.services import services
 
 _OPERATION = Tag(name="operation", description="For those who run the server.")
 
@@ -22,7 +22,7 @@ operations_api = APIBlueprint("operations", __name__)
     "/v1/release", tags=[_OPERATION], summary="What is being served", responses={200: ReleaseAnswer, **errors(503)}
 )
 def get_release() -> Response:
-    snapshot = watcher().snapshot()
+    snapshot = services().watcher.snapshot()
     manifest = snapshot.manifest
     return json_of(
         ReleaseAnswer(
@@ -31,7 +31,7 @@ def get_release() -> Response:
             loaded_at=datetime.fromtimestamp(snapshot.loaded_at, UTC),
             encoder=manifest.encoder,
             products=manifest.counts.indexed,
-            pictures=snapshot.release.rows,
+            pictures=snapshot.release.pictures,
             recall=manifest.recall,
             columns={name: str(kind) for name, kind in snapshot.release.columns.items()},
             supports_text=snapshot.encoder.supports_text,
@@ -51,7 +51,7 @@ def healthz() -> Response:
     responses={200: Readiness, **errors(503, guarded=False)},
 )
 def readyz() -> Response:
-    watching = watcher()
+    watching = services().watcher
     version = watching.snapshot().manifest.version  # NoRelease becomes 503
     failure = watching.failure
     refused = f"{failure.version} was refused: {failure.error}" if failure else None

@@ -8,11 +8,12 @@ from flask_openapi.models.tag import Tag
 from werkzeug.wrappers import Response as WsgiResponse
 
 from artifacts.errors import UnknownProduct
+from artifacts.schema import is_http
 from serving.problems import problem
 from serving.responses import errors, json_of
 from serving.schemas import PictureQuery, ProductAnswer, ProductPath
 from serving.search.service import product
-from serving.services import watcher
+from serving.services import services
 
 _PRODUCTS = Tag(name="products", description="Products of the release being served.")
 
@@ -33,22 +34,17 @@ products_api = APIBlueprint("products", __name__)
     },
 )
 def product_image(path: ProductPath, query: PictureQuery) -> WsgiResponse:
-    snapshot = watcher().snapshot()
-    place = snapshot.release.locate(path.product_id)
-    if place is None:
+    release = services().watcher.snapshot().release
+    if path.product_id not in release:
         raise UnknownProduct(path.product_id)
-    segment = snapshot.release.segments[place[0]]
-    rows = {row["picture"]: (number, row["image_url"]) for number, row in
-            zip(place[1], segment.products.take(place[1], ["picture", "image_url"]), strict=True)}  # fmt: skip
-    if query.picture not in rows:
+    picture = release.picture(path.product_id, query.picture)
+    if picture is None:
         return problem(404, f"product {path.product_id!r} has no picture {query.picture}", "picture")
-    row, url = rows[query.picture]
-    if url.lower().startswith(("http://", "https://")):
-        return redirect(url)
-    jpeg = segment.thumbnails.get(int(row)) if segment.thumbnails else None
-    if jpeg is None:
+    if is_http(picture.url):
+        return redirect(picture.url)
+    if picture.thumbnail is None:
         return problem(404, f"product {path.product_id!r} has no thumbnail in this release", "picture")
-    response = Response(jpeg, mimetype="image/jpeg")
+    response = Response(picture.thumbnail, mimetype="image/jpeg")
     # The thumbnail may change with the release: browsers ask again after a while, and get 304 if it is the same.
     response.cache_control.public, response.cache_control.max_age = True, 300
     response.add_etag()
@@ -62,7 +58,7 @@ def product_image(path: ProductPath, query: PictureQuery) -> WsgiResponse:
     responses={200: ProductAnswer, **errors(404, 422, 503)},
 )
 def get_product(path: ProductPath) -> Response:
-    found = product(watcher().snapshot(), path.product_id)
+    found = product(services().watcher.snapshot(), path.product_id)
     if found is None:
         raise UnknownProduct(path.product_id)
     return json_of(ProductAnswer.model_validate(found))

@@ -51,7 +51,7 @@ from serving.search.query import Query, QueryPicture
 from serving.search.query_vector import wanted
 from serving.search.result_cache import cache_results, cached_results, result_keys
 from serving.search.service import Search, run_searches
-from serving.services import caches, events, gate, ranker, settings, watcher
+from serving.services import services
 from serving.timing import RequestTimer
 
 _Form = TypeVar("_Form", bound=Common)
@@ -73,7 +73,7 @@ def _kind() -> str:
     "/v1/search/text", tags=[_SEARCH], summary="Search by words", responses={200: SearchAnswer, **errors(410, 422, 503)}
 )
 def search_text(query: TextQuery) -> Response:
-    return _answered(query, lambda _: Query(text=validate_text(query.q, "q", settings()), names={"text": "q"}))
+    return _answered(query, lambda _: Query(text=validate_text(query.q, "q", services().limits), names={"text": "q"}))
 
 
 @search_api.post(
@@ -100,7 +100,7 @@ def search_hybrid(query: HybridOptions, form: HybridForm) -> Response:
         if not asked.image and asked.text is None:
             raise QueryError("text", "there is nothing to look for: send text, or pictures, or both")
         return Query(
-            text=None if asked.text is None else validate_text(asked.text, "text", settings()),
+            text=None if asked.text is None else validate_text(asked.text, "text", services().limits),
             pictures=_pictures(asked),
             weights=Weights(images=asked.image_weight, text=1 - asked.image_weight),
             names={"images": "image", "weights": "image_weight"},
@@ -116,7 +116,7 @@ def search_hybrid(query: HybridOptions, form: HybridForm) -> Response:
     responses={200: SearchAnswer, **errors(400, 410, 413, 415, 422, 503)},
 )
 def search_any(body: GeneralQuery) -> Response:
-    return _answered(body, lambda _: general_query(body, settings()))
+    return _answered(body, lambda _: general_query(body, services().limits))
 
 
 @search_api.get(
@@ -141,25 +141,25 @@ def similar(path: ProductPath, query: SimilarQuery) -> Response:
     responses={200: BatchAnswer, **errors(400, 413, 415, 422, 503)},
 )
 def search_batch(body: BatchQuery) -> Response:
-    if len(body.searches) > settings().max_batch:
-        raise QueryError("searches", f"{len(body.searches)} of them; at most {settings().max_batch} in one call")
+    if len(body.searches) > services().limits.max_batch:
+        raise QueryError("searches", f"{len(body.searches)} of them; at most {services().limits.max_batch} in one call")
 
     # One call is one request's worth of work, however it is divided.
-    if sum(len(each.images) for each in body.searches) > settings().max_batch:
-        raise QueryError("searches", f"more than {settings().max_batch} pictures in all")
-    if sum(each.offset for each in body.searches) > settings().max_offset:
-        raise QueryError("searches", f"offsets of more than {settings().max_offset} in all")
+    if sum(len(each.images) for each in body.searches) > services().limits.max_batch:
+        raise QueryError("searches", f"more than {services().limits.max_batch} pictures in all")
+    if sum(each.offset for each in body.searches) > services().limits.max_offset:
+        raise QueryError("searches", f"offsets of more than {services().limits.max_offset} in all")
 
     def ask(asked: GeneralQuery) -> _Asked:
-        return _Asked(asked, lambda _: general_query(asked, settings()))
+        return _Asked(asked, lambda _: general_query(asked, services().limits))
 
     with _counted(len(body.searches)) as timer:
-        answers = _search(watcher().snapshot(), [ask(each) for each in body.searches], timer)
+        answers = _search(services().watcher.snapshot(), [ask(each) for each in body.searches], timer)
     failed = sum(isinstance(each, InputError) for each in answers)
     _log.info("batch", searches=len(answers), failed=failed, milliseconds=timer.milliseconds)
     for each in answers:
         if not isinstance(each, InputError):
-            events().search(_kind(), each.shown, cached=each.cached, vector=each.vector)
+            services().events.search(_kind(), each.shown, cached=each.cached, vector=each.vector)
     shown = [
         Failed.model_validate({"problem": describe(each)}).model_dump() if isinstance(each, InputError) else each.shown
         for each in answers
@@ -178,10 +178,10 @@ class _Asked:
 @contextmanager
 def _counted(searches: int = 1) -> Iterator[RequestTimer]:
     """The work of a request, once it is its turn; counted and timed however it ends. Each search has its own time."""
-    timer = RequestTimer(settings().deadline_seconds * searches, perf_counter() - queue_time())
+    timer = RequestTimer(services().deadline_seconds * searches, perf_counter() - queue_time())
     status = "error"
     try:
-        with gate().admitted(timer.began):
+        with services().admission.admitted(timer.began):
             timer.mark("wait")
             yield timer
         status = "ok"
@@ -196,13 +196,13 @@ def _answered(options: Common, query: Callable[[Snapshot], Query]) -> Response:
     """Run one search; count, time and log it."""
     with _counted() as timer:
         cursor = None if options.cursor is None else Cursor.decoded(options.cursor)
-        snapshot = watcher().snapshot(None if cursor is None else cursor.release)
+        snapshot = services().watcher.snapshot(None if cursor is None else cursor.release)
         answer = _search(snapshot, [_Asked(options, query)], timer, cursor)[0]
         if isinstance(answer, InputError):
             raise answer
     shown = answer.shown
     kind = _kind()
-    events().search(kind, shown, cached=answer.cached, vector=answer.vector)
+    services().events.search(kind, shown, cached=answer.cached, vector=answer.vector)
     metrics.RESULT_DIVERSITY.observe(len({result["category"] for result in shown["results"]}))
     _log.info(
         "search", search_id=shown["search_id"], type=kind, milliseconds=shown["query_time_ms"],
@@ -224,28 +224,30 @@ def _search(
     snapshot: Snapshot, asked: Sequence[_Asked], timer: RequestTimer, cursor: Cursor | None = None
 ) -> list[_Answer | InputError]:
     """Answers in the order asked, or what is wrong with a request; encoder and index are called once for all."""
-    limits = settings()
+    limits = services().limits
     found: dict[int, _Answer | InputError] = {}
     good: list[tuple[int, Query, SearchOptions]] = []
     for place, each in enumerate(asked):
         try:
             if each.options.cursor is not None and cursor is None:
                 raise QueryError("cursor", "goes with a search by itself, not with a batch")
-            options = options_from(each.options, snapshot, limits, cursor)
+            options = options_from(each.options, snapshot, limits, services().ranking.max_per_category, cursor)
             query = each.query(snapshot)
             if cursor is not None:
                 cursor.check(search_digest(query.digest, options.order))
             good.append((place, query, options))
         except InputError as error:
             found[place] = error
-    keys = result_keys(snapshot, limits, [(query, options) for _, query, options in good])
+    keys = result_keys(
+        snapshot, services().ranking, limits.max_offset, [(query, options) for _, query, options in good]
+    )
     key_of = {place: key for (place, _, _), key in zip(good, keys, strict=True)}
-    for (place, _, _), shown in zip(good, cached_results(caches().results, snapshot, keys), strict=True):
+    for (place, _, _), shown in zip(good, cached_results(services().caches.results, snapshot, keys), strict=True):
         if shown is not None:
             found[place] = _Answer({**shown, **_of_this_call(timer)}, cached=True)
     good = [each for each in good if each[0] not in found]
     timer.mark("read")
-    vectors = wanted(snapshot, [query for _, query, _ in good], limits, caches().embeddings)
+    vectors = wanted(snapshot, [query for _, query, _ in good], limits, services().caches.embeddings)
     timer.mark("encode")
     searches: dict[int, Search] = {}
     for (place, query, options), vector in zip(good, vectors, strict=True):
@@ -253,13 +255,13 @@ def _search(
             found[place] = vector
         else:
             searches[place] = Search(vector, options, search_digest(query.digest, options.order))
-    answers = run_searches(snapshot, list(searches.values()), ranker(), timer, max_offset=limits.max_offset)
+    answers = run_searches(snapshot, list(searches.values()), services().ranker, timer, max_offset=limits.max_offset)
     fresh: dict[str | None, dict[str, Any]] = {}
     for (place, search), answer in zip(searches.items(), answers, strict=True):
         shown = {**answer, **_of_this_call(timer)}
         found[place] = _Answer(shown, vector=search.wanted.vector)
         fresh[key_of[place]] = shown
-    cache_results(caches().results, fresh)
+    cache_results(services().caches.results, fresh)
     return [found[place] for place in range(len(asked))]
 
 
@@ -276,12 +278,12 @@ def _merged(query: Common, form: _Form) -> _Form:
 
 
 def _pictures(form: ImageForm | HybridForm) -> tuple[QueryPicture, ...]:
-    validate_picture_count(len(form.image), "image", settings())
-    most = settings().max_image_bytes
+    validate_picture_count(len(form.image), "image", services().limits)
+    most = services().limits.max_image_bytes
     contents: list[bytes] = []
     for image in form.image:
         with image.stream:  # a large one is a temporary file
             contents.append(image.stream.read(most + 1))
-    validate_picture_sizes(contents, "image", settings())
+    validate_picture_sizes(contents, "image", services().limits)
     box = crop_box(form.crop)
     return tuple(QueryPicture(content, box) for content in contents)

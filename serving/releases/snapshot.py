@@ -73,7 +73,7 @@ def search_index(release: Release, queries: Sequence[IndexQuery]) -> list[IndexR
     for (depth, params, conditions), places in groups.items():
         hits, plans = release.search(
             np.stack([queries[place].vector for place in places]), depth, params, conditions,
-            without=[queries[place].without for place in places],
+            excluded=[queries[place].without for place in places],
         )  # fmt: skip
         found |= {place: (each, plans) for place, each in zip(places, hits, strict=True)}
     return [found[place] for place in range(len(queries))]

@@ -22,13 +22,13 @@ import numpy as np
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
+from artifacts.config import ReleaseWatching
 from artifacts.encoders.base import Encoder
 from artifacts.encoders.registry import load_encoder
 from artifacts.errors import CursorGone, IncompatibleRelease, LookalikeError, NoRelease
 from artifacts.release.release import Release
 from artifacts.segments.info import VERIFY_THREADS, read_info
 from artifacts.segments.segment import Segment
-from artifacts.settings import Settings
 from artifacts.store.manifest import Manifest
 from artifacts.store.store import Store
 from serving.releases.batching import Batcher
@@ -74,8 +74,8 @@ class _Replaced:
 class ReleaseWatcher:
     """Keeps a snapshot of the store's current version."""
 
-    def __init__(self, store: Store, settings: Settings, checked: VerificationCache) -> None:
-        self._store, self._settings, self._checked = store, settings, checked
+    def __init__(self, store: Store, config: ReleaseWatching, checked: VerificationCache) -> None:
+        self._store, self._config, self._checked = store, config, checked
         self._snapshot: Snapshot | None = None
         self._replaced: list[_Replaced] = []  # for searches that page through them, oldest first
         self.failure: Failure | None = None  # of the newest version, if that could not be loaded
@@ -83,7 +83,7 @@ class ReleaseWatcher:
         self.failures = 0
         self.first_poll = threading.Event()  # set once the first look at the store is over, whatever it found
         # A call of the index keeps one core busy; the cores are shared with the other workers.
-        self._concurrency = max(1, len(os.sched_getaffinity(0)) // settings.workers // settings.native_threads)
+        self._concurrency = max(1, len(os.sched_getaffinity(0)) // config.workers // config.native_threads)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="release-watcher", daemon=True)
 
@@ -156,8 +156,8 @@ class ReleaseWatcher:
             _log.error("release refused", version=version, error=str(error))
             return
         self._tell(snapshot, time.monotonic() - began)
-        if self._snapshot is not None and self._settings.cursor_seconds > 0:
-            self._replaced.append(_Replaced(self._snapshot, time.monotonic() + self._settings.cursor_seconds))
+        if self._snapshot is not None and self._config.cursor_seconds > 0:
+            self._replaced.append(_Replaced(self._snapshot, time.monotonic() + self._config.cursor_seconds))
         self._snapshot, self.failure, self.loads = snapshot, None, self.loads + 1
         _log.info("release loaded", version=version, products=snapshot.manifest.counts.indexed)
 
@@ -166,7 +166,7 @@ class ReleaseWatcher:
         if self._snapshot is not None:
             SERVING.labels(self._snapshot.manifest.version).set(0)
         SERVING.labels(snapshot.manifest.version).set(1)
-        INDEX_SIZE.set(snapshot.release.rows)
+        INDEX_SIZE.set(snapshot.release.pictures)
         CREATED.set(snapshot.manifest.created_at.timestamp())
         RELOADS.labels("loaded").inc()
         RELOAD_SECONDS.observe(seconds)
@@ -200,16 +200,14 @@ class ReleaseWatcher:
         return [segment for each in snapshots for segment in each.release.segments]
 
     def _opened(self, manifest: Manifest, folders: list[Path]) -> Snapshot:
-        release = Release(
-            manifest, folders, verify=False, threads=self._settings.native_threads, opened=self._segments()
-        )
+        release = Release(manifest, folders, verify=False, threads=self._config.native_threads, opened=self._segments())
         encoder = self._encoder(manifest)
         snapshot = Snapshot(
             release,
             encoder,
             Batcher("index", functools.partial(search_index, release), _QUERIES_AT_ONCE, self._concurrency),
-            Batcher("text", encoder.encode_texts, self._settings.embed_batch),
-            Batcher("image", encoder.encode_prepared, self._settings.embed_batch),
+            Batcher("text", encoder.encode_texts, self._config.embed_batch),
+            Batcher("image", encoder.encode_prepared, self._config.embed_batch),
         )
         _warm(snapshot, texts=self._snapshot is None or encoder is not self._snapshot.encoder)
         _give_back_memory()
@@ -217,9 +215,8 @@ class ReleaseWatcher:
 
     def _encoder(self, manifest: Manifest) -> Encoder:
         # The release says which encoder it was made with. A setting given on purpose says where to find that one here.
-        settings = self._settings
-        spec = settings.encoder if "encoder" in settings.model_fields_set else manifest.encoder["spec"]
-        encoder = load_encoder(spec, settings.device, quick=settings.quick_texts)
+        spec = self._config.encoder or manifest.encoder["spec"]
+        encoder = load_encoder(spec, self._config.device, quick=self._config.quick_texts)
         ours, theirs = encoder.describe(), manifest.encoder
         for name in ("weights_sha256", "dim", "preprocessing"):
             if ours[name] != theirs[name]:
@@ -236,14 +233,14 @@ class ReleaseWatcher:
             if self._snapshot is not None and sys.platform == "linux":
                 # Searches go first from now on. Of this thread and those it starts: an encoder's are there by now.
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-            self._stop.wait(self._settings.reload_seconds)
+            self._stop.wait(self._config.reload_seconds)
 
 
 def _warm(snapshot: Snapshot, *, texts: bool) -> None:
     """One search before the first shopper's, so that he does not wait for pages; one text if the encoder is new."""
     query = np.zeros((1, snapshot.encoder.dim), np.float32)
     query[0, 0] = 1
-    snapshot.release.shown(snapshot.release.search(query, 10, snapshot.params("image"))[0][0])
+    snapshot.release.to_results(snapshot.release.search(query, 10, snapshot.params("image"))[0][0])
     if texts and snapshot.encoder.supports_text:
         snapshot.encoder.encode_texts(["warm up"])
 

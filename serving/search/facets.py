@@ -69,7 +69,7 @@ def facet(
 @cached(_cache, key=lambda *parts: _of_release(*parts), lock=_lock)
 def _counts(snapshot: Snapshot, column: str, conditions: Filter, edges: tuple[float, ...] | None) -> list[FacetCount]:
     # One more than is shown tells that there are more; a column of a million values would be a cache's whole memory.
-    return snapshot.release.facet(column, conditions, edges, most=FACET_VALUES + 1)
+    return snapshot.release.facet(column, conditions, edges, limit=FACET_VALUES + 1)
 
 
 @cached(_cache, key=lambda snapshot, column: _of_release(snapshot, column), lock=_lock)

@@ -9,10 +9,10 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from artifacts.config import QueryLimits
 from artifacts.errors import QueryError
 from artifacts.products.filters import Condition, Filter, column_type, parse_condition
 from artifacts.schema import TIMESTAMP
-from artifacts.settings import Settings
 from serving.releases.snapshot import Snapshot
 from serving.schemas import Common
 from serving.search.paging import Cursor
@@ -54,7 +54,9 @@ class SearchOptions:
         return repr(parts)
 
 
-def options_from(asked: Common, snapshot: Snapshot, settings: Settings, cursor: Cursor | None = None) -> SearchOptions:
+def options_from(
+    asked: Common, snapshot: Snapshot, limits: QueryLimits, max_per_category: int, cursor: Cursor | None = None
+) -> SearchOptions:
     """The options of a search.
 
     Raises:
@@ -63,19 +65,17 @@ def options_from(asked: Common, snapshot: Snapshot, settings: Settings, cursor: 
     if cursor is not None and "offset" in asked.model_fields_set:
         raise QueryError("offset", "goes without a cursor: the cursor says where to go on")
     offset = asked.offset if cursor is None else cursor.offset
-    if offset > settings.max_offset:
-        raise QueryError("offset", f"at most {settings.max_offset}; narrow the search with filters instead")
-    cap = settings.max_per_category if asked.max_per_category is None else asked.max_per_category
+    if offset > limits.max_offset:
+        raise QueryError("offset", f"at most {limits.max_offset}; narrow the search with filters instead")
+    cap = max_per_category if asked.max_per_category is None else asked.max_per_category
     facets = tuple(dict.fromkeys(name.strip() for each in asked.facets for name in each.split(",") if name.strip()))
-    if len(facets) > settings.max_facets:
-        raise QueryError(
-            "facets", f"{len(facets)} attributes; at most {settings.max_facets} are counted in one request"
-        )
+    if len(facets) > limits.max_facets:
+        raise QueryError("facets", f"{len(facets)} attributes; at most {limits.max_facets} are counted in one request")
     columns = snapshot.release.columns
     for name in facets:
         if column_type(columns, "facets", name) == TIMESTAMP:
             raise QueryError("facets", f"{name} holds dates, not values to count; filter by filter_min and filter_max")
-    conditions = filter_from(asked, snapshot, settings)
+    conditions = filter_from(asked, snapshot, limits)
     return SearchOptions(
         conditions=conditions,
         categories=tuple(str(name) for each in conditions if each.column == "category" for name in each.any_of),
@@ -107,14 +107,14 @@ def sort_from(sort: str, columns: Mapping[str, pa.DataType]) -> tuple[str, bool]
     return column, highest
 
 
-def filter_from(asked: Common, snapshot: Snapshot, settings: Settings) -> Filter:
+def filter_from(asked: Common, snapshot: Snapshot, limits: QueryLimits) -> Filter:
     """The conditions that a request sets, in one order however it wrote them: a filter is a cache key."""
     lists = (
         asked.category, asked.category_not, asked.brand, asked.brand_not, asked.filter, asked.filter_not,
         asked.filter_min, asked.filter_max, asked.filter_below, asked.missing, asked.present,
     )  # fmt: skip
-    if sum(map(len, lists)) > settings.max_filter_values:
-        raise QueryError("filter", f"more than {settings.max_filter_values} values in one request")
+    if sum(map(len, lists)) > limits.max_filter_values:
+        raise QueryError("filter", f"more than {limits.max_filter_values} values in one request")
     if asked.price_min is not None and asked.price_max is not None and asked.price_min > asked.price_max:
         raise QueryError("price_min", f"{asked.price_min} is above price_max {asked.price_max}")
     columns = snapshot.release.columns

@@ -6,9 +6,9 @@ import base64
 import binascii
 from collections.abc import Sequence
 
+from artifacts.config import QueryLimits
 from artifacts.errors import QueryError, QueryPictureError
 from artifacts.schema import Reason
-from artifacts.settings import Settings
 from serving.schemas import GeneralQuery, PicturePart
 from serving.search.query import Box, Query, QueryPicture
 
@@ -16,7 +16,7 @@ from serving.search.query import Box, Query, QueryPicture
 _MIN_CROP = 0.02
 
 
-def validate_text(text: str, field: str, settings: Settings) -> str:
+def validate_text(text: str, field: str, limits: QueryLimits) -> str:
     """The words to look for.
 
     Raises:
@@ -25,8 +25,8 @@ def validate_text(text: str, field: str, settings: Settings) -> str:
     text = text.strip()
     if not text:
         raise QueryError(field, "is empty; say what to look for")
-    if len(text) > settings.max_query_chars:
-        raise QueryError(field, f"{len(text)} characters; at most {settings.max_query_chars} are read")
+    if len(text) > limits.max_query_chars:
+        raise QueryError(field, f"{len(text)} characters; at most {limits.max_query_chars} are read")
     return text
 
 
@@ -64,37 +64,37 @@ def from_base64(data: str) -> bytes:
         raise QueryError("images", "a picture is not base64; send the file's bytes encoded with it") from None
 
 
-def validate_picture_count(pictures: int, field: str, settings: Settings) -> None:
+def validate_picture_count(pictures: int, field: str, limits: QueryLimits) -> None:
     """Refuse too many pictures before any is read.
 
     Raises:
         QueryError.
     """
-    if pictures > settings.max_images:
-        raise QueryError(field, f"{pictures} pictures; at most {settings.max_images} in one query")
+    if pictures > limits.max_images:
+        raise QueryError(field, f"{pictures} pictures; at most {limits.max_images} in one query")
 
 
-def validate_picture_sizes(contents: Sequence[bytes], field: str, settings: Settings) -> None:
+def validate_picture_sizes(contents: Sequence[bytes], field: str, limits: QueryLimits) -> None:
     """Refuse pictures that are too large before any is decoded.
 
     Raises:
         QueryPictureError.
     """
-    if any(len(content) > settings.max_image_bytes for content in contents):
-        detail = f"more than {settings.max_image_bytes:,} bytes; send a smaller one"
+    if any(len(content) > limits.max_image_bytes for content in contents):
+        detail = f"more than {limits.max_image_bytes:,} bytes; send a smaller one"
         raise QueryPictureError(field, detail, Reason.TOO_MANY_BYTES)
 
 
-def general_query(asked: GeneralQuery, settings: Settings) -> Query:
+def general_query(asked: GeneralQuery, limits: QueryLimits) -> Query:
     """The query of the general form.
 
     Raises:
         QueryError, QueryPictureError: there is nothing to look for, or a part of it cannot be.
     """
     parts = [PicturePart(data=each) if isinstance(each, str) else each for each in asked.images]
-    validate_picture_count(len(parts), "images", settings)
+    validate_picture_count(len(parts), "images", limits)
     contents = [from_base64(part.data) for part in parts]
-    validate_picture_sizes(contents, "images", settings)
+    validate_picture_sizes(contents, "images", limits)
     if asked.vector is not None and not asked.vector:
         raise QueryError("vector", "is empty; leave it out, or send as many numbers as the release's vectors have")
     if asked.text is None and not parts and asked.vector is None and not asked.like:
@@ -106,7 +106,7 @@ def general_query(asked: GeneralQuery, settings: Settings) -> Query:
     if both:
         raise QueryError("unlike", f"{sorted(both)[0][:200]!r} is in like, too")
     return Query(
-        text=None if asked.text is None else validate_text(asked.text, "text", settings),
+        text=None if asked.text is None else validate_text(asked.text, "text", limits),
         pictures=tuple(
             QueryPicture(content, crop_box(part.crop), part.weight)
             for content, part in zip(contents, parts, strict=True)

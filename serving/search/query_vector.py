@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from artifacts.config import QueryLimits
 from artifacts.errors import EncoderError, InputError, PictureError, QueryError, QueryPictureError
 from artifacts.pictures import PICTURE_SIDE, read_picture
 from artifacts.release.release import Release
-from artifacts.settings import Settings
 from serving.cache import Cache
 from serving.releases.snapshot import Snapshot
 from serving.search.query import Query, QueryPicture
@@ -39,7 +39,7 @@ class QueryVector:
 
 
 def wanted(
-    snapshot: Snapshot, queries: Sequence[Query], settings: Settings, cache: Cache
+    snapshot: Snapshot, queries: Sequence[Query], limits: QueryLimits, cache: Cache
 ) -> list[QueryVector | InputError]:
     """Make every query a vector: one encoder call for all texts, one for all pictures, that are not in the cache.
 
@@ -48,7 +48,7 @@ def wanted(
     """
     found: list[QueryVector | InputError] = []
     texts = _texts(snapshot, queries, cache)
-    pictures = _pictures(snapshot, queries, settings, cache)
+    pictures = _pictures(snapshot, queries, limits, cache)
     for query, seen in zip(queries, pictures, strict=True):
         try:
             if isinstance(seen, InputError):
@@ -85,7 +85,7 @@ def _cached(cache: Cache, keys: Sequence[str], dim: int) -> dict[str, np.ndarray
 
 
 def _pictures(
-    snapshot: Snapshot, queries: Sequence[Query], settings: Settings, cache: Cache
+    snapshot: Snapshot, queries: Sequence[Query], limits: QueryLimits, cache: Cache
 ) -> list[list[np.ndarray] | InputError]:
     """Vectors of each query's pictures, or why one of them cannot be read."""
     # Queries are read as the catalog was, or a catalog's own picture would not give its own vector.
@@ -98,12 +98,12 @@ def _pictures(
         try:
             for key, picture in zip(keys[place], query.pictures, strict=True):
                 if key not in vectors and key not in new:
-                    new[key] = _decoded(picture, settings, side)
+                    new[key] = _decoded(picture, limits, side)
         except PictureError as error:
             errors[place] = QueryPictureError(query.name("images"), error.detail, error.reason)
     made: dict[str, np.ndarray] = {}
-    for start in range(0, len(new), settings.embed_batch):
-        some = list(new)[start : start + settings.embed_batch]
+    for start in range(0, len(new), limits.embed_batch):
+        some = list(new)[start : start + limits.embed_batch]
         # Made ready here, in the request's own thread: only the model's part is shared.
         prepared = [snapshot.encoder.prepare(new[key]) for key in some]
         made.update(zip(some, snapshot.encode_pictures(prepared), strict=True))
@@ -112,10 +112,10 @@ def _pictures(
     return [errors[place] if place in errors else [vectors[key] for key in each] for place, each in enumerate(keys)]
 
 
-def _decoded(asked: QueryPicture, settings: Settings, side: int) -> Image.Image:
+def _decoded(asked: QueryPicture, limits: QueryLimits, side: int) -> Image.Image:
     if asked.box is None:
-        return read_picture(asked.content, max_pixels=settings.max_pixels, side=side)
-    picture = read_picture(asked.content, max_pixels=settings.max_pixels, side=_CROP_DETAIL * side)
+        return read_picture(asked.content, max_pixels=limits.max_pixels, side=side)
+    picture = read_picture(asked.content, max_pixels=limits.max_pixels, side=_CROP_DETAIL * side)
     left, top, right, bottom = (edge * length for edge, length in zip(asked.box, picture.size * 2, strict=True))
     # At least a pixel is left, however narrow the picture is.
     part = picture.crop((int(left), int(top), math.ceil(right), math.ceil(bottom)))
@@ -149,7 +149,7 @@ def _mix(snapshot: Snapshot, query: Query, words: np.ndarray | None, pictures: S
 
 def _product_vector(release: Release, product_id: str, field: str) -> np.ndarray:
     """The middle of a product's pictures, as they are stored: nothing is downloaded."""
-    vectors = release.vectors_of(product_id)
+    vectors = release.product_vectors(product_id)
     if vectors is None:
         raise QueryError(field, f"there is no product {product_id[:200]!r} in the release being served")
     return direction(vectors.mean(axis=0), field)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from artifacts.config import RankingConfig, RankingWeights
 from artifacts.errors import LookalikeError
-from artifacts.settings import Settings
+from artifacts.plugins import make_plugin
 
 
 @runtime_checkable
@@ -44,50 +44,46 @@ class LinearRanker:
 
     columns = ("popularity_score", "conversion_rate", "avg_rating", "added_at")
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, weights: RankingWeights) -> None:
+        self._weights = weights
 
     def parts(
         self, similarities: np.ndarray, products: Mapping[str, np.ndarray], today: datetime
     ) -> Mapping[str, np.ndarray]:
-        settings = self._settings
-        fresh = np.timedelta64(timedelta(days=settings.fresh_days))
+        weights = self._weights
+        fresh = np.timedelta64(timedelta(days=weights.fresh_days))
         age = np.datetime64(today.replace(tzinfo=None), "us") - products["added_at"]
         # What is missing is NaN or NaT, and no comparison with these is true.
         return {
             "similarity": similarities,
-            "popularity": settings.weight_popularity * np.nan_to_num(products["popularity_score"]),
-            "conversion": settings.weight_conversion * np.nan_to_num(products["conversion_rate"]),
-            "rating": np.where(products["avg_rating"] >= settings.rating_threshold, settings.weight_rating, 0.0),
-            "fresh": np.where(age < fresh, settings.weight_fresh, 0.0),
+            "popularity": weights.weight_popularity * np.nan_to_num(products["popularity_score"]),
+            "conversion": weights.weight_conversion * np.nan_to_num(products["conversion_rate"]),
+            "rating": np.where(products["avg_rating"] >= weights.rating_threshold, weights.weight_rating, 0.0),
+            "fresh": np.where(age < fresh, weights.weight_fresh, 0.0),
         }
 
 
 @functools.lru_cache(maxsize=4)
 def _custom_ranker(spec: str) -> Ranker:
-    module, _, name = spec.removeprefix("python:").partition(":")
-    try:
-        made = getattr(importlib.import_module(module), name)()
-    except Exception as error:  # somebody else's code: anything can be wrong with it
-        raise LookalikeError(f"ranker {spec!r} cannot be made: {type(error).__name__}: {error}") from error
+    made = make_plugin(spec, "ranker")
     if not isinstance(made, Ranker):
         raise LookalikeError(
-            f"ranker {spec!r}: {name} needs `columns` and `parts`, as serving.search.rankers.Ranker has them"
+            f"ranker {spec!r}: {type(made).__name__} needs `columns` and `parts`; see serving.search.rankers.Ranker"
         )
     return made
 
 
-def load_ranker(settings: Settings) -> Ranker:
+def load_ranker(config: RankingConfig) -> Ranker:
     """The ranker that the settings name.
 
     Raises:
         LookalikeError: it is not understood, or cannot be made.
     """
-    if settings.ranker == "linear":
-        return LinearRanker(settings)
-    if settings.ranker.startswith("python:"):
-        return _custom_ranker(settings.ranker)
-    raise LookalikeError(f"ranker {settings.ranker!r} is not understood: use linear, or python:package.module:Class")
+    if config.ranker == "linear":
+        return LinearRanker(config.weights)
+    if config.ranker.startswith("python:"):
+        return _custom_ranker(config.ranker)
+    raise LookalikeError(f"ranker {config.ranker!r} is not understood: use linear, or python:package.module:Class")
 
 
 def score_parts(

@@ -8,26 +8,22 @@ from typing import Any
 
 import orjson
 
-from artifacts.settings import Settings
+from artifacts.config import RankingConfig
 from serving.cache import Cache
 from serving.releases.snapshot import Snapshot
 from serving.responses import dumps
 from serving.search.options import SearchOptions
 from serving.search.query import Query
 
-#: Settings that an answer depends on beside its options. A ranker of a shop's own is known by its name alone.
-_RANKING = {
-    "ranker", "weight_popularity", "weight_conversion", "weight_rating", "rating_threshold", "weight_fresh",
-    "fresh_days", "max_offset",
-}  # fmt: skip
-
 
 def result_keys(
-    snapshot: Snapshot, settings: Settings, asked: Sequence[tuple[Query, SearchOptions]]
+    snapshot: Snapshot, ranking: RankingConfig, max_offset: int, asked: Sequence[tuple[Query, SearchOptions]]
 ) -> list[str | None]:
-    """For each search the name of its answer; None for one that explains itself, which is always done anew."""
-    ranking = sorted(settings.model_dump(include=_RANKING).items())
-    shared = (snapshot.manifest.version, ranking)
+    """For each search the key of its answer; None for one that explains itself, which is never cached.
+
+    A ranker of the shop's own is known by its name alone.
+    """
+    shared = (snapshot.manifest.version, ranking.ranker, ranking.weights, max_offset)
     return [
         None if options.explain else hashlib.sha256(repr((shared, query.digest, options)).encode()).hexdigest()
         for query, options in asked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -11,8 +11,8 @@ from urllib.parse import quote
 import numpy as np
 
 from artifacts.index.params import SearchParams
-from artifacts.products.filters import Filter
 from artifacts.release.release import Hit
+from artifacts.schema import is_http
 from artifacts.segments.segment import Plan
 from serving.releases.snapshot import IndexQuery, Snapshot, search_index
 from serving.search.diversity import collapse_duplicates, mmr_order
@@ -138,7 +138,7 @@ def _ranked(snapshot: Snapshot, hits: list[Hit], options: SearchOptions, ranker:
     columns = set(ranker.columns) if options.rerank else set()
     if options.max_per_category:
         columns.add("category")
-    products = release.columns_of(hits, columns)
+    products = release.arrays(hits, columns)
     parts: dict[str, np.ndarray] = {}
     scores = np.array([hit.score for hit in hits])
     if options.rerank:
@@ -147,7 +147,7 @@ def _ranked(snapshot: Snapshot, hits: list[Hit], options: SearchOptions, ranker:
     order = np.argsort(-scores, kind="stable")
     folded: dict[int, list[int]] = {}
     if options.collapse is not None or options.diversity:
-        vectors = release.pictures_of(hits)[order]
+        vectors = release.vectors(hits)[order]
         if options.collapse is not None:
             kept = collapse_duplicates(vectors, options.collapse)
             folded = {int(order[place]): [int(order[each]) for each in others] for place, others in kept.items()}
@@ -159,7 +159,7 @@ def _ranked(snapshot: Snapshot, hits: list[Hit], options: SearchOptions, ranker:
         order = order[cap_categories(categories, options.max_per_category, options.categories)]
     if options.sort:  # the last word
         column, highest = options.sort
-        rows = release.rows_of([hits[place] for place in order.tolist()], [column])
+        rows = release.values([hits[place] for place in order.tolist()], [column])
         order = order[order_by_value([row[column] for row in rows], highest=highest)]
     explained = options.explain and options.rerank
     return [
@@ -176,9 +176,9 @@ def _ranked(snapshot: Snapshot, hits: list[Hit], options: SearchOptions, ranker:
 def _answer(snapshot: Snapshot, run: _Run, max_offset: int) -> dict[str, Any]:
     options, wanted, version = run.search.options, run.search.wanted, snapshot.manifest.version
     page = run.listed[options.offset : run.last]
-    rows = snapshot.release.shown([each.hit for each in page])
+    rows = snapshot.release.to_results([each.hit for each in page])
     total = snapshot.release.count(options.conditions)
-    total -= len(_left_out(snapshot, options.conditions, wanted.without))
+    total -= len(snapshot.release.matching(wanted.without, options.conditions))
     answer: dict[str, Any] = {
         "results": [_result(each, row, options) for each, row in zip(page, rows, strict=True)],
         "total_found": total,
@@ -216,43 +216,30 @@ def _result(each: Shown, row: dict[str, Any], options: SearchOptions) -> dict[st
 
 def _facets(snapshot: Snapshot, run: _Run) -> dict[str, Any]:
     options = run.search.options
-    near = snapshot.release.rows_of(run.nearest, options.facets)
+    near = snapshot.release.values(run.nearest, options.facets)
     found: dict[str, Any] = {}
     for name in options.facets:
         conditions = options.conditions
         if options.multi_select:  # the facet's other values can be ticked as well
             conditions = tuple(each for each in conditions if each.column != name)
-        left_out = snapshot.release.rows_of(_left_out(snapshot, conditions, run.search.wanted.without), [name])
+        left_out = snapshot.release.values(snapshot.release.matching(run.search.wanted.without, conditions), [name])
         found[name] = facet(snapshot, name, conditions, [row[name] for row in near], [row[name] for row in left_out])
-    return found
-
-
-def _left_out(snapshot: Snapshot, conditions: Filter, without: Collection[str]) -> list[Hit]:
-    """Of the products that are part of a query those that pass the filters, each by one of its rows."""
-    found: list[Hit] = []
-    for place in (snapshot.release.locate(product_id) for product_id in without):
-        if place is not None:
-            segment, row = place[0], int(place[1][0])
-            allowed = snapshot.release.allowed(conditions)[segment]
-            if allowed is None or row in allowed:
-                found.append(Hit(1.0, segment, row))
     return found
 
 
 def product(snapshot: Snapshot, product_id: str) -> dict[str, Any] | None:
     """One product with all its pictures, or None if it is not in the release."""
-    place = snapshot.release.locate(product_id)
-    if place is None:
+    rows = snapshot.release.product(product_id)
+    if rows is None:
         return None
-    segment = snapshot.release.segments[place[0]]
-    first, *others = (_with_picture(row) for row in segment.products.shown(place[1]))
+    first, *others = (_with_picture(row) for row in rows)
     del first["picture"]
     return {**first, "pictures": [row["image_url"] for row in (first, *others)]}
 
 
 def _with_picture(row: dict[str, Any]) -> dict[str, Any]:
     """A product row with a picture that a browser can fetch."""
-    if row["image_url"].lower().startswith(("http://", "https://")):
+    if is_http(row["image_url"]):
         return row
     path = f"/v1/products/{quote(row['product_id'], safe='')}/image?picture={row['picture']}"
     return {**row, "image_url": path}

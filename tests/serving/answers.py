@@ -11,12 +11,13 @@ from flask.testing import FlaskClient
 
 from artifacts.settings import Settings
 from serving.app import create_app
+from serving.services import services_of
 
 
 def client_for(settings: Settings) -> FlaskClient:
     """A client of an app that has loaded the current release."""
-    app = create_app(settings, watch=False)
-    app.config["LOOKALIKE_WATCHER"].poll()
+    app = create_app(settings.server, watch=False)
+    services_of(app).watcher.poll()
     return app.test_client()
 
 

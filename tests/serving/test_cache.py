@@ -11,11 +11,13 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
+from artifacts.config import CacheConfig
 from artifacts.errors import LookalikeError
 from artifacts.release.release import Release
 from artifacts.settings import Settings
 from serving import cache as cache_module
 from serving.cache import FAILURES, HITS, MISSES, LocalCache, RedisCache, open_caches
+from serving.services import services_of
 from tests.encoders import ColourWords
 from tests.redis import RedisServer
 from tests.serving.answers import client_for, encoded, ids, photo
@@ -113,14 +115,14 @@ def test_threads_share_one() -> None:
 
 
 def test_zero_seconds_is_no_cache() -> None:
-    caches = open_caches(Settings(result_cache_seconds=0))
+    caches = open_caches(CacheConfig(result_cache_seconds=0))
     caches.results.put_many({"a": b"1"})
     assert caches.results.get_many(["a"]) == [None]
 
 
 def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(LookalikeError, match="redis_url 'nonsense'"):
-        open_caches(Settings(redis_url="nonsense"))
+        open_caches(CacheConfig(redis_url="nonsense"))
 
 
 @pytest.mark.redis
@@ -234,7 +236,7 @@ def test_a_new_release_is_another_answer(versions: Settings) -> None:
     client = client_for(versions)
     before = client.get("/v1/search/text?q=red").get_json()
     publish_another(versions, 30)
-    client.application.config["LOOKALIKE_WATCHER"].poll()
+    services_of(client.application).watcher.poll()
     after = client.get("/v1/search/text?q=red").get_json()
     assert (before["total_found"], after["total_found"]) == (36, 30)
     assert before["release"] != after["release"]

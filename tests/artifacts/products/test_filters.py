@@ -84,7 +84,7 @@ def one_condition(draw: st.DrawFn) -> Condition:
 @given(conditions=st.lists(one_condition(), max_size=4).map(tuple))
 @settings(max_examples=200, deadline=None)
 def test_sql_says_what_python_says(products: Products, conditions: Filter):
-    rows = products.allowed(conditions)
+    rows = products.matching_rows(conditions)
     assert rows.dtype == np.int64
     assert rows.tolist() == passing(conditions)
 
@@ -93,21 +93,21 @@ def test_a_missing_value_meets_only_a_negation(products: Products):
     missing = {row for row, value in enumerate(COLUMNS["text"]) if value is None}
     assert missing
     every = tuple(POOLS["text"])
-    assert not missing & set(products.allowed((Condition("text", any_of=every),)))
-    assert set(products.allowed((Condition("text", none_of=every),))) == missing
-    assert not missing & set(products.allowed((Condition("text", minimum=""),)))
+    assert not missing & set(products.matching_rows((Condition("text", any_of=every),)))
+    assert set(products.matching_rows((Condition("text", none_of=every),))) == missing
+    assert not missing & set(products.matching_rows((Condition("text", minimum=""),)))
 
 
 def test_the_empty_filter_allows_everything(products: Products):
     assert to_sql(()) == ("TRUE", [])
-    assert products.allowed(()).tolist() == list(range(ROWS))
-    assert products.allowed((Condition("text"),)).tolist() == list(range(ROWS))
+    assert products.matching_rows(()).tolist() == list(range(ROWS))
+    assert products.matching_rows((Condition("text"),)).tolist() == list(range(ROWS))
 
 
 def test_values_that_are_missing_can_be_asked_for(products: Products):
     missing = {row for row, value in enumerate(COLUMNS["when"]) if value is None}
-    assert set(products.allowed((Condition("when", missing=True),))) == missing
-    assert set(products.allowed((Condition("when", missing=False),))) == set(range(ROWS)) - missing
+    assert set(products.matching_rows((Condition("when", missing=True),))) == missing
+    assert set(products.matching_rows((Condition("when", missing=False),))) == set(range(ROWS)) - missing
 
 
 def test_below_leaves_its_bound_out():
@@ -140,8 +140,8 @@ def test_values_are_never_sql(products: Products, text: str):
     for place in (lambda value: {"any_of": [value]}, lambda value: {"minimum": value, "maximum": value}):
         condition, harmless = (parse_condition(columns, "filter", "text", **place(value)) for value in (text, "blue"))
         assert to_sql((condition,))[0] == to_sql((harmless,))[0]
-        assert products.allowed((condition,)).tolist() == []
-    assert len(products.allowed((parse_condition(columns, "filter", "text", none_of=[text]),))) == ROWS
+        assert products.matching_rows((condition,)).tolist() == []
+    assert len(products.matching_rows((parse_condition(columns, "filter", "text", none_of=[text]),))) == ROWS
 
 
 @pytest.mark.parametrize(
@@ -237,17 +237,17 @@ def test_moments_at_the_edge_of_time(products: Products, year: int, offset: time
         year, *((1, 1) if year == 1 else (12, 31, 23, 59, 59, 999_999)), tzinfo=timezone(offset)
     ).isoformat()
     condition = parse_condition(products.columns, "filter", "when", minimum=text)
-    found = products.allowed((condition,)).tolist()
+    found = products.matching_rows((condition,)).tolist()
     assert found == ([row for row, value in enumerate(COLUMNS["when"]) if value] if year == 1 else [])
 
 
 def test_many_values(products: Products):
     condition = parse_condition(products.columns, "filter", "text", any_of=[*map(str, range(1000)), "red"])
-    assert products.allowed((condition,)).tolist() == passing((Condition("text", any_of=("red", "1")),))
+    assert products.matching_rows((condition,)).tolist() == passing((Condition("text", any_of=("red", "1")),))
 
 
 def test_the_path_of_the_file_is_no_secret_of_the_filter(products: Products, tmp_path: Path):
     """A value that names a file is a text like any other."""
     (tmp_path / "x.csv").write_text("row\n1\n")
     condition = parse_condition(products.columns, "filter", "text", any_of=[str(tmp_path / "x.csv")])
-    assert products.allowed((condition,)).tolist() == []
+    assert products.matching_rows((condition,)).tolist() == []

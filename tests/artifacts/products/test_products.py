@@ -47,7 +47,7 @@ def products(tmp_path_factory: pytest.TempPathFactory) -> Products:
 def test_rows_are_the_same_in_both_files(products: Products):
     sizes = products.table.column("size").to_numpy()
     for low in range(0, 2000, 190):
-        rows = products.allowed((Condition("size", minimum=low, maximum=low + 5),))
+        rows = products.matching_rows((Condition("size", minimum=low, maximum=low + 5),))
         assert rows.tolist() == np.flatnonzero((sizes >= low) & (sizes <= low + 5)).tolist()
 
 
@@ -121,7 +121,7 @@ def test_facet_leaves_rows_out(products: Products):
 
 def test_facet_of_an_odd_name(products: Products):
     assert products.facet('Ünï "x"', ()) == [FacetCount("a", 1000), FacetCount("b", 1000)]
-    assert products.allowed((Condition('Ünï "x"', any_of=("a",)), Condition("size", maximum=3))).size == 2 + 1
+    assert products.matching_rows((Condition('Ünï "x"', any_of=("a",)), Condition("size", maximum=3))).size == 2 + 1
 
 
 def test_bands_count_from_edge_to_edge(products: Products):
@@ -167,19 +167,19 @@ def test_attributes_of_any_name(tmp_path: Path, names: list[str]):
     attributes = dict.fromkeys(names, pa.string())
     products = opened(tmp_path, product_table(["a", "b", "c"], attributes=attributes, category=["x"] * 3, **values))
     for name in names:
-        assert products.allowed((Condition(name, any_of=(f"{name} 1",)),)).tolist() == [1]
+        assert products.matching_rows((Condition(name, any_of=(f"{name} 1",)),)).tolist() == [1]
         assert [each.value for each in products.facet(name, ())] == sorted(values[name])
-    assert products.allowed((Condition("category", any_of=("x",)),)).tolist() == [0, 1, 2]
+    assert products.matching_rows((Condition("category", any_of=("x",)),)).tolist() == [0, 1, 2]
     assert products.rows_of(["b"]).tolist() == [1]
     assert products.take([1], names) == [{name: f"{name} 1" for name in names}]
 
 
 def test_a_column_that_is_not_here_has_no_values(products: Products):
     none_of, any_of = Condition("new", none_of=("x",)), Condition("new", any_of=("x",))
-    assert products.allowed((none_of,)).tolist() == list(range(products.rows))
-    assert products.allowed((none_of, Condition("size", maximum=0))).tolist() == products.rows_of(["p0"]).tolist()
+    assert products.matching_rows((none_of,)).tolist() == list(range(products.rows))
+    assert products.matching_rows((none_of, Condition("size", maximum=0))).tolist() == products.rows_of(["p0"]).tolist()
     for condition in (any_of, Condition("new", minimum=0), Condition("new", maximum=0)):
-        assert products.allowed((condition,)).tolist() == []
+        assert products.matching_rows((condition,)).tolist() == []
         assert products.facet("category", (condition,)) == []
     assert products.facet("category", (none_of,)) == products.facet("category", ())
     assert products.facet("new", ()) == []
@@ -201,35 +201,35 @@ def test_values_of_another_type_are_compared_as_what_is_asked(
 ):
     """Of two segments the newer may have another type; filters have that one."""
     products = opened(tmp_path, product_table(list("abcd"), attributes={"x": kind}, x=stored))
-    assert products.allowed((Condition("x", any_of=(asked,)),)).tolist() == want
-    assert products.allowed((Condition("x", minimum=asked, maximum=asked),)).tolist() == want
-    assert 2 in products.allowed((Condition("x", none_of=(asked,)),))
+    assert products.matching_rows((Condition("x", any_of=(asked,)),)).tolist() == want
+    assert products.matching_rows((Condition("x", minimum=asked, maximum=asked),)).tolist() == want
+    assert 2 in products.matching_rows((Condition("x", none_of=(asked,)),))
 
 
 def test_no_rows(tmp_path: Path):
     products = opened(tmp_path, product_table([]))
     assert products.rows == 0
-    assert products.allowed(()).tolist() == []
+    assert products.matching_rows(()).tolist() == []
     assert products.facet("category", ()) == []
     assert products.take([]) == []
     assert products.first_pictures().tolist() == []
 
 
 def test_shown_splits_known_columns_from_own(products: Products):
-    rows = products.shown([3, 0])
+    rows = products.to_results([3, 0])
     for row, whole in zip(rows, products.take([3, 0]), strict=True):
         assert set(row["attributes"]) == {"size", 'Ünï "x"'}
         attributes = row.pop("attributes")
         assert {**row, **attributes} == whole
         assert row["title"].startswith("title ")
-    assert products.shown([]) == []
+    assert products.to_results([]) == []
 
 
 def test_threads_share_one(products: Products):
     def ask(number: int) -> Any:
         conditions = (Condition("size", minimum=number * 50),)
         return (
-            products.allowed(conditions).tolist(),
+            products.matching_rows(conditions).tolist(),
             products.facet("category", conditions, products.rows_of([f"p{number}"])),
             products.take([number, 0]),
         )

@@ -196,21 +196,21 @@ def test_without(catalog: Catalog, path: str):
     query = unit_vectors(1, seed=97).astype(np.float32)
     all_hits = catalog.release.search(query, 30, DEEP, exact=True)[0][0]
     without = [*catalog.release.product_ids(all_hits[:10]), "unknown"]
-    hits = catalog.release.search(query, 20, DEEP, without=[without], exact=True)[0][0]
+    hits = catalog.release.search(query, 20, DEEP, excluded=[without], exact=True)[0][0]
     assert hits == all_hits[10:]
     for k in (20, 1000):
-        hits = catalog.release.search(query, k, DEEP, FILTERS["category"], without=[without])[0][0]
+        hits = catalog.release.search(query, k, DEEP, FILTERS["category"], excluded=[without])[0][0]
         assert not set(catalog.release.product_ids(hits)) & set(without)
         assert len(hits) == min(k, len(catalog.passing(FILTERS["category"], without)))
 
 
 def test_everything_left_out(catalog: Catalog):
-    assert catalog.release.search(np.eye(1, DIM), 5, DEEP, without=[set(catalog.alive)])[0] == [[]]
+    assert catalog.release.search(np.eye(1, DIM), 5, DEEP, excluded=[set(catalog.alive)])[0] == [[]]
 
 
 @pytest.mark.parametrize("k", [0, -3])
 def test_nothing_wanted(catalog: Catalog, k: int):
-    assert catalog.release.search(np.eye(2, DIM), k, DEEP, without=[["p1", "p301"]] * 2)[0] == [[], []]
+    assert catalog.release.search(np.eye(2, DIM), k, DEEP, excluded=[["p1", "p301"]] * 2)[0] == [[], []]
 
 
 def test_no_queries(catalog: Catalog, path: str):
@@ -288,7 +288,7 @@ def test_threads_get_the_answers_they_would_get_alone(catalog: Catalog, path: st
         return catalog.release.search(queries, 10, DEEP, conditions)[0], catalog.release.count(conditions)
 
     alone = [ask(number) for number in range(8)]
-    catalog.release._allowed.clear()
+    catalog.release._row_filters.clear()
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(ask, [*range(8)] * 4)) == alone * 4
 
@@ -301,31 +301,31 @@ def test_locate(flat: Catalog):
         place = flat.release.locate(product.id)
         assert place is not None
         assert (place[0], len(place[1])) == (product.segment, len(product.vectors))
-        vectors = flat.release.vectors_of(product.id)
+        vectors = flat.release.product_vectors(product.id)
         assert vectors is not None
         assert (vectors == np.array(product.vectors, np.float32)).all()
     for gone in ("p0", "p58", "p520", "unknown", "never there", "", "\ud800", "\x00"):
         assert flat.release.locate(gone) is None
-        assert flat.release.vectors_of(gone) is None
+        assert flat.release.product_vectors(gone) is None
 
 
 def test_rows_of_hits(catalog: Catalog):
     hits = catalog.release.search(unit_vectors(1, seed=94).astype(np.float32), 40, DEEP)[0][0]
     assert {hit.segment for hit in hits} == {0, 1}
-    rows = catalog.release.rows_of(hits)
+    rows = catalog.release.values(hits)
     ids = catalog.release.product_ids(hits)
     assert [row["product_id"] for row in rows] == ids
     assert [row["price"] for row in rows] == [catalog.alive[product_id].price for product_id in ids]
-    shown = catalog.release.shown(hits)
+    shown = catalog.release.to_results(hits)
     assert [(row["product_id"], row["picture"], row["price"]) for row in shown] == [
         (row["product_id"], row["picture"], row["price"]) for row in rows
     ]
-    columns = catalog.release.columns_of(hits, ["product_id", "price", "season", "margin"])
+    columns = catalog.release.arrays(hits, ["product_id", "price", "season", "margin"])
     assert columns["product_id"].tolist() == ids
     assert columns["price"].tolist() == [row["price"] for row in rows]
     assert columns["season"].tolist() == [catalog.alive[product_id].season for product_id in ids]
     assert np.isnan(columns["margin"]).tolist() == [True] * len(hits)
-    assert catalog.release.rows_of([]) == catalog.release.shown([]) == catalog.release.product_ids([]) == []
+    assert catalog.release.values([]) == catalog.release.to_results([]) == catalog.release.product_ids([]) == []
 
 
 def test_columns_are_of_the_newest_segments_type(tmp_path: Path):
@@ -342,21 +342,21 @@ def test_columns_are_of_the_newest_segments_type(tmp_path: Path):
         write_segment(tmp_path / str(number), unit_vectors(2), table, segment_id=f"s{number}")
     release = open_release(tmp_path / "0", tmp_path / "1")
     hits = [Hit(1.0, 1, 0), Hit(1.0, 0, 1), Hit(1.0, 0, 0), Hit(1.0, 1, 1)]
-    columns = release.columns_of(hits, ["size", "worn", "sold", "added_at", "brand"])
+    columns = release.arrays(hits, ["size", "worn", "sold", "added_at", "brand"])
     np.testing.assert_array_equal(columns["size"], [42.0, np.nan, np.nan, np.nan])
     np.testing.assert_array_equal(columns["worn"], [0.5, np.nan, 1, 2])
     np.testing.assert_array_equal(columns["sold"], [np.nan, np.nan, 7, 2**40])
     days = np.array(["2026-11-02", "NaT", "2026-11-01", "NaT"], "datetime64[us]")
     np.testing.assert_array_equal(columns["added_at"], days)
     assert columns["brand"].tolist() == [None] * 4
-    assert [row["added_at"] for row in release.rows_of(hits)] == [
+    assert [row["added_at"] for row in release.values(hits)] == [
         datetime(2026, 11, 2, tzinfo=UTC), None, datetime(2026, 11, 1, tzinfo=UTC), None
     ]  # fmt: skip
     release.close()
 
 
 def test_rows(catalog: Catalog):
-    assert catalog.release.rows == sum(len(product.vectors) for product in catalog.alive.values())
+    assert catalog.release.pictures == sum(len(product.vectors) for product in catalog.alive.values())
 
 
 def test_columns_of_all_segments(catalog: Catalog):
@@ -430,7 +430,7 @@ def test_three_segments_delete_and_add_again(tmp_path: Path):
     release = open_release(*(tmp_path / str(number) for number in range(3)))
     hits = release.search(np.eye(1, DIM), 9, DEEP)[0][0]
     assert dict(zip(release.product_ids(hits), (hit.segment for hit in hits), strict=True)) == {"a": 2, "c": 1}
-    assert (release.count(()), release.rows) == (2, 2)
+    assert (release.count(()), release.pictures) == (2, 2)
     assert [release.locate(each) and release.locate(each)[0] for each in "abc"] == [2, None, 1]  # type: ignore[index]
     release.close()
 
@@ -447,7 +447,7 @@ def test_a_delta_that_only_deletes(tmp_path: Path):
 def test_a_release_of_no_segments():
     release = Release(manifest_of([]), [])
     assert release.search(np.ones((1, 5)), 3, DEEP) == ([[]], [])
-    assert (release.count(()), release.rows, release.facet("category", ())) == (0, 0, [])
+    assert (release.count(()), release.pictures, release.facet("category", ())) == (0, 0, [])
 
 
 # ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -460,8 +460,8 @@ def test_a_prepared_filter_takes_a_bit_a_row(tmp_path: Path, monkeypatch: pytest
     write_segment(tmp_path / "1", unit_vectors(0), product_table([]), segment_id="s1", tombstones=["p1"])
     release = open_release(tmp_path / "0", tmp_path / "1")
     for conditions in ((), (Condition("price", minimum=5.0),)):
-        allowed = release.allowed(conditions)
-        assert release.allowed(conditions) is allowed
+        allowed = release.row_filters(conditions)
+        assert release.row_filters(conditions) is allowed
         assert allowed[0] is not None
         assert allowed[0].nbytes <= 8000 / 8 + 100
     release.close()

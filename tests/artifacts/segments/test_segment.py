@@ -100,7 +100,7 @@ def test_all_paths_give_the_same_score_to_the_last_bit(segments: dict[str, Segme
         note(segment, path="exact")
         for path in ("scan", "probe"):
             force(monkeypatch, path)
-            note(segment, allowed=segment.allow(np.arange(0, ROWS, 2)))
+            note(segment, row_filter=segment.row_filter(np.arange(0, ROWS, 2)))
     assert paths == {"flat", "exact", "ivf"}
     assert len(scores) > 150
     assert all(len(each) == 1 for each in scores.values())
@@ -109,7 +109,7 @@ def test_all_paths_give_the_same_score_to_the_last_bit(segments: dict[str, Segme
 @pytest.mark.parametrize("share", [2, 7, 100])
 def test_filters_hold_and_enough_comes_back(segment: Segment, path: str, share: int):
     rows = np.arange(3, ROWS, share)
-    allowed = segment.allow(rows)
+    allowed = segment.row_filter(rows)
     found, plan = segment.search(QUERIES, 40, SearchParams(2, 1), allowed)
     assert plan.allowed == len(rows)
     for each in found:
@@ -121,7 +121,7 @@ def test_filters_hold_and_enough_comes_back(segment: Segment, path: str, share: 
 @pytest.mark.parametrize("rows", [[], [7], [0, ROWS - 1]])
 @pytest.mark.parametrize("k", [1, 5, 2 * ROWS])
 def test_few_allowed_rows(segment: Segment, path: str, rows: list[int], k: int):
-    found, _ = segment.search(QUERIES[:3], k, SearchParams(1, 1), segment.allow(np.array(rows, np.int64)))
+    found, _ = segment.search(QUERIES[:3], k, SearchParams(1, 1), segment.row_filter(np.array(rows, np.int64)))
     for query, each in zip(QUERIES, found, strict=False):
         assert list(each.rows) == list(truth(query, np.array(rows, np.int64), k)[1])
 
@@ -143,7 +143,7 @@ def test_recall(segment: Segment, filtered: bool, monkeypatch: pytest.MonkeyPatc
     force(monkeypatch, "probe")
     rows = np.arange(1, ROWS, 3) if filtered else np.arange(ROWS)
     queries = queries_like(VECTORS, 60, seed=8)
-    found, _ = segment.search(queries, 50, DEEP, segment.allow(rows) if filtered else None)
+    found, _ = segment.search(queries, 50, DEEP, segment.row_filter(rows) if filtered else None)
     hits = [len(set(each.rows) & set(truth(query, rows, 50)[1])) for query, each in zip(queries, found, strict=True)]
     assert sum(hits) / (50 * len(queries)) >= 0.95
 
@@ -153,7 +153,7 @@ def test_recall(segment: Segment, filtered: bool, monkeypatch: pytest.MonkeyPatc
 def test_exact_is_exact_for_few_queries_and_many(segment: Segment, queries: int, filtered: bool):
     rows = np.arange(0, ROWS, 5) if filtered else np.arange(ROWS)
     vectors = queries_like(VECTORS, queries, seed=4)
-    found, plan = segment.search(vectors, 30, DEEP, segment.allow(rows) if filtered else None, path="exact")
+    found, plan = segment.search(vectors, 30, DEEP, segment.row_filter(rows) if filtered else None, path="exact")
     assert plan.path == "exact" or segment.flat
     for query, each in zip(vectors, found, strict=True):
         scores, _ = truth(query, rows, 30)
@@ -173,7 +173,7 @@ def test_threads_get_the_answers_they_would_get_alone(segment: Segment, path: st
     filters = [np.arange(start, ROWS, 2 + start) for start in range(8)]
 
     def ask(number: int) -> list[list[Any]]:
-        found, _ = segment.search(QUERIES, 15, SearchParams(4, 4), segment.allow(filters[number % 8]))
+        found, _ = segment.search(QUERIES, 15, SearchParams(4, 4), segment.row_filter(filters[number % 8]))
         return [[each.rows.tolist(), each.scores.tolist()] for each in found]
 
     alone = [ask(number) for number in range(8)]
@@ -186,11 +186,11 @@ def test_threads_get_the_answers_they_would_get_alone(segment: Segment, path: st
 def test_allow(segment: Segment, most: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(planner, "EXACT_ROWS_AT_MOST", most)
     rows, without = np.arange(0, ROWS, 3), np.arange(0, ROWS, 9)
-    allowed = segment.allow(rows, without)
+    allowed = segment.row_filter(rows, without)
     assert allowed.rows.tolist() == sorted(set(rows) - set(without))
     assert allowed.count == len(allowed.rows)
-    assert segment.allow(None).rows.tolist() == list(range(ROWS))
-    assert (allowed.few is None) == (most == 10)
+    assert segment.row_filter(None).rows.tolist() == list(range(ROWS))
+    assert (allowed.row_ids is None) == (most == 10)
     if allowed.rows_per_list is not None and segment.lists is not None:
         assert allowed.rows_per_list.sum() == allowed.count
         assert (
@@ -232,9 +232,13 @@ def test_identical_vectors(tmp_path: Path, layout: str, path: str):
     vectors = np.repeat(unit_vectors(1), 700, axis=0)
     write_segment(tmp_path / "s", vectors, settings=INDEXED.model_copy(update=LAYOUTS[layout]))
     segment = Segment(tmp_path / "s")
-    found, _ = segment.search(vectors[:1].astype(np.float32), 700, SearchParams(1, 1), segment.allow(np.arange(700)))
+    found, _ = segment.search(
+        vectors[:1].astype(np.float32), 700, SearchParams(1, 1), segment.row_filter(np.arange(700))
+    )
     assert found[0].rows.tolist() == list(range(700))
-    few, _ = segment.search(vectors[:1].astype(np.float32), 10, SearchParams(1, 1), segment.allow(np.arange(50, 700)))
+    few, _ = segment.search(
+        vectors[:1].astype(np.float32), 10, SearchParams(1, 1), segment.row_filter(np.arange(50, 700))
+    )
     assert len(few[0].rows) == 10
     assert set(few[0].scores) == {found[0].scores[0]}
     if path == "scan" or layout == "flat":

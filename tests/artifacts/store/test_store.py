@@ -438,7 +438,7 @@ def test_a_reader_keeps_what_prune_removes(tmp_path: Path):
     query = unit_vectors(1).astype("float32")
     hits = release.search(query, 5, SearchParams())[0][0]
     assert len(hits) == 5
-    assert len(release.rows_of(hits)) == 5
+    assert len(release.values(hits)) == 5
     assert release.locate("p3") is not None
     release.close()
 

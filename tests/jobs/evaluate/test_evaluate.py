@@ -56,7 +56,7 @@ def test_queries_are_other_views_never_the_pictures_themselves(catalog: Path, tm
     assert len(image.product_ids) == len(text.product_ids) == 20
     manifest = candidate.manifest()
     release = Release(manifest, store.fetch(manifest))
-    own = np.array([release.vectors_of(product_id)[0] for product_id in image.product_ids])
+    own = np.array([release.product_vectors(product_id)[0] for product_id in image.product_ids])
     assert (np.abs(own - image.vectors).max(axis=1) > 1e-3).all()
     assert np.median((own * image.vectors).sum(axis=1)) > 0.95
     release.close()

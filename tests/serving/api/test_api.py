@@ -14,6 +14,7 @@ from PIL import Image
 
 from artifacts.settings import Settings
 from serving.schemas import SearchAnswer
+from serving.services import services_of
 from tests.pipeline import draw, publish_small, small_settings
 from tests.serving.answers import client_for, ids, photo, problem
 from tests.serving.conftest import PLAIN
@@ -352,7 +353,7 @@ def test_without_a_release_searches_wait(tmp_path: Path) -> None:
 
 
 def test_a_zero_vector_is_refused(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = client.application.config["LOOKALIKE_WATCHER"].snapshot().encoder
+    encoder = services_of(client.application).watcher.snapshot().encoder
     monkeypatch.setattr(type(encoder), "text_vectors", lambda self, texts: np.zeros((len(texts), self.dim)))
     assert "no direction" in problem(client.get("/v1/search/text?q=red"), 422, "q")
 

@@ -207,7 +207,7 @@ def requests() -> list[Any]:
     pictures against a text pattern when it makes such a form, and ends in "Unsupported type: 'Binary'".
     """
     found: list[Any] = []
-    for path, methods in create_app(Settings(), watch=False).api_doc["paths"].items():
+    for path, methods in create_app(Settings().server, watch=False).api_doc["paths"].items():
         for method, operation in methods.items():
             found.append((path, method, schemathesis.GenerationMode.POSITIVE))
             body = operation.get("requestBody", {}).get("content", {})

@@ -16,6 +16,7 @@ from artifacts.storage import Folder
 from serving.events import log as events_module
 from serving.events.log import LOST, EventLog
 from serving.events.parquet_sink import SCHEMAS
+from serving.services import services_of
 from tests.serving.answers import client_for, ids, problem
 from tests.waiting import wait_until
 
@@ -27,7 +28,7 @@ def kept(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def flushed(client: FlaskClient) -> None:
-    client.application.config["LOOKALIKE_EVENTS"].flush()
+    services_of(client.application).events.flush()
 
 
 def logging_client(rich: Settings, folder: Path, **more: Any) -> FlaskClient:

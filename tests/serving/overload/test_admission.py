@@ -17,6 +17,7 @@ from serving.overload.admission import AdmissionController
 from serving.overload.queue_time import queue_time
 from serving.overload.shedding import search_type_of
 from serving.overload.worker import Worker
+from serving.services import services_of
 from serving.timing import RequestTimer
 from tests.serving.answers import client_for, problem
 from tests.waiting import wait_until
@@ -177,7 +178,7 @@ def test_a_stage_after_the_deadline_is_not_begun() -> None:
 
 def test_a_busy_server_says_so_in_one_shape(rich: Settings) -> None:
     client = client_for(rich.model_copy(update={"threads": 1, "queue": 0}))
-    with client.application.config["LOOKALIKE_GATE"].admitted(perf_counter()):
+    with services_of(client.application).admission.admitted(perf_counter()):
         for response in (
             client.get("/v1/search/text?q=red"),
             client.post("/v1/search", json={"text": "red"}),
@@ -196,7 +197,7 @@ def test_a_busy_server_says_so_in_one_shape(rich: Settings) -> None:
 
 def test_what_is_refused_is_not_read(rich: Settings) -> None:
     client = client_for(rich.model_copy(update={"threads": 1, "queue": 0}))
-    with client.application.config["LOOKALIKE_GATE"].admitted(perf_counter()):
+    with services_of(client.application).admission.admitted(perf_counter()):
         problem(client.post("/v1/search", data=b"{ not JSON", content_type="application/json"), 503)
         problem(client.get("/v1/search/text?limit=none"), 503)
     problem(client.get("/v1/search/text?limit=none"), 422, "limit")
@@ -240,7 +241,7 @@ def test_time_spent_waiting_for_a_thread_is_a_searchs_own(rich: Settings) -> Non
 def test_a_search_past_its_deadline_is_given_up(rich: Settings) -> None:
     client = client_for(rich.model_copy(update={"deadline_seconds": 1e-9}))
     problem(client.get("/v1/search/text?q=red"), 503)
-    assert client.application.config["LOOKALIKE_GATE"]._free == rich.threads
+    assert services_of(client.application).admission._free == rich.threads
 
 
 def test_the_doorman_knows_every_search(rich: Settings) -> None:

@@ -14,6 +14,7 @@ from playwright.sync_api import FilePayload, Locator, Page, Route, expect
 
 from artifacts.pictures import encode_jpeg
 from serving.app import PAGE, create_app
+from serving.services import services_of
 from tests.conftest import AXE
 from tests.serving.page.page_fixtures import PRODUCTS, Visit, chromium, drawn, publish, serving
 
@@ -32,8 +33,8 @@ expect.set_options(timeout=20_000)
 # Of this module, not of the session: while Playwright runs, no other test could start an event loop.
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    app = create_app(publish(tmp_path_factory.mktemp("page") / "releases"))
-    watcher = app.config["LOOKALIKE_WATCHER"]
+    app = create_app(publish(tmp_path_factory.mktemp("page") / "releases").server)
+    watcher = services_of(app).watcher
     try:
         assert watcher.first_poll.wait(60)
         with serving(app) as address:

@@ -11,6 +11,7 @@ import pytest
 from artifacts.release.release import Release
 from artifacts.settings import Settings
 from serving.releases.batching import Batcher
+from serving.services import services_of
 from tests.encoders import ColourWords
 from tests.serving.answers import client_for, ids
 from tests.waiting import wait_until
@@ -128,7 +129,7 @@ def test_many_threads_each_get_their_own() -> None:
 
 def test_searches_at_the_same_time_share_a_call_of_the_index(rich: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     app = client_for(rich.model_copy(update={"workers": 256})).application  # one lane, however many cores
-    watcher = app.config["LOOKALIKE_WATCHER"]
+    watcher = services_of(app).watcher
     routes = [
         "/v1/products/p001/similar", "/v1/products/p002/similar", "/v1/products/p003/similar?brand=brand%201",
         "/v1/products/p004/similar?brand=brand%201", "/v1/search/text?q=red", "/v1/search/text?q=red&diversity=0.5",
@@ -189,7 +190,7 @@ def test_searches_at_the_same_time_share_a_call(rich: Settings, monkeypatch: pyt
     begun.wait(60)
     for thread in threads[1:]:
         thread.start()
-    batcher = app.config["LOOKALIKE_WATCHER"].snapshot().encode_texts
+    batcher = services_of(app).watcher.snapshot().encode_texts
     wait_until(lambda: len(batcher._waiting) == 4)
     go_on.set()
     for thread in threads:

@@ -22,6 +22,7 @@ from artifacts.store.store import Store
 from serving.app import create_app
 from serving.releases.verification_cache import VerificationCache
 from serving.releases.watcher import ReleaseWatcher
+from serving.services import services_of
 from tests.serving.versions import publish_another
 from tests.waiting import wait_until
 
@@ -32,7 +33,9 @@ def settings(versions: Settings) -> Settings:
 
 
 def watcher_for(settings: Settings, shared_dir: Path | None = None) -> ReleaseWatcher:
-    return ReleaseWatcher(Store(settings.releases, settings.cache), settings, VerificationCache(shared_dir))
+    return ReleaseWatcher(
+        Store(settings.releases, settings.cache), settings.server.watching, VerificationCache(shared_dir)
+    )
 
 
 def damage(settings: Settings, version: str, name: str) -> Path:
@@ -123,7 +126,7 @@ def test_workers_of_a_server_read_a_version_once(settings: Settings, tmp_path: P
     for _ in range(2):
         watcher = watcher_for(settings, shared_dir)
         watcher.poll()
-        assert watcher.snapshot().release.rows == 36
+        assert watcher.snapshot().release.pictures == 36
         assert len(verified) == 1
         watcher.close()
     version = publish_another(settings, 30)
@@ -139,8 +142,8 @@ def test_workers_of_a_server_read_a_version_once(settings: Settings, tmp_path: P
     "name", ["vectors.f16", "index-00000.faiss", "products.arrow", "products.duckdb", "segment.json"]
 )
 def test_one_flipped_bit_is_refused_by_name_and_the_old_goes_on(settings: Settings, name: str) -> None:
-    app = create_app(settings, watch=False)
-    watcher: ReleaseWatcher = app.config["LOOKALIKE_WATCHER"]
+    app = create_app(settings.server, watch=False)
+    watcher: ReleaseWatcher = services_of(app).watcher
     watcher.poll()
     served = watcher.snapshot()
     version = publish_another(settings, 30)
@@ -206,7 +209,7 @@ def test_a_version_that_could_not_be_fetched_is_tried_again(
     assert watcher.failure is not None
     assert "reset by peer" in watcher.failure.error
     watcher.poll()
-    assert watcher.snapshot().release.rows == 36
+    assert watcher.snapshot().release.pictures == 36
     assert watcher.failure is None
 
 
@@ -237,8 +240,8 @@ def test_whatever_goes_wrong_the_watching_goes_on(
 
 
 def test_requests_see_one_version_whole_while_versions_change(settings: Settings) -> None:
-    app = create_app(settings, watch=False)
-    watcher: ReleaseWatcher = app.config["LOOKALIKE_WATCHER"]
+    app = create_app(settings.server, watch=False)
+    watcher: ReleaseWatcher = services_of(app).watcher
     watcher.poll()
     first = watcher.snapshot().manifest.version
     sizes = {publish_another(settings, products): products for products in (35, 34, 33)} | {first: 36}
@@ -276,7 +279,7 @@ def test_the_watching_thread_loads_and_stops(settings: Settings) -> None:
     watcher = watcher_for(settings)
     watcher.start()
     assert watcher.first_poll.wait(60)
-    assert watcher.snapshot().release.rows == 36
+    assert watcher.snapshot().release.pictures == 36
     thread = watcher._thread.native_id
     assert thread is not None
     if sys.platform == "linux":  # whatever is loaded from now on, searches go first

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from artifacts.release.release import Release
 from serving.search.facets import _words, round_edges
+from serving.services import services_of
 from tests.serving.answers import ids, problem
 
 
@@ -28,7 +29,7 @@ def ask(client: FlaskClient, **query: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def products(rich_client: FlaskClient) -> pa.Table:
     """All rows of the release, for plain SQL."""
-    release: Release = rich_client.application.config["LOOKALIKE_WATCHER"].snapshot().release
+    release: Release = services_of(rich_client.application).watcher.snapshot().release
     return pa.concat_tables([segment.products.table for segment in release.segments])
 
 

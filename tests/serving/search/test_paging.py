@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from artifacts.settings import Settings
 from serving.search import service as search_module
 from serving.search.paging import Cursor
+from serving.services import services_of
 from tests.serving.answers import client_for, ids, problem
 from tests.serving.versions import publish_another
 
@@ -108,7 +109,7 @@ def test_paging_ends_where_the_settings_say(rich: Settings) -> None:
 
 def test_a_cursor_stays_with_the_release_it_began_on(versions: Settings) -> None:
     client = client_for(versions)
-    watcher = client.application.config["LOOKALIKE_WATCHER"]
+    watcher = services_of(client.application).watcher
     whole = ids(client.get("/v1/search/text?q=red&limit=100").get_json())
     first = client.get("/v1/search/text?q=red&limit=10").get_json()
     publish_another(versions, 30)
@@ -127,7 +128,7 @@ def test_a_cursor_stays_with_the_release_it_began_on(versions: Settings) -> None
 
 def test_a_replaced_release_is_let_go_of_in_time(versions: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     client = client_for(versions)
-    watcher = client.application.config["LOOKALIKE_WATCHER"]
+    watcher = services_of(client.application).watcher
     cursor = client.get("/v1/search/text?q=red&limit=10").get_json()["next_cursor"]
     publish_another(versions, 30)
     watcher.poll()
@@ -143,12 +144,12 @@ def test_a_cursor_of_a_release_not_loaded_yet_may_be_tried_again(versions: Setti
     """Another worker, or another replica, may have loaded it already."""
     ahead, behind = client_for(versions), client_for(versions)
     publish_another(versions, 30)
-    ahead.application.config["LOOKALIKE_WATCHER"].poll()
+    services_of(ahead.application).watcher.poll()
     cursor = ahead.get("/v1/search/text?q=red&limit=10").get_json()["next_cursor"]
     response = behind.get(f"/v1/search/text?q=red&limit=10&cursor={cursor}")
     assert "not loaded here yet" in problem(response, 503)
     assert int(response.headers["Retry-After"]) > 0
-    behind.application.config["LOOKALIKE_WATCHER"].poll()
+    services_of(behind.application).watcher.poll()
     assert behind.get(f"/v1/search/text?q=red&limit=10&cursor={cursor}").status_code == 200
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from artifacts.release.release import Release
 from artifacts.settings import Settings
 from serving.schemas import BatchAnswer, SearchAnswer
+from serving.services import services_of
 from tests.encoders import ColourWords
 from tests.serving.answers import client_for, colours, encoded, ids, photo, problem, scores
 
@@ -28,12 +29,12 @@ def search(client: FlaskClient, **body: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def release(rich_client: FlaskClient) -> Release:
-    return rich_client.application.config["LOOKALIKE_WATCHER"].snapshot().release
+    return services_of(rich_client.application).watcher.snapshot().release
 
 
 def best(release: Release, vector: np.ndarray, product_id: str) -> float:
     """The cosine of a query and a product's best picture."""
-    vectors = release.vectors_of(product_id)
+    vectors = release.product_vectors(product_id)
     assert vectors is not None
     return float((vectors @ (vector / np.linalg.norm(vector))).max())
 
@@ -118,7 +119,7 @@ def test_every_form_reduces_to_the_general_one(rich_client: FlaskClient, rich_sh
 
 
 def test_a_stored_vector_finds_its_product(rich_client: FlaskClient, release: Release) -> None:
-    vector = release.vectors_of("p021")
+    vector = release.product_vectors("p021")
     assert vector is not None
     answer = search(rich_client, vector=(vector[0] * 17).tolist(), limit=3)
     assert ids(answer)[0] == "p021"
@@ -130,7 +131,7 @@ def test_products_liked_show_the_way_and_are_not_among_the_results(rich_client: 
     assert answer["total_found"] == 65 - 3
     assert len(answer["results"]) == 62
     assert not {"p000", "p006", "p002"} & set(ids(answer))
-    middle = np.mean([release.vectors_of(each)[0] for each in ("p000", "p006", "p002")], axis=0)  # type: ignore[index]
+    middle = np.mean([release.product_vectors(each)[0] for each in ("p000", "p006", "p002")], axis=0)  # type: ignore[index]
     for result in answer["results"]:
         assert result["similarity_score"] == pytest.approx(best(release, middle, result["product_id"]), abs=1e-4)
     # said twice, it counts once

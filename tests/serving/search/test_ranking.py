@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from artifacts.config import RankingConfig, RankingWeights
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
 from serving.search.rankers import LinearRanker, load_ranker, score_parts
@@ -21,7 +22,9 @@ TODAY = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 def score(similarity: float, signals: dict[str, Any], settings: Settings) -> float:
-    _, scores = score_parts(LinearRanker(settings), np.array([similarity]), products(signals), TODAY)
+    _, scores = score_parts(
+        LinearRanker(settings.server.ranking.weights), np.array([similarity]), products(signals), TODAY
+    )
     return float(scores[0])
 
 
@@ -60,7 +63,7 @@ def test_weights_are_settings() -> None:
 
 def test_parts_are_named_and_sum_to_the_scores() -> None:
     columns = products({"popularity_score": 0.5, "avg_rating": 5.0, "added_at": TODAY}, {})
-    parts, scores = score_parts(LinearRanker(Settings()), np.array([0.25, 0.2]), columns, TODAY)
+    parts, scores = score_parts(LinearRanker(RankingWeights()), np.array([0.25, 0.2]), columns, TODAY)
     assert {name: values.tolist() for name, values in parts.items()} == {
         "similarity": [0.25, 0.2], "popularity": [0.05, 0], "conversion": [0, 0], "rating": [0.05, 0],
         "fresh": [0.02, 0],
@@ -92,7 +95,7 @@ class NotNumbers(Margin):
 
 
 def test_a_model_of_the_shops_own_takes_the_formulas_place() -> None:
-    ranker = load_ranker(Settings(ranker="python:tests.serving.search.test_ranking:Margin"))
+    ranker = load_ranker(RankingConfig(ranker="python:tests.serving.search.test_ranking:Margin"))
     _, scores = score_parts(ranker, np.array([0.5, 0.4]), {"margin": np.array([np.nan, 0.3])}, TODAY)
     assert scores.tolist() == pytest.approx([0.5, 0.7])
 
@@ -108,7 +111,7 @@ def test_a_model_of_the_shops_own_takes_the_formulas_place() -> None:
 )
 def test_a_ranker_that_cannot_be_made_is_named(spec: str, reason: str) -> None:
     with pytest.raises(LookalikeError, match=reason):
-        load_ranker(Settings(ranker=spec))
+        load_ranker(RankingConfig(ranker=spec))
 
 
 @pytest.mark.parametrize(

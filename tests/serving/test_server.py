@@ -36,7 +36,7 @@ def test_a_port_that_is_taken_is_told(published: Settings) -> None:
 def test_idle_connections_outlive_a_load_balancers(published: Settings, tmp_path: Path) -> None:
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    server = Server(published, listener, tmp_path)
+    server = Server(published.server, listener, tmp_path)
     assert server.cfg is not None
     assert server.cfg.keepalive > 60  # what load balancers keep them for
     assert listener.fileno() == -1  # it is gunicorn's now

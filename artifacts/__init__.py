@@ -1,1 +1,13 @@
-"""What the pipeline writes and the server reads: schemas, pictures, encoders, segments, releases, the store."""
+"""What the pipeline writes and the server reads: schemas, pictures, encoders, segments, releases and the store.
+
+Imports neither `jobs` nor `serving`. Inside, imports point downwards only:
+
+    release                                 an open version: its segments, searched as one
+    store                                   versions, manifests and the pointer to the version being served
+    segments                                indexed pictures with vectors, index and product rows, in one folder
+    products | index | encoders             rows and filters; FAISS; models
+    pictures | plugins | storage            image files; user-supplied classes; folders and object stores
+    settings, config, versioned_json, schema, errors
+
+Start reading at `release.release` and follow a search down.
+"""

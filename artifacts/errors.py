@@ -1,23 +1,23 @@
 """Every error Lookalike raises on purpose.
 
     LookalikeError
-    ├── InputError               what somebody gave us is wrong; the message names the field and says what to do
+    ├── InputError               the input is wrong; the message names the field and says what to do
     │   ├── CatalogError           the catalog as a whole cannot be used (a single bad row is a reject, not an error)
-    │   ├── PictureError           bytes that are not a picture we take; carries a Reason
-    │   ├── QueryError             a search request that cannot be answered as asked; carries the field
+    │   ├── PictureError           bytes that are not an accepted picture; carries a Reason
+    │   ├── QueryError             a search request that cannot be answered as it is; carries the field
     │   │   └── QueryPictureError    a picture of a search that cannot be used; carries a Reason, too
     │   ├── UnknownProduct         the release has no such product
-    │   ├── CursorGone             a page of a search on a release that is not kept any more
-    │   └── EncoderError           an encoder spec that cannot be loaded or cannot do what is asked
-    │       └── TextNotSupported     a text query to an encoder that only sees pictures
-    ├── ReleaseError             what is stored is not what it should be
-    │   ├── NoRelease              nothing has been published yet, or the version asked for is not there
+    │   ├── CursorGone             a page of a search on a release that is no longer kept
+    │   └── EncoderError           an encoder that cannot be loaded, or cannot do what was requested
+    │       └── TextNotSupported     a text query to an encoder that reads pictures only
+    ├── ReleaseError             stored data is missing, damaged or in conflict
+    │   ├── NoRelease              nothing has been published, or the requested version does not exist
     │   ├── CorruptFile            a file's size or sha256 differs from its manifest; names the file
-    │   ├── IncompatibleRelease    whole, but not for this build: another format, or another encoder
-    │   └── PublishConflict        somebody else moved CURRENT in the meantime
-    ├── Busy                     the server has more to do than it can do in time
+    │   ├── IncompatibleRelease    intact, but in another format or for another encoder
+    │   └── PublishConflict        another process moved CURRENT in the meantime
+    ├── Busy                     the server has more requests than it can answer in time
     ├── GateFailed               the candidate is below the recall target or has shrunk too far: not published
-    └── StepFailed               a step of the pipeline cannot go on (too many rejects, a worker that failed)
+    └── StepFailed               a step of the pipeline cannot continue (too many rejects, a worker that failed)
 
 The command line prints the message and exits with 1; the server turns InputErrors into 4xx problem+json.
 """
@@ -35,7 +35,7 @@ class LookalikeError(Exception):
 
 
 class InputError(LookalikeError):
-    """What the caller gave is wrong."""
+    """The caller's input is wrong."""
 
 
 class CatalogError(InputError):
@@ -43,7 +43,12 @@ class CatalogError(InputError):
 
 
 class PictureError(InputError):
-    """Bytes that are not a picture Lookalike takes."""
+    """Bytes that are not a picture Lookalike accepts.
+
+    Args:
+        reason: the class of the problem, for reports and metrics.
+        detail: what is wrong with this picture.
+    """
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
@@ -56,10 +61,10 @@ class PictureError(InputError):
 
 
 class QueryError(InputError):
-    """A search that cannot be answered as asked.
+    """A search request that cannot be answered as it is.
 
     Args:
-        field: the request's parameter that is at fault, as the caller named it.
+        field: the parameter at fault, under the name that the request uses.
         detail: what is wrong with it and what would be right.
     """
 
@@ -91,27 +96,32 @@ class UnknownProduct(InputError):
 
 
 class CursorGone(InputError):
-    """A page is asked of a search that began on a release which is not kept any more."""
+    """A cursor belongs to a search on a release that is no longer kept."""
 
 
 class EncoderError(InputError):
-    """An encoder spec that cannot be loaded, or an encoder that cannot do what is asked."""
+    """An encoder spec cannot be loaded, or an encoder cannot do what was requested."""
 
 
 class TextNotSupported(EncoderError):
-    """A text query to a visual-only encoder."""
+    """A text query to an encoder that reads pictures only."""
 
 
 class ReleaseError(LookalikeError):
-    """What is stored is not what it should be."""
+    """Stored data is missing, damaged or in conflict."""
 
 
 class NoRelease(ReleaseError):
-    """Nothing has been published yet, or the version asked for is not there."""
+    """Nothing has been published, or the requested version does not exist."""
 
 
 class CorruptFile(ReleaseError):
-    """A file differs from what its manifest says."""
+    """A file is missing or differs from its manifest.
+
+    Args:
+        path: the file.
+        detail: what is wrong with it; it continues the sentence that the path begins.
+    """
 
     def __init__(self, path: str, detail: str) -> None:
         super().__init__(f"{path}: {detail}")
@@ -123,22 +133,22 @@ class CorruptFile(ReleaseError):
 
 
 class IncompatibleRelease(ReleaseError):
-    """A whole release that this build or this encoder cannot serve."""
+    """An intact release that this build or this encoder cannot serve."""
 
 
 class PublishConflict(ReleaseError):
-    """CURRENT was moved by somebody else since this publish began."""
+    """Another process moved CURRENT after this publish began."""
 
 
 class Busy(LookalikeError):
-    """More is asked of the server than it can do in time.
+    """The server has more requests than it can answer in time.
 
     Attributes:
-        retry_after: whole seconds after which to ask again.
+        retry_after: whole seconds to wait before a retry.
     """
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__("there is more to do than can be done in time; ask again a little later")
+        super().__init__("the server has more requests than it can answer in time; try again a little later")
         self.retry_after = retry_after
 
     def __reduce__(self) -> tuple[type[Busy], tuple[int]]:
@@ -150,4 +160,4 @@ class GateFailed(LookalikeError):
 
 
 class StepFailed(LookalikeError):
-    """A step of the pipeline cannot go on."""
+    """A step of the pipeline cannot continue."""

@@ -1,4 +1,4 @@
-"""Loads classes of the shop's own, named as `python:package.module:Class`."""
+"""Creates objects of user-supplied classes, named by a spec `python:package.module:Class`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ PREFIX = "python:"
 
 
 def make_plugin(spec: str, role: str, error: type[LookalikeError] = LookalikeError) -> object:
-    """An object of the class that a spec names, made without arguments.
+    """Import the class that a spec names and create an object of it, without arguments.
 
     Args:
         spec: `python:package.module:Class`.
-        role: what the object is for, for the message: encoder, ranker, …
-        error: raised if it cannot be made.
+        role: what the object is for, for error messages: encoder, ranker, …
+        error: the class of the error to raise.
+
+    Raises:
+        LookalikeError: of class `error`; the import or the constructor failed.
     """
     module, _, name = spec.removeprefix(PREFIX).partition(":")
     try:

@@ -1,4 +1,4 @@
-"""Arrow schemas of every table that one step writes and another reads, and the reasons a row can be rejected for.
+"""Arrow schemas of every table that one step writes and another reads, and the reasons for rejecting a row.
 
 catalog/shard-00042.parquet     one row per product          (catalog_schema)
 catalog/rejects.parquet         one row per rejected product (REJECTS)
@@ -19,7 +19,7 @@ FORMAT_VERSION = 1
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
-#: The columns Lookalike knows by name. Any other column of a catalog is an attribute: kept, shown, filterable.
+#: The columns Lookalike knows by name. Any other column of a catalog is an attribute: stored, returned, filterable.
 CATALOG_COLUMNS: dict[str, pa.DataType] = {
     "product_id": pa.string(),
     "image_url": pa.list_(pa.string()),
@@ -35,7 +35,7 @@ CATALOG_COLUMNS: dict[str, pa.DataType] = {
     "updated_at": TIMESTAMP,
 }
 
-#: Closed ranges of the numeric columns; outside of them a row is rejected.
+#: Closed ranges of the numeric columns; a row with a value outside of them is rejected.
 CATALOG_RANGES: dict[str, tuple[float, float]] = {
     "price": (0.0, float("inf")),
     "popularity_score": (0.0, 1.0),
@@ -43,15 +43,15 @@ CATALOG_RANGES: dict[str, tuple[float, float]] = {
     "avg_rating": (0.0, 5.0),
 }
 
-#: Types an attribute may have. Anything else (nested, decimal, dates) is turned into the nearest of these.
+#: Types an attribute may have. Other types (nested, decimal, dates) are converted to the nearest of these.
 ATTRIBUTE_TYPES = (pa.string(), pa.int64(), pa.float64(), pa.bool_(), TIMESTAMP)
 
-#: Column names that the segment adds and an attribute therefore may not have.
+#: Names of columns and answer fields that Lookalike adds; an attribute may not have them.
 RESERVED_COLUMNS = frozenset({"row", "picture", "similarity_score", "score", "shard"})
 
 
 class Reason(StrEnum):
-    """Why a row is not in the index. One per row; the first that applies."""
+    """Why a row is not in the index. A row has one reason, the first that applies."""
 
     # the catalog row itself
     MISSING_PRODUCT_ID = "missing_product_id"
@@ -60,7 +60,7 @@ class Reason(StrEnum):
     MISSING_IMAGE_URL = "missing_image_url"
     BAD_VALUE = "bad_value"
     UNREADABLE_ROW = "unreadable_row"
-    # getting the picture
+    # fetching the picture
     BAD_URL = "bad_url"
     OUTSIDE_CATALOG = "outside_catalog"
     BLOCKED_ADDRESS = "blocked_address"
@@ -70,7 +70,7 @@ class Reason(StrEnum):
     CONNECTION_FAILED = "connection_failed"
     TIMEOUT = "timeout"
     TOO_MANY_BYTES = "too_many_bytes"
-    # what came back
+    # the content of the picture
     NOT_AN_IMAGE = "not_an_image"
     TRUNCATED_IMAGE = "truncated_image"
     TOO_MANY_PIXELS = "too_many_pixels"
@@ -79,22 +79,22 @@ class Reason(StrEnum):
     BAD_EMBEDDING = "bad_embedding"
 
 
-#: Reasons that may be gone on the next run: such pictures are fetched again, the others are not.
+#: Reasons that may not apply on the next run: only such pictures are fetched again.
 TRANSIENT_REASONS = frozenset({Reason.HTTP_SERVER_ERROR, Reason.CONNECTION_FAILED, Reason.TIMEOUT})
 
-#: Rejected because the shop says so, not because something is wrong: not counted against `max_reject_rate`.
+#: Rejected on the shop's request, not for a fault: not counted against `max_reject_rate`.
 EXPECTED_REASONS = frozenset({Reason.INACTIVE})
 
 REJECTS = pa.schema(
     [
-        pa.field("input_row", pa.int64()),  # 1-based row of the catalog; null where the row is only known by its id
+        pa.field("input_row", pa.int64()),  # 1-based row of the catalog; null where only the row's id is known
         pa.field("product_id", pa.string()),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("detail", pa.string(), nullable=False),  # names the field and the value
     ]
 )
 
-#: status of a picture that is there; any other status is a Reason.
+#: Status of a picture that could be used; any other status is a Reason.
 OK = "ok"
 
 IMAGES = pa.schema(
@@ -103,22 +103,26 @@ IMAGES = pa.schema(
         pa.field("picture", pa.int32(), nullable=False),  # position in the product's list of pictures, from 0
         pa.field("url", pa.string(), nullable=False),  # as the catalog names it
         pa.field("status", pa.string(), nullable=False),  # "ok" or a Reason
-        pa.field("detail", pa.string()),  # what went wrong, for people; null when ok
+        pa.field("detail", pa.string()),  # what went wrong, as a sentence; null when ok
         pa.field("sha256", pa.string()),  # of `jpeg`: the key of the embedding cache; null unless ok
         pa.field("jpeg", pa.binary()),  # upright RGB, shrunk to picture_side; null unless ok
         pa.field("width", pa.int32()),  # px, of `jpeg`
         pa.field("height", pa.int32()),
-        pa.field("source_sha256", pa.string()),  # of the bytes as they came
+        pa.field("source_sha256", pa.string()),  # of the bytes before they were decoded
         pa.field("source_bytes", pa.int64()),
-        pa.field("stamp", pa.string()),  # of a local file: size and mtime, to notice an edit; null for a URL
+        pa.field("stamp", pa.string()),  # of a local file: size and mtime, to detect an edit; null for a URL
     ]
 )
 
 
 def catalog_schema(attributes: dict[str, pa.DataType]) -> pa.Schema:
-    """Schema of a catalog shard: the known columns, then the catalog's own attributes in their order."""
-    fields = [pa.field(name, kind, nullable=name != "product_id") for name, kind in CATALOG_COLUMNS.items()]
-    return pa.schema(fields + [pa.field(name, kind) for name, kind in attributes.items()])
+    """Schema of a catalog shard: the known columns, then the catalog's own attributes in their order.
+
+    Args:
+        attributes: column name -> type, one of ATTRIBUTE_TYPES.
+    """
+    fields = [pa.field(name, dtype, nullable=name != "product_id") for name, dtype in CATALOG_COLUMNS.items()]
+    return pa.schema(fields + [pa.field(name, dtype) for name, dtype in attributes.items()])
 
 
 def embeddings_schema(dim: int) -> pa.Schema:
@@ -133,18 +137,25 @@ def embeddings_schema(dim: int) -> pa.Schema:
 
 
 def attributes_of(schema: pa.Schema) -> dict[str, pa.DataType]:
-    """The attributes of a catalog or segment schema: every column that Lookalike does not know by name."""
-    return {f.name: f.type for f in schema if f.name not in CATALOG_COLUMNS and f.name not in RESERVED_COLUMNS}
+    """Names and types of the attributes in a catalog or segment schema: the columns not known to Lookalike by name."""
+    return {
+        field.name: field.type
+        for field in schema
+        if field.name not in CATALOG_COLUMNS and field.name not in RESERVED_COLUMNS
+    }
 
 
 def segment_schema(attributes: dict[str, pa.DataType]) -> pa.Schema:
     """Schema of a segment's product rows: one row per indexed picture, in the order of the vectors.
 
     Text is large_string: a batch of 100 million titles is over the 2 GiB that 32-bit offsets reach.
+
+    Args:
+        attributes: column name -> type, one of ATTRIBUTE_TYPES.
     """
 
-    def wide(kind: pa.DataType) -> pa.DataType:
-        return pa.large_string() if kind == pa.string() else kind
+    def wide(dtype: pa.DataType) -> pa.DataType:
+        return pa.large_string() if dtype == pa.string() else dtype
 
     fields = [
         pa.field("product_id", pa.large_string(), nullable=False),
@@ -153,19 +164,19 @@ def segment_schema(attributes: dict[str, pa.DataType]) -> pa.Schema:
     ]
     known = [name for name in CATALOG_COLUMNS if name not in ("product_id", "image_url", "is_active")]
     fields += [pa.field(name, wide(CATALOG_COLUMNS[name])) for name in known]
-    return pa.schema(fields + [pa.field(name, wide(kind)) for name, kind in attributes.items()])
+    return pa.schema(fields + [pa.field(name, wide(dtype)) for name, dtype in attributes.items()])
 
 
 def shard_of(product_id: str, shards: int) -> int:
-    """The shard a product belongs to, in 0 … shards-1: the first 8 hex digits of its md5, modulo `shards`.
+    """Return the shard of a product, 0 … shards-1: the first 8 hex digits of its id's md5, modulo `shards`.
 
     Python's and DuckDB's own hashes change between processes and versions; md5 is the same everywhere, and in SQL
-    it reads `('0x' || substr(md5(product_id), 1, 8))::UBIGINT % shards`.
+    it is `('0x' || substr(md5(product_id), 1, 8))::UBIGINT % shards`.
     """
     digest = hashlib.md5(product_id.encode(), usedforsecurity=False).hexdigest()
     return int(digest[:8], 16) % shards
 
 
 def is_http(url: str) -> bool:
-    """Whether a picture's URL is one that a browser can fetch; other pictures are files beside the catalog."""
+    """Whether a browser can fetch a picture by its URL; other pictures are files beside the catalog."""
     return url.lower().startswith(("http://", "https://"))

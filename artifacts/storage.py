@@ -1,13 +1,14 @@
-"""A folder that may be on this machine or on any store that fsspec reaches (s3://, gs://, memory://, …).
+"""A folder on this machine or on any store that fsspec reaches (s3://, gs://, memory://, …).
 
-Only what the rest needs, and with one promise: a file is there whole or not at all. Locally that is a temporary file,
-fsync, rename; object stores make a put visible at once by themselves.
+It guarantees that a reader sees a file whole or not at all. Locally that takes a temporary file, fsync and a rename;
+object stores make a put visible at once by themselves.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import posixpath
 import shutil
 import tempfile
 import uuid
@@ -19,12 +20,16 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-#: Names of files being written start so; readers skip them, and `Store.prune` collects what a crash has left.
+#: Prefix of the names of files being written: readers skip them, and `Store.prune` removes those a crash has left.
 TEMPORARY = ".tmp-"
 
 
 class Folder:
-    """A folder by path or URL. Relative names use `/` on every store."""
+    """A folder. Names of files within it are relative, with `/` on every store.
+
+    Args:
+        url: path on this machine, or fsspec URL.
+    """
 
     def __init__(self, url: str | Path) -> None:
         url = str(url).rstrip("/") or "/"
@@ -36,10 +41,11 @@ class Folder:
         return f"Folder({self.url!r})"
 
     def __truediv__(self, name: str) -> Folder:
+        """A folder inside this one."""
         return Folder(f"{self.url}{'' if self.url.endswith('/') else '/'}{name}")
 
     def path(self, name: str) -> str:
-        """The path of `name` as this folder's filesystem wants it."""
+        """The path of `name` as the folder's fsspec filesystem takes it."""
         return f"{self.root}/{name}" if name else self.root
 
     def local(self, name: str = "") -> Path:
@@ -53,23 +59,25 @@ class Folder:
         return Path(self.path(name))
 
     def exists(self, name: str = "") -> bool:
+        """Whether a file or a folder of that name exists; the folder itself by default."""
         return self.fs.exists(self.path(name))
 
     def size(self, name: str) -> int:
+        """Size of a file in bytes."""
         return int(self.fs.size(self.path(name)))
 
     def names(self, name: str = "") -> list[str]:
-        """Names (not paths) of what is in the folder, sorted, without half-written files; empty if there is none."""
+        """Sorted names (not paths) of a folder's entries, without half-written files; [] if it does not exist."""
         self.fs.invalidate_cache(self.path(name))
         try:
             entries = self.fs.ls(self.path(name), detail=False)
         except FileNotFoundError:
             return []
-        found = {str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries}
-        return sorted(entry for entry in found if not entry.startswith(TEMPORARY))
+        names = {str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries}
+        return sorted(name for name in names if not name.startswith(TEMPORARY))
 
     def open(self, name: str) -> IO[bytes]:
-        """The file for reading; seekable, so Parquet can be read from it."""
+        """Open a file for reading; it is seekable, so Parquet can be read from it."""
         return self.fs.open(self.path(name), "rb")
 
     def read_bytes(self, name: str) -> bytes:
@@ -89,9 +97,9 @@ class Folder:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """A local temporary path to write; when the block ends well it becomes `name`, otherwise it is gone.
+        """Yield a local temporary path to write to; it becomes `name` if the block succeeds, and is removed otherwise.
 
-        Two writers of one name do not meet: the temporary name is unique, and the last rename wins whole.
+        Concurrent writers of one name do not disturb each other: temporary names are unique, and the last rename wins.
         """
         if self.is_local:
             target = self.local(name)
@@ -111,12 +119,13 @@ class Folder:
             self.put(temporary, name)
 
     def put(self, path: Path, name: str) -> None:
-        """Copy a file of this machine into a folder that is not on it."""
-        self.fs.makedirs(self.fs._parent(self.path(name)), exist_ok=True)
-        self.fs.put_file(str(path), self.path(name))
+        """Copy a file of this machine into a folder that is on another store."""
+        target = self.path(name)
+        self.fs.makedirs(posixpath.dirname(target), exist_ok=True)
+        self.fs.put_file(str(path), target)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write the file only if there is none of that name; False if there is. Atomic between writers."""
+        """Write a file unless one of that name exists; atomic between writers. Return whether it was written."""
         if self.is_local:
             target = self.local(name)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +146,7 @@ class Folder:
         return True
 
     def remove(self, name: str) -> None:
-        """Remove a file, or a folder with all in it; nothing happens if there is none."""
+        """Remove a file, or a folder with its contents; do nothing if it does not exist."""
         if self.is_local:
             target = self.local(name)
             if target.is_dir():
@@ -148,11 +157,12 @@ class Folder:
             self.fs.rm(self.path(name), recursive=True)
 
     def info(self, name: str) -> dict[str, Any]:
+        """Size, times and type of a file, as fsspec describes them."""
         return self.fs.info(self.path(name))
 
 
 def fsync(path: Path) -> None:
-    """Make a file's content, or a folder's entries, survive a power cut."""
+    """Make a file's content, or a folder's entries, survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -161,6 +171,6 @@ def fsync(path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """sha256 of a file's content, in hex; reads it once, in blocks."""
+    """Return the sha256 of a file's content, in hex; the file is read once, in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Encoders of timm: pictures only."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ import torch
 from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 
-from artifacts.encoders.base import digest_of
-from artifacts.encoders.torch_base import TorchEncoder, load_or_explain, to_plain
+from artifacts.encoders.torch_base import TorchEncoder, load_or_explain, to_plain, weights_digest
 
 
 class TimmEncoder(TorchEncoder):
     """A timm model without its classifier: pictures only.
 
     Args:
+        spec: of the encoder.
         model: timm's model name with tag, or `local-dir:FOLDER`.
+        device: see TorchEncoder.
+
+    Raises:
+        EncoderError: the model cannot be loaded, or there is no such device.
     """
 
     def __init__(self, spec: str, model: str, device: str) -> None:
         super().__init__(spec, device)
-        self.model = load_or_explain(spec, lambda: timm.create_model(model, pretrained=True, num_classes=0)).to(
-            self.device
-        )
+        created = load_or_explain(spec, lambda: timm.create_model(model, pretrained=True, num_classes=0))
+        self.model = created.to(self.device)
         self.model.eval()
-        self.weights_sha256 = digest_of(self.model.state_dict())
-        settings: dict[str, Any] = resolve_model_data_config(self.model)
-        self.preprocessing = {name: to_plain(value) for name, value in settings.items()}
-        self.transform = create_transform(**settings, is_training=False)
-        self.dim = self._dim_of(self.model, settings["input_size"][1:])
+        self.weights_sha256 = weights_digest(self.model)
+        preprocessing: dict[str, Any] = resolve_model_data_config(self.model)
+        self.preprocessing = {name: to_plain(value) for name, value in preprocessing.items()}
+        self.transform = create_transform(**preprocessing, is_training=False)
+        self.dim = self._measure_dim(self.model, preprocessing["input_size"][1:])
 
     def image_vectors(self, prepared: Sequence[torch.Tensor]) -> np.ndarray:
         return self._run(self.model, torch.stack(list(prepared)))

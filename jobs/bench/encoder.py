@@ -18,7 +18,7 @@ class ClipShaped(OpenClipEncoder):
     def __init__(self) -> None:
         super().__init__("", _MODEL, None, "auto")
 
-    def _made(self, model: str, tag: str | None) -> tuple[Any, Any]:
+    def create_model(self, model: str, tag: str | None) -> tuple[Any, Any]:
         torch.manual_seed(0)
         made, _, transform = open_clip.create_model_and_transforms(model, device=self.device)
         return made, transform

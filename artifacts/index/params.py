@@ -1,24 +1,26 @@
-"""TODO."""
+"""Sizes of an index, its FAISS factory string, and the parameters of a search. Does not import FAISS."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
 
-#: PQ learns 256 values for each part from at least as many vectors; below that, a flat index is better anyway.
+#: PQ learns 256 values for each part, from at least as many vectors; below that, a flat index is better anyway.
 MIN_TRAIN_ROWS = 256
 
 
 @dataclass(frozen=True)
 class SearchParams:
-    """How hard to look: chosen by the gate for each kind of query, written to the manifest.
+    """Depth of a search: chosen by the gate for each modality of query, and written to the manifest.
+
+    A manifest's `content_id` contains the repr, so the names of class and fields belong to the format.
 
     Attributes:
         nprobe: IVF lists to probe.
-        rescore: candidates to score exactly, as a multiple of the results wanted.
-        filtered_probes: under a filter, how many times as many lists to probe, at least; see artifacts.index.planner.
-        filtered_rescore: `rescore` under a filter. What passes it may all be far from the query and at much the same
-            distance, where the codes' errors count for more.
+        rescore: candidates to score exactly, as a multiple of the number of results.
+        filtered_probes: under a filter, the minimum factor on `nprobe`; see artifacts.index.planner.
+        filtered_rescore: `rescore` under a filter. The rows that pass may all be far from the query and at much the
+            same distance, where the codes' errors matter more.
     """
 
     nprobe: int = 32
@@ -27,7 +29,7 @@ class SearchParams:
     filtered_rescore: int = 16
 
     def deeper(self, factor: float) -> SearchParams:
-        """The same with `factor` times the probes and half as many times the candidates (at least once)."""
+        """Multiply the probes by `factor` and the candidates by half of it (at least by 1)."""
         more = max(1.0, factor / 2)
         return replace(
             self,
@@ -39,7 +41,7 @@ class SearchParams:
 
 @dataclass(frozen=True)
 class IvfShape:
-    """What a planner has to know of an IVF index."""
+    """The sizes of an IVF index that a planner estimates costs from."""
 
     rows: int
     lists: int
@@ -48,18 +50,25 @@ class IvfShape:
 
 
 def lists_for(rows: int) -> int:
-    """Number of IVF lists for so many rows: 4·√rows to the nearest power of two, 16,384 for 10 million.
+    """Return the number of IVF lists for a number of rows: 4·√rows to the nearest power of two, 16,384 for 10 million.
 
-    Above 10 million rows 16,384·√(rows / 10 million), which goes on from there: 65,536 for 100 million.
+    Above 10 million rows 16,384·√(rows / 10 million), which continues from there: 65,536 for 100 million.
     """
     if rows <= 0:
         return 1
-    wanted = 4 * math.sqrt(rows) if rows <= 10_000_000 else 16_384 * (rows / 10_000_000) ** 0.5
-    return max(1, 2 ** round(math.log2(wanted)))
+    ideal = 4 * math.sqrt(rows) if rows <= 10_000_000 else 16_384 * (rows / 10_000_000) ** 0.5
+    return max(1, 2 ** round(math.log2(ideal)))
 
 
 def factory_string(codec: str, dim: int, lists: int) -> str:
-    """The FAISS index factory string for a codec of the settings (flat is not an IVF and has none)."""
+    """Return the FAISS index factory string of an IVF codec.
+
+    Args:
+        codec: pq, rabitq or sq8; flat is not an IVF and has no factory string here.
+
+    Raises:
+        ValueError: for any other codec.
+    """
     if codec == "pq":
         # 8 dimensions a byte: 64 bytes for 512-d. FAISS needs the number of parts to divide the dimension.
         parts = next(parts for parts in range(max(1, dim // 8), 0, -1) if dim % parts == 0)
@@ -68,4 +77,4 @@ def factory_string(codec: str, dim: int, lists: int) -> str:
         return f"RR{dim},IVF{lists},RaBitQ"
     if codec == "sq8":
         return f"IVF{lists},SQ8"
-    raise ValueError(f"unknown codec {codec!r}")
+    raise ValueError(f"codec {codec!r} is not one of pq, rabitq, sq8")

@@ -1,9 +1,9 @@
-"""How a segment is searched under a filter: row by row, or through the lists that hold allowed rows.
+"""Plans a search under a filter: score the allowed rows one by one, or probe the lists that hold allowed rows.
 
-Scoring every allowed row is exact and costs the same wherever they lie. Probing costs what lies in the lists: an
-allowed row that is spread thinly over them makes every probe bring little. So both costs are estimated, and the
-cheaper is taken; on equal terms that is the exact one. The estimates are linear with constants measured by `lookalike
-bench filters`; they only have to be right about which side of the crossover a filter is on, and near it either will do.
+Scoring every allowed row is exact and costs the same wherever the rows lie. Probing costs what the lists hold: where
+allowed rows are spread thinly over them, each probe yields little. Both costs are estimated and the cheaper way is
+taken; on equal costs, the exact one. The estimates are linear, with constants measured by `lookalike bench filters`.
+They only have to be right about which side of the crossover a filter is on; near it, either way will do.
 """
 
 from __future__ import annotations
@@ -16,43 +16,51 @@ from artifacts.index.params import IvfShape, SearchParams
 _ROW = 50.0  # an allowed row, whatever its length
 _NUMBER = 1.0  # a number of a stored vector, read and multiplied
 _CENTROID = 0.12  # a number of a centroid, multiplied
-_SELECT = 9.0  # a row in a probed list, asked whether it is allowed
+_SELECT = 9.0  # a row in a probed list, tested against the filter
 _CODE = 0.6  # a byte of an allowed row's code, scored
 _PROBING = 200_000.0  # a search of the index, whatever it finds
-_CANDIDATE = 500.0  # a candidate on its way through the heap, beside what its vector costs
+_CANDIDATE = 500.0  # a candidate on its way through the heap, beside the cost of its vector
 
-#: Above so many allowed rows never row by row: their vectors may have to come from disk, at random places.
-EXACT_ROWS_AT_MOST = 200_000
+#: With more allowed rows than this they are never scored one by one: their vectors may have to come from disk, at
+#: random positions.
+MAX_EXACT_ROWS = 200_000
 
+#: Limit of candidates that one search scores exactly, however deep the page and whatever `rescore` is.
+MAX_CANDIDATES = 200_000
 
-#: Candidates that one search scores exactly at most, however deep a page and however hard it is told to look.
-CANDIDATES_AT_MOST = 200_000
+#: In a flat index, gathering the allowed rows is faster than stepping over the others below this share of the rows.
+_SPARSE_SHARE = 0.25
 
 
 def candidates_for(k: int, rescore: int) -> int:
-    """Candidates to score exactly for the best `k`: `rescore` times as many, within reason, and never fewer."""
-    return max(k, min(k * rescore, CANDIDATES_AT_MOST))
+    """Return the number of candidates to score exactly for the best `k`: k·rescore up to MAX_CANDIDATES, at least k."""
+    return max(k, min(k * rescore, MAX_CANDIDATES))
 
 
 def probes_for(shape: IvfShape, params: SearchParams, allowed: int, useful: int) -> int:
-    """Lists to probe, of those that hold allowed rows.
+    """Return the number of lists to probe, of those that hold allowed rows.
 
-    A filter that is spread evenly thins every list out: the best hundred of a tenth of the rows lie as wide as the best
-    thousand of all, so as many more lists are wanted as the lists are thinner. One that has nothing to do with the
-    query leaves lists whole, but all far away and at much the same distance, so that their order says little:
-    `filtered_probes` times as many are wanted, which the gate calibrates.
+    A filter that is spread evenly thins out every list: the best hundred of a tenth of the rows are spread as widely
+    as the best thousand of all, so the number of probes grows as the lists get thinner. A filter that is unrelated to
+    the query leaves lists whole, but all of them far away and at much the same distance, so their order says little:
+    that takes `filtered_probes` times as many, which the gate calibrates.
 
     Args:
         allowed: rows that pass the filter.
         useful: lists that hold any of them.
     """
-    thinned = (shape.rows / shape.lists) / (allowed / useful)
-    return min(useful, math.ceil(params.nprobe * max(params.filtered_probes, thinned)))
+    thinning = (shape.rows / shape.lists) / (allowed / useful)
+    return min(useful, math.ceil(params.nprobe * max(params.filtered_probes, thinning)))
 
 
 def exact_is_cheaper(shape: IvfShape, params: SearchParams, k: int, allowed: int, useful: int) -> bool:
-    """Whether scoring all allowed rows is expected to cost no more than probing lists for the best `k`."""
-    if allowed > EXACT_ROWS_AT_MOST:
+    """Return whether scoring all allowed rows is expected to cost no more than probing lists for the best `k`.
+
+    Args:
+        allowed: rows that pass the filter.
+        useful: lists that hold any of them.
+    """
+    if allowed > MAX_EXACT_ROWS:
         return False
     candidates = candidates_for(k, params.filtered_rescore)
     if allowed <= candidates:
@@ -66,3 +74,11 @@ def exact_is_cheaper(shape: IvfShape, params: SearchParams, k: int, allowed: int
         + candidates * (_CANDIDATE + shape.dim * _NUMBER)
     )
     return allowed * (_ROW + shape.dim * _NUMBER) <= probing
+
+
+def gathering_is_cheaper(rows: int, allowed: int) -> bool:
+    """Whether, in a flat index of `rows`, gathering the allowed rows costs less than a scan that steps over the others.
+
+    Both ways are exact.
+    """
+    return allowed < _SPARSE_SHARE * rows

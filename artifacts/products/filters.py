@@ -1,21 +1,21 @@
-"""What a filter is: conditions on columns, all of which a product has to meet, and their SQL with bound parameters.
-
-Nothing of what a caller writes ever becomes SQL text: column names are looked up among the segment's own columns, and
-values are bound.
-"""
+"""Filters: conditions on columns, all of which a product has to meet, and their parsing from a caller's values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 
 from artifacts.errors import QueryError
-from artifacts.schema import TIMESTAMP
+from artifacts.products.columns import BOOLEAN, INTEGER, NUMBER, TEXT, TIME, ColumnType, type_of_column
 
 Value = str | int | float | bool | datetime
+
+#: Characters of a caller's value or column name that a message repeats.
+_QUOTED = 80
 
 
 @dataclass(frozen=True)
@@ -40,24 +40,29 @@ class Condition:
     missing: bool | None = None
 
     @property
-    def needs_a_value(self) -> bool:
-        """Whether a product without a value fails."""
-        ranges = (self.minimum, self.maximum, self.below)
-        return bool(self.any_of) or any(bound is not None for bound in ranges) or self.missing is False
+    def needs_value(self) -> bool:
+        """Whether a product without a value in the column fails."""
+        bounds = (self.minimum, self.maximum, self.below)
+        return bool(self.any_of) or any(bound is not None for bound in bounds) or self.missing is False
 
 
-#: All conditions hold. Hashable, so it is a cache key; the empty filter allows everything.
+#: All conditions hold. Hashable, so it is a cache key; the empty filter passes every product.
 Filter = tuple[Condition, ...]
 
 
 def column_type(columns: Mapping[str, pa.DataType], field: str, column: str) -> pa.DataType:
-    """The type of a column.
+    """Return the Arrow type of a column.
+
+    Args:
+        columns: the columns that can be filtered on.
+        field: the request's parameter, for the error.
 
     Raises:
         QueryError: there is no such column.
     """
     if column not in columns:
-        raise QueryError(field, f"there is no attribute {column[:80]!r}; there are {', '.join(sorted(columns))}")
+        names = ", ".join(sorted(columns))
+        raise QueryError(field, f"there is no attribute {column[:_QUOTED]!r}; use one of {names}")
     return columns[column]
 
 
@@ -73,24 +78,27 @@ def parse_condition(
     below: str | float | None = None,
     missing: bool | None = None,
 ) -> Condition:
-    """A Condition from what a caller wrote, with the values in the column's type.
+    """Make a Condition of a caller's values, converted to the column's type.
 
     Args:
-        columns: the columns there are, with their Arrow types.
-        field: the request's parameter, for error messages.
+        columns: the columns that can be filtered on, with their Arrow types.
+        field: the request's parameter, for errors.
 
     Raises:
-        QueryError: no such column, or a value that is not of its type.
+        QueryError: there is no such column, or a value is not of its type.
     """
-    dtype = column_type(columns, field, column)
+    dtype = type_of_column(column_type(columns, field, column))
+
+    def convert(value: str | float) -> Value:
+        return _convert(field, column, dtype, value)
 
     def bound(value: str | float | None) -> Value | None:
-        return None if value is None else _typed(field, column, dtype, value)
+        return None if value is None else convert(value)
 
     return Condition(
         column,
-        any_of=_several(_typed(field, column, dtype, value) for value in any_of),
-        none_of=_several(_typed(field, column, dtype, value) for value in none_of),
+        any_of=_normalize(map(convert, any_of)),
+        none_of=_normalize(map(convert, none_of)),
         minimum=bound(minimum),
         maximum=bound(maximum),
         below=bound(below),
@@ -98,48 +106,61 @@ def parse_condition(
     )
 
 
-def _several(values: Iterable[Value]) -> tuple[Value, ...]:
-    """Each once, in one order however they were written: a filter is a cache key."""
+def _normalize(values: Iterable[Value]) -> tuple[Value, ...]:
+    """Drop duplicates and sort: filters that mean the same are then the same cache key."""
     return tuple(sorted(set(values), key=repr))
 
 
-def _typed(field: str, column: str, dtype: pa.DataType, value: str | float) -> Value:
+def _convert(field: str, column: str, dtype: ColumnType, value: str | float) -> Value:
     try:
         if not isinstance(value, str | int | float):  # bool is an int
             raise TypeError("not a single value")
-        if pa.types.is_floating(dtype):
-            number = float(value)
-            if number != number:
-                raise ValueError("not a number")
-            return number
-        if pa.types.is_integer(dtype):
-            return _int64(value)
-        if pa.types.is_boolean(dtype):
-            return {"true": True, "false": False}[str(value).lower()]
-        if dtype == TIMESTAMP:
-            moment = datetime.fromisoformat(str(value))
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        text = str(value)
-        text.encode()  # half of a surrogate pair, which JSON can spell, is no character
+        converted = _PARSERS[dtype](value)
     except (TypeError, ValueError, KeyError, OverflowError):
-        raise QueryError(field, f"{column}: {str(value)[:80]!r} is not {_described(dtype)}") from None
-    if "\x00" in text:
-        raise QueryError(field, f"{column}: a value holds a NUL character")
-    return text
+        raise QueryError(field, f"{column}: {str(value)[:_QUOTED]!r} is not {dtype.description}") from None
+    if isinstance(converted, str) and "\x00" in converted:
+        raise QueryError(field, f"{column}: a value contains a NUL character; remove it")
+    return converted
 
 
-def _described(dtype: pa.DataType) -> str:
-    names = {"double": "a number", "int64": "a whole number", "bool": "true or false", str(TIMESTAMP): "an ISO date"}
-    return names.get(str(dtype), "a text")
+def _parse_number(value: str | float) -> float:
+    number = float(value)
+    if number != number:
+        raise ValueError("not a number")
+    return number
 
 
-def _int64(value: str | float) -> int:
+def _parse_integer(value: str | float) -> int:
     try:
         number = int(value)
     except ValueError:
         number, value = int(float(value)), float(value)  # "10.0", as some languages write it
     if isinstance(value, float) and number != value:
-        raise ValueError("not a whole number")
+        raise ValueError("not an integer")
     if not -(2**63) <= number < 2**63:
         raise ValueError("out of range")
     return number
+
+
+def _parse_boolean(value: str | float) -> bool:
+    return {"true": True, "false": False}[str(value).lower()]
+
+
+def _parse_time(value: str | float) -> datetime:
+    time = datetime.fromisoformat(str(value))
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _parse_text(value: str | float) -> str:
+    text = str(value)
+    text.encode()  # fails for half of a surrogate pair, which JSON can spell and no text contains
+    return text
+
+
+_PARSERS: dict[ColumnType, Callable[[Any], Value]] = {
+    NUMBER: _parse_number,
+    INTEGER: _parse_integer,
+    BOOLEAN: _parse_boolean,
+    TIME: _parse_time,
+    TEXT: _parse_text,
+}

@@ -1,49 +1,65 @@
-"""TODO."""
+"""SQL text for the DuckDB file: names of columns, and filters as WHERE expressions with bound parameters.
+
+Nothing that a caller writes becomes SQL text: columns are those of the segment's schema, and values are bound.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
+
+from artifacts.products.columns import type_of_value
 from artifacts.products.filters import Filter, Value
-
-#: SQL types by Python type; bool before int, of which it is a subclass.
-_SQL_TYPES = ((bool, "BOOLEAN"), (int, "BIGINT"), (float, "DOUBLE"), (str, "VARCHAR"), (datetime, "TIMESTAMPTZ"))
+from artifacts.schema import CATALOG_COLUMNS
 
 
-def to_sql(conditions: Filter) -> tuple[str, list[Any]]:
-    """A WHERE expression and its parameters; TRUE for the empty filter."""
+def sql_name(schema: pa.Schema, column: str) -> str:
+    """Return the name of a segment's column in the DuckDB file.
+
+    The catalog's own columns are named by position: SQL does not distinguish Color from color, and `row` is taken.
+    """
+    known = column in CATALOG_COLUMNS or column == "picture"
+    return column if known else f"attribute_{schema.get_field_index(column)}"
+
+
+def quote(name: str) -> str:
+    """Quote a name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def where(conditions: Filter) -> tuple[str, list[Any]]:
+    """Return a WHERE expression and its parameters; TRUE for the empty filter.
+
+    Args:
+        conditions: with columns under their names in the DuckDB file.
+    """
     parts: list[str] = []
     parameters: list[Any] = []
     for condition in conditions:
         if condition.any_of:
-            column, sql_type = _compared(condition.column, condition.any_of[0])
+            column, sql_type = _comparable(condition.column, condition.any_of[0])
             parts.append(f"{column} IN (SELECT unnest(?::{sql_type}[]))")
             parameters.append(list(condition.any_of))
         if condition.none_of:
-            column, sql_type = _compared(condition.column, condition.none_of[0])
+            column, sql_type = _comparable(condition.column, condition.none_of[0])
             parts.append(f"({column} IS NULL OR {column} NOT IN (SELECT unnest(?::{sql_type}[])))")
             parameters.append(list(condition.none_of))
         for operator, bound in ((">=", condition.minimum), ("<=", condition.maximum), ("<", condition.below)):
             if bound is not None:
-                column, sql_type = _compared(condition.column, bound)
+                column, sql_type = _comparable(condition.column, bound)
                 parts.append(f"{column} {operator} ?::{sql_type}")
                 parameters.append(bound)
         if condition.missing is not None:
-            parts.append(f"{quoted(condition.column)} IS {'' if condition.missing else 'NOT '}NULL")
+            parts.append(f"{quote(condition.column)} IS {'' if condition.missing else 'NOT '}NULL")
     return " AND ".join(parts) or "TRUE", parameters
 
 
-def _compared(column: str, value: Value) -> tuple[str, str]:
-    """A column as SQL that can be compared with a value, and the value's SQL type.
+def _comparable(column: str, value: Value) -> tuple[str, str]:
+    """Return a column as SQL that can be compared with a value, and the value's SQL type.
 
-    Segments of one release may disagree on a column's type (sizes were numbers, then texts came). What cannot be cast
-    is as if there were no value; a cast to the type that a column has already is no cast, and costs nothing.
+    Segments of one release may differ in a column's type (sizes were numbers, then texts came). A value that cannot be
+    cast counts as missing; a cast to the type that a column already has is no cast, and costs nothing.
     """
-    sql_type = next(name for python, name in _SQL_TYPES if isinstance(value, python))
-    return f"TRY_CAST({quoted(column)} AS {sql_type})", sql_type
-
-
-def quoted(column: str) -> str:
-    """A column's name as an SQL identifier."""
-    return '"' + column.replace('"', '""') + '"'
+    sql_type = type_of_value(value).sql
+    return f"TRY_CAST({quote(column)} AS {sql_type})", sql_type

@@ -1,35 +1,35 @@
-"""The description of a segment, segment.json, and the check of a segment's files against it."""
+"""The description of a segment, segment.json, and the verification of a segment's files against it."""
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from artifacts.errors import CorruptFile, IncompatibleRelease
+from artifacts.errors import CorruptFile
 from artifacts.schema import FORMAT_VERSION
 from artifacts.storage import sha256_of
+from artifacts.versioned_json import parse_description
 
 INFO_FILE = "segment.json"
 VECTORS_FILE = "vectors.f16"
 LISTS_FILE = "lists.i32"
-TOMBSTONES_FILE = "tombstones.json"  # JSON, since an id may hold any character, line breaks too
+TOMBSTONES_FILE = "tombstones.json"  # JSON, since an id may contain any character, line breaks too
 
-#: hashlib lets go of the GIL: four threads read as fast as most disks give.
+#: hashlib releases the GIL: four threads read as fast as most disks deliver.
 VERIFY_THREADS = 4
 
 
 class FileInfo(BaseModel):
-    """Size and digest of one file, checked before it is mapped."""
+    """Size and digest of one file, verified before it is mapped."""
 
     bytes: int
     sha256: str
 
 
 class IndexInfo(BaseModel):
-    """How a segment's index was made."""
+    """How a segment's index was built."""
 
     codec: str
     factory: str
@@ -40,7 +40,7 @@ class IndexInfo(BaseModel):
 
 
 class SegmentInfo(BaseModel):
-    """What segment.json holds."""
+    """The content of segment.json."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,35 +55,39 @@ class SegmentInfo(BaseModel):
     index: IndexInfo
     columns: dict[str, str] = Field(default_factory=dict)  # of the product rows: name -> Arrow type
     tombstones: int = 0
-    inputs: str = ""  # fingerprint of what it was made from
+    inputs: str = ""  # fingerprint of the inputs it was built from
     files: dict[str, FileInfo] = Field(default_factory=dict)
 
 
+def index_file(number: int) -> str:
+    """Return the name of a segment's index file, numbered from 0."""
+    return f"index-{number:05d}.faiss"
+
+
 def read_info(folder: Path) -> SegmentInfo:
-    """segment.json of a folder.
+    """Read the segment.json of a folder.
 
     Raises:
         CorruptFile: it is missing or unreadable.
-        IncompatibleRelease: it is of another format.
+        IncompatibleRelease: it is in another format.
     """
     path = folder / INFO_FILE
     try:
-        content = json.loads(path.read_bytes())
-        # Another format may have other fields: look at this one first.
-        if isinstance(content, dict) and content.get("format") not in (None, FORMAT_VERSION):
-            raise IncompatibleRelease(f"{path}: format {content['format']}; this build reads format {FORMAT_VERSION}")
-        return SegmentInfo.model_validate(content)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise CorruptFile(str(path), "is missing") from None
-    except ValueError as error:
-        raise CorruptFile(str(path), f"is not a segment's description: {error}") from error
+    return parse_description(SegmentInfo, content, str(path), "segment's description")
 
 
 def verify_segment(folder: Path, *, threads: int = VERIFY_THREADS) -> SegmentInfo:
-    """Check every file of a segment against segment.json: present, of its size, of its sha256.
+    """Verify every file of a segment against segment.json: it exists, and its size and sha256 are right.
+
+    Args:
+        threads: number of files read at the same time.
 
     Raises:
         CorruptFile: names the first file that differs.
+        IncompatibleRelease: segment.json is in another format.
     """
     info = read_info(folder)
     with ThreadPoolExecutor(threads, "verify") as pool:
@@ -93,10 +97,10 @@ def verify_segment(folder: Path, *, threads: int = VERIFY_THREADS) -> SegmentInf
 
 
 def sha256_of_info(folder: Path) -> str:
-    """Digest of a segment's segment.json.
+    """Return the sha256 of a segment's segment.json, which covers the digests of all its files.
 
     Raises:
-        CorruptFile: there is none.
+        CorruptFile: segment.json is missing.
     """
     path = folder / INFO_FILE
     if not path.is_file():
@@ -111,4 +115,4 @@ def _verify_file(path: Path, expected: FileInfo) -> None:
     if size != expected.bytes:
         raise CorruptFile(str(path), f"is {size} bytes long, not {expected.bytes}")
     if sha256_of(path) != expected.sha256:
-        raise CorruptFile(str(path), "its content differs from its sha256")
+        raise CorruptFile(str(path), f"its content does not have the sha256 that {INFO_FILE} names")

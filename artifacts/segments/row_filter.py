@@ -1,4 +1,4 @@
-"""TODO."""
+"""A set of a segment's rows, in the forms that the ways of searching need."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class RowFilter:
-    """The rows of a segment that a search may return, in the forms that its paths want.
+    """The rows of a segment that a search may return.
 
     Attributes:
-        count: how many.
+        count: number of rows.
         bitmap: uint8, one bit a row of the segment, little-endian.
-        rows_per_list: int64[lists], how many each list holds; None for a flat index.
-        row_ids: row numbers uint32, ascending, where a search might score them one by one; else None: at 4 bytes a row
-            they would be most of a server's memory.
+        rows_per_list: int64[lists], number of the rows in each IVF list; None for a flat index.
+        row_ids: row numbers uint32, ascending, if they are few enough for a search that scores them one by one; None
+            otherwise: at 4 bytes a row they would take most of a server's memory.
     """
 
     count: int
@@ -27,14 +27,14 @@ class RowFilter:
 
     @property
     def rows(self) -> np.ndarray:
-        """int64, ascending."""
+        """Row numbers int64, ascending."""
         if self.row_ids is not None:
             return self.row_ids.astype(np.int64)
         return np.flatnonzero(np.unpackbits(self.bitmap, bitorder="little"))
 
     @cached_property
     def useful_lists(self) -> int:
-        """Lists that hold any of them."""
+        """Number of IVF lists that hold any of the rows; 0 for a flat index."""
         return 0 if self.rows_per_list is None else int(np.count_nonzero(self.rows_per_list))
 
     def __contains__(self, row: int) -> bool:
@@ -42,5 +42,6 @@ class RowFilter:
 
     @property
     def nbytes(self) -> int:
+        """Memory of the arrays."""
         arrays = (self.bitmap, self.rows_per_list, self.row_ids)
         return sum(0 if array is None else array.nbytes for array in arrays)

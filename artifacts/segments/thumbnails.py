@@ -12,31 +12,30 @@ import pyarrow.parquet as pq
 
 THUMBNAILS_FILE = "thumbnails.parquet"
 _SCHEMA = pa.schema([pa.field("row", pa.int64(), nullable=False), pa.field("jpeg", pa.binary(), nullable=False)])
-#: Rows in a row group, which is the least that can be read: about 300 kB.
-_GROUP = 32
+#: Rows of a row group, the smallest part that can be read: about 300 kB.
+_GROUP_ROWS = 32
 
 
 class ThumbnailWriter:
-    """Writes thumbnails in ascending row order; use as a context manager."""
+    """Writes thumbnails in ascending row order."""
 
     def __init__(self, path: Path) -> None:
         self._writer = pq.ParquetWriter(path, _SCHEMA, compression="none")
         self._rows: list[int] = []
         self._jpegs: list[bytes] = []
 
-    def __enter__(self) -> ThumbnailWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._flush()
-        self._writer.close()
-
     def write(self, thumbnails: Iterable[tuple[int, bytes]]) -> None:
+        """Append pairs of row number and JPEG bytes."""
         for row, jpeg in thumbnails:
             self._rows.append(row)
             self._jpegs.append(jpeg)
-            if len(self._rows) == _GROUP:
+            if len(self._rows) == _GROUP_ROWS:
                 self._flush()
+
+    def close(self) -> None:
+        """Complete the file."""
+        self._flush()
+        self._writer.close()
 
     def _flush(self) -> None:
         if self._rows:
@@ -55,10 +54,11 @@ class Thumbnails:
         self._lock = threading.Lock()  # a ParquetFile is for one thread at a time
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def get(self, row: int) -> bytes | None:
-        """JPEG bytes of a row's picture, or None if it has no thumbnail here."""
+        """Return the JPEG bytes of a row's picture, or None if it has no thumbnail here."""
         group = bisect_right(self._first_rows, row) - 1
         if group < 0:
             return None

@@ -1,4 +1,4 @@
-"""Writes a segment: vectors and thumbnails stream in, then the index is trained and filled, then it is sealed."""
+"""Writes a segment: rows stream in, then the index is trained and filled, then the files are sealed."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from artifacts.segments.info import (
     FileInfo,
     IndexInfo,
     SegmentInfo,
+    index_file,
 )
 from artifacts.segments.thumbnails import THUMBNAILS_FILE, ThumbnailWriter
 from artifacts.storage import fsync, sha256_of
@@ -33,6 +34,13 @@ class SegmentWriter:
     """Writes one segment into an empty folder on this machine.
 
     Call `add` for every block of rows, in their final order, then `finish` once.
+
+    Args:
+        folder: created if it does not exist.
+        dim: length of a vector.
+
+    Raises:
+        FileExistsError: the folder contains a segment, or the beginning of one.
     """
 
     def __init__(self, folder: Path, dim: int) -> None:
@@ -49,12 +57,18 @@ class SegmentWriter:
             products: in `segment_schema`; the pictures of one product next to each other.
             vectors: float16[n, dim], L2-normalised.
             thumbnails: JPEG bytes of each row, or None where the picture has a public URL.
+
+        Raises:
+            ValueError: the vectors do not fit the product rows, or contain NaN or infinity.
         """
         if vectors.shape != (products.num_rows, self.dim) or vectors.dtype != np.float16:
-            raise ValueError(f"{products.num_rows} product rows with {vectors.dtype}{vectors.shape} vectors")
+            raise ValueError(
+                f"vectors must be float16({products.num_rows}, {self.dim}) for these product rows, "
+                f"not {vectors.dtype}{vectors.shape}"
+            )
         if not np.isfinite(vectors).all():
-            # FAISS takes such rows without a word and never finds them again.
-            raise ValueError("a vector holds NaN or infinity")
+            # FAISS would add such rows without an error and never find them again.
+            raise ValueError("vectors must not contain NaN or infinity")
         present = [(self.rows + number, jpeg) for number, jpeg in enumerate(thumbnails) if jpeg is not None]
         if present:
             self._thumbnails = self._thumbnails or ThumbnailWriter(self.folder / THUMBNAILS_FILE)
@@ -76,15 +90,17 @@ class SegmentWriter:
         tombstones: Iterable[str] = (),
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> SegmentInfo:
-        """Build the index, write the product rows, and seal the segment with segment.json, written last.
+        """Build the index, write the product rows, and seal the segment with segment.json, which is written last.
 
         Args:
-            schema: the product rows' schema (there may be no rows).
+            schema: of the product rows, of which there may be none.
             config: how the index is built.
-            progress: called with rows added to the index and rows in all.
+            inputs: fingerprint of what the segment was built from.
+            tombstones: ids of products to delete from older segments.
+            progress: called with the number of rows added to the index and the total.
         """
         if self._thumbnails:
-            self._thumbnails.__exit__()
+            self._thumbnails.close()
         products = pa.concat_tables([schema.empty_table(), *self._tables])
         self._tables = []
         counts = products.column("product_id").value_counts().field("counts").to_numpy(zero_copy_only=False)
@@ -101,26 +117,26 @@ class SegmentWriter:
             dim=self.dim,
             encoder_id=encoder_id,
             index=index,
-            columns={name: str(kind) for name, kind in zip(schema.names, schema.types, strict=True)},
+            columns={name: str(dtype) for name, dtype in zip(schema.names, schema.types, strict=True)},
             tombstones=len(deleted),
             inputs=inputs,
-            files={path.name: _sealed(path) for path in sorted(self.folder.iterdir())},
+            files={path.name: _seal(path) for path in sorted(self.folder.iterdir())},
         )
         path = self.folder / INFO_FILE
         path.write_bytes(f"{info.model_dump_json(indent=1)}\n".encode())
-        _sealed(path)
+        _seal(path)
         return info
 
     def _build_index(self, config: IndexConfig, progress: Callable[[int, int], None]) -> IndexInfo:
         vectors = Vectors(self.folder / VECTORS_FILE, self.rows, self.dim).array
         if config.codec == "flat" or self.rows <= max(config.flat_max_rows, params.MIN_TRAIN_ROWS):
             blocks = (vectors[start : start + _ADD_BLOCK] for start in range(0, self.rows, _ADD_BLOCK))
-            build.write_flat(blocks, self.dim, self._index_file(0))
+            build.write_flat(blocks, self.dim, self.folder / index_file(0))
             progress(self.rows, self.rows)
             return IndexInfo(codec="flat", factory="SQfp16")
         lists = params.lists_for(self.rows)
-        wanted = max(lists * config.train_rows_per_list, params.MIN_TRAIN_ROWS)
-        sample = training_rows(self.rows, wanted, config.seed)
+        sample_size = max(lists * config.train_rows_per_list, params.MIN_TRAIN_ROWS)
+        sample = build.training_rows(self.rows, sample_size, config.seed)
         factory = params.factory_string(config.codec, self.dim, lists)
         trained = build.train(factory, self.dim, vectors[sample].astype(np.float32), seed=config.seed)
         files = 0
@@ -132,24 +148,15 @@ class SegmentWriter:
                     block = vectors[start : min(start + _ADD_BLOCK, last)].astype(np.float32)
                     list_file.write(build.add(index, block, start).tobytes())
                     progress(start + len(block), self.rows)
-                build.write(index, self._index_file(files))
+                build.write(index, self.folder / index_file(files))
                 files += 1
         return IndexInfo(
             codec=config.codec, factory=factory, lists=lists, train_rows=len(sample), seed=config.seed, files=files
         )
 
-    def _index_file(self, number: int) -> Path:
-        return self.folder / f"index-{number:05d}.faiss"
 
-
-def training_rows(rows: int, wanted: int, seed: int) -> np.ndarray:
-    """Distinct row numbers drawn at random, ascending. Never the head of a catalog: it may come sorted by category."""
-    chosen = np.random.default_rng(seed).choice(rows, size=min(rows, wanted), replace=False)
-    return np.sort(chosen)
-
-
-def _sealed(path: Path) -> FileInfo:
-    """Digest a finished file, make it survive a power cut, and take away the right to change it."""
+def _seal(path: Path) -> FileInfo:
+    """Digest a finished file, make it survive a power failure, and make it read-only."""
     path.chmod(0o444)
     fsync(path)
     return FileInfo(bytes=path.stat().st_size, sha256=sha256_of(path))

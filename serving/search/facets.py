@@ -16,8 +16,8 @@ from typing import Any
 from cachetools import LRUCache, cached
 from cachetools.keys import hashkey
 
+from artifacts.products.database import FacetCount
 from artifacts.products.filters import Filter
-from artifacts.products.table import FacetCount
 from serving.releases.snapshot import Snapshot
 
 #: Values of one facet that are returned, the most frequent first. Whole numbers with more than that come in bands.

@@ -1,0 +1,55 @@
+"""Opens the segments of a release, and shares those that another release has open."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from artifacts.errors import CorruptFile, IncompatibleRelease
+from artifacts.segments.info import INFO_FILE, read_info, sha256_of_info
+from artifacts.segments.segment import Segment
+from artifacts.store.manifest import Manifest, SegmentRef
+
+
+def open_segments(
+    manifest: Manifest, folders: Sequence[Path], opened: Collection[Segment], *, verify: bool, threads: int
+) -> list[Segment]:
+    """Open the segments of a version; see Release for the arguments and the errors."""
+    shared = {segment.folder: segment for segment in opened}
+    segments: list[Segment] = []
+    try:
+        for reference, folder in zip(manifest.segments, folders, strict=True):
+            segment = _find_shared(reference, folder, shared)
+            segments.append(segment or Segment(folder, verify=verify, threads=threads))
+        _validate_spaces(manifest, segments)
+    except BaseException:
+        close_unshared(segments, opened)
+        raise
+    return segments
+
+
+def close_unshared(segments: Iterable[Segment], opened: Collection[Segment]) -> None:
+    """Close segments, apart from those that were open before."""
+    for segment in segments:
+        if segment not in opened:
+            segment.close()
+
+
+def _find_shared(reference: SegmentRef, folder: Path, shared: dict[Path, Segment]) -> Segment | None:
+    """Return the open segment of a folder, if there is one and it is the segment that the manifest names."""
+    if sha256_of_info(folder) != reference.info_sha256:
+        raise CorruptFile(str(folder / INFO_FILE), "is not the one that the manifest names")
+    segment = shared.get(folder)
+    return segment if segment is not None and segment.info == read_info(folder) else None
+
+
+def _validate_spaces(manifest: Manifest, segments: Sequence[Segment]) -> None:
+    """Check that all vectors are of the manifest's encoder: scores between those of two encoders mean nothing."""
+    encoder_id, metric = manifest.encoder["id"], manifest.metric
+    for info in (segment.info for segment in segments):
+        dim = segments[0].info.dim
+        if (info.encoder_id, info.metric, info.dim) != (encoder_id, metric, dim):
+            raise IncompatibleRelease(
+                f"version {manifest.version} has {dim}-d vectors of {encoder_id} by {metric}, and segment {info.id} "
+                f"has {info.dim}-d vectors of {info.encoder_id} by {info.metric}; build the release again"
+            )

@@ -9,7 +9,7 @@
     │   ├── UnknownProduct         the release has no such product
     │   ├── CursorGone             a page of a search on a release that is no longer kept
     │   └── EncoderError           an encoder that cannot be loaded, or cannot do what was requested
-    │       └── TextNotSupported     a text query to an encoder that reads pictures only
+    │       └── TextNotSupported     a text query to an encoder of pictures only
     ├── ReleaseError             stored data is missing, damaged or in conflict
     │   ├── NoRelease              nothing has been published, or the requested version does not exist
     │   ├── CorruptFile            a file's size or sha256 differs from its manifest; names the file
@@ -104,7 +104,7 @@ class EncoderError(InputError):
 
 
 class TextNotSupported(EncoderError):
-    """A text query to an encoder that reads pictures only."""
+    """A text query to an encoder of pictures only."""
 
 
 class ReleaseError(LookalikeError):

@@ -116,7 +116,7 @@ IMAGES = pa.schema(
 
 
 def catalog_schema(attributes: dict[str, pa.DataType]) -> pa.Schema:
-    """Schema of a catalog shard: the known columns, then the catalog's own attributes in their order.
+    """Return the schema of a catalog shard: the known columns, then the catalog's own attributes in their order.
 
     Args:
         attributes: column name -> type, one of ATTRIBUTE_TYPES.
@@ -126,7 +126,7 @@ def catalog_schema(attributes: dict[str, pa.DataType]) -> pa.Schema:
 
 
 def embeddings_schema(dim: int) -> pa.Schema:
-    """Schema of an embeddings shard: `vector` is float16[dim], L2-normalised; null where `status` is a Reason."""
+    """Return the schema of an embeddings shard; `vector` is L2-normalised, and null where `status` is a Reason."""
     return pa.schema(
         [
             pa.field("sha256", pa.string(), nullable=False),
@@ -137,7 +137,7 @@ def embeddings_schema(dim: int) -> pa.Schema:
 
 
 def attributes_of(schema: pa.Schema) -> dict[str, pa.DataType]:
-    """Names and types of the attributes in a catalog or segment schema: the columns not known to Lookalike by name."""
+    """Return the attributes in a catalog or segment schema, the columns not known by name, with their types."""
     return {
         field.name: field.type
         for field in schema
@@ -146,7 +146,7 @@ def attributes_of(schema: pa.Schema) -> dict[str, pa.DataType]:
 
 
 def segment_schema(attributes: dict[str, pa.DataType]) -> pa.Schema:
-    """Schema of a segment's product rows: one row per indexed picture, in the order of the vectors.
+    """Return the schema of a segment's product rows: one row per indexed picture, in the order of the vectors.
 
     Text is large_string: a batch of 100 million titles is over the 2 GiB that 32-bit offsets reach.
 
@@ -178,5 +178,5 @@ def shard_of(product_id: str, shards: int) -> int:
 
 
 def is_http(url: str) -> bool:
-    """Whether a browser can fetch a picture by its URL; other pictures are files beside the catalog."""
+    """Return whether a browser can fetch a picture by its URL; other pictures are files beside the catalog."""
     return url.lower().startswith(("http://", "https://"))

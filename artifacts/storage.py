@@ -41,15 +41,15 @@ class Folder:
         return f"Folder({self.url!r})"
 
     def __truediv__(self, name: str) -> Folder:
-        """A folder inside this one."""
+        """Return a folder inside this one."""
         return Folder(f"{self.url}{'' if self.url.endswith('/') else '/'}{name}")
 
     def path(self, name: str) -> str:
-        """The path of `name` as the folder's fsspec filesystem takes it."""
+        """Return the path of `name` as the folder's fsspec filesystem takes it."""
         return f"{self.root}/{name}" if name else self.root
 
     def local(self, name: str = "") -> Path:
-        """The path of `name` on this machine.
+        """Return the path of `name` on this machine.
 
         Raises:
             ValueError: the folder is not on this machine.
@@ -59,15 +59,15 @@ class Folder:
         return Path(self.path(name))
 
     def exists(self, name: str = "") -> bool:
-        """Whether a file or a folder of that name exists; the folder itself by default."""
+        """Return whether a file or a folder of that name exists; the folder itself by default."""
         return self.fs.exists(self.path(name))
 
     def size(self, name: str) -> int:
-        """Size of a file in bytes."""
+        """Return the size of a file in bytes."""
         return int(self.fs.size(self.path(name)))
 
     def names(self, name: str = "") -> list[str]:
-        """Sorted names (not paths) of a folder's entries, without half-written files; [] if it does not exist."""
+        """Return the sorted names of a folder's entries, without half-written files; [] if there is no such folder."""
         self.fs.invalidate_cache(self.path(name))
         try:
             entries = self.fs.ls(self.path(name), detail=False)
@@ -157,7 +157,7 @@ class Folder:
             self.fs.rm(self.path(name), recursive=True)
 
     def info(self, name: str) -> dict[str, Any]:
-        """Size, times and type of a file, as fsspec describes them."""
+        """Return size, times and type of a file, as fsspec describes them."""
         return self.fs.info(self.path(name))
 
 

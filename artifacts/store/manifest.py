@@ -1,4 +1,4 @@
-"""What a version's manifest.json holds: everything a query needs to know, and everything somebody may ask later."""
+"""The manifest of a version: everything a query needs, and the record of how the release was built."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SegmentRef(BaseModel):
 
 
 class Counts(BaseModel):
-    """Where every row of the catalog ended: input_rows = indexed + the sum of rejected."""
+    """How the rows of the catalog ended: input_rows = indexed + the sum of rejected."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,67 +42,76 @@ class Counts(BaseModel):
     indexed: int  # products
     pictures: int  # rows of the index
     rejected: dict[str, int] = Field(default_factory=dict)  # Reason -> rows
-    failed_pictures: dict[str, int] = Field(default_factory=dict)  # of products that are indexed with others
+    failed_pictures: dict[str, int] = Field(default_factory=dict)  # of products with other pictures that are indexed
 
 
 class Manifest(BaseModel):
-    """A release: an ordered list of segments, the oldest first, and how to search them."""
+    """A release: an ordered list of segments, oldest first, and how to search them."""
 
     model_config = ConfigDict(frozen=True)
 
     format: int = FORMAT_VERSION
     version: str
     created_at: datetime
-    previous: str | None = None  # what was served when this was published
+    previous: str | None = None  # the version that was served when this one was published
     encoder: dict[str, Any]  # Encoder.describe()
     metric: str = "inner_product"
     segments: list[SegmentRef]
-    search: dict[str, SearchParams]  # "image", "text": chosen by the gate
+    search: dict[str, SearchParams]  # by modality, "image" and "text": chosen by the gate
     recall: dict[str, float] = Field(default_factory=dict)  # "image@100" and so on, as the gate measured it
     counts: Counts
-    source: str = ""  # the catalog, as it was named
+    source: str = ""  # the catalog, as the build was given it
     settings: dict[str, Any] = Field(default_factory=dict)  # those that shaped this release
     packages: dict[str, str] = Field(default_factory=dict)
 
     @property
     def content_id(self) -> str:
-        """Same id, same answers: digest of the segments, the encoder and the search parameters."""
+        """Digest of the segments, the encoder and the search parameters: the same id means the same answers."""
         digest = hashlib.sha256(str(self.encoder["id"]).encode())
         for segment in self.segments:
             digest.update(f"{segment.id} {segment.info_sha256}".encode())
-        for kind, params in sorted(self.search.items()):
-            digest.update(f"{kind} {params}".encode())
+        for modality, params in sorted(self.search.items()):
+            digest.update(f"{modality} {params}".encode())
         return digest.hexdigest()[:12]
 
     def named(self, after: Iterable[str] = ()) -> Manifest:
-        """The same under the version name that goes with it: 20261122T134501Z-3f2a91b07c55.
+        """Return a copy under its version name, such as 20261122T134501Z-3f2a91b07c55.
 
-        Names say when and what, and sort as versions were made: this one comes after all of `after`, also when it is of
-        the same second, or another machine's clock is ahead.
+        Names contain the time and the content, and sort in the order of publishing.
+
+        Args:
+            after: versions that sort before this one, even if they are of the same second or were named by a machine
+                whose clock is ahead.
         """
         second = self.created_at.astimezone(UTC)
-        last = max((made for made in map(_second_of, after) if made), default=None)
+        last = max((time for time in map(_second_of, after) if time), default=None)
         if last is not None and last >= second.replace(microsecond=0):
             second = last + timedelta(seconds=1)
         return self.model_copy(update={"version": f"{second:{_SECOND}}-{self.content_id}"})
 
     def to_json(self) -> str:
+        """Return the content of manifest.json."""
         return self.model_dump_json(indent=1) + "\n"
+
+
+def manifest_name(version: str) -> str:
+    """Return the name of a version's manifest within the store."""
+    return f"versions/{version}/manifest.json"
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the installed packages that can change what a release is or how it is read."""
+    versions: dict[str, str] = {}
+    for name in _RECORDED:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
 
 
 def _second_of(version: str) -> datetime | None:
     try:
         return datetime.strptime(version.split("-")[0], _SECOND).replace(tzinfo=UTC)
     except ValueError:
-        return None  # not a name of ours
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that matter here, of those that are installed."""
-    found: dict[str, str] = {}
-    for name in _RECORDED:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+        return None  # not the name of a version

@@ -1,7 +1,7 @@
 """The segments of a store: written on this machine, kept in the store, and for a remote store cached on this machine.
 
 A segment never changes once it is in the store. Writing the same rows again does not give the same bytes in every
-file, so a segment that is there and whole is kept, and the new one is dropped: a version may already name its digest.
+file, so an intact segment is kept and the new one is dropped: a version may already name the digest of the first.
 """
 
 from __future__ import annotations
@@ -26,25 +26,28 @@ class SegmentStore:
     Args:
         folder: of the store.
         cache: folder on this machine for segments of a remote store.
+
+    Attributes:
+        local_folder: the folder on this machine with the segments that are on it.
     """
 
     def __init__(self, folder: Folder, cache: Path) -> None:
         self.folder = folder
-        self.here = folder.local("segments") if folder.is_local else cache.expanduser() / "segments"
+        self.local_folder = folder.local("segments") if folder.is_local else cache.expanduser() / "segments"
 
     def path(self, segment_id: str) -> Path:
-        """Where a segment is, or will be, on this machine."""
-        return self.here / segment_id
+        """Return the path of a segment on this machine, whether it is there yet or not."""
+        return self.local_folder / segment_id
 
     def digest(self, segment_id: str) -> str | None:
-        """sha256 of a segment's segment.json in the store; None if the segment is not there, or not whole yet."""
+        """Return the sha256 of a segment's segment.json in the store; None if there is none, or it is incomplete."""
         try:
-            return hashlib.sha256(self.folder.read_bytes(_info_name(segment_id))).hexdigest()
+            return hashlib.sha256(self.folder.read_bytes(f"segments/{segment_id}/{INFO_FILE}")).hexdigest()
         except FileNotFoundError:
             return None
 
     def reference(self, segment_id: str) -> SegmentRef:
-        """What a manifest says of a segment that is on this machine."""
+        """Return a manifest's entry for a segment that is on this machine."""
         folder = self.path(segment_id)
         info = read_info(folder)
         return SegmentRef(
@@ -58,13 +61,16 @@ class SegmentStore:
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def fetch(self, segment_id: str, digest: str) -> Path:
-        """A segment's folder on this machine; one of a remote store is downloaded once. Not verified here.
+        """Return a segment's folder on this machine, after downloading it once if the store is remote.
+
+        Its files are not verified.
 
         Args:
-            digest: of its segment.json; what is in the cache under this id, but is another or not whole, is replaced.
+            digest: of its segment.json; a cached segment of the same id with another digest, or an incomplete one, is
+                replaced.
 
         Raises:
-            CorruptFile: the store does not hold it.
+            CorruptFile: the store has no such segment.
         """
         target = self.path(segment_id)
         if self.folder.is_local:
@@ -86,26 +92,29 @@ class SegmentStore:
         return target
 
     def verified(self, segment_id: str, digest: str, *, threads: int = VERIFY_THREADS) -> Path:
-        """A segment's folder on this machine, every file checked. A damaged copy in the cache is fetched again.
+        """Return a segment's folder on this machine after verifying every file.
+
+        A damaged copy in the cache is fetched again.
 
         Args:
-            threads: that read files side by side.
+            digest: of its segment.json.
+            threads: number of files read at the same time.
 
         Raises:
             CorruptFile: names the first file that differs.
         """
         try:
-            return _verified(self.fetch(segment_id, digest), digest, threads=threads)
+            return _verify(self.fetch(segment_id, digest), digest, threads=threads)
         except CorruptFile:
             if self.folder.is_local:
                 raise
             self._discard(segment_id)
-            return _verified(self.fetch(segment_id, digest), digest, threads=threads)
+            return _verify(self.fetch(segment_id, digest), digest, threads=threads)
 
-    def usable(self, segment_id: str) -> bool:
-        """Whether a segment is in the store, whole and unharmed; if so it is on this machine then.
+    def has(self, segment_id: str) -> bool:
+        """Return whether the store has an intact segment of this id; if so, it is then on this machine.
 
-        For `prune` it counts as new again: a version that will name it may be under way.
+        The segment counts as new again for `prune`: a version that will name it may be in progress.
         """
         digest = self.digest(segment_id)
         if digest is None:
@@ -121,7 +130,7 @@ class SegmentStore:
 
     @contextlib.contextmanager
     def new(self, segment_id: str) -> Iterator[Path]:
-        """An empty folder to write a segment in; it becomes `segment_id` when the block ends well, else it is gone."""
+        """Yield an empty folder to write a segment to; keep it under its id if the block succeeds, else remove it."""
         temporary = self._temporary(segment_id)
         temporary.mkdir()
         try:
@@ -132,40 +141,36 @@ class SegmentStore:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _keep(self, written: Path, segment_id: str) -> None:
-        if self.usable(segment_id):
+        if self.has(segment_id):
             return
         if not self.folder.is_local:
-            # Sent before it is in the cache, and segment.json last: with that it is whole.
+            # Uploaded before it is in the cache, and segment.json last: it makes the segment complete.
             for path in sorted(written.iterdir(), key=lambda path: path.name == INFO_FILE):
                 self.folder.put(path, f"segments/{segment_id}/{path.name}")
         target = self.path(segment_id)
         try:
             written.rename(target)
-        except OSError:  # the name is taken: by a damaged one, or by a process that was faster
-            if self.usable(segment_id):
+        except OSError:  # the name is taken: by a damaged segment, or by a process that was faster
+            if self.has(segment_id):
                 return
             self._discard(segment_id)
             written.rename(target)
-        fsync(self.here)
+        fsync(self.local_folder)
 
     def _discard(self, segment_id: str) -> None:
-        """Take a segment off this machine. By a rename first: half a folder must never be found under its name."""
+        """Remove a segment from this machine, after a rename: no reader may see half a folder under its name."""
         aside = self._temporary(segment_id)
         with contextlib.suppress(FileNotFoundError):
             self.path(segment_id).rename(aside)
             shutil.rmtree(aside)
 
     def _temporary(self, segment_id: str) -> Path:
-        self.here.mkdir(parents=True, exist_ok=True)
-        return self.here / f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{segment_id}"
-
-
-def _info_name(segment_id: str) -> str:
-    return f"segments/{segment_id}/{INFO_FILE}"
+        self.local_folder.mkdir(parents=True, exist_ok=True)
+        return self.local_folder / f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{segment_id}"
 
 
 def _is_complete(folder: Path, digest: str) -> bool:
-    """Whether a folder holds the segment of this digest, by its segment.json and the sizes of its files."""
+    """Return whether a folder holds the segment of this digest, by its segment.json and the sizes of its files."""
     try:
         return sha256_of_info(folder) == digest and all(
             (folder / name).stat().st_size == file.bytes for name, file in read_info(folder).files.items()
@@ -174,7 +179,7 @@ def _is_complete(folder: Path, digest: str) -> bool:
         return False
 
 
-def _verified(folder: Path, digest: str, *, threads: int) -> Path:
+def _verify(folder: Path, digest: str, *, threads: int) -> Path:
     if sha256_of_info(folder) != digest:
         raise CorruptFile(str(folder / INFO_FILE), "is not the one that the manifest names")
     verify_segment(folder, threads=threads)

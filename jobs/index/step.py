@@ -25,7 +25,7 @@ from artifacts.segments.writer import SegmentWriter
 from artifacts.settings import Settings
 from artifacts.storage import Folder
 from artifacts.store.manifest import Counts
-from artifacts.store.store import Store, usable_segment
+from artifacts.store.store import Store
 from jobs.candidate import CANDIDATE, Candidate, load_candidate, recorded
 from jobs.candidate import REJECTS as REJECTS_FILE
 from jobs.catalog.report import CatalogReport, read_catalog_report
@@ -67,7 +67,7 @@ def run_index(
     encoder = load_encoder(settings.encoder, settings.device)
     catalog = read_catalog_report(workspace)
     segment_id = _segment_id(workspace, catalog, encoder, settings)
-    if workspace.exists(CANDIDATE) and usable_segment(store, segment_id):
+    if workspace.exists(CANDIDATE) and store.has_segment(segment_id):
         earlier = load_candidate(workspace)
         if [segment.id for segment in earlier.segments] == [segment_id]:
             candidate = earlier.model_copy(update={"expected": store.current(), "source": catalog.source})

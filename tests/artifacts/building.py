@@ -15,7 +15,6 @@ from artifacts.index import planner
 from artifacts.index.params import SearchParams
 from artifacts.release.release import Release
 from artifacts.schema import segment_schema
-from artifacts.segments import segment as segment_module
 from artifacts.segments.info import SegmentInfo, read_info, sha256_of_info
 from artifacts.segments.segment import Segment
 from artifacts.segments.writer import SegmentWriter
@@ -132,4 +131,4 @@ def store_segment(store: Store, segment_id: str, *, rows: int = 5, seed: int = 0
 def force(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """Make filtered searches score allowed rows one by one ("scan") or look for them in the index ("probe")."""
     monkeypatch.setattr(planner, "exact_is_cheaper", lambda *_: path == "scan")
-    monkeypatch.setattr(segment_module, "_SPARSE", 2.0 if path == "scan" else 0.0)
+    monkeypatch.setattr(planner, "gathering_is_cheaper", lambda *_: path == "scan")

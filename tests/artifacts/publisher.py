@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from artifacts.errors import PublishConflict
-from artifacts.store.store import Store, usable_segment
+from artifacts.store.store import Store
 from tests.artifacts.building import manifest_of, store_segment
 
 #: Everything a publish does to the disk through Python.
@@ -34,7 +34,7 @@ def build_and_publish(root: str) -> str:
     """What a build does, from whatever an earlier one has left."""
     store = Store(root, Path("/nowhere"))
     expected = store.current()
-    if not usable_segment(store, "new"):
+    if not store.has_segment("new"):
         store_segment(store, "new", seed=3)
     manifest = manifest_of([store.reference("old"), store.reference("new")], second=100)
     return store.publish(manifest, {"evaluation.json": b"{}", "report.html": b"<p>"}, expected=expected)

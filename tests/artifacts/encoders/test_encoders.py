@@ -165,8 +165,8 @@ def test_texts_are_quickened_where_that_is_quicker(
 ):
     plain = load_encoder(f"local-dir:{clip_folder}", "cpu")
     load_encoder.cache_clear()
-    monkeypatch.setattr(encoder_models, "_computes_in_bfloat16", lambda: native)
-    monkeypatch.setattr(encoder_models, "_LARGE", large)
+    monkeypatch.setattr(encoder_models, "cpu_has_bfloat16", lambda: native)
+    monkeypatch.setattr(encoder_models, "LARGE_TEXT_TOWER", large)
     quick = load_encoder(f"local-dir:{clip_folder}", "cpu", quick=True)
     assert (quick.model.transformer.get_cast_dtype() == torch.bfloat16) == quickened
     assert quick.id == plain.id
@@ -184,7 +184,7 @@ def test_texts_are_quickened_where_that_is_quicker(
 def test_the_sample_is_too_small_to_be_quickened_and_a_clip_is_not(
     monkeypatch: pytest.MonkeyPatch, kind: str, quick: bool
 ):
-    monkeypatch.setattr(encoder_models, "_computes_in_bfloat16", lambda: True)
+    monkeypatch.setattr(encoder_models, "cpu_has_bfloat16", lambda: True)
     load_encoder.cache_clear()
     encoder = load_encoder(kind, "cpu", quick=True)
     assert (encoder.model.transformer.get_cast_dtype() == torch.bfloat16) == quick

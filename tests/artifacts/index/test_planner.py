@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artifacts.index.params import IvfShape, SearchParams
-from artifacts.index.planner import CANDIDATES_AT_MOST, EXACT_ROWS_AT_MOST, candidates_for, exact_is_cheaper, probes_for
+from artifacts.index.planner import MAX_CANDIDATES, MAX_EXACT_ROWS, candidates_for, exact_is_cheaper, probes_for
 from artifacts.products.filters import Condition, Filter
 from artifacts.release.release import Release
 from tests.artifacts.building import INDEXED, open_release, product_table, queries_like, unit_vectors, write_segment
@@ -45,20 +45,20 @@ def test_there_is_one_crossover(useful: int | None) -> None:
 
 def test_rows_that_would_all_be_candidates_are_scored() -> None:
     assert exact_is_cheaper(SHAPE, PARAMS, 100, 1600, 1)
-    assert not exact_is_cheaper(SHAPE, SearchParams(1, 1, 1, 1), 1, EXACT_ROWS_AT_MOST, 1)
+    assert not exact_is_cheaper(SHAPE, SearchParams(1, 1, 1, 1), 1, MAX_EXACT_ROWS, 1)
 
 
 def test_candidates_have_an_end() -> None:
     assert candidates_for(100, 16) == 1600
-    assert candidates_for(50_000, 32) == CANDIDATES_AT_MOST
-    assert candidates_for(2 * CANDIDATES_AT_MOST, 4) == 2 * CANDIDATES_AT_MOST
+    assert candidates_for(50_000, 32) == MAX_CANDIDATES
+    assert candidates_for(2 * MAX_CANDIDATES, 4) == 2 * MAX_CANDIDATES
 
 
 def test_a_huge_index_is_never_read_row_by_row() -> None:
     huge = IvfShape(rows=100_000_000, lists=65_536, dim=512, code_size=64)
     deep = SearchParams(nprobe=1024, rescore=64, filtered_probes=64, filtered_rescore=64)
-    assert exact_is_cheaper(huge, deep, 100, EXACT_ROWS_AT_MOST, 65_536)
-    assert not exact_is_cheaper(huge, deep, 100, EXACT_ROWS_AT_MOST + 1, 65_536)
+    assert exact_is_cheaper(huge, deep, 100, MAX_EXACT_ROWS, 65_536)
+    assert not exact_is_cheaper(huge, deep, 100, MAX_EXACT_ROWS + 1, 65_536)
 
 
 # ── plans ────────────────────────────────────────────────────────────────────────────────────────────────────────

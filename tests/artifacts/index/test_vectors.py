@@ -38,7 +38,7 @@ def test_a_score_does_not_depend_on_the_company(tmp_path: Path, monkeypatch: pyt
     values = unit_vectors(500, 37)
     vectors, query = stored(tmp_path / "v", values), queries_like(values, 1)[0]
     together = dict(zip(*reversed(vectors.score(query, np.arange(500), 500)), strict=True))
-    monkeypatch.setattr(module, "_BLOCK", 7)
+    monkeypatch.setattr(module, "BLOCK_ROWS", 7)
     in_blocks = dict(zip(*reversed(vectors.score(query, np.arange(500), 500)), strict=True))
     alone = {row: vectors.score(query, np.array([row]), 1)[0][0] for row in range(500)}
     assert together == in_blocks == alone
@@ -61,7 +61,7 @@ def test_equal_scores_come_by_ascending_row(seed: int, k: int, rows: int, values
 @pytest.mark.parametrize("block", [3, 10, 1000])
 def test_ties_at_the_last_place_do_not_depend_on_blocks(tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch):
     """FAISS alone would drop row 0 here when the better row 7 comes."""
-    monkeypatch.setattr(module, "_BLOCK", block)
+    monkeypatch.setattr(module, "BLOCK_ROWS", block)
     values = np.zeros((10, 4))
     values[:, 0], values[7, 0] = 0.5, 0.75
     vectors = stored(tmp_path / "v", values)
@@ -81,7 +81,7 @@ def test_more_wanted_than_there_are(tmp_path: Path):
 
 @pytest.mark.parametrize("subset", [False, True])
 def test_knn_is_brute_force(tmp_path: Path, subset: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "_BLOCK", 64)
+    monkeypatch.setattr(module, "BLOCK_ROWS", 64)
     values = unit_vectors(400, 24)
     vectors, queries = stored(tmp_path / "v", values), queries_like(values, 9)
     rows = np.arange(5, 400, 3) if subset else None

@@ -455,7 +455,7 @@ def test_a_release_of_no_segments():
 
 def test_a_prepared_filter_takes_a_bit_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """At 100 million rows, row numbers would be 800 MB for each filter."""
-    monkeypatch.setattr(planner, "EXACT_ROWS_AT_MOST", 100)
+    monkeypatch.setattr(planner, "MAX_EXACT_ROWS", 100)
     write_segment(tmp_path / "0", unit_vectors(8000), segment_id="s0")
     write_segment(tmp_path / "1", unit_vectors(0), product_table([]), segment_id="s1", tombstones=["p1"])
     release = open_release(tmp_path / "0", tmp_path / "1")
@@ -541,7 +541,7 @@ def test_segments_that_are_open_already_are_shared(tmp_path: Path):
     (tmp_path / "c/vectors.f16").unlink()
     with pytest.raises(CorruptFile):
         open_release(tmp_path / "a", tmp_path / "c", opened=old.segments)
-    assert old.segments[0].products.first_pictures().tolist() == [0, 1, 2]
+    assert old.segments[0].database.first_pictures().tolist() == [0, 1, 2]
     old.close()
 
 

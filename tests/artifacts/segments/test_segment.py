@@ -14,10 +14,11 @@ import pytest
 
 from artifacts.errors import CorruptFile, IncompatibleRelease
 from artifacts.index import planner
+from artifacts.index.build import training_rows
 from artifacts.index.params import MIN_TRAIN_ROWS, SearchParams
 from artifacts.segments.info import verify_segment
 from artifacts.segments.segment import Segment
-from artifacts.segments.writer import SegmentWriter, training_rows
+from artifacts.segments.writer import SegmentWriter
 from artifacts.settings import Settings
 from tests.artifacts.building import (
     INDEXED,
@@ -184,7 +185,7 @@ def test_threads_get_the_answers_they_would_get_alone(segment: Segment, path: st
 
 @pytest.mark.parametrize("most", [10, 10**6])
 def test_allow(segment: Segment, most: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(planner, "EXACT_ROWS_AT_MOST", most)
+    monkeypatch.setattr(planner, "MAX_EXACT_ROWS", most)
     rows, without = np.arange(0, ROWS, 3), np.arange(0, ROWS, 9)
     allowed = segment.row_filter(rows, without)
     assert allowed.rows.tolist() == sorted(set(rows) - set(without))
@@ -208,7 +209,7 @@ def test_no_rows(tmp_path: Path, layout: str):
     found, plan = segment.search(queries_like(unit_vectors(3), 2), 5, DEEP)
     assert [len(each.rows) for each in found] == [0, 0]
     assert plan.path == "nothing"
-    assert len(segment.products.rows_of(["p1"])) == 0
+    assert len(segment.database.rows_of(["p1"])) == 0
     assert segment.products.product_ids(np.empty(0, np.int64)) == []
     segment.close()
 
@@ -403,7 +404,7 @@ def test_whole_files_that_do_not_belong_together(tmp_path: Path, codec: str, cha
     """Mapped by wrong counts, a file would be read past its end."""
     write_segment(tmp_path / "s", unit_vectors(300), settings=INDEXED.model_copy(update={"codec": codec}))
     rewritten(tmp_path / "s", **change)
-    with pytest.raises(CorruptFile, match="do not add up"):
+    with pytest.raises(CorruptFile, match="does not fit its files"):
         Segment(tmp_path / "s")
 
 

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from artifacts.errors import CorruptFile, IncompatibleRelease, NoRelease, Publis
 from artifacts.index.params import SearchParams
 from artifacts.release.release import Release
 from artifacts.storage import TEMPORARY
-from artifacts.store import store as module
 from artifacts.store.manifest import Manifest
-from artifacts.store.store import Store, usable_segment
+from artifacts.store.pointer import Pointer
+from artifacts.store.store import Store
 from tests.artifacts.building import manifest_of, store_segment, unit_vectors, write_segment
 from tests.artifacts.publisher import CONFLICT, FULL, Publishers, build_and_publish
 
@@ -32,7 +33,7 @@ FILES = {"evaluation.json": b"{}", "report.html": b"<p>"}
 def publish(store: Store, *segments: str, second: int = 0, expected: str | None = "as it is") -> str:
     """Publish a version of these segments; each segment is written if it is not there."""
     references = [
-        store.reference(each) if usable_segment(store, each) else store_segment(store, each, seed=len(each))
+        store.reference(each) if store.has_segment(each) else store_segment(store, each, seed=len(each))
         for each in segments
     ]
     manifest = manifest_of(references, second=second)
@@ -182,7 +183,7 @@ def test_old_content_published_again_can_be_rolled_back(store: Store):
 def test_a_version_cut_short_is_taken_up(store: Store, monkeypatch: pytest.MonkeyPatch):
     publish(store, "a", second=1)
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_point_to", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Pointer, "move", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             publish(store, "b", second=2)
     left = store.versions()[-1]
@@ -257,7 +258,7 @@ def test_a_lock_that_was_left_does_not_stop_a_publish(open_store: Opener, url: s
         store.folder.write_bytes("CURRENT.lock", content)
         publish(store, f"a{len(content)}")
     if not store.folder.is_local:
-        fresh = f"{module.datetime.now(module.UTC).isoformat()} somebody".encode()
+        fresh = f"{datetime.now(UTC).isoformat()} somebody".encode()
         store.folder.write_bytes("CURRENT.lock", fresh)
         before = store.current()
         with pytest.raises(PublishConflict, match="another process is publishing"):
@@ -391,7 +392,7 @@ def test_a_segment_that_is_used_again_is_young_again(tmp_path: Path):
     publish(store, "a", second=1)
     store_segment(store, "old")
     os.utime(store.segment_path("old"), (0, 0))
-    assert usable_segment(store, "old")  # a build is about to name it
+    assert store.has_segment("old")  # a build is about to name it
     assert store.prune(1) == []
     os.utime(store.segment_path("old"), (0, 0))
     assert store.prune(1) == ["segments/old"]
@@ -454,7 +455,7 @@ def test_a_segment_that_failed_leaves_nothing(store: Store):
 
     with pytest.raises(OSError, match="No space left"):
         fail()
-    assert not usable_segment(store, "a")
+    assert not store.has_segment("a")
     assert not store.folder.exists("segments/a")
     assert list(store.segment_path("a").parent.iterdir()) == []
 
@@ -477,21 +478,21 @@ def test_a_damaged_segment_is_replaced(open_store: Opener):
     spoil(store, "segments/a/vectors.f16", b"damaged")
     if not store.folder.is_local:
         shutil.rmtree(store.segment_path("a"))
-    assert not usable_segment(store, "a")
+    assert not store.has_segment("a")
     again = store_segment(store, "a")
     assert again.rows == before.rows
-    assert usable_segment(store, "a")
-    assert usable_segment(open_store("two"), "a")
+    assert store.has_segment("a")
+    assert open_store("two").has_segment("a")
 
 
 def test_usable_segment(open_store: Opener):
     store = open_store("one")
-    assert not usable_segment(store, "a")
+    assert not store.has_segment("a")
     store_segment(store, "a")
-    assert usable_segment(store, "a")
-    assert usable_segment(open_store("two"), "a")
+    assert store.has_segment("a")
+    assert open_store("two").has_segment("a")
     shutil.move(store.segment_path("a"), store.segment_path("b"))
-    assert not usable_segment(store, "b")
+    assert not store.has_segment("b")
 
 
 @pytest.fixture
@@ -596,8 +597,8 @@ def test_an_upload_cut_short_is_done_again(remote: Opener, monkeypatch: pytest.M
             try:
                 store_segment(store, segment)
             except KeyboardInterrupt:
-                assert not usable_segment(store, segment)
-                assert not usable_segment(remote("two"), segment)
+                assert not store.has_segment(segment)
+                assert not remote("two").has_segment(segment)
         publish(store, segment, second=stop)
         assert remote(f"reader-{stop}").verify().segments[0].id == segment
     assert len(calls) < 6  # the last one went through: every upload was cut short once

@@ -1,0 +1,81 @@
+"""Removes versions and segments that are no longer needed, and leftovers of processes that died."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from artifacts.storage import TEMPORARY, Folder
+from artifacts.store.manifest import manifest_name
+
+#: Age up to which segments that no version names are kept: a build that has not published yet may use them.
+GRACE_SECONDS = 24 * 3600
+
+
+def remove_versions(
+    folder: Folder, versions: Collection[str], kept: Collection[str], grace_seconds: float
+) -> list[str]:
+    """Remove complete versions that are not kept, and incomplete ones that are old enough.
+
+    Args:
+        folder: of the store.
+        versions: the complete ones.
+
+    Returns:
+        The removed paths within the store.
+    """
+    removed = [f"versions/{version}" for version in versions if version not in kept]
+    incomplete = [f"versions/{name}" for name in folder.names("versions") if name not in versions]
+    removed += [name for name in incomplete if _age(folder, name) > grace_seconds]
+    for name in removed:
+        # The manifest first: without it the version is invisible, however far the rest gets.
+        folder.remove(manifest_name(name.removeprefix("versions/")))
+        folder.remove(name)
+    return removed
+
+
+def remove_segments(folder: Folder, kept: Collection[str], grace_seconds: float) -> list[str]:
+    """Remove segments that are not kept and old enough; return their paths within the store.
+
+    Args:
+        folder: of the store.
+    """
+    removed = []
+    for segment_id in folder.names("segments"):
+        name = f"segments/{segment_id}"
+        if segment_id not in kept and _age(folder, name) > grace_seconds:
+            folder.remove(name)
+            removed.append(name)
+    return removed
+
+
+def remove_temporaries(folder: Folder, segments: Path, grace_seconds: float) -> None:
+    """Remove the files and folders on this machine that a process was writing when it died.
+
+    Args:
+        folder: of the store.
+        segments: the folder on this machine with segments of the store.
+    """
+    leftovers: Iterable[Path] = segments.glob(f"{TEMPORARY}*")
+    if folder.is_local:
+        root = folder.local()
+        leftovers = [*leftovers, *root.glob(f"{TEMPORARY}*"), *root.glob(f"versions/*/{TEMPORARY}*")]
+    for leftover in leftovers:
+        if time.time() - leftover.stat().st_mtime > grace_seconds:
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _age(folder: Folder, name: str) -> float:
+    """Return the seconds since a folder of the store was written; 0, so that it is kept, where that is not known."""
+    if folder.is_local:
+        return time.time() - folder.local(name).stat().st_mtime
+    try:
+        times = [folder.fs.modified(path) for path in folder.fs.find(folder.path(name))]
+    # A file was removed meanwhile, or the file system keeps no times: fsspec raises NotImplementedError for the latter.
+    except (FileNotFoundError, NotImplementedError):
+        return 0.0
+    newest = max((modified.astimezone(UTC) for modified in times), default=datetime.now(UTC))
+    return (datetime.now(UTC) - newest).total_seconds()

@@ -30,7 +30,7 @@ INDEXED = Settings(flat_max_rows=0, train_rows_per_list=16)
 
 
 def unit_vectors(rows: int, dim: int = DIM, *, seed: int = 0, clusters: int = 0) -> np.ndarray:
-    """float16[rows, dim], L2-normalised; around so many centres if `clusters`."""
+    """Draw float16[rows, dim], L2-normalised, around `clusters` centres if there are any."""
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((rows, dim))
     if clusters:
@@ -40,7 +40,7 @@ def unit_vectors(rows: int, dim: int = DIM, *, seed: int = 0, clusters: int = 0)
 
 
 def queries_like(vectors: np.ndarray, count: int, *, seed: int = 1) -> np.ndarray:
-    """float32[count, dim], L2-normalised, each near one of the vectors."""
+    """Draw float32[count, dim], L2-normalised, each near one of the vectors."""
     rng = np.random.default_rng(seed)
     chosen = vectors[rng.integers(0, len(vectors), count)].astype(np.float32)
     noisy = chosen + rng.standard_normal(chosen.shape).astype(np.float32) * 0.05
@@ -54,16 +54,16 @@ def product_table(
     attributes: Mapping[str, pa.DataType] | None = None,
     **columns: Sequence[Any],
 ) -> pa.Table:
-    """Product rows in `segment_schema`; columns that are not given are null, pictures number 0."""
+    """Make product rows in `segment_schema`; columns without values are null, pictures number 0."""
     schema = segment_schema(dict(attributes or {}))
     rows = len(product_ids)
-    made: dict[str, Any] = {
+    values: dict[str, Any] = {
         "product_id": list(product_ids),
         "picture": list(pictures) if pictures is not None else [0] * rows,
         "image_url": [f"{product_id}.jpg" for product_id in product_ids],
         **columns,
     }
-    arrays = [pa.array(made.get(field.name, [None] * rows), field.type) for field in schema]
+    arrays = [pa.array(values.get(field.name, [None] * rows), field.type) for field in schema]
     return pa.table(arrays, schema=schema)
 
 
@@ -78,7 +78,7 @@ def write_segment(
     thumbnails: Sequence[bytes | None] = (),
     encoder_id: str = ENCODER["id"],  # type: ignore[assignment]
 ) -> SegmentInfo:
-    """A segment of these rows; products p0, p1, … with a price of 0, 1, … if none are given."""
+    """Write a segment of these rows; by default of products p0, p1, … with a price of 0, 1, …."""
     rows = len(vectors)
     if products is None:
         products = product_table([f"p{row}" for row in range(rows)], price=[float(row) for row in range(rows)])
@@ -96,7 +96,7 @@ def manifest_of(
     search: Mapping[str, SearchParams] | None = None,
     encoder: Mapping[str, Any] = ENCODER,
 ) -> Manifest:
-    """A manifest made at that second of 2026, under the version name that goes with it."""
+    """Make a manifest created at that second of 2026, under its version name."""
     draft = Manifest(
         version="",
         created_at=datetime(2026, 1, 1, second // 3600, second // 60 % 60, second % 60, tzinfo=UTC),
@@ -111,7 +111,7 @@ def manifest_of(
 def open_release(
     *folders: Path, verify: bool = True, encoder: Mapping[str, Any] = ENCODER, opened: Sequence[Segment] = ()
 ) -> Release:
-    """A release of these segments, oldest first."""
+    """Open a release of these segments, oldest first."""
     references = []
     for folder in folders:
         info = read_info(folder)
@@ -122,13 +122,13 @@ def open_release(
 
 
 def store_segment(store: Store, segment_id: str, *, rows: int = 5, seed: int = 0, **options: Any) -> SegmentRef:
-    """A small segment in a store."""
+    """Write a small segment into a store."""
     with store.new_segment(segment_id) as folder:
         write_segment(folder, unit_vectors(rows, seed=seed), segment_id=segment_id, **options)
     return store.reference(segment_id)
 
 
-def force(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    """Make filtered searches score allowed rows one by one ("scan") or look for them in the index ("probe")."""
+def force_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Make filtered searches score allowed rows one by one ("scan") or find them in the index ("probe")."""
     monkeypatch.setattr(planner, "exact_is_cheaper", lambda *_: path == "scan")
     monkeypatch.setattr(planner, "gathering_is_cheaper", lambda *_: path == "scan")

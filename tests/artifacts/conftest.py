@@ -17,11 +17,11 @@ _NUMBERS = itertools.count()
 
 @pytest.fixture(params=["folder", "memory"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A place for a store: a folder of this machine, then one that is not on it."""
+    """Where a store is: in a folder of this machine, then on another file system."""
     if request.param == "folder":
         yield str(tmp_path / "releases")
         return
-    root = f"/place-{next(_NUMBERS)}"
+    root = f"/store-{next(_NUMBERS)}"
     yield f"memory:/{root}"
     filesystem = fsspec.filesystem("memory")
     if filesystem.exists(root):
@@ -30,16 +30,16 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def open_store(url: str, tmp_path: Path) -> Callable[[str], Store]:
-    """Opens the same store from a machine of that name: each has a cache of its own."""
-    return lambda machine="here": Store(url, tmp_path / f"cache-{machine}")
+    """Opens the same store from a machine of that name; each machine has a cache of its own."""
+    return lambda machine="local": Store(url, tmp_path / f"cache-{machine}")
 
 
 @pytest.fixture
 def store(open_store: Callable[[str], Store]) -> Store:
-    return open_store("here")
+    return open_store("local")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Tiny searches over several OpenMP threads wait for each other more than they search, most of all when busy."""
+    """Run FAISS on one thread: tiny searches over several OpenMP threads mostly wait for each other."""
     faiss.omp_set_num_threads(1)

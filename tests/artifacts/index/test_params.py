@@ -1,0 +1,47 @@
+"""Sizes of an index, factory strings and search parameters."""
+
+from __future__ import annotations
+
+import faiss
+import pytest
+
+from artifacts.index.params import SearchParams, factory_string, lists_for
+from tests.artifacts.index.ivf_building import CODECS
+
+
+def test_lists_grow_with_the_rows():
+    assert [lists_for(rows) for rows in (0, 1, 1000, 1_000_000, 10_000_000, 100_000_000)] == [
+        1, 4, 128, 4096, 16_384, 65_536,
+    ]  # fmt: skip
+    sizes = [lists_for(rows) for rows in range(1, 30_000_000, 99_991)]
+    assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 7, 12, 100, 384, 512, 513, 768])
+@pytest.mark.parametrize("codec", CODECS)
+def test_factory_string_fits_every_dimension(codec: str, dim: int):
+    index = faiss.index_factory(dim, factory_string(codec, dim, 4), faiss.METRIC_INNER_PRODUCT)
+    assert index.d == dim
+
+
+def test_pq_codes_take_a_byte_for_eight_dimensions():
+    assert factory_string("pq", 512, 8) == "IVF8,PQ64"
+    assert factory_string("pq", 100, 8) == "IVF8,PQ10"
+
+
+@pytest.mark.parametrize("codec", ["zip", "flat"])
+def test_factory_string_refuses_other_codecs(codec: str):
+    with pytest.raises(ValueError, match=f"codec '{codec}' is not one of pq, rabitq, sq8"):
+        factory_string(codec, 8, 8)
+
+
+def test_deeper_params_probe_and_rescore_more():
+    assert SearchParams(10, 4).deeper(1) == SearchParams(10, 4)
+    assert SearchParams(10, 4, 8, 16).deeper(4) == SearchParams(40, 8, 8, 32)
+    assert SearchParams(10, 4, 8, 16).deeper(1.5) == SearchParams(15, 4, 8, 16)
+
+
+def test_params_keep_the_text_that_content_ids_contain():
+    assert (
+        str(SearchParams(10, 4, 8, 16)) == "SearchParams(nprobe=10, rescore=4, filtered_probes=8, filtered_rescore=16)"
+    )

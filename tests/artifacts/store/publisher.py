@@ -1,7 +1,8 @@
-"""Publishers in processes of their own, to be killed and to race: `python -m tests.artifacts.publisher`.
+"""Publishers in processes of their own, to be killed and to race: `python -m tests.artifacts.store.publisher`.
 
-Reads lines of JSON, each a list of tasks; forks a process for each task, lets them start together, and writes their
-exit codes as a line of JSON. It imports all that they need and runs none of it, so that a fork is quick and safe.
+The program reads lines of JSON, each a list of tasks. It forks a process for each task, starts them together, and
+writes their exit codes as a line of JSON. It imports everything that the tasks need and runs none of it, so that a fork
+is quick and safe.
 """
 
 from __future__ import annotations
@@ -21,17 +22,19 @@ from artifacts.errors import PublishConflict
 from artifacts.store.store import Store
 from tests.artifacts.building import manifest_of, store_segment
 
-#: Everything a publish does to the disk through Python.
-STEPS = [
+#: Every way in which a publish changes the disk through Python.
+DISK_CALLS = [
     (os, "rename"), (os, "replace"), (os, "link"), (os, "unlink"), (os, "mkdir"), (os, "rmdir"), (os, "fsync"),
     (os, "chmod"), (Path, "write_bytes"), (Path, "write_text"), (Path, "touch"),
 ]  # fmt: skip
+
+#: Exit codes of tasks.
 CONFLICT = 3
 FULL = 4
 
 
 def build_and_publish(root: str) -> str:
-    """What a build does, from whatever an earlier one has left."""
+    """Do what a build does, whatever an earlier build has left."""
     store = Store(root, Path("/nowhere"))
     expected = store.current()
     if not store.has_segment("new"):
@@ -40,27 +43,27 @@ def build_and_publish(root: str) -> str:
     return store.publish(manifest, {"evaluation.json": b"{}", "report.html": b"<p>"}, expected=expected)
 
 
-def killed_at(root: str, step: int) -> int:
-    """Build and publish; die before the `step`-th change of the disk."""
-    left = [step]
+def die_before_disk_call(root: str, number: int) -> int:
+    """Task: build and publish, and die before the disk is changed for the `number`-th time."""
+    remaining = [number]
 
     def deadly(call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **options: Any) -> Any:
-            left[0] -= 1
-            if left[0] == 0:
+            remaining[0] -= 1
+            if remaining[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             return call(*args, **options)
 
         return counted
 
-    for owner, name in STEPS:
+    for owner, name in DISK_CALLS:
         setattr(owner, name, deadly(getattr(owner, name)))
     build_and_publish(root)
     return 0
 
 
 def race(root: str, segment: str, expected: str) -> int:
-    """Publish a segment that is there, in place of `expected`."""
+    """Task: publish a stored segment in place of version `expected`."""
     store = Store(root, Path("/nowhere"))
     try:
         store.publish(manifest_of([store.reference(segment)], second=2), {}, expected=expected)
@@ -69,8 +72,8 @@ def race(root: str, segment: str, expected: str) -> int:
     return 0
 
 
-def disk_full(root: str, limit: int) -> int:
-    """Write a segment where no file may grow beyond `limit` bytes: the write that would fails halfway."""
+def fill_disk(root: str, limit: int) -> int:
+    """Task: write a segment where no file may grow beyond `limit` bytes; the write that would do so fails halfway."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
@@ -81,16 +84,15 @@ def disk_full(root: str, limit: int) -> int:
 
 
 class Publishers:
-    """The other end: a running program of this module."""
+    """Runs tasks in a running program of this module."""
 
     def __init__(self) -> None:
-        root = Path(__file__).parents[2]
-        self._program = subprocess.Popen(
-            [sys.executable, "-m", "tests.artifacts.publisher"], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        root = Path(__file__).parents[3]
+        command = [sys.executable, "-m", "tests.artifacts.store.publisher"]
+        self._program = subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def run(self, *tasks: tuple[str, *tuple[Any, ...]]) -> list[int]:
-        """Exit codes of tasks run at the same time, each the name of a function here and its arguments."""
+        """Run tasks at the same time, each a function's name and its arguments; return their exit codes."""
         assert self._program.stdin
         assert self._program.stdout
         self._program.stdin.write(json.dumps(tasks).encode() + b"\n")
@@ -119,7 +121,7 @@ def _fork(task: list[Any], ready: int, go: int) -> int:
         code = 1
         try:
             os.close(go)
-            os.read(ready, 1)  # returns when the last end to write to is closed: all are there
+            os.read(ready, 1)  # returns when the last writing end is closed: all processes have started
             code = globals()[task[0]](*task[1:])
         finally:
             os._exit(code)

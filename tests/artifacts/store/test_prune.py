@@ -1,0 +1,111 @@
+"""Pruning: the newest versions, the current one and all that they share are kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from artifacts.errors import CorruptFile
+from artifacts.index.params import SearchParams
+from artifacts.release.release import Release
+from artifacts.storage import TEMPORARY
+from artifacts.store.store import Store
+from tests.artifacts.building import store_segment, unit_vectors
+from tests.artifacts.store.store_building import overwrite, publish
+
+
+def test_prune_keeps_the_newest_and_the_current_and_their_segments(store: Store):
+    versions = [publish(store, "base", f"d{number}", second=number) for number in range(5)]
+    store.rollback(versions[0])
+    removed = store.prune(2, grace_seconds=-1)
+    assert store.versions() == [versions[0], *versions[3:]]
+    assert set(removed) == {
+        f"versions/{versions[1]}", f"versions/{versions[2]}", "segments/d1", "segments/d2",
+    }  # fmt: skip
+    assert store.folder.names("segments") == ["base", "d0", "d3", "d4"]
+    for version in store.versions():
+        store.verify(version)
+    assert store.prune(2, grace_seconds=-1) == []
+
+
+def test_prune_to_zero_keeps_the_current_version(store: Store):
+    versions = [publish(store, name, second=number) for number, name in enumerate("abc")]
+    store.prune(0, grace_seconds=-1)
+    assert store.versions() == versions[-1:]
+    assert store.verify().version == versions[-1]
+
+
+def test_prune_keeps_young_segments_and_incomplete_versions(store: Store):
+    publish(store, "a")
+    store_segment(store, "unpublished")
+    store.folder.write_text("versions/20990101T000000Z-ffffffffffff/report.html", "half")
+    assert store.prune(1) == []
+    assert store.folder.names("segments") == ["a", "unpublished"]
+    removed = store.prune(1, grace_seconds=-1)
+    assert set(removed) == {"segments/unpublished", "versions/20990101T000000Z-ffffffffffff"}
+    assert not store.folder.exists("versions/20990101T000000Z-ffffffffffff")
+
+
+def test_prune_removes_an_incomplete_segment(store: Store):
+    publish(store, "a")
+    store.folder.write_bytes("segments/half/vectors.f16", b"123")
+    assert store.prune(1) == []
+    assert store.prune(1, grace_seconds=-1) == ["segments/half"]
+
+
+def test_a_segment_that_a_build_uses_again_is_young_again(tmp_path: Path):
+    store = Store(str(tmp_path / "r"), tmp_path)
+    publish(store, "a", second=1)
+    store_segment(store, "old")
+    os.utime(store.segment_path("old"), (0, 0))
+    assert store.has_segment("old")  # a build is about to name it
+    assert store.prune(1) == []
+    os.utime(store.segment_path("old"), (0, 0))
+    assert store.prune(1) == ["segments/old"]
+
+
+def test_prune_removes_temporary_files_of_dead_processes(store: Store):
+    version = publish(store, "a")
+    leftovers = [store.segment_path("a").parent / f"{TEMPORARY}1-x"]
+    leftovers[0].mkdir()
+    (leftovers[0] / "vectors.f16").write_bytes(b"half")
+    if store.folder.is_local:
+        leftovers += [
+            store.folder.local(f"{TEMPORARY}1-CURRENT"),
+            store.folder.local(f"versions/{version}/{TEMPORARY}1-m"),
+        ]
+        for path in leftovers[1:]:
+            path.write_bytes(b"half")
+    store.prune(1)
+    assert all(path.exists() for path in leftovers)
+    store.prune(1, grace_seconds=-1)
+    assert not any(path.exists() for path in leftovers)
+    assert store.verify().version == version
+
+
+def test_prune_removes_nothing_if_a_kept_manifest_is_unreadable(store: Store):
+    """The segments that it names are not known, so none can be said to be unused."""
+    versions = [publish(store, name, second=number) for number, name in enumerate("abc")]
+    overwrite(store, f"versions/{versions[1]}/manifest.json", b"{")
+    with pytest.raises(CorruptFile):
+        store.prune(2, grace_seconds=-1)
+    assert store.versions() == versions
+    assert store.folder.names("segments") == ["a", "b", "c"]
+
+
+def test_an_open_release_outlives_its_pruned_segments(tmp_path: Path):
+    store = Store(str(tmp_path / "r"), tmp_path)
+    publish(store, "a", second=1)
+    manifest = store.manifest()
+    release = Release(manifest, store.fetch(manifest))
+    publish(store, "b", second=2)
+    store.prune(1, grace_seconds=-1)
+    assert not store.segment_path("a").exists()
+    query = unit_vectors(1).astype("float32")
+    hits = release.search(query, 5, SearchParams())[0][0]
+    assert len(hits) == 5
+    assert len(release.values(hits)) == 5
+    assert release.locate("p3") is not None
+    release.close()

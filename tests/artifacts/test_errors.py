@@ -1,4 +1,4 @@
-"""The tree of errors is the one that the docstring draws."""
+"""The tree of errors: it is the one that the docstring draws, and errors cross process borders."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from artifacts import errors
 from artifacts.schema import Reason
 
 
-def drawn() -> dict[str, str]:
-    """name -> parent, as the docstring draws it."""
+def drawn_tree() -> dict[str, str]:
+    """Name -> parent, as the docstring draws it."""
     parents: dict[str, str] = {}
     path: list[tuple[int, str]] = []
     for line in (errors.__doc__ or "").splitlines():
-        found = re.match(r"^([ │├└─]*?)([A-Z][A-Za-z]+)(?:  |$)", line)
-        if not found or not hasattr(errors, found[2]):
+        match = re.match(r"^([ │├└─]*?)([A-Z][A-Za-z]+)(?:  |$)", line)
+        if not match or not hasattr(errors, match[2]):
             continue
-        depth, name = len(found[1]), found[2]
+        depth, name = len(match[1]), match[2]
         while path and path[-1][0] >= depth:
             path.pop()
         parents[name] = path[-1][1] if path else "Exception"
@@ -28,14 +28,15 @@ def drawn() -> dict[str, str]:
     return parents
 
 
-def test_docstring_draws_the_classes():
-    classes = inspect.getmembers(errors, lambda each: inspect.isclass(each) and each.__module__ == errors.__name__)
-    assert drawn() == {name: kind.__bases__[0].__name__ for name, kind in classes}
+def test_the_docstring_draws_every_class():
+    members = [member for _, member in inspect.getmembers(errors, inspect.isclass)]
+    classes = [member for member in members if member.__module__ == errors.__name__]
+    assert drawn_tree() == {error.__name__: error.__bases__[0].__name__ for error in classes}
     assert len(classes) > 10
 
 
-def test_every_class_says_what_it_is():
-    for name in drawn():
+def test_every_class_has_a_docstring():
+    for name in drawn_tree():
         assert getattr(errors, name).__doc__, name
 
 
@@ -49,6 +50,6 @@ def test_every_class_says_what_it_is():
         errors.NoRelease("nothing yet"),
     ],
 )
-def test_errors_cross_process_borders(error: errors.LookalikeError):
+def test_errors_survive_pickling(error: errors.LookalikeError):
     again = pickle.loads(pickle.dumps(error))  # noqa: S301
     assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

@@ -1,4 +1,4 @@
-"""Pictures: whatever the bytes, an upright RGB picture or a PictureError."""
+"""Decoding pictures: any bytes give an upright RGB picture or a PictureError."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from artifacts.schema import Reason
 
 
 def scene(width: int = 96, height: int = 64) -> Image.Image:
-    """Red at the top left, green at the top right, blue below: no two of its turns and mirrors are the same."""
+    """Draw red at the top left, green at the top right, blue below: all its rotations and reflections differ."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[: height // 2, : width // 2] = (230, 30, 30)
     pixels[: height // 2, width // 2 :] = (30, 200, 30)
@@ -36,8 +36,8 @@ def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def off_by(one: Image.Image, other: Image.Image) -> float:
-    """Mean difference of two pictures of one size, 0-255."""
+def mean_difference(one: Image.Image, other: Image.Image) -> float:
+    """Mean absolute difference of two pictures of the same size, 0-255."""
     assert one.size == other.size
     return float(np.abs(np.asarray(one, np.float64) - np.asarray(other, np.float64)).mean())
 
@@ -52,14 +52,14 @@ def reason_of(content: bytes, **options: Any) -> Reason:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_formats_that_are_taken(format: str):
+def test_accepted_formats_are_decoded(format: str):
     picture = read_picture(encoded(scene(), format))
     assert picture.mode == "RGB"
-    assert off_by(picture, scene()) < 12  # GIF's palette and the codecs' losses
+    assert mean_difference(picture, scene()) < 12  # GIF's palette and the codecs' losses
 
 
 @pytest.mark.parametrize("format", ["PDF", "PPM", "TGA", "ICO", "PCX", "EPS", "JPEG2000"])
-def test_formats_that_pillow_knows_and_we_refuse(format: str):
+def test_other_formats_of_pillow_are_refused(format: str):
     assert reason_of(encoded(scene(), format)) == Reason.NOT_AN_IMAGE
 
 
@@ -80,17 +80,17 @@ def test_formats_that_pillow_knows_and_we_refuse(format: str):
         b"RIFF\x00\x00\x00\x00WEBP",
     ],
 )
-def test_what_is_no_picture(content: bytes):
+def test_other_content_is_not_a_picture(content: bytes):
     assert reason_of(content) == Reason.NOT_AN_IMAGE
 
 
-def test_an_empty_file():
+def test_an_empty_file_is_not_a_picture():
     assert reason_of(b"") == Reason.NOT_AN_IMAGE
 
 
 # ── orientation and colour ───────────────────────────────────────────────────────────────────────────────────────
 
-#: What has to be done to an upright picture so that a viewer who follows the orientation sees it upright again.
+#: How an upright picture is transposed when it is stored with an EXIF orientation.
 STORED_AS = {
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -106,47 +106,47 @@ STORED_AS = {
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "JPEG", "WEBP"])
 @pytest.mark.parametrize("orientation", STORED_AS)
 def test_exif_orientations_give_the_same_upright_picture(orientation: int, format: str):
-    turn = STORED_AS[orientation]
-    stored = scene() if turn is None else scene().transpose(turn)
+    transpose = STORED_AS[orientation]
+    stored = scene() if transpose is None else scene().transpose(transpose)
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"quality": 95} if format in ("JPEG", "WEBP") else {}
     picture = read_picture(encoded(stored, format, exif=exif, **options))
-    assert off_by(picture, scene()) < (6 if options else 1e-9)
+    assert mean_difference(picture, scene()) < (6 if options else 1e-9)
 
 
-def test_cmyk_jpeg():
+def test_a_cmyk_jpeg_keeps_its_colours():
     picture = read_picture(encoded(scene().convert("CMYK"), "JPEG", quality=95))
-    assert off_by(picture, scene()) < 6
+    assert mean_difference(picture, scene()) < 6
 
 
-def test_ycck_jpeg():
-    """As Adobe's programs write them: four components, YCCK by the marker, and inverted."""
+def test_an_adobe_ycck_jpeg_keeps_its_colours():
+    """Adobe's programs write four components, YCCK by the marker, and inverted."""
     inverted = Image.merge(
         "CMYK", [channel.point(lambda value: 255 - value) for channel in scene().convert("CMYK").split()]
     )
     red, green, blue, black = inverted.split()
-    turned = Image.merge("RGB", (red, green, blue)).convert("YCbCr")
-    content = encoded(Image.merge("CMYK", (*turned.split(), black)), "JPEG", quality=95)
-    at = content.index(b"Adobe")
-    assert content[at + 11] in (0, 2)
-    # Pillow inverts what it writes as CMYK; the same components marked as YCCK are what an Adobe encoder means.
-    ycck = content[: at + 11] + b"\x02" + content[at + 12 :]
+    converted = Image.merge("RGB", (red, green, blue)).convert("YCbCr")
+    content = encoded(Image.merge("CMYK", (*converted.split(), black)), "JPEG", quality=95)
+    marker = content.index(b"Adobe")
+    assert content[marker + 11] in (0, 2)
+    # Pillow inverts what it writes as CMYK; the same components marked as YCCK are what an Adobe encoder writes.
+    ycck = content[: marker + 11] + b"\x02" + content[marker + 12 :]
     with Image.open(io.BytesIO(ycck)) as plain:
-        want = plain.convert("RGB")
+        expected = plain.convert("RGB")
     picture = read_picture(ycck)
     assert picture.mode == "RGB"
-    assert off_by(picture, want) == 0
+    assert mean_difference(picture, expected) == 0
 
 
 def test_sixteen_bit_grey_png_keeps_its_greys():
     ramp = np.linspace(0, 65535, 96 * 64).reshape(64, 96).astype(np.uint16)
     picture = read_picture(encoded(Image.fromarray(ramp), "PNG"))
-    want = Image.fromarray((ramp / 257).round().astype(np.uint8)).convert("RGB")
-    assert off_by(picture, want) <= 1
+    expected = Image.fromarray((ramp / 257).round().astype(np.uint8)).convert("RGB")
+    assert mean_difference(picture, expected) <= 1
 
 
-def test_float_and_wide_grey_tiff_are_scaled_by_what_they_hold():
+def test_float_and_32_bit_grey_are_scaled_by_their_extremes():
     ramp = np.linspace(-3, 7, 96 * 64, dtype=np.float32).reshape(64, 96)
     ramp[0, 0] = np.nan
     values = np.asarray(read_picture(encoded(Image.fromarray(ramp), "TIFF")))
@@ -156,8 +156,8 @@ def test_float_and_wide_grey_tiff_are_scaled_by_what_they_hold():
     assert (values.min(), values.max()) == (0, 255)
 
 
-def png_chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+def png_chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
 def raw_png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
@@ -166,18 +166,18 @@ def raw_png(width: int, height: int, depth: int, colour: int, rows: bytes) -> by
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
-def test_sixteen_bit_rgb_png():
+def test_sixteen_bit_rgb_png_keeps_its_colours():
     wide = np.asarray(scene()).astype(">u2") * 257
     rows = b"".join(b"\x00" + row.tobytes() for row in wide)
-    assert off_by(read_picture(raw_png(96, 64, 16, 2, rows)), scene()) == 0
+    assert mean_difference(read_picture(raw_png(96, 64, 16, 2, rows)), scene()) == 0
 
 
 def test_palette_with_transparency_is_put_on_white():
     image = Image.new("P", (64, 64), 0)
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.paste(1, (0, 0, 32, 64))
-    for kind in ("PNG", "GIF"):
-        picture = read_picture(encoded(image, kind, transparency=0))
+    for codec in ("PNG", "GIF"):
+        picture = read_picture(encoded(image, codec, transparency=0))
         assert picture.getpixel((5, 5)) == (0, 0, 255)
         assert picture.getpixel((50, 5)) == (255, 255, 255)
 
@@ -194,55 +194,55 @@ def test_alpha_is_put_on_white(mode: str):
 
 
 @pytest.mark.parametrize("mode", ["1", "L"])
-def test_grey_and_black_and_white(mode: str):
+def test_grey_and_bilevel_pictures_become_rgb(mode: str):
     picture = read_picture(encoded(scene().convert(mode), "PNG"))
-    assert off_by(picture, scene().convert(mode).convert("RGB")) == 0
+    assert mean_difference(picture, scene().convert(mode).convert("RGB")) == 0
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_of_an_animation_the_first_frame(format: str):
+def test_an_animation_gives_its_first_frame(format: str):
     frames = [Image.new("RGB", (64, 64), colour) for colour in ((250, 0, 0), (0, 250, 0), (0, 0, 250))]
     options = {"lossless": True} if format == "WEBP" else {}
     content = encoded(frames[0], format, save_all=True, append_images=frames[1:], **options)
     with Image.open(io.BytesIO(content)) as animation:
         assert getattr(animation, "n_frames", 1) == 3
-    assert off_by(read_picture(content), frames[0]) <= 3
+    assert mean_difference(read_picture(content), frames[0]) <= 3
 
 
 # ── sizes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("size", [(1, 1), (49, 400), (400, 49)])
-def test_too_small(size: tuple[int, int]):
+def test_small_pictures_are_refused(size: tuple[int, int]):
     assert reason_of(encoded(Image.new("RGB", size), "PNG")) == Reason.TOO_SMALL
 
 
-def test_the_smallest_that_is_taken():
+def test_the_minimum_size_is_accepted():
     assert read_picture(encoded(Image.new("RGB", (50, 50)), "PNG")).size == (50, 50)
 
 
 @pytest.mark.parametrize("size", [(50, 20_000), (20_000, 50)])
 @pytest.mark.parametrize("format", ["PNG", "JPEG"])
-def test_extreme_aspect(size: tuple[int, int], format: str):
+def test_extreme_aspect_ratios_are_accepted(size: tuple[int, int], format: str):
     picture = read_picture(encoded(Image.new("RGB", size, (9, 99, 199)), format))
     assert sorted(picture.size) == [1, PICTURE_SIDE]
-    shown = open_stored(thumbnail(encode_jpeg(picture), 100))
-    assert max(shown.size) == 100
+    small = open_stored(thumbnail(encode_jpeg(picture), 100))
+    assert max(small.size) == 100
 
 
 @pytest.mark.parametrize("size", [(1600, 900), (900, 1600), (513, 512)])
 def test_large_pictures_are_shrunk(size: tuple[int, int]):
     picture = read_picture(encoded(scene(*size), "JPEG", quality=95))
     assert max(picture.size) == PICTURE_SIDE
-    assert off_by(picture, scene(*picture.size)) < 6
+    assert mean_difference(picture, scene(*picture.size)) < 6
 
 
-def test_a_small_picture_is_left_as_it_is():
+def test_a_small_picture_keeps_its_size_and_pixels():
     assert read_picture(encoded(scene(), "PNG")).tobytes() == scene().tobytes()
 
 
 def bomb(side: int) -> bytes:
-    """A PNG whose header promises side x side pixels, with content for as many in few bytes a row."""
+    """A PNG whose header declares side x side pixels, with content of a few bytes a row."""
     packer = zlib.compressobj(9)
     rows = [packer.compress(bytes(side * 50)) for _ in range(8)]
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
@@ -267,7 +267,7 @@ def test_bombs_of_every_size_are_refused_without_a_warning(side: int):
         assert reason_of(bomb(side)) == Reason.TOO_MANY_PIXELS
 
 
-def test_max_pixels_is_a_limit_to_the_pixel():
+def test_max_pixels_is_exact():
     content = encoded(scene(100, 60), "PNG")
     assert read_picture(content, max_pixels=6000).size == (100, 60)
     assert reason_of(content, max_pixels=5999) == Reason.TOO_MANY_PIXELS
@@ -277,28 +277,28 @@ def test_max_pixels_is_a_limit_to_the_pixel():
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
-def test_truncated(format: str):
+def test_a_truncated_picture_is_named_so(format: str):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8))
     content = encoded(noise, format)
     assert reason_of(content[: len(content) // 2]) == Reason.TRUNCATED_IMAGE
 
 
 SOURCES: dict[str, Callable[[], bytes]] = {
-    "jpeg": lambda: encoded(scene(), "JPEG", exif=turned()),
+    "jpeg": lambda: encoded(scene(), "JPEG", exif=rotated_exif()),
     "cmyk": lambda: encoded(scene().convert("CMYK"), "JPEG"),
-    "png": lambda: encoded(scene(), "PNG", exif=turned()),
+    "png": lambda: encoded(scene(), "PNG", exif=rotated_exif()),
     "palette": lambda: encoded(scene().quantize(8), "PNG", transparency=1),
     "apng": lambda: encoded(scene(), "PNG", save_all=True, append_images=[scene(96, 60)]),
-    "webp": lambda: encoded(scene(), "WEBP", exif=turned()),
+    "webp": lambda: encoded(scene(), "WEBP", exif=rotated_exif()),
     "gif": lambda: encoded(scene(), "GIF", save_all=True, append_images=[scene().rotate(90)]),
     "bmp": lambda: encoded(scene(), "BMP"),
-    "tiff": lambda: encoded(scene(), "TIFF", compression="tiff_adobe_deflate", exif=turned()),
+    "tiff": lambda: encoded(scene(), "TIFF", compression="tiff_adobe_deflate", exif=rotated_exif()),
     "lzw": lambda: encoded(scene(), "TIFF", compression="tiff_lzw"),
     "float": lambda: encoded(scene().convert("F"), "TIFF"),
 }
 
 
-def turned() -> Image.Exif:
+def rotated_exif() -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x010F] = "maker"
@@ -306,10 +306,10 @@ def turned() -> Image.Exif:
     return exif
 
 
-CONTENTS = {name: make() for name, make in SOURCES.items()}
+CONTENTS = {name: encode() for name, encode in SOURCES.items()}
 
 
-def picture_or_error(content: bytes, side: int) -> None:
+def assert_picture_or_error(content: bytes, side: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata
         try:
@@ -321,49 +321,51 @@ def picture_or_error(content: bytes, side: int) -> None:
     assert max(picture.size) <= side
 
 
-@given(content=st.binary(max_size=200), magic=st.sampled_from([b"", *(each[:40] for each in CONTENTS.values())]))
+@given(content=st.binary(max_size=200), magic=st.sampled_from([b"", *(content[:40] for content in CONTENTS.values())]))
 @settings(max_examples=200, deadline=None)
-def test_random_bytes(content: bytes, magic: bytes):
-    picture_or_error(magic + content, 64)
+def test_random_bytes_give_a_picture_or_an_error(content: bytes, magic: bytes):
+    assert_picture_or_error(magic + content, 64)
 
 
 @given(
     name=st.sampled_from(sorted(CONTENTS)),
     flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255), st.booleans()), max_size=5),
-    kept=st.one_of(st.just(1.0), st.floats(0, 1)),
+    length=st.one_of(st.just(1.0), st.floats(0, 1)),
     side=st.sampled_from([32, 64, 512]),
 )
 @settings(max_examples=400, deadline=None)
-def test_damaged_pictures(name: str, flips: list[tuple[float, int, bool]], kept: float, side: int):
+def test_damaged_files_give_a_picture_or_an_error(
+    name: str, flips: list[tuple[float, int, bool]], length: float, side: int
+):
     content = bytearray(CONTENTS[name])
-    for place, value, near in flips:
+    for share, value, structural in flips:
         # Half of the damage goes where formats keep their structure: the head, and TIFF's tail.
         reach = min(len(content), 250)
-        at = int(place * reach) if near else int(place * len(content))
-        content[-1 - at if near and content.startswith(b"II") else at] = value
-    picture_or_error(bytes(content[: round(kept * len(content))]), side)
+        offset = int(share * reach) if structural else int(share * len(content))
+        content[-1 - offset if structural and content.startswith(b"II") else offset] = value
+    assert_picture_or_error(bytes(content[: round(length * len(content))]), side)
 
 
 @pytest.mark.parametrize("error", [TypeError("float"), struct.error("short"), RecursionError("deep"), MemoryError()])
-def test_whatever_a_decoder_raises_is_a_picture_error(error: Exception, monkeypatch: pytest.MonkeyPatch):
-    """A TIFF with a flipped bit was seen to raise TypeError; Pillow promises nothing."""
+def test_any_error_of_a_decoder_is_a_picture_error(error: Exception, monkeypatch: pytest.MonkeyPatch):
+    """A TIFF with a flipped bit was seen to raise TypeError; Pillow guarantees nothing."""
     content = encoded(scene(), "PNG")
 
-    def broken(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", broken)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
     assert reason_of(content) == Reason.NOT_AN_IMAGE
 
 
-def test_a_tiff_whose_offset_is_a_fraction():
+def test_a_tiff_with_a_fractional_offset_is_not_a_picture():
     content = bytearray(encoded(scene(), "TIFF"))
-    at = content.rindex(struct.pack("<HHI", 273, 4, 1))  # StripOffsets: a whole number
-    content[at + 2 : at + 4] = struct.pack("<H", 11)  # now a float
+    entry = content.rindex(struct.pack("<HHI", 273, 4, 1))  # StripOffsets: an integer
+    content[entry + 2 : entry + 4] = struct.pack("<H", 11)  # now a float
     assert reason_of(bytes(content)) == Reason.NOT_AN_IMAGE
 
 
-# ── the same for all ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── reproducibility ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("name", sorted(CONTENTS))
@@ -373,16 +375,16 @@ def test_reading_twice_gives_the_same_pixels(name: str):
 
 
 @pytest.mark.parametrize("size", [(96, 64), (1600, 900)])
-def test_what_the_catalog_keeps_is_what_a_query_sees(size: tuple[int, int]):
-    """The catalog keeps the picture as JPEG: decoded again it is that picture, but for JPEG's own losses."""
+def test_the_stored_picture_is_that_of_a_query(size: tuple[int, int]):
+    """The catalog's picture is stored as JPEG: decoded, it is the query's picture, apart from JPEG's own losses."""
     query = read_picture(encoded(scene(*size), "PNG"))
-    kept = encode_jpeg(query)
-    assert kept == encode_jpeg(query)
-    assert off_by(open_stored(kept), query) < 3
-    assert open_stored(kept).tobytes() == read_picture(kept).tobytes()
+    stored = encode_jpeg(query)
+    assert stored == encode_jpeg(query)
+    assert mean_difference(open_stored(stored), query) < 3
+    assert open_stored(stored).tobytes() == read_picture(stored).tobytes()
 
 
-def test_thumbnail_is_within_its_side_and_never_larger():
+def test_a_thumbnail_fits_its_side_and_is_never_enlarged():
     large, small = encode_jpeg(scene(500, 300)), encode_jpeg(scene(96, 64))
     assert open_stored(thumbnail(large, 320)).size == (320, 192)
     assert open_stored(thumbnail(small, 320)).size == (96, 64)

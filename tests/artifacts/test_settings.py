@@ -1,4 +1,4 @@
-"""Settings: documented, read from the environment, refused by name."""
+"""Settings: documented, read from the environment, and refused by name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_every_setting_is_described(name: str):
     assert description.endswith((".", "…"))
 
 
-def test_environment_is_read(monkeypatch: pytest.MonkeyPatch):
+def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LOOKALIKE_RECALL_TARGET", "0.9")
     monkeypatch.setenv("LOOKALIKE_CODEC", "rabitq")
     monkeypatch.setenv("LOOKALIKE_ALLOW_PRIVATE_ADDRESSES", "true")
@@ -30,21 +30,21 @@ def test_environment_is_read(monkeypatch: pytest.MonkeyPatch):
     assert (settings.recall_target, settings.codec, settings.allow_private_addresses) == (0.9, "rabitq", True)
 
 
-def test_what_is_given_overrides_the_environment(monkeypatch: pytest.MonkeyPatch):
+def test_arguments_override_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LOOKALIKE_PORT", "1234")
     assert Settings(port=4321).port == 4321
 
 
-def test_there_are_bounds_to_test():
+def test_most_settings_have_bounds():
     assert len(BOUNDED) > 25
 
 
 @pytest.mark.parametrize("name", BOUNDED)
 def test_values_out_of_range_are_refused_by_name(name: str, monkeypatch: pytest.MonkeyPatch):
     for rule in BOUNDED[name].metadata:
-        lowest = getattr(rule, "ge", getattr(rule, "gt", None))
-        highest = getattr(rule, "le", None)
-        for value in ([lowest - 1] if lowest is not None else []) + ([highest + 1] if highest is not None else []):
+        minimum = getattr(rule, "ge", getattr(rule, "gt", None))
+        maximum = getattr(rule, "le", None)
+        for value in ([minimum - 1] if minimum is not None else []) + ([maximum + 1] if maximum is not None else []):
             monkeypatch.setenv(f"LOOKALIKE_{name.upper()}", str(value))
             with pytest.raises(ValidationError) as caught:
                 Settings()
@@ -52,7 +52,7 @@ def test_values_out_of_range_are_refused_by_name(name: str, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(("name", "value"), [("codec", "zip"), ("shards", "many"), ("recall_target", "nan")])
-def test_other_nonsense_is_refused_by_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch):
+def test_values_of_the_wrong_type_are_refused_by_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(f"LOOKALIKE_{name.upper()}", value)
     with pytest.raises(ValidationError) as caught:
         Settings()
@@ -64,15 +64,15 @@ def test_unknown_names_are_refused():
         Settings(**{"shard": 3})
 
 
-def test_settings_do_not_change():
+def test_settings_are_immutable():
     with pytest.raises(ValidationError):
         Settings().shards = 3  # type: ignore[misc]
 
 
-def test_max_pixels_stays_below_what_pillow_refuses_itself():
-    """Above its own limit Pillow refuses a picture whatever the setting says."""
+def test_max_pixels_stays_below_the_limit_of_pillow():
+    """Above its own limit Pillow refuses a picture, whatever the setting is."""
     from PIL import Image
 
     assert Image.MAX_IMAGE_PIXELS is not None
-    highest = next(rule.le for rule in Settings.model_fields["max_pixels"].metadata if hasattr(rule, "le"))
-    assert highest <= 2 * Image.MAX_IMAGE_PIXELS
+    maximum = next(rule.le for rule in Settings.model_fields["max_pixels"].metadata if hasattr(rule, "le"))
+    assert maximum <= 2 * Image.MAX_IMAGE_PIXELS

@@ -111,7 +111,7 @@ def fp16_index(dim: int) -> faiss.IndexScalarQuantizer:
 
 
 def fp16_view(vectors: np.ndarray) -> faiss.IndexScalarQuantizer:
-    """Return such an index over float16[n, dim] in place, without a copy."""
+    """Return a flat index over float16[n, dim] in place, without a copy; its scores are exact."""
     index = fp16_index(vectors.shape[1])
     codes = np.ascontiguousarray(vectors).view(np.uint8).reshape(-1)
     index.referenced_objects = (codes,)  # FAISS does not own the memory of a view: the array must live as long

@@ -31,6 +31,7 @@ from serving.releases.verification_cache import VerificationCache
 from serving.releases.watcher import ReleaseWatcher
 from serving.schemas import Problem
 from serving.search.rankers import load_ranker
+from serving.search.service import SearchService
 from serving.services import Services, install
 
 PAGE = Path(__file__).parent / "page"
@@ -95,13 +96,11 @@ def _make_services(app: OpenAPI, config: ServerConfig, shared_dir: Path | None) 
     app.wsgi_app = load_shedder = LoadShedder(app.wsgi_app, admission)
     return Services(
         watcher=ReleaseWatcher(Store(watching.releases, watching.cache), watching, VerificationCache(shared_dir)),
-        ranker=load_ranker(config.ranking),
-        caches=open_caches(config.caches),
+        search=SearchService(load_ranker(config.ranking), open_caches(config.caches), config.limits, config.ranking),
         admission=admission,
         load_shedder=load_shedder,
         events=EventLog(config.events.events, config.events.events_seconds),
         limits=config.limits,
-        ranking=config.ranking,
         deadline_seconds=processes.deadline_seconds,
     )
 

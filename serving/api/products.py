@@ -12,7 +12,7 @@ from artifacts.schema import is_http
 from serving.problems import problem
 from serving.responses import errors, json_of
 from serving.schemas import PictureQuery, ProductAnswer, ProductPath
-from serving.search.service import product
+from serving.search.render import render_product
 from serving.services import services
 
 _PRODUCTS = Tag(name="products", description="Products of the release being served.")
@@ -58,7 +58,7 @@ def product_image(path: ProductPath, query: PictureQuery) -> WsgiResponse:
     responses={200: ProductAnswer, **errors(404, 422, 503)},
 )
 def get_product(path: ProductPath) -> Response:
-    found = product(services().watcher.snapshot(), path.product_id)
+    found = render_product(services().watcher.snapshot(), path.product_id)
     if found is None:
         raise UnknownProduct(path.product_id)
     return json_of(ProductAnswer.model_validate(found))

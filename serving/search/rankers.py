@@ -1,4 +1,10 @@
-"""TODO."""
+"""Rankers: from similarity and a product's signals to a score.
+
+    score = similarity + 0.1·popularity + 0.1·conversion + 0.05 if well rated + 0.02 if new
+
+is the linear ranker's formula, with the weights of the settings. The setting `ranker` replaces it by a model of the
+shop's own.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +17,15 @@ import numpy as np
 
 from artifacts.config import RankingConfig, RankingWeights
 from artifacts.errors import LookalikeError
-from artifacts.plugins import make_plugin
+from artifacts.plugins import PREFIX, make_plugin
 
 
 @runtime_checkable
 class Ranker(Protocol):
-    """Scores products that were found.
+    """Scores products.
 
     Attributes:
-        columns: columns of the catalog that it reads. Where a release has no such column, values are None.
+        columns: columns of the catalog that it reads.
     """
 
     @property
@@ -28,19 +34,20 @@ class Ranker(Protocol):
     def parts(
         self, similarities: np.ndarray, products: Mapping[str, np.ndarray], today: datetime
     ) -> Mapping[str, np.ndarray]:
-        """What the scores are the sum of: by name numbers [n]. Answers show those that are not 0, on `explain`.
+        """The named parts, float[n] each, whose sum is the score. `explain` shows the parts that are not 0.
 
         Args:
             similarities: float64[n], cosines with the query, descending.
-            products: `columns` of the n products: numbers and truth values as float64 (NaN: none), times as
-                datetime64[us] in UTC (NaT: none), texts as str or None.
+            products: `columns` of the n products: numbers and booleans as float64 (NaN: no value), times as
+                datetime64[us] in UTC (NaT: no value), texts as str or None. A column that the release does not have
+                has no values.
             today: the first moment of the day that ages are counted from, UTC.
         """
         ...
 
 
 class LinearRanker:
-    """The formula above, with the weights of the settings."""
+    """The formula of this module. A signal that a product does not have adds nothing."""
 
     columns = ("popularity_score", "conversion_rate", "avg_rating", "added_at")
 
@@ -53,7 +60,7 @@ class LinearRanker:
         weights = self._weights
         fresh = np.timedelta64(timedelta(days=weights.fresh_days))
         age = np.datetime64(today.replace(tzinfo=None), "us") - products["added_at"]
-        # What is missing is NaN or NaT, and no comparison with these is true.
+        # A missing value is NaN or NaT, and comparing with these is false.
         return {
             "similarity": similarities,
             "popularity": weights.weight_popularity * np.nan_to_num(products["popularity_score"]),
@@ -63,39 +70,40 @@ class LinearRanker:
         }
 
 
-@functools.lru_cache(maxsize=4)
-def _custom_ranker(spec: str) -> Ranker:
-    made = make_plugin(spec, "ranker")
-    if not isinstance(made, Ranker):
-        raise LookalikeError(
-            f"ranker {spec!r}: {type(made).__name__} needs `columns` and `parts`; see serving.search.rankers.Ranker"
-        )
-    return made
-
-
 def load_ranker(config: RankingConfig) -> Ranker:
-    """The ranker that the settings name.
+    """The ranker that the configuration names.
 
     Raises:
-        LookalikeError: it is not understood, or cannot be made.
+        LookalikeError: the name is not understood, or the ranker cannot be made.
     """
     if config.ranker == "linear":
         return LinearRanker(config.weights)
-    if config.ranker.startswith("python:"):
-        return _custom_ranker(config.ranker)
+    if config.ranker.startswith(PREFIX):
+        return _load_custom_ranker(config.ranker)
     raise LookalikeError(f"ranker {config.ranker!r} is not understood: use linear, or python:package.module:Class")
 
 
-def score_parts(
+@functools.lru_cache(maxsize=4)
+def _load_custom_ranker(spec: str) -> Ranker:
+    ranker = make_plugin(spec, "ranker")
+    if not isinstance(ranker, Ranker):
+        raise LookalikeError(
+            f"ranker {spec!r}: {type(ranker).__name__} needs `columns` and `parts`; see serving.search.rankers.Ranker"
+        )
+    return ranker
+
+
+def score_products(
     ranker: Ranker, similarities: np.ndarray, products: Mapping[str, np.ndarray], today: datetime
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Parts of the products' scores, and the scores, each float64[n].
+    """The parts of the products' scores, and the scores, each float64[n].
 
     Raises:
-        ValueError: the ranker's answer does not fit, or is not numbers; an order by those would be none.
+        ValueError: the ranker returned other shapes, or scores that are not finite and so have no order.
     """
-    made = ranker.parts(similarities, products, today)
-    parts = {name: np.asarray(values, np.float64) for name, values in made.items()}
+    parts = {
+        name: np.asarray(values, np.float64) for name, values in ranker.parts(similarities, products, today).items()
+    }
     scores = np.zeros(len(similarities))
     for name, values in parts.items():
         if values.shape != scores.shape:

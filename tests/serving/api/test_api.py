@@ -362,5 +362,5 @@ def test_our_own_faults_tell_the_caller_nothing(client: FlaskClient, monkeypatch
     def broken(*_: object, **__: object) -> None:
         raise KeyError("secret")
 
-    monkeypatch.setattr("serving.api.search.run_searches", broken)
+    monkeypatch.setattr("serving.search.service.SearchService.run", broken)
     assert "secret" not in problem(client.get("/v1/search/text?q=red"), 500)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artifacts.release.release import Release
-from serving.search.facets import _words, round_edges
+from serving.search.facets import band_name, round_edges
 from serving.services import services_of
 from tests.serving.answers import ids, problem
 
@@ -134,7 +134,7 @@ def test_the_neighbourhood_is_counted_apart(rich_client: FlaskClient) -> None:
 
 
 def test_only_the_most_similar_are_near(rich_client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.search.service.PLAIN_WINDOW", 10)
+    monkeypatch.setattr("serving.search.task.PLAIN_WINDOW", 10)
     answer = ask(rich_client, q="red", facets="colour", rerank="false", max_per_category=0, limit=10)
     near = {each["value"]: each["nearby"] for each in answer["facets"]["colour"]}
     assert near["red"] == sum(result["attributes"]["colour"] == "red" for result in answer["results"]) == 10
@@ -220,6 +220,6 @@ def test_edges_rise_and_cut_something_off(values: list[float]) -> None:
     assert len(edges) <= max(0, len(quantiles) - 2)
 
 
-def test_large_numbers_are_told_apart() -> None:
-    assert _words(1234567, 1234568) == "1234567 to 1234568"
-    assert _words(None, 0.1) == "under 0.1"
+def test_band_names_keep_all_digits_of_large_numbers() -> None:
+    assert band_name(1234567, 1234568) == "1234567 to 1234568"
+    assert band_name(None, 0.1) == "under 0.1"

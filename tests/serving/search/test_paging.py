@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artifacts.settings import Settings
-from serving.search import service as search_module
+from serving.search import task as task_module
 from serving.search.paging import Cursor
 from serving.services import services_of
 from tests.serving.answers import client_for, ids, problem
@@ -62,8 +62,8 @@ def test_pages_put_together_are_the_whole_list(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # With a small window a page reaches over several tiers.
-        patch.setattr(search_module, "WINDOW", window)
-        patch.setattr(search_module, "PLAIN_WINDOW", window)
+        patch.setattr(task_module, "WINDOW", window)
+        patch.setattr(task_module, "PLAIN_WINDOW", window)
         whole = rich_client.get("/v1/search/text?" + urlencode({**query, "limit": 100}, doseq=True)).get_json()
         answers = pages(rich_client, query, limits)
     listed = [result for answer in answers for result in answer["results"]]
@@ -221,7 +221,7 @@ def forged(**parts: Any) -> str:
 )  # fmt: skip
 def test_cursors_that_are_none(rich_client: FlaskClient, cursor: str) -> None:
     response = rich_client.get("/v1/search/text?" + urlencode({"q": "red", "cursor": cursor}))
-    assert "is not one" in problem(response, 422, "cursor")
+    assert "is not a cursor" in problem(response, 422, "cursor")
 
 
 def test_a_forged_cursor_reaches_nothing(rich_client: FlaskClient) -> None:

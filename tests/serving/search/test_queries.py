@@ -220,8 +220,8 @@ def test_similar_downloads_nothing_and_encodes_nothing(
 @pytest.mark.parametrize(
     ("body", "status", "field", "says"),
     [
-        ({}, 422, "text", "nothing to look for"),
-        ({"unlike": ["p000"]}, 422, "unlike", "nothing to look for"),
+        ({}, 422, "text", "nothing to search for"),
+        ({"unlike": ["p000"]}, 422, "unlike", "nothing to search for"),
         ({"text": ""}, 422, "text", "at least 1"),
         ({"text": "   "}, 422, "text", "empty"),
         ({"text": "x" * 1001}, 422, "text", "at most 1000"),
@@ -284,7 +284,7 @@ def test_bodies_that_are_no_search(rich_client: FlaskClient, content: bytes) -> 
 
 
 def test_a_hybrid_of_nothing_is_refused(rich_client: FlaskClient) -> None:
-    assert "nothing to look for" in problem(rich_client.post("/v1/search/hybrid", data={}), 422, "text")
+    assert "nothing to search for" in problem(rich_client.post("/v1/search/hybrid", data={}), 422, "text")
     assert "less than or equal to 1" in problem(
         rich_client.post("/v1/search/hybrid?image_weight=1.5", data={"text": "a"}), 422, "image_weight"
     )

@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 from artifacts.config import RankingConfig, RankingWeights
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
-from serving.search.rankers import LinearRanker, load_ranker, score_parts
-from serving.search.ranking import cap_categories, order_by_value
+from serving.search.diversity import cap_categories
+from serving.search.rankers import LinearRanker, load_ranker, score_products
+from serving.search.ranking import order_by_value
 
 TODAY = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 def score(similarity: float, signals: dict[str, Any], settings: Settings) -> float:
-    _, scores = score_parts(
+    _, scores = score_products(
         LinearRanker(settings.server.ranking.weights), np.array([similarity]), products(signals), TODAY
     )
     return float(scores[0])
@@ -63,7 +64,7 @@ def test_weights_are_settings() -> None:
 
 def test_parts_are_named_and_sum_to_the_scores() -> None:
     columns = products({"popularity_score": 0.5, "avg_rating": 5.0, "added_at": TODAY}, {})
-    parts, scores = score_parts(LinearRanker(RankingWeights()), np.array([0.25, 0.2]), columns, TODAY)
+    parts, scores = score_products(LinearRanker(RankingWeights()), np.array([0.25, 0.2]), columns, TODAY)
     assert {name: values.tolist() for name, values in parts.items()} == {
         "similarity": [0.25, 0.2], "popularity": [0.05, 0], "conversion": [0, 0], "rating": [0.05, 0],
         "fresh": [0.02, 0],
@@ -96,7 +97,7 @@ class NotNumbers(Margin):
 
 def test_a_model_of_the_shops_own_takes_the_formulas_place() -> None:
     ranker = load_ranker(RankingConfig(ranker="python:tests.serving.search.test_ranking:Margin"))
-    _, scores = score_parts(ranker, np.array([0.5, 0.4]), {"margin": np.array([np.nan, 0.3])}, TODAY)
+    _, scores = score_products(ranker, np.array([0.5, 0.4]), {"margin": np.array([np.nan, 0.3])}, TODAY)
     assert scores.tolist() == pytest.approx([0.5, 0.7])
 
 
@@ -123,7 +124,7 @@ def test_a_ranker_that_cannot_be_made_is_named(spec: str, reason: str) -> None:
 )
 def test_scores_that_make_no_order_are_refused(ranker: Margin, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        score_parts(ranker, np.array([0.5, 0.4]), {"margin": np.zeros(2)}, TODAY)
+        score_products(ranker, np.array([0.5, 0.4]), {"margin": np.zeros(2)}, TODAY)
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", None]), max_size=60), st.integers(0, 6), st.sampled_from([(), ("a",)]))

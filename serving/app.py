@@ -36,14 +36,14 @@ from serving.services import Services, install
 
 PAGE = Path(__file__).parent / "page"
 
-#: Form fields and multipart borders beside the pictures.
+#: Room for form fields and multipart boundaries beside the pictures.
 _FORM_BYTES = 1_000_000
 
 _CONTENT_POLICY = "default-src 'self'; img-src 'self' https: http: data: blob:; object-src 'none'; base-uri 'none'"
 
 
 class _Json(DefaultJSONProvider):
-    """Bodies read by orjson: a vector's hundreds of numbers many times as fast, and too deep a nesting is an error."""
+    """Parses bodies with orjson: much faster for a vector's hundreds of numbers, and deep nesting is an error."""
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         return orjson.loads(s)
@@ -106,7 +106,7 @@ def _make_services(app: OpenAPI, config: ServerConfig, shared_dir: Path | None) 
 
 
 def _add_page(app: OpenAPI) -> None:
-    """The web page and its files, the OpenAPI document, and headers that keep browsers out of trouble."""
+    """Add the web page and its files, the OpenAPI document, and security headers."""
 
     @app.route("/")
     def page() -> Response:
@@ -114,7 +114,7 @@ def _add_page(app: OpenAPI) -> None:
 
     @app.route("/page/<path:name>")
     def page_file(name: str) -> Response:
-        return send_from_directory(PAGE, name)  # by ETag: old modules must not meet a new page
+        return send_from_directory(PAGE, name)  # revalidated by ETag: old modules must not meet a new page
 
     @app.route("/openapi.json")
     def openapi() -> Response:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Routes of one product: its data and its pictures."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def product_image(path: ProductPath, query: PictureQuery) -> WsgiResponse:
     if picture.thumbnail is None:
         return problem(404, f"product {path.product_id!r} has no thumbnail in this release", "picture")
     response = Response(picture.thumbnail, mimetype="image/jpeg")
-    # The thumbnail may change with the release: browsers ask again after a while, and get 304 if it is the same.
+    # The thumbnail may change with the release: browsers ask again after five minutes, and get 304 if it did not.
     response.cache_control.public, response.cache_control.max_age = True, 300
     response.add_etag()
     return response.make_conditional(request)

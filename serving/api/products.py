@@ -35,10 +35,10 @@ products_api = APIBlueprint("products", __name__)
 )
 def product_image(path: ProductPath, query: PictureQuery) -> WsgiResponse:
     release = services().watcher.snapshot().release
-    if path.product_id not in release:
-        raise UnknownProduct(path.product_id)
     picture = release.picture(path.product_id, query.picture)
     if picture is None:
+        if path.product_id not in release:
+            raise UnknownProduct(path.product_id)
         return problem(404, f"product {path.product_id!r} has no picture {query.picture}", "picture")
     if is_http(picture.url):
         return redirect(picture.url)

@@ -1,5 +1,7 @@
-"""The trained encoder, loaded the way open_clip loads any local model. For training's own evaluation only: the
-pipeline and the server have theirs in artifacts/encoders."""
+"""Loads the trained encoder as open_clip loads any local model; used only to evaluate the training.
+
+The pipeline and the server load it through `artifacts.encoders`.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ from torch import Tensor
 
 
 class SampleEncoder:
-    """Pictures and texts to float32[n, dim], L2-normalised."""
+    """Encodes pictures and texts as float32[n, dim], L2-normalised."""
 
     def __init__(self, folder: Path) -> None:
         name = f"local-dir:{folder.resolve()}"
@@ -28,15 +30,17 @@ class SampleEncoder:
         self._tokenizer = cast(Callable[[list[str]], Tensor], open_clip.get_tokenizer(name))
 
     @torch.inference_mode()
-    def pictures(self, pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
+    def encode_pictures(self, pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
+        """Return float32[n, dim], the vectors of n pictures."""
         batch = torch.stack([self._preprocess(picture.convert("RGB")) for picture in pictures])
-        return _unit(self._model.encode_image(batch))
+        return _normalized(self._model.encode_image(batch))
 
     @torch.inference_mode()
-    def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return float32[n, dim], the vectors of n texts."""
         blocks = [self._tokenizer(list(texts[start : start + 256])) for start in range(0, len(texts), 256)]
-        return np.concatenate([_unit(self._model.encode_text(block)) for block in blocks])
+        return np.concatenate([_normalized(self._model.encode_text(block)) for block in blocks])
 
 
-def _unit(vectors: Tensor) -> NDArray[np.float32]:
+def _normalized(vectors: Tensor) -> NDArray[np.float32]:
     return F.normalize(vectors.float(), dim=1).numpy()

@@ -1,4 +1,4 @@
-"""The model card of the sample encoder, written from its own numbers so that they cannot drift apart."""
+"""Writes the model card of the sample encoder from its recorded numbers, so that card and numbers agree."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 from jobs.sample.kinds.registry import KINDS
 
 
-def card(folder: Path) -> str:
-    """README.md for the encoder in `folder`, from its training.json and evaluation.json."""
+def model_card(folder: Path) -> str:
+    """Return README.md of the encoder in `folder`, from its training.json and evaluation.json."""
     training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))["model_cfg"]

@@ -328,6 +328,14 @@ def test_the_openapi_document_names_every_route(client: FlaskClient) -> None:
     assert all(len(parameter["description"]) > 5 for parameter in text["parameters"])
 
 
+def test_responses_carry_security_headers(client: FlaskClient) -> None:
+    for path in ("/", "/page/app.js", "/v1/release", "/v2/nothing"):
+        with client.get(path) as response:
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            assert response.headers["Referrer-Policy"] == "no-referrer"
+            assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+
+
 def test_visual_only_encoders_refuse_words(tmp_path: Path) -> None:
     from tests.pipeline import publish_small, small_settings, write_small_catalog
 

@@ -27,10 +27,10 @@ from serving.events.log import EventLog
 from serving.overload.admission import AdmissionController
 from serving.overload.shedding import LoadShedder
 from serving.problems import from_validation, register
+from serving.ranking.rankers import load_ranker
 from serving.releases.verification_cache import VerificationCache
 from serving.releases.watcher import ReleaseWatcher
 from serving.schemas import Problem
-from serving.search.rankers import load_ranker
 from serving.search.service import SearchService
 from serving.services import Services, install
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from artifacts.release.release import Hit, Release
-from serving.search.diversity import cap_categories, collapse_duplicates, mmr_order
+from serving.ranking.diversity import cap_categories, collapse_duplicates, mmr_order
+from serving.ranking.rankers import Ranker, score_products
 from serving.search.options import SearchOptions
-from serving.search.rankers import Ranker, score_products
 from serving.search.task import RankedHit
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from artifacts.config import QueryLimits, RankingConfig
 from artifacts.errors import InputError, QueryError
 from serving.cache import Caches
+from serving.ranking.rankers import Ranker
 from serving.releases.snapshot import IndexQuery, Snapshot, search_index
 from serving.search.facets import FacetCounter
 from serving.search.options import parse_options
 from serving.search.paging import search_digest, tiers
 from serving.search.query_vector import encode_queries
-from serving.search.rankers import Ranker
 from serving.search.ranking import rank_hits
 from serving.search.render import render
 from serving.search.result_cache import cache_answers, cache_key, cached_answers

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.search.diversity import collapse_duplicates, mmr_order
+from serving.ranking.diversity import collapse_duplicates, mmr_order
 from tests.serving.answers import ids, problem, scores
 
 

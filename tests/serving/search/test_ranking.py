@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from artifacts.config import RankingConfig, RankingWeights
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
-from serving.search.diversity import cap_categories
-from serving.search.rankers import LinearRanker, load_ranker, score_products
+from serving.ranking.diversity import cap_categories
+from serving.ranking.rankers import LinearRanker, load_ranker, score_products
 from serving.search.ranking import order_by_value
 
 TODAY = datetime(2026, 11, 22, tzinfo=UTC)

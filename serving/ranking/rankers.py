@@ -88,7 +88,7 @@ def _load_custom_ranker(spec: str) -> Ranker:
     ranker = make_plugin(spec, "ranker")
     if not isinstance(ranker, Ranker):
         raise LookalikeError(
-            f"ranker {spec!r}: {type(ranker).__name__} needs `columns` and `parts`; see serving.search.rankers.Ranker"
+            f"ranker {spec!r}: {type(ranker).__name__} needs `columns` and `parts`; see serving.ranking.rankers.Ranker"
         )
     return ranker
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Reading text files in blocks of bytes, and shortening their text for messages."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ from typing import IO, cast
 
 from artifacts.errors import CatalogError
 
+#: Bytes that are read at a time.
 BLOCK = 1 << 20
+#: Longest line or CSV row in bytes; reading stops at a longer one, with an error.
 MAX_LINE = 64 << 20
 _OTHER_ENCODINGS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"\x00\x00\xfe\xff", "UTF-32"))
 
 
 def read_blocks(path: Path) -> Iterator[bytes]:
-    """The file's bytes without a UTF-8 mark, decompressed where it is gzip; the first block always comes."""
+    """Yield a file's bytes without a UTF-8 byte order mark, decompressed if its name ends in .gz.
+
+    The first block is yielded even if the file is empty.
+
+    Raises:
+        CatalogError: the file has the byte order mark of another encoding, or cannot be decompressed.
+    """
     opener = gzip.open if path.suffix.lower() == ".gz" else open
     with cast("IO[bytes]", opener(path, "rb")) as file:
         try:
@@ -32,6 +40,6 @@ def read_blocks(path: Path) -> Iterator[bytes]:
 
 
 def truncate(text: str, limit: int = 80) -> str:
-    """A value as messages show it: one line, at most `limit` characters."""
+    """Shorten a text for a message: one line of at most `limit` characters."""
     line = "".join(letter if letter.isprintable() else "\ufffd" for letter in text[: limit + 1])
     return line if len(line) <= limit else line[: limit - 1] + "…"

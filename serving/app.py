@@ -122,7 +122,7 @@ def _add_page(app: OpenAPI) -> None:
 
     @app.after_request
     def secure(response: Response) -> Response:
-        response.headers.setdefault("X-Content-Type-SearchOptions", "nosniff")
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Content-Security-Policy", _CONTENT_POLICY)
         response.headers.setdefault("Referrer-Policy", "no-referrer")
         return response

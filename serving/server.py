@@ -29,7 +29,7 @@ from gunicorn.app.base import BaseApplication
 
 from artifacts.config import ServerConfig
 from artifacts.errors import LookalikeError
-from serving.overload.worker import STAYING, Worker
+from serving.overload.worker import Worker
 
 if TYPE_CHECKING:
     from serving.services import Services
@@ -61,7 +61,7 @@ class Server(BaseApplication):
             "workers": processes.workers,
             "worker_class": Worker,
             # A waiting search occupies a thread, as one in progress does.
-            "threads": processes.threads + processes.queue + _SPARE_THREADS + STAYING,
+            "threads": processes.threads + processes.queue + _SPARE_THREADS + Worker.keepalive_threads,
             "preload_app": False,
             # Longer than load balancers keep an idle connection: if the server closed it first, a balancer could send
             # a request on a connection that is just being closed.

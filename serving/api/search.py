@@ -189,7 +189,7 @@ def _counted(searches: int = 1) -> Iterator[RequestTimer]:
         status = "busy"
         raise
     finally:
-        metrics.count(_kind(), status, timer)
+        metrics.count_search(_kind(), status, timer.milliseconds / 1000, timer.stages)
 
 
 def _answered(options: Common, query: Callable[[Snapshot], Query]) -> Response:

@@ -88,15 +88,15 @@ class EventLog:
                 events = list(self._events)
                 self._events.clear()
             groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-            for kind, event in events:
-                groups[kind, f"{event['at']:%Y-%m-%d}"].append(event)
-            for (kind, _), group in groups.items():
+            for event_type, event in events:
+                groups[event_type, f"{event['at']:%Y-%m-%d}"].append(event)
+            for (event_type, _), group in groups.items():
                 try:
-                    self._sink.write(kind, group)
+                    self._sink.write(event_type, group)
                 except Exception as error:  # a full disk, an unreachable store: each raises its own, and may recover
-                    _log.warning("events not written", kind=kind, events=len(group), error=str(error))
+                    _log.warning("events not written", type=event_type, events=len(group), error=str(error))
                     with self._events_lock:
-                        self._events.extendleft((kind, event) for event in reversed(group))
+                        self._events.extendleft((event_type, event) for event in reversed(group))
                         self._drop_excess()
 
     def close(self) -> None:
@@ -106,13 +106,13 @@ class EventLog:
             self._thread.join()
         self.flush()
 
-    def _add(self, kind: str, event: dict[str, Any]) -> None:
-        EVENTS_RECORDED.labels(kind).inc()
+    def _add(self, event_type: str, event: dict[str, Any]) -> None:
+        EVENTS_RECORDED.labels(event_type).inc()
         if self._sink is None:
             return
         event["at"] = datetime.now(UTC)
         with self._events_lock:
-            self._events.append((kind, event))
+            self._events.append((event_type, event))
             self._drop_excess()
 
     def _drop_excess(self) -> None:

@@ -1,4 +1,4 @@
-"""Writes events as Parquet files, one folder per kind of event and day.
+"""Writes events as Parquet files, one folder per event type and day.
 
 searches/date=2026-11-22/<time>-<random>.parquet
 clicks/date=2026-11-22/<time>-<random>.parquet
@@ -45,17 +45,17 @@ SCHEMAS = {
     ),
 }
 
-#: Options of `pq.write_table` by kind. Columns of distinct numbers gain nothing from a dictionary, and trying to build
-#: one takes four times as long as writing them.
+#: Options of `pq.write_table` by event type. Columns of distinct numbers gain nothing from a dictionary, and trying to
+#: build one takes four times as long as writing them.
 _WRITE_OPTIONS = {
-    kind: {
+    event_type: {
         "compression": "zstd",
         "use_dictionary": [field.name for field in schema if field.name in ("type", "release", "product_id")],
         "use_byte_stream_split": [
             f"{field.name}.list.element" for field in schema if field.type == pa.list_(pa.float32())
         ],
     }
-    for kind, schema in SCHEMAS.items()
+    for event_type, schema in SCHEMAS.items()
 }
 
 
@@ -69,17 +69,17 @@ class ParquetSink:
     def __init__(self, url: str) -> None:
         self._folder = Folder(url)
 
-    def write(self, kind: str, events: Sequence[dict[str, Any]]) -> None:
-        """Write events of one kind and one day to a new file, which appears complete or not at all.
+    def write(self, event_type: str, events: Sequence[dict[str, Any]]) -> None:
+        """Write events of one type and one day to a new file, which appears complete or not at all.
 
         Args:
-            kind: a key of `SCHEMAS`.
+            event_type: a key of `SCHEMAS`.
             events: at least one, oldest first; values by column name.
         """
         first = events[0]["at"]
-        name = f"{kind}/date={first:%Y-%m-%d}/{first:%H%M%S}-{uuid.uuid4().hex[:12]}.parquet"
+        name = f"{event_type}/date={first:%Y-%m-%d}/{first:%H%M%S}-{uuid.uuid4().hex[:12]}.parquet"
         with self._folder.writing(name) as path:
-            pq.write_table(_table(events, SCHEMAS[kind]), path, **_WRITE_OPTIONS[kind])
+            pq.write_table(_table(events, SCHEMAS[event_type]), path, **_WRITE_OPTIONS[event_type])
 
 
 def _table(events: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:

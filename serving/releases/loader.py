@@ -72,17 +72,18 @@ class ReleaseLoader:
         fetched = False
         try:
             manifest = self._store.manifest(version)
-            with contextlib.ExitStack() as turn:
-                turn.enter_context(self._verification_cache.turn(stop))
+            with contextlib.ExitStack() as lock:
+                lock.enter_context(self._verification_cache.lock(stop))
                 segments = [segment for snapshot in snapshots for segment in snapshot.release.segments]
                 folders = self._fetch(manifest, segments)
                 fetched = True
                 if not snapshots:
-                    turn.close()  # no searches to leave the cores to, and loading an encoder takes seconds
+                    lock.close()  # no searches to leave the cores to, and loading an encoder takes seconds
                 return self._open(manifest, folders, segments, snapshots)
         except Exception as error:
-            # FAISS, Arrow, DuckDB, torch, a store's client and custom encoders all raise errors of their own. Errors
-            # up to the fetch may pass; later ones will not, because a version never changes.
+            # FAISS, Arrow, DuckDB, torch, a store's client and custom encoders all raise errors of their own, and none
+            # may stop the watcher. Errors up to the fetch are often temporary; later ones last, because a version
+            # never changes.
             lasting = isinstance(error, LookalikeError) or (fetched and not isinstance(error, OSError))
             raise LoadError(str(error), lasting=lasting) from error
 

@@ -31,7 +31,7 @@ class VerificationCache:
         self._shared_dir = shared_dir
 
     @contextmanager
-    def turn(self, stop: Event) -> Iterator[None]:
+    def lock(self, stop: Event) -> Iterator[None]:
         """Wait until no other worker fetches or verifies, and hold the others off for the block.
 
         Args:
@@ -40,8 +40,8 @@ class VerificationCache:
         if self._shared_dir is None:
             yield
             return
-        with (self._shared_dir / "turn").open("w") as file:
-            while not (_lock(file.fileno()) or stop.wait(_RETRY_SECONDS)):
+        with (self._shared_dir / "lock").open("w") as file:
+            while not (_try_lock(file.fileno()) or stop.wait(_RETRY_SECONDS)):
                 pass
             yield  # closing the file releases the lock, as the end of the process does
 
@@ -87,7 +87,7 @@ def file_state(segment: Path) -> list[list[str | int]]:
     return [[name, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for name, stat in files]
 
 
-def _lock(file: int) -> bool:
+def _try_lock(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

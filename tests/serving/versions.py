@@ -18,9 +18,9 @@ def make_versions(folder: Path) -> None:
         publish_small(write_small_catalog(folder / "shop", products), small_settings(folder))
 
 
-def copy_versions(made: Path, folder: Path) -> Settings:
+def copy_versions(source: Path, folder: Path) -> Settings:
     """Copy the releases into `folder` and make the first one current; returns the copy's settings."""
-    shutil.copytree(made, folder, dirs_exist_ok=True)
+    shutil.copytree(source, folder, dirs_exist_ok=True)
     settings = small_settings(folder)
     publish_another(settings, SIZES[0])
     return settings

@@ -24,7 +24,7 @@ from tests.waiting import wait_until
 
 
 class Search:
-    """A search in its own thread, which holds its slot until it is told to finish."""
+    """A search in its own thread, which holds its slot until `finish` is called."""
 
     def __init__(
         self,

@@ -63,22 +63,22 @@ def test_changed_segment_has_to_be_verified_again(segment: Path, shared_dir: Pat
 
 def test_cache_without_a_folder_records_nothing(segment: Path) -> None:
     cache = VerificationCache(None)
-    with cache.turn(threading.Event()):
+    with cache.lock(threading.Event()):
         cache.keep(segment, "digest", file_state(segment))
     assert not cache.holds(segment, "digest")
 
 
-def test_workers_take_turns_until_the_process_stops(shared_dir: Path) -> None:
+def test_lock_excludes_other_workers_until_the_process_stops(shared_dir: Path) -> None:
     stop, entered = threading.Event(), threading.Event()
 
-    def take_turn() -> None:
-        with VerificationCache(shared_dir).turn(stop):
+    def enter() -> None:
+        with VerificationCache(shared_dir).lock(stop):
             entered.set()
 
     for release in (lambda: None, stop.set):
         entered.clear()
-        other = threading.Thread(target=take_turn)
-        with VerificationCache(shared_dir).turn(stop):
+        other = threading.Thread(target=enter)
+        with VerificationCache(shared_dir).lock(stop):
             other.start()
             assert not entered.wait(0.3)
             release()

@@ -167,7 +167,7 @@ def _admitted(searches: int = 1) -> Iterator[RequestTimer]:
         status = "busy"
         raise
     finally:
-        metrics.count(_search_type(), status, timer)
+        metrics.count_search(_search_type(), status, timer.milliseconds / 1000, timer.stages)
 
 
 def _search_type() -> str:

@@ -70,6 +70,7 @@ class Server(BaseApplication):
             "loglevel": "warning",
             "when_ready": _announce,
             "post_worker_init": _warm_up,
+            "worker_int": _ignore_further_interrupts,
             "worker_exit": _shut_down,
             "child_exit": _forget_metrics,
             "on_exit": _remove_folder,
@@ -197,13 +198,20 @@ def _warm_up(worker: Any) -> None:
         worker.sockets = [*worker.sockets, _listening_socket(shared.sock.family, shared.getsockname())]
 
 
+def _ignore_further_interrupts(_worker: Any) -> None:
+    """Let a worker that stops at once do so undisturbed.
+
+    Ctrl-C reaches every process of the terminal, and then the parent signals its workers again: the second signal would
+    interrupt `_shut_down` or skip it. The parent kills a worker that takes longer than gunicorn's grace period.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        # Not SIG_IGN: Python reports a signal that had arrived just before as "ignored due to race condition".
+        signal.signal(number, lambda *_: None)
+
+
 def _shut_down(_server: Any, worker: Any) -> None:
     """Write out a worker's events and close its release."""
-    # Ctrl-C reaches every process of the terminal, and the parent signals its workers again: the second signal would
-    # end the first one's work half-way. The parent kills a worker that takes longer than gunicorn's grace period.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-    if worker.wsgi is not None:  # None if the worker ended before it had loaded the app
+    if getattr(worker, "wsgi", None) is not None:  # unset if the worker ended before it had loaded the app
         _services(worker).close()
     # Python's last garbage collection skips frozen objects. DuckDB's module is one of them, and its bindings print
     # hundreds of functions and types as leaked when they outlive the interpreter.

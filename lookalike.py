@@ -1,7 +1,7 @@
-"""The front door: the `lookalike` command. It wires verbs to jobs/ and serving/, and does nothing else.
+"""The `lookalike` command: connects its verbs to `jobs` and `serving`, and does nothing else.
 
-Modules are imported by the verb that needs them: a server's image has no Spark, `--help` is quick, and the server's
-parent process holds no native library that its workers would inherit through the fork.
+Each verb imports the modules that it needs, for three reasons: a server's image contains no Spark, `--help` is fast,
+and the server's parent process loads no native library that its workers would inherit through the fork.
 """
 
 from __future__ import annotations
@@ -25,24 +25,26 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Image search for a shop's catalog. Every option's default is a LOOKALIKE_ variable; see the README's table.",
+    help="Image search for a shop's catalog. Options override LOOKALIKE_ variables; see the README's table.",
 )
-releases_app = typer.Typer(no_args_is_help=True, help="Look after published releases.")
+releases_app = typer.Typer(no_args_is_help=True, help="Manage published releases.")
 app.add_typer(releases_app, name="releases")
 
 app.add_typer(bench_app, name="bench")
 
-CatalogOption = Annotated[str, typer.Option("--catalog", help="CSV, Parquet, JSONL, SQL URL, or folder of pictures.")]
+CatalogOption = Annotated[
+    str, typer.Option("--catalog", help="CSV, Parquet or JSONL file, SQL URL, or folder of pictures.")
+]
 EncoderOption = Annotated[str | None, typer.Option("--encoder", help="Encoder spec, such as `sample`.")]
 
 
 @app.command()
 def sample(
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write catalog.csv and images/ to.")],
-    products: Annotated[int, typer.Option("--products", min=1, help="Products to draw.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same bytes.")] = 0,
+    products: Annotated[int, typer.Option("--products", min=1, help="Number of products.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same bytes.")] = 0,
 ) -> None:
-    """Draw a sample catalog: pictures, titles, prices, any number of them."""
+    """Draw a sample catalog of any size: pictures, titles, prices."""
     from jobs.progress import Reporter
     from jobs.sample.catalog import draw_catalog
 
@@ -58,7 +60,7 @@ def build(
     workspace: WorkspaceOption = None,
     encoder: EncoderOption = None,
     codec: Annotated[str | None, typer.Option("--codec", help="pq, rabitq, sq8 or flat.")] = None,
-    shards: Annotated[int | None, typer.Option("--shards", min=1, help="Parts the work is split in.")] = None,
+    shards: Annotated[int | None, typer.Option("--shards", min=1, help="Parts that the work is split into.")] = None,
 ) -> None:
     """Build a release from a catalog, check it, and publish it."""
     from jobs.build import build as run
@@ -89,7 +91,7 @@ def build(
 
 @app.command()
 def evaluate(releases: ReleasesOption = None, workspace: WorkspaceOption = None, encoder: EncoderOption = None) -> None:
-    """Measure the workspace's candidate again: recall, latency, the gate's verdict."""
+    """Measure the workspace's candidate again: recall, latency, and whether it passes the gate."""
     from jobs.candidate import REPORT
     from jobs.evaluate.step import run_evaluate
     from jobs.progress import Reporter
@@ -110,7 +112,7 @@ def serve(
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Server processes.")] = None,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Requests at once in a process.")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Concurrent searches in a process.")] = None,
 ) -> None:
     """Serve the current release: HTTP API and web page."""
     from serving.server import run
@@ -120,12 +122,16 @@ def serve(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option("--folder", help="Where the demo keeps what it makes.")] = Path("demo"),
-    products: Annotated[int, typer.Option("--products", min=20, help="Products of the sample catalog.")] = 600,
+    folder: Annotated[Path, typer.Option("--folder", help="Folder for everything that the demo creates.")] = Path(
+        "demo"
+    ),
+    products: Annotated[
+        int, typer.Option("--products", min=20, help="Number of products in the sample catalog.")
+    ] = 600,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = None,
 ) -> None:
-    """See all of it: draw a catalog, run the Airflow DAG on it, and serve the result."""
+    """Run a complete example: draw a catalog, run the Airflow DAG on it, and serve the result."""
     from jobs.demo import run_demo
     from jobs.progress import Reporter
     from serving.server import run
@@ -145,7 +151,7 @@ def demo(
 
 @releases_app.command("list")
 def releases_list(releases: ReleasesOption = None) -> None:
-    """All versions, the one being served marked."""
+    """List all versions; a dot marks the current one."""
     store = _store(settings_with(releases=releases))
     current = store.current()
     table = Table("", Column("version", no_wrap=True), "products", "encoder", "recall@100", "MB")
@@ -160,16 +166,16 @@ def releases_list(releases: ReleasesOption = None) -> None:
 
 @releases_app.command("show")
 def releases_show(
-    version: Annotated[str | None, typer.Argument(help="The current one if none is named.")] = None,
+    version: Annotated[str | None, typer.Argument(help="Version; the current one by default.")] = None,
     releases: ReleasesOption = None,
 ) -> None:
-    """A version's manifest, as JSON."""
+    """Print a version's manifest as JSON."""
     sys.stdout.write(_store(settings_with(releases=releases)).manifest(version).to_json())
 
 
 @releases_app.command("verify")
 def releases_verify(
-    version: Annotated[str | None, typer.Argument(help="The current one if none is named.")] = None,
+    version: Annotated[str | None, typer.Argument(help="Version; the current one by default.")] = None,
     releases: ReleasesOption = None,
 ) -> None:
     """Check every file of a version against its sha256."""
@@ -179,10 +185,10 @@ def releases_verify(
 
 @releases_app.command("rollback")
 def releases_rollback(
-    version: Annotated[str | None, typer.Argument(help="The one served before, if none is named.")] = None,
+    version: Annotated[str | None, typer.Argument(help="Version; the previous one by default.")] = None,
     releases: ReleasesOption = None,
 ) -> None:
-    """Serve an earlier version again. Servers follow within seconds."""
+    """Serve an earlier version again; servers switch within seconds."""
     out.print(
         f"Now served: {_store(settings_with(releases=releases)).rollback(version)}", highlight=False, soft_wrap=True
     )
@@ -190,10 +196,10 @@ def releases_rollback(
 
 @releases_app.command("prune")
 def releases_prune(
-    keep: Annotated[int | None, typer.Option("--keep", min=1, help="Newest versions to keep.")] = None,
+    keep: Annotated[int | None, typer.Option("--keep", min=1, help="Number of newest versions to keep.")] = None,
     releases: ReleasesOption = None,
 ) -> None:
-    """Remove old versions, and what no version uses."""
+    """Remove old versions, and segments that no version uses."""
     settings = settings_with(releases=releases, keep_releases=keep)
     removed = _store(settings).prune(settings.keep_releases)
     out.print("\n".join(f"removed {name}" for name in removed) or "Nothing to remove.", highlight=False)
@@ -206,14 +212,14 @@ def _store(settings: Settings) -> Store:
 
 
 def main() -> None:
-    """Run the command; errors raised on purpose end as one sentence and exit status 1."""
+    """Run the command; an error that Lookalike raises on purpose is printed as one sentence, with exit status 1."""
     try:
         app()
     except LookalikeError as error:
         err.print(f"[red]Error:[/] {error}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
         err.print(f"[red]Error:[/] settings: {problems}", highlight=False, soft_wrap=True)
         sys.exit(2)
 

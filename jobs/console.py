@@ -1,4 +1,4 @@
-"""What all verbs of the `lookalike` command share: where they write to, and the options that many of them take."""
+"""The consoles that all verbs of the `lookalike` command write to, and the options that many of them take."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 
 from artifacts.settings import Settings
 
-# Into a file or a pipe, a table is as wide as it has to be: versions and paths must not be folded.
+# In a file or a pipe tables are 200 columns wide, so that versions and paths are not wrapped.
 out = Console(width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
 
@@ -18,6 +18,6 @@ ReleasesOption = Annotated[str | None, typer.Option("--releases", help="Folder o
 WorkspaceOption = Annotated[str | None, typer.Option("--workspace", help="Folder or URL kept between builds.")]
 
 
-def settings_with(**given: Any) -> Settings:
-    """The settings table, with what was given on the command line in place of the environment's."""
-    return Settings(**{name: value for name, value in given.items() if value is not None})
+def settings_with(**options: Any) -> Settings:
+    """Return the settings; options of the command line that are not None override the environment."""
+    return Settings(**{name: value for name, value in options.items() if value is not None})

@@ -1,4 +1,4 @@
-"""Shows how far a long verb is: bars on a terminal, plain log lines elsewhere."""
+"""Shows the progress of a long-running verb: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-#: Without a terminal, a step says where it is at most this often.
+#: Without a terminal, a step prints its progress at most this often.
 _LOG_SECONDS = 10.0
 
 
 class Step(Protocol):
-    """One step's progress."""
+    """The progress of one step."""
 
     def at(self, done: int, total: int | None = None) -> None:
-        """So many units are done, of so many."""
+        """Report the number of units done, and of all units if it is known."""
         ...
 
     def note(self, text: str) -> None:
-        """What came out, for the step's closing line."""
+        """Set the text of the step's closing line: its outcome."""
         ...
 
 
@@ -34,19 +34,30 @@ class Reporter:
 
     @contextmanager
     def step(self, name: str, unit: str = "shards") -> Iterator[Step]:
-        """Shows one step while the block runs, and a closing line with its time when it ends well."""
+        """Show a step while the block runs; when it ends without an error, print a closing line with its duration."""
         began = time.monotonic()
-        shown: _BarStep | _LogStep
+        step: _BarStep | _LogStep
         if self.console.is_terminal:
-            columns = (TextColumn("{task.description:<10}"), BarColumn(30), MofNCompleteColumn(), TextColumn("{task.fields[unit]}"), TimeElapsedColumn())  # fmt: skip  # noqa: E501
-            with Progress(*columns, console=self.console, transient=True) as progress:
-                shown = _BarStep(progress, progress.add_task(name, total=None, unit=unit))
-                yield shown
+            with _progress_bar(self.console) as progress:
+                step = _BarStep(progress, progress.add_task(name, total=None, unit=unit))
+                yield step
         else:
-            shown = _LogStep(self.console, name, unit)
-            yield shown
+            step = _LogStep(self.console, name, unit)
+            yield step
         seconds = time.monotonic() - began
-        self.console.print(f"[green]✓[/] {name:<10} {seconds:6.1f} s  {shown.text}", highlight=False)
+        self.console.print(f"[green]✓[/] {name:<10} {seconds:6.1f} s  {step.text}", highlight=False)
+
+
+def _progress_bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<10}"),
+        BarColumn(30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
 
 
 class _BarStep:
@@ -63,13 +74,13 @@ class _BarStep:
 class _LogStep:
     def __init__(self, console: Console, name: str, unit: str) -> None:
         self._console, self._name, self._unit, self.text = console, name, unit, ""
-        self._said = time.monotonic()
+        self._printed_at = time.monotonic()
 
     def at(self, done: int, total: int | None = None) -> None:
-        if time.monotonic() - self._said >= _LOG_SECONDS:
-            self._said = time.monotonic()
-            of = f" of {total}" if total else ""
-            self._console.print(f"  {self._name}: {done}{of} {self._unit}", highlight=False)
+        if time.monotonic() - self._printed_at >= _LOG_SECONDS:
+            self._printed_at = time.monotonic()
+            of_total = f" of {total}" if total else ""
+            self._console.print(f"  {self._name}: {done}{of_total} {self._unit}", highlight=False)
 
     def note(self, text: str) -> None:
         self.text = text

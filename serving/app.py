@@ -27,22 +27,23 @@ from serving.events.log import EventLog
 from serving.overload.admission import AdmissionController
 from serving.overload.shedding import LoadShedder
 from serving.problems import from_validation, register
+from serving.ranking.rankers import load_ranker
 from serving.releases.verification_cache import VerificationCache
 from serving.releases.watcher import ReleaseWatcher
 from serving.schemas import Problem
-from serving.search.rankers import load_ranker
+from serving.search.service import SearchService
 from serving.services import Services, install
 
 PAGE = Path(__file__).parent / "page"
 
-#: Form fields and multipart borders beside the pictures.
+#: Room for form fields and multipart boundaries beside the pictures.
 _FORM_BYTES = 1_000_000
 
 _CONTENT_POLICY = "default-src 'self'; img-src 'self' https: http: data: blob:; object-src 'none'; base-uri 'none'"
 
 
 class _Json(DefaultJSONProvider):
-    """Bodies read by orjson: a vector's hundreds of numbers many times as fast, and too deep a nesting is an error."""
+    """Parses bodies with orjson: much faster for a vector's hundreds of numbers, and deep nesting is an error."""
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         return orjson.loads(s)
@@ -95,19 +96,17 @@ def _make_services(app: OpenAPI, config: ServerConfig, shared_dir: Path | None) 
     app.wsgi_app = load_shedder = LoadShedder(app.wsgi_app, admission)
     return Services(
         watcher=ReleaseWatcher(Store(watching.releases, watching.cache), watching, VerificationCache(shared_dir)),
-        ranker=load_ranker(config.ranking),
-        caches=open_caches(config.caches),
+        search=SearchService(load_ranker(config.ranking), open_caches(config.caches), config.limits, config.ranking),
         admission=admission,
         load_shedder=load_shedder,
         events=EventLog(config.events.events, config.events.events_seconds),
         limits=config.limits,
-        ranking=config.ranking,
         deadline_seconds=processes.deadline_seconds,
     )
 
 
 def _add_page(app: OpenAPI) -> None:
-    """The web page and its files, the OpenAPI document, and headers that keep browsers out of trouble."""
+    """Add the web page and its files, the OpenAPI document, and security headers."""
 
     @app.route("/")
     def page() -> Response:
@@ -115,7 +114,7 @@ def _add_page(app: OpenAPI) -> None:
 
     @app.route("/page/<path:name>")
     def page_file(name: str) -> Response:
-        return send_from_directory(PAGE, name)  # by ETag: old modules must not meet a new page
+        return send_from_directory(PAGE, name)  # revalidated by ETag: old modules must not meet a new page
 
     @app.route("/openapi.json")
     def openapi() -> Response:
@@ -123,7 +122,7 @@ def _add_page(app: OpenAPI) -> None:
 
     @app.after_request
     def secure(response: Response) -> Response:
-        response.headers.setdefault("X-Content-Type-SearchOptions", "nosniff")
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Content-Security-Policy", _CONTENT_POLICY)
         response.headers.setdefault("Referrer-Policy", "no-referrer")
         return response

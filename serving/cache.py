@@ -1,69 +1,69 @@
-"""What has been worked out before: vectors of texts and pictures, and whole answers.
+"""Caches of values computed before: query vectors of texts and pictures, and whole answers.
 
-In the worker's own memory, or in a Redis that all workers and replicas share. A key holds all that its value depends
-on, the release or the encoder among it, so nothing is ever taken back. A cache is there to be fast: one that is down,
-slow or full costs time and never an answer.
+They live in the worker's own memory, or in a Redis that all workers and replicas share. A key covers everything that
+its value depends on, the release or the encoder among it, so entries never need to be invalidated. A cache that is
+down, slow or full costs time and never an answer.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import redis
 import structlog
 from cachetools import TTLCache
-from prometheus_client import Counter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from artifacts.config import CacheConfig
 from artifacts.errors import LookalikeError
+from serving.metrics import CACHE_FAILURES, CACHE_HITS, CACHE_MISSES
 
-HITS = Counter("image_search_cache_hits_total", "Values that a cache had.", ["cache"])
-MISSES = Counter("image_search_cache_misses_total", "Values that a cache did not have.", ["cache"])
-FAILURES = Counter("image_search_cache_failures_total", "Calls of a cache that failed; the search went on.", ["cache"])
-
-#: Seconds that a call of Redis may take. A search takes a few milliseconds; waiting much longer than that helps nobody.
+#: Seconds that a call of Redis may take. A search takes a few milliseconds: computing the value again is faster than
+#: waiting much longer.
 _REDIS_TIMEOUT = 0.05
-#: Seconds in which Redis is left alone after a call has failed.
+#: Seconds without calls of Redis after one has failed.
 _REDIS_PAUSE = 1.0
 
 _log = structlog.get_logger()
 
 
 class Cache(Protocol):
-    """Bytes by key. Neither method fails."""
+    """Bytes by key. Neither method raises."""
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """The values of these keys, in this order; None for those that are not here."""
+        """Return the values of `keys` in their order; None for those that are not cached."""
         ...
 
-    def put_many(self, values: Mapping[str, bytes]) -> None: ...
+    def put_many(self, values: Mapping[str, bytes]) -> None:
+        """Store values by key."""
+        ...
 
 
 class LocalCache:
-    """In this process's memory, the least recently used going first.
+    """Caches values in this process's memory and evicts the least recently used.
 
     Args:
-        name: for the metrics.
-        most_bytes: of all values together; 0 keeps none.
-        seconds: that a value is kept.
+        name: label of the metrics.
+        max_bytes: size of all values together; 0 keeps none.
+        seconds: lifetime of a value.
+        clock: returns the current time in seconds.
     """
 
-    def __init__(self, name: str, most_bytes: int, seconds: float) -> None:
+    def __init__(self, name: str, max_bytes: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
-        self._values: TTLCache[str, bytes] = TTLCache(most_bytes, seconds, getsizeof=len)
+        self._values: TTLCache[str, bytes] = TTLCache(max_bytes, seconds, timer=clock, getsizeof=len)
         self._lock = threading.Lock()
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         with self._lock:
-            found = [self._values.get(key) for key in keys]
-        _count(self._name, found)
-        return found
+            values = [self._values.get(key) for key in keys]
+        _count(self._name, values)
+        return values
 
     def put_many(self, values: Mapping[str, bytes]) -> None:
         with self._lock:
@@ -73,31 +73,35 @@ class LocalCache:
 
 
 class RedisCache:
-    """In a Redis. After a call that failed it is left alone for a second, so that searches do not wait one by one.
+    """Caches values in a Redis. After a failed call it pauses for a second, so that not every search waits for it.
 
     Args:
-        name: for the metrics, and the first part of every key.
-        seconds: that a value is kept.
+        name: label of the metrics, and part of every key.
+        client: of the Redis.
+        seconds: lifetime of a value.
+        clock: returns the current time in seconds.
     """
 
-    def __init__(self, name: str, client: redis.Redis, seconds: float) -> None:
-        self._name, self._client = name, client
+    def __init__(
+        self, name: str, client: redis.Redis, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._name, self._client, self._clock = name, client, clock
         self._milliseconds = round(seconds * 1000)
-        self._again = 0.0  # on the monotonic clock
+        self._paused_until = 0.0
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        found: list[bytes | None] = [None] * len(keys)
-        if keys and self._up():
+        values: list[bytes | None] = [None] * len(keys)
+        if keys and self._available():
             try:
-                # redis-py's types allow for its asynchronous client, which this is not.
-                found = self._client.mget([f"lookalike:{self._name}:{key}" for key in keys])  # type: ignore[assignment]
+                # redis-py's annotations cover its asynchronous client too, which this is not.
+                values = self._client.mget([f"lookalike:{self._name}:{key}" for key in keys])  # type: ignore[assignment]
             except redis.RedisError as error:
-                self._failed(error)
-        _count(self._name, found)
-        return found
+                self._pause(error)
+        _count(self._name, values)
+        return values
 
     def put_many(self, values: Mapping[str, bytes]) -> None:
-        if not values or not self._up():
+        if not values or not self._available():
             return
         try:
             with self._client.pipeline(transaction=False) as pipeline:
@@ -105,14 +109,14 @@ class RedisCache:
                     pipeline.set(f"lookalike:{self._name}:{key}", value, px=self._milliseconds)
                 pipeline.execute()
         except redis.RedisError as error:
-            self._failed(error)
+            self._pause(error)
 
-    def _up(self) -> bool:
-        return time.monotonic() >= self._again
+    def _available(self) -> bool:
+        return self._clock() >= self._paused_until
 
-    def _failed(self, error: redis.RedisError) -> None:
-        self._again = time.monotonic() + _REDIS_PAUSE
-        FAILURES.labels(self._name).inc()
+    def _pause(self, error: redis.RedisError) -> None:
+        self._paused_until = self._clock() + _REDIS_PAUSE
+        CACHE_FAILURES.labels(self._name).inc()
         _log.warning("cache failed", cache=self._name, error=str(error))
 
 
@@ -125,10 +129,10 @@ class Caches:
 
 
 def open_caches(config: CacheConfig) -> Caches:
-    """The caches that the configuration asks for.
+    """Make the caches of a server; none of them connects yet.
 
     Raises:
-        LookalikeError: `redis_url` is none.
+        LookalikeError: `redis_url` is not a URL of a Redis.
     """
     return Caches(
         _open("embedding", config.embedding_cache_seconds, config),
@@ -137,7 +141,6 @@ def open_caches(config: CacheConfig) -> Caches:
 
 
 def _open(name: str, seconds: float, config: CacheConfig) -> Cache:
-    """A cache as configured; nothing is connected to yet."""
     if not config.redis_url or seconds == 0:
         return LocalCache(name, config.cache_bytes if seconds else 0, max(seconds, 1))
     try:
@@ -152,7 +155,7 @@ def _open(name: str, seconds: float, config: CacheConfig) -> Cache:
     return RedisCache(name, client, seconds)
 
 
-def _count(name: str, found: Sequence[bytes | None]) -> None:
-    hits = sum(value is not None for value in found)
-    HITS.labels(name).inc(hits)
-    MISSES.labels(name).inc(len(found) - hits)
+def _count(name: str, values: Sequence[bytes | None]) -> None:
+    hits = sum(value is not None for value in values)
+    CACHE_HITS.labels(name).inc(hits)
+    CACHE_MISSES.labels(name).inc(len(values) - hits)

@@ -1,4 +1,4 @@
-"""One shape for every error: RFC 9457 application/problem+json, with the field that is at fault where there is one."""
+"""Error responses in one format: RFC 9457 application/problem+json, with the field at fault if there is one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from artifacts.errors import (
 from artifacts.schema import Reason
 from serving.schemas import Problem
 
-#: Seconds after which a client may ask again while no release is loaded.
+#: Retry-After in seconds while no release is loaded.
 RETRY_AFTER = 5
 
 _PICTURE_STATUS = {Reason.NOT_AN_IMAGE: 415, Reason.TOO_MANY_BYTES: 413, Reason.TOO_MANY_PIXELS: 413}
@@ -32,7 +32,7 @@ _log = structlog.get_logger()
 
 
 def describe(error: LookalikeError) -> Problem | None:
-    """The problem that an error raised on purpose is for a caller; None if it is not one for callers."""
+    """Return the problem to report to the caller, or None if the error is the server's own."""
     match error:
         case QueryPictureError():
             return _problem(_PICTURE_STATUS.get(error.reason, 422), f"{error.field}: {error.detail}", error.field)
@@ -54,32 +54,38 @@ def _problem(status: int, detail: str, field: str | None = None) -> Problem:
 
 
 def problem(status: int, detail: str, field: str | None = None) -> Response:
-    """A problem+json response."""
+    """Make a problem+json response.
+
+    Args:
+        status: HTTP status.
+        detail: what is wrong and what would be right.
+        field: the request's parameter at fault.
+    """
     return _response(_problem(status, detail, field))
 
 
-def _response(body: Problem) -> Response:
-    content = orjson.dumps(body.model_dump(exclude_none=True))
-    response = Response(content, body.status, mimetype="application/problem+json")
-    if body.status == HTTPStatus.SERVICE_UNAVAILABLE:
+def _response(problem: Problem) -> Response:
+    content = orjson.dumps(problem.model_dump(exclude_none=True))
+    response = Response(content, problem.status, mimetype="application/problem+json")
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
 
 
 def from_validation(error: ValidationError) -> Response:
-    """The first thing that pydantic found wrong."""
+    """Make a response from the first error that pydantic reports."""
     first = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"]) or None
-    # A missing or unreadable JSON body arrives as one error without a place.
+    # A missing or unreadable JSON body is reported without a location.
     return problem(422, f"{field}: {first['msg']}" if field else f"request body: {first['msg']}", field)
 
 
 def response_to(error: LookalikeError) -> Response:
-    """A problem+json response to an error raised on purpose; needs no request at hand."""
-    found = describe(error)
-    if found is None:
-        return _from_fault(error)
-    response = _response(found)
+    """Make a response from an error raised on purpose; works without a request context."""
+    described = describe(error)
+    if described is None:
+        return _from_unhandled(error)
+    response = _response(described)
     if isinstance(error, Busy):
         response.headers["Retry-After"] = str(error.retry_after)
     return response
@@ -96,14 +102,14 @@ def _from_http(error: HTTPException) -> Response:
     return response
 
 
-def _from_fault(error: Exception) -> Response:
-    """Our own fault: the log gets the whole story, the caller none of it."""
+def _from_unhandled(error: Exception) -> Response:
+    """Log an error of the server's own with its traceback; the caller gets no details of it."""
     _log.exception("unhandled", error=repr(error))
-    return problem(500, "the server made a mistake; it has been logged")
+    return problem(500, "the server failed to handle the request; the error has been logged")
 
 
 def register(app: Flask) -> None:
-    """Answer every error of an app in this shape."""
+    """Make an app report every error in this format."""
     app.register_error_handler(HTTPException, _from_http)
     app.register_error_handler(LookalikeError, response_to)
-    app.register_error_handler(Exception, _from_fault)
+    app.register_error_handler(Exception, _from_unhandled)

@@ -1,8 +1,12 @@
-"""`lookalike serve`: gunicorn with threaded workers. Each worker maps the same index; the pages are shared.
+"""`lookalike serve`: gunicorn with threaded workers that map the same index files and so share their memory.
 
-Connections that wait for a worker belong to whichever takes them first, and they are kept for many requests: one worker
-may end up with nearly all of them while the others idle. So where the kernel can deal connections out (Linux's
-SO_REUSEPORT), every worker listens at the port by itself too, from when its release is warm.
+With one shared listening socket, the worker that is idle first accepts most connections, and connections stay open for
+many requests: one worker may end up with nearly all of them while the others idle. So where the kernel can distribute
+connections (SO_REUSEPORT on Linux), every worker also listens on a socket of its own once its release is warm.
+
+The parent process imports neither `serving.app` nor `serving.services`: native libraries hang in a process that was
+forked after they had started threads, and Prometheus' client must not be imported before PROMETHEUS_MULTIPROC_DIR is
+set. Workers import them after the fork.
 """
 
 from __future__ import annotations
@@ -11,12 +15,13 @@ import gc
 import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
@@ -24,25 +29,29 @@ from gunicorn.app.base import BaseApplication
 
 from artifacts.config import ServerConfig
 from artifacts.errors import LookalikeError
-from serving.overload.worker import STAYING, Worker
-from serving.services import services_of
+from serving.overload.worker import Worker
+
+if TYPE_CHECKING:
+    from serving.services import Services
 
 _WARM_UP_SECONDS = 60
+#: Threads beyond those that search or wait: they refuse excess searches and answer health checks.
 _SPARE_THREADS = 8
 _BACKLOG = 2048
 
 
 class Server(BaseApplication):
-    """gunicorn, configured by Settings in place of its own files and flags.
+    """gunicorn, configured by a `ServerConfig` instead of its own files and flags.
 
     Args:
-        listener: taken over.
-        folder: what the workers know together; gone when the server ends.
+        config: of the server.
+        listener: listening socket; the server takes it over and closes it.
+        folder: temporary folder that the workers share; removed when the server ends.
     """
 
     def __init__(self, config: ServerConfig, listener: socket.socket, folder: Path) -> None:
         self._config, self.folder = config, folder
-        self.fd = listener.detach()  # it is gunicorn's to close now
+        self.fd = listener.detach()  # gunicorn closes it
         super().__init__()
 
     def load_config(self) -> None:
@@ -51,17 +60,18 @@ class Server(BaseApplication):
             "bind": f"fd://{self.fd}",
             "workers": processes.workers,
             "worker_class": Worker,
-            # Those that wait hold a thread each; a few more say no to what is too much, and tell of health.
-            "threads": processes.threads + processes.queue + _SPARE_THREADS + STAYING,
-            # Native libraries hang in a process that was forked after they had started threads: workers import them.
+            # A waiting search occupies a thread, as one in progress does.
+            "threads": processes.threads + processes.queue + _SPARE_THREADS + Worker.keepalive_threads,
             "preload_app": False,
-            # Longer than load balancers keep an idle connection: who closes it first must not be the one that is asked.
+            # Longer than load balancers keep an idle connection: if the server closed it first, a balancer could send
+            # a request on a connection that is just being closed.
             "keepalive": 75,
-            "limit_request_line": 8190,  # filters in a URL may be long; longer ones go by POST /v1/search
+            "limit_request_line": 8190,  # for long filters in a URL; longer ones fit in a POST to /v1/search
             "loglevel": "warning",
             "when_ready": _announce,
             "post_worker_init": _warm_up,
-            "worker_exit": _close,
+            "worker_int": _ignore_further_interrupts,
+            "worker_exit": _shut_down,
             "child_exit": _forget_metrics,
             "on_exit": _remove_folder,
             "proc_name": "lookalike",
@@ -73,31 +83,35 @@ class Server(BaseApplication):
     def load(self) -> Callable[..., Any]:
         from serving.app import create_app
 
-        return create_app(self._config, shared_dir=self.folder / "checked")
+        return create_app(self._config, shared_dir=self.folder / "verified")
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; workers may listen beside it.
+    """Open a listening socket beside which workers may listen on the same port.
+
+    Args:
+        host: name or address.
+        port: 0 takes a free one.
 
     Raises:
-        LookalikeError: somebody else does, or there is no such address.
+        LookalikeError: the port is in use, or the address is not one of this machine.
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         if port:
-            # Beside one that shares its port, anybody's own would share it, too, and unknowingly.
-            with socket.socket(family) as alone:
-                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                alone.bind(address)
-        return _shared(family, address)
+            # SO_REUSEPORT would let two servers share the port unnoticed: bind without it first.
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        return _listening_socket(family, address)
     except OSError as error:
         raise LookalikeError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
 
 
-def _shared(family: int, address: Any) -> socket.socket:
+def _listening_socket(family: int, address: Any) -> socket.socket:
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Connections have it from here. Without it an answer's body waits 40 ms for its head to be acknowledged.
+    # Accepted connections inherit it. Without it a response's body waits 40 ms for the acknowledgement of its head.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if sys.platform == "linux":
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -108,21 +122,22 @@ def _shared(family: int, address: Any) -> socket.socket:
 
 
 def run(config: ServerConfig) -> None:
-    """Serve until told to stop.
+    """Serve until a signal ends the process.
 
     Raises:
         LookalikeError: the address cannot be listened on.
     """
     processes = config.processes
     listener = listen(processes.host, processes.port)
-    # One thread inside each native call: requests run beside each other, and more threads would only get in the way.
+    # One thread per native call: requests run in parallel already, and more threads would compete with each other.
     os.environ.setdefault("OMP_NUM_THREADS", str(processes.native_threads))
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(processes.native_threads))
     configure_logging()
-    sys.argv = sys.argv[:1]  # gunicorn would read our flags as its own
-    # Removed by `on_exit` in the parent. A `with` would do so in every worker that ends: it leaves this function too.
+    sys.argv = sys.argv[:1]  # gunicorn would parse the flags of `lookalike serve`
+    # `on_exit` removes it in the parent. A `with` block would remove it in every worker that ends, since a worker's
+    # exit unwinds this function too.
     folder = Path(tempfile.mkdtemp(prefix="lookalike-server-"))
-    for name in ("checked", "metrics"):
+    for name in ("verified", "metrics"):
         (folder / name).mkdir()
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     if processes.workers > 1:
@@ -131,7 +146,7 @@ def run(config: ServerConfig) -> None:
 
 
 def configure_logging() -> None:
-    """JSON lines on stderr, or readable ones on a terminal."""
+    """Log JSON lines to stderr, or readable lines if it is a terminal."""
     terminal = sys.stderr.isatty()
     structlog.configure(
         processors=[
@@ -149,35 +164,58 @@ def configure_logging() -> None:
     )
 
 
+# ── gunicorn's hooks ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _services(worker: Any) -> Services:
+    from serving.services import services_of
+
+    return services_of(worker.wsgi)
+
+
 def _announce(server: Any) -> None:
     host, port = server.LISTENERS[0].sock.getsockname()[:2]
     print(f"Lookalike is listening on http://{host}:{port}/ (Ctrl-C ends it)", flush=True)
 
 
 def _warm_up(worker: Any) -> None:
-    """A worker takes no request before its first release is warm, so one that replaces another fails nobody.
+    """Wait until a new worker has loaded its release, so that a worker that replaces another fails no request.
 
-    After a minute it does so anyway, and says 503: whoever asks learns more from that than from silence.
+    After a minute the worker starts anyway and answers 503 with the reason, which is more helpful than no answer.
     """
-    watcher = services_of(worker.wsgi).watcher
+    services = _services(worker)
     for _ in range(_WARM_UP_SECONDS):
-        if watcher.first_poll.wait(1):
+        if services.watcher.first_poll.wait(1):
             break
-        worker.notify()  # or it would be taken for dead
-    # Modules and models live as long as the process. Looking through all of them for garbage, as Python does now and
-    # then, would hold up every request for a quarter of a second.
+        worker.notify()  # or the parent would take the worker for hung and kill it
+    # Modules and models live as long as the process. A full garbage collection that scans them would delay every
+    # request for a quarter of a second.
     gc.collect()
     gc.freeze()
-    worker.load_shedder = services_of(worker.wsgi).load_shedder
+    worker.load_shedder = services.load_shedder
     if worker.cfg.workers > 1 and sys.platform == "linux":
         shared = worker.sockets[0]
-        worker.sockets = [*worker.sockets, _shared(shared.sock.family, shared.getsockname())]
+        worker.sockets = [*worker.sockets, _listening_socket(shared.sock.family, shared.getsockname())]
 
 
-def _close(_server: Any, worker: Any) -> None:
-    """A worker that ends writes out its events and lets go of its release: DuckDB complains of what is left open."""
-    if worker.wsgi is not None:  # None if it ended before it had loaded the app
-        services_of(worker.wsgi).close()
+def _ignore_further_interrupts(_worker: Any) -> None:
+    """Let a worker that stops at once do so undisturbed.
+
+    Ctrl-C reaches every process of the terminal, and then the parent signals its workers again: the second signal would
+    interrupt `_shut_down` or skip it. The parent kills a worker that takes longer than gunicorn's grace period.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        # Not SIG_IGN: Python reports a signal that had arrived just before as "ignored due to race condition".
+        signal.signal(number, lambda *_: None)
+
+
+def _shut_down(_server: Any, worker: Any) -> None:
+    """Write out a worker's events and close its release."""
+    if getattr(worker, "wsgi", None) is not None:  # unset if the worker ended before it had loaded the app
+        _services(worker).close()
+    # Python's last garbage collection skips frozen objects. DuckDB's module is one of them, and its bindings print
+    # hundreds of functions and types as leaked when they outlive the interpreter.
+    gc.unfreeze()
 
 
 def _remove_folder(server: Any) -> None:

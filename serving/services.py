@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 from flask import Flask, current_app
 
-from artifacts.config import QueryLimits, RankingConfig
-from serving.cache import Caches
+from artifacts.config import QueryLimits
 from serving.events.log import EventLog
 from serving.overload.admission import AdmissionController
 from serving.overload.shedding import LoadShedder
 from serving.releases.watcher import ReleaseWatcher
-from serving.search.rankers import Ranker
+from serving.search.service import SearchService
 
 _EXTENSION = "lookalike"
 
@@ -22,13 +21,11 @@ class Services:
     """What the routes and the server's hooks work with."""
 
     watcher: ReleaseWatcher
-    ranker: Ranker
-    caches: Caches
     admission: AdmissionController
     load_shedder: LoadShedder
     events: EventLog
+    search: SearchService
     limits: QueryLimits
-    ranking: RankingConfig
     deadline_seconds: float
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Time of one request: how long each stage took, and when the deadline passes."""
 
 from __future__ import annotations
 
@@ -11,32 +11,34 @@ from artifacts.errors import Busy
 
 @dataclass
 class RequestTimer:
-    """Milliseconds of the stages of one request, and its end.
+    """Measures the stages of one request and enforces its deadline.
 
     Args:
-        seconds: that the request may take.
-        began: when it came, by `time.perf_counter`.
+        deadline_seconds: time that the request may take.
+        began: when the request arrived, by `time.perf_counter`.
+        stages: milliseconds by stage.
     """
 
-    seconds: float = math.inf
+    deadline_seconds: float = math.inf
     began: float = field(default_factory=perf_counter)
     stages: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._last = self.began
 
-    def mark(self, name: str) -> None:
-        """The stage that ends now.
+    def mark(self, stage: str) -> None:
+        """End a stage: the time since the last mark is added to it.
 
         Raises:
-            Busy: the request's time is over. What comes next would be for nobody.
+            Busy: the deadline has passed, so the answer would come too late.
         """
         now = perf_counter()
-        self.stages[name] = round(self.stages.get(name, 0.0) + (now - self._last) * 1000, 3)
+        self.stages[stage] = round(self.stages.get(stage, 0.0) + (now - self._last) * 1000, 3)
         self._last = now
-        if now > self.began + self.seconds:
+        if now > self.began + self.deadline_seconds:
             raise Busy(1)
 
     @property
     def milliseconds(self) -> float:
+        """Time since the request arrived."""
         return round((perf_counter() - self.began) * 1000, 3)

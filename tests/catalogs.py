@@ -1,17 +1,32 @@
-"""Catalog shards as the catalog step leaves them in a workspace, for the tests of the steps after it."""
+"""Catalogs for tests: rows as a reader stages them, and shards as the catalog step leaves them in a workspace."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.schema import CATALOG_COLUMNS, catalog_schema, shard_of
 from artifacts.storage import Folder
+from jobs.catalog.staging import Staging
 from jobs.workspace import ShardCounts, open_workspace, run_shard, shard_name
+
+
+def stage_rows(
+    reader: Callable[[Path, Staging], None], path: Path, content: bytes, con: duckdb.DuckDBPyConnection
+) -> list[list[str | None] | str]:
+    """Stage a file with this content; return each row as its cells, or as the message why it is unreadable."""
+    path.write_bytes(content)
+    staging = Staging(con, path.with_name("staged.parquet"), lambda done, total: None)
+    reader(path, staging)
+    rows = pq.read_table(staging.path).to_pylist()
+    assert [row["_row"] for row in rows] == list(range(1, staging.rows + 1))
+    cells = [name for name in pq.read_schema(staging.path).names if name.startswith("c")]
+    return [row["_unreadable"] or [row[name] for name in cells] for row in rows]
 
 
 def write_catalog(
@@ -41,6 +56,6 @@ def write_catalog(
 
 
 def read_shards(workspace: Path, step: str, shards: int = 1) -> pa.Table:
-    """All rows of a step's output."""
+    """Read all rows of a step's output."""
     folder = Folder(workspace) / step
     return pa.concat_tables(pq.read_table(folder.local(shard_name(shard))) for shard in range(shards))

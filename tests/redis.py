@@ -1,4 +1,4 @@
-"""A Redis of a test's own, on 127.0.0.1."""
+"""A Redis server for a test, on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.waiting import wait_until
 
 
 class RedisServer:
-    """Starts, stops, stands still and goes on as told; keeps nothing on disk."""
+    """A Redis that can be killed and started again; it stores nothing on disk."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 

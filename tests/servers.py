@@ -1,4 +1,4 @@
-"""A shop's picture server with every fault we know of, on 127.0.0.1, in a thread."""
+"""A picture server on 127.0.0.1, in a thread, that produces every known fault of a shop's server."""
 
 from __future__ import annotations
 
@@ -9,36 +9,48 @@ import struct
 import threading
 import zlib
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from PIL import Image
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 
 def jpeg(width: int = 120, height: int = 90, color: tuple[int, int, int] = (200, 30, 60)) -> bytes:
+    """Return a picture of one color."""
     buffer = io.BytesIO()
     Image.new("RGB", (width, height), color).save(buffer, "JPEG")
     return buffer.getvalue()
 
 
 def huge_png(width: int = 30_000, height: int = 30_000) -> bytes:
-    """A PNG whose header promises more pixels than anybody should decode, in about a hundred bytes."""
+    """Return a PNG of about a hundred bytes whose header declares more pixels than may be decoded."""
 
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
 
 
 class PictureServer:
-    """Routes are in `_routes`; `requests` counts every request by path."""
+    """Serves pictures and faults, each under a path of its own; see `_routes`.
+
+    Attributes:
+        requests: requests by path.
+        agents: User-Agents of all requests.
+        down: whether every request is answered with 503.
+        max_concurrency: the largest number of requests that were handled at the same time.
+        port: the server's port.
+    """
 
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
         self.agents: set[str] = set()
-        self.down = False  # everything answers 503
-        self.most_at_once = 0
-        self._now = 0
+        self.down = False
+        self.max_concurrency = 0
+        self._concurrency = 0
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._ready = threading.Event()
@@ -58,9 +70,10 @@ class PictureServer:
         return f"http://127.0.0.1:{self.port}{path}"
 
     def reset(self) -> None:
+        """Reset the counters of requests, and end `down`."""
         self.requests.clear()
         self.down = False
-        self.most_at_once = 0
+        self.max_concurrency = 0
 
     async def _serve(self) -> None:
         app = web.Application(middlewares=[self._count])
@@ -75,42 +88,44 @@ class PictureServer:
         await runner.cleanup()
 
     @web.middleware
-    async def _count(self, request: web.Request, handler) -> web.StreamResponse:
+    async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self.requests[request.path] += 1
         self.agents.add(request.headers.get("User-Agent", ""))
         if self.down:
             return web.Response(status=503)
-        self._now += 1
-        self.most_at_once = max(self.most_at_once, self._now)
+        self._concurrency += 1
+        self.max_concurrency = max(self.max_concurrency, self._concurrency)
         try:
             return await handler(request)
         finally:
-            self._now -= 1
+            self._concurrency -= 1
 
     def _routes(self) -> list[web.RouteDef]:
         picture = jpeg()
+        gzip_bomb = gzip.compress(b"\0" * 50_000_000)
 
-        def body(content: bytes, kind: str = "image/jpeg"):
-            async def answer(_: web.Request) -> web.Response:
-                return web.Response(body=content, content_type=kind)
+        def body(content: bytes, content_type: str = "image/jpeg") -> Handler:
+            async def respond(_: web.Request) -> web.Response:
+                return web.Response(body=content, content_type=content_type)
 
-            return answer
+            return respond
 
-        async def numbered(request: web.Request) -> web.Response:
+        async def numbered_picture(request: web.Request) -> web.Response:
             number = int(request.match_info["number"])
             return web.Response(body=jpeg(color=(number % 251, number // 251, 7)), content_type="image/jpeg")
 
         async def status(request: web.Request) -> web.Response:
             return web.Response(status=int(request.match_info["status"]))
 
-        async def second_try(request: web.Request) -> web.Response:
-            again = self.requests[request.path] > 1
-            return web.Response(body=picture) if again else web.Response(status=500)
+        async def fail_once(request: web.Request) -> web.Response:
+            is_retry = self.requests[request.path] > 1
+            return web.Response(body=picture) if is_retry else web.Response(status=500)
 
-        async def later(request: web.Request) -> web.Response:
-            again = self.requests[request.path] > 1
-            after = request.match_info["seconds"]
-            return web.Response(body=picture) if again else web.Response(status=429, headers={"Retry-After": after})
+        async def retry_after(request: web.Request) -> web.Response:
+            """Respond to the first request with 429, and to a retry with a picture, however soon it comes."""
+            is_retry = self.requests[request.path] > 1
+            headers = {"Retry-After": request.match_info["seconds"]}
+            return web.Response(body=picture) if is_retry else web.Response(status=429, headers=headers)
 
         async def drip(request: web.Request) -> web.StreamResponse:
             return await stream(request, b"x", 0.1)
@@ -118,61 +133,59 @@ class PictureServer:
         async def endless(request: web.Request) -> web.StreamResponse:
             return await stream(request, b"x" * 65536, 0)
 
-        async def stream(request: web.Request, piece: bytes, pause: float) -> web.StreamResponse:
+        async def stream(request: web.Request, chunk: bytes, pause: float) -> web.StreamResponse:
             response = web.StreamResponse()
             await response.prepare(request)
             while True:
-                await response.write(piece)
+                await response.write(chunk)
                 await asyncio.sleep(pause)
 
-        async def hop(request: web.Request) -> web.Response:
+        async def redirects(request: web.Request) -> web.Response:
             left = int(request.match_info["left"])
-            raise web.HTTPFound(f"/hop/{left - 1}" if left else "/ok.jpg")
+            raise web.HTTPFound(f"/redirects/{left - 1}" if left else "/ok.jpg")
 
-        async def loop(request: web.Request) -> web.Response:
+        async def redirect_loop(request: web.Request) -> web.Response:
             raise web.HTTPFound(request.path)
 
-        async def away(request: web.Request) -> web.Response:
+        async def redirect(request: web.Request) -> web.Response:
             return web.Response(status=302, headers={"Location": request.query["to"]})
 
-        packed = gzip.compress(b"\0" * 50_000_000)
-
         async def bomb(_: web.Request) -> web.Response:
-            return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
+            return web.Response(body=gzip_bomb, headers={"Content-Encoding": "gzip"})
 
-        async def last(request: web.Request) -> web.Response:
-            """Answers only when so many other pictures have been asked for."""
+        async def after_others(request: web.Request) -> web.Response:
+            """Respond only when this many other requests have been received."""
             while sum(self.requests.values()) <= int(request.match_info["others"]):
                 await asyncio.sleep(0.01)
             return web.Response(body=picture)
 
         async def raw(request: web.Request) -> web.StreamResponse:
-            """Bytes that no HTTP library would send."""
+            """Declare one number of bytes and send another, which no HTTP library would do."""
             assert request.transport is not None
-            promised, sent = request.match_info["promised"], int(request.match_info["sent"])
-            head = f"HTTP/1.1 200 OK\r\nContent-Length: {promised}\r\nConnection: close\r\n\r\n"
+            declared, sent = request.match_info["declared"], int(request.match_info["sent"])
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {declared}\r\nConnection: close\r\n\r\n"
             request.transport.write(head.encode() + picture[:sent])
             request.transport.close()
             raise web.HTTPOk
 
         return [
             web.get("/ok.jpg", body(picture)),
-            web.get("/n/{number}.jpg", numbered),
+            web.get("/n/{number}.jpg", numbered_picture),
             web.get("/status/{status}", status),
-            web.get("/second-try.jpg", second_try),
-            web.get("/later/{seconds}", later),
+            web.get("/fail-once.jpg", fail_once),
+            web.get("/retry-after/{seconds}", retry_after),
             web.get("/drip", drip),
             web.get("/endless", endless),
-            web.get("/hop/{left}", hop),
-            web.get("/loop", loop),
-            web.get("/away", away),
+            web.get("/redirects/{left}", redirects),
+            web.get("/redirect-loop", redirect_loop),
+            web.get("/redirect", redirect),
             web.get("/page.jpg", body(b"<html><body>Please log in</body></html>", "text/html")),
             web.get("/truncated.jpg", body(jpeg(400, 400)[:-400])),
             web.get("/huge.png", body(huge_png(), "image/png")),
             web.get("/tiny.png", body(jpeg(20, 20))),
             web.get("/empty.jpg", body(b"")),
             web.get("/bomb.jpg", bomb),
-            web.get("/last/{others}", last),
-            web.get("/raw/{promised}/{sent}", raw),
+            web.get("/after-others/{others}", after_others),
+            web.get("/raw/{declared}/{sent}", raw),
             web.get("/größe/rot & grün.jpg", body(picture)),
         ]

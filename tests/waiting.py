@@ -1,4 +1,4 @@
-"""Waiting for a condition instead of for a time."""
+"""Wait for a condition instead of a fixed time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from collections.abc import Callable
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Poll a condition; an OSError counts as not yet."""
+    """Poll a condition until it is true; an OSError counts as false.
+
+    Raises:
+        AssertionError: it was not true within `seconds`.
+    """
     end, tick = time.monotonic() + seconds, threading.Event()
     while time.monotonic() < end:
         try:
             if condition():
                 return
         except OSError:
-            pass  # the server is not there yet
+            pass  # the server is not up yet
         tick.wait(0.02)
-    raise AssertionError(f"the condition did not come true in {seconds} s")
+    raise AssertionError(f"the condition was not true within {seconds} s")

@@ -1,47 +1,47 @@
-"""What a benchmark searches: a segment of drawn vectors, or a published release with queries from its own catalog."""
+"""The data of a benchmark: a segment of drawn vectors, or a published release with queries of its own catalog."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from artifacts.config import IndexConfig, PipelineConfig
 from artifacts.encoders.registry import load_encoder
 from artifacts.errors import LookalikeError
 from artifacts.schema import TIMESTAMP, segment_schema
 from artifacts.segments.info import INFO_FILE, read_info
 from artifacts.segments.segment import Segment
 from artifacts.segments.writer import SegmentWriter
-from artifacts.settings import Settings
 from artifacts.store.store import Store
-from jobs.bench.vectors import RECIPE, ClipLike
+from jobs.bench.vectors import RECIPE, ClipLike, Drawn
 from jobs.evaluate.queries import draw_queries
 from jobs.workspace import fingerprint, recorded_shards
 
-#: Of the drawn products: brands, share without a rating, the newest's day and how much older the others are at most.
+# The drawn products: brands, share without a rating, day of the newest, and age of the oldest relative to it.
 _BRANDS, _UNRATED, _NEWEST, _OLDEST_DAYS = 500, 0.3, "2026-11-01", 700
 
 
 @dataclass(frozen=True)
 class Queries:
-    """Queries of one kind: float32[n, dim], L2-normalised, and the category that each is about."""
+    """Queries of one modality, each about one category."""
 
-    kind: str
-    vectors: np.ndarray
-    categories: np.ndarray  # n numbers or names, as in BenchCatalog.categories
+    modality: str  # image | text
+    vectors: np.ndarray  # float32[n, dim], L2-normalised
+    categories: np.ndarray  # n names
 
 
 @dataclass(frozen=True)
 class BenchCatalog:
-    """A segment to search, the category of each of its rows, and queries of each kind."""
+    """A segment to search, and queries of each modality."""
 
-    name: str
+    name: str  # for titles
     segment: Segment
-    categories: np.ndarray
+    categories: np.ndarray  # the category of each row; None where it has none
     queries: list[Queries]
 
 
@@ -49,49 +49,63 @@ def drawn_catalog(
     rows: int,
     dim: int,
     queries: int,
-    settings: Settings,
+    config: IndexConfig,
     folder: Path,
     *,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> BenchCatalog:
-    """A segment of `rows` vectors like CLIP's, made under `folder` or found there from a run before."""
-    folder = folder / f"{settings.codec}-{rows}x{dim}"
-    settings = settings.model_copy(update={"flat_max_rows": 0})
-    shape = settings.model_dump(include={"codec", "flat_max_rows", "train_rows_per_list", "rows_per_index", "seed"})
-    inputs = fingerprint(rows, dim, shape, RECIPE)
-    space = ClipLike(dim, settings.seed)
+    """Draw a segment of `rows` vectors like CLIP's, or open the one that an earlier run with the same arguments kept.
+
+    Args:
+        rows: number of vectors.
+        dim: of the vectors.
+        queries: number of queries of each modality.
+        config: of the index, which is never flat, whatever `flat_max_rows` says.
+        folder: keeps the segment for later runs.
+        progress: called with the number of rows indexed and of all rows.
+    """
+    folder = folder / f"{config.codec}-{rows}x{dim}"
+    config = replace(config, flat_max_rows=0)
+    inputs = fingerprint(rows, dim, asdict(config), RECIPE)
+    space = ClipLike(dim, config.seed)
     if not ((folder / INFO_FILE).exists() and read_info(folder).inputs == inputs):
         shutil.rmtree(folder, ignore_errors=True)
         writer = SegmentWriter(folder, dim)
         schema = segment_schema({})
-        for block in space.pictures(rows, settings.seed + 1):
-            products = _products(writer.rows, block.categories, schema, settings.seed)
+        for block in space.pictures(rows, config.seed + 1):
+            products = _product_rows(writer.rows, block.categories, schema, config.seed)
             writer.add(products, block.vectors.astype(np.float16))
-        writer.finish("bench", "bench", schema, settings.pipeline.index, inputs=inputs, progress=progress)
+        writer.finish("bench", "bench", schema, config, inputs=inputs, progress=progress)
     segment = Segment(folder, verify=False)
-    names = segment.column("category").to_numpy()
-    pictures = next(space.pictures(queries, settings.seed + 2))
-    texts = space.texts(queries, settings.seed + 3)
-    kinds = [
-        Queries(kind, drawn.vectors, np.array([_category(number) for number in drawn.categories]))
-        for kind, drawn in (("image", pictures), ("text", texts))
+    sets = [
+        _to_queries("image", next(space.pictures(queries, config.seed + 2))),
+        _to_queries("text", space.texts(queries, config.seed + 3)),
     ]
-    info = segment.info
-    return BenchCatalog(f"{rows:,} drawn vectors, {dim}-d, {info.index.factory}", segment, names, kinds)
+    name = f"{rows:,} drawn vectors, {dim}-d, {segment.info.index.factory}"
+    return BenchCatalog(name, segment, segment.column("category").to_numpy(), sets)
 
 
-def _category(number: int) -> str:
+def _to_queries(modality: str, drawn: Drawn) -> Queries:
+    return Queries(modality, drawn.vectors, np.array([_category_name(number) for number in drawn.categories]))
+
+
+def _category_name(number: int) -> str:
     return f"c{number:03d}"
 
 
-def _products(first: int, categories: np.ndarray, schema: pa.Schema, seed: int) -> pa.Table:
-    """Rows with all that answers show and ranking reads; three in ten have no rating yet."""
+def _product_rows(first: int, categories: np.ndarray, schema: pa.Schema, seed: int) -> pa.Table:
+    """Draw product rows with every column that answers contain and ranking reads; 30 % have no rating.
+
+    Args:
+        first: number of the first row in the segment.
+        categories: int64[n], the category of each row.
+    """
     rows = len(categories)
     random = np.random.default_rng((seed, first))
     ids = [f"p{first + row}" for row in range(rows)]
-    names = [_category(number) for number in categories]
+    names = [_category_name(number) for number in categories]
     added = np.datetime64(_NEWEST, "us") - (random.random(rows) * _OLDEST_DAYS * 86_400e6).astype("timedelta64[us]")
-    made = {
+    columns = {
         "product_id": pa.array(ids),
         "picture": pa.array(np.zeros(rows, np.int32)),
         "image_url": pa.array([f"https://pictures.example/{product_id}.jpg" for product_id in ids]),
@@ -105,30 +119,34 @@ def _products(first: int, categories: np.ndarray, schema: pa.Schema, seed: int) 
         "added_at": pa.array(added).cast(TIMESTAMP),
         "updated_at": pa.array(added).cast(TIMESTAMP),
     }
-    return pa.table([made[field.name].cast(field.type) for field in schema], schema=schema)
+    return pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema)
 
 
-def published_catalog(queries: int, settings: Settings) -> BenchCatalog:
-    """The current release, with other views of its pictures and its titles as queries, drawn from the workspace.
+def published_catalog(queries: int, config: PipelineConfig) -> BenchCatalog:
+    """Open the current release, with queries of its own catalog: other views of its pictures, and its titles.
+
+    Args:
+        queries: number of queries of each modality.
+        config: names the releases and the workspace that the current release was built in.
 
     Raises:
-        LookalikeError: the release has more than one segment, or the workspace is not the one it was made in.
+        LookalikeError: the release has more than one segment, or it was built in another workspace.
     """
-    store = Store(settings.releases, settings.cache)
+    store = Store(config.releases, config.cache)
     manifest = store.manifest()
     if len(manifest.segments) != 1:
         raise LookalikeError(f"version {manifest.version} has {len(manifest.segments)} segments; rebuild it first")
-    encoder = load_encoder(str(manifest.encoder["spec"]), settings.device)
+    encoder = load_encoder(str(manifest.encoder["spec"]), config.encoder.device)
     segment = Segment(store.fetch(manifest)[0])
-    workspace, shards = recorded_shards(settings.workspace)
-    names = segment.column("category").to_numpy()
-    of = dict(zip(segment.column("product_id").to_pylist(), names, strict=True))
-    kinds: list[Queries] = []
-    for drawn in draw_queries(workspace, shards, encoder, queries, settings.seed):
-        here = [place for place, product_id in enumerate(drawn.product_ids) if product_id in of]
-        if not here:
-            raise LookalikeError(f"none of the products in {settings.workspace} are in version {manifest.version}")
-        about = np.array([of[drawn.product_ids[place]] for place in here])
-        kinds.append(Queries(drawn.kind, drawn.vectors[here], about))
-    index = segment.info.index
-    return BenchCatalog(f"{segment.info.rows:,} pictures of {manifest.version}, {index.factory}", segment, names, kinds)
+    workspace, shards = recorded_shards(config.workspace)
+    categories = segment.column("category").to_numpy()
+    category_of = dict(zip(segment.column("product_id").to_pylist(), categories, strict=True))
+    sets: list[Queries] = []
+    for drawn in draw_queries(workspace, shards, encoder, queries, config.gate.seed):
+        positions = [position for position, product_id in enumerate(drawn.product_ids) if product_id in category_of]
+        if not positions:
+            raise LookalikeError(f"none of the products in {config.workspace} is in version {manifest.version}")
+        query_categories = np.array([category_of[drawn.product_ids[position]] for position in positions])
+        sets.append(Queries(drawn.kind, drawn.vectors[positions], query_categories))
+    name = f"{segment.info.rows:,} pictures of {manifest.version}, {segment.info.index.factory}"
+    return BenchCatalog(name, segment, categories, sets)

@@ -1,4 +1,4 @@
-"""The verbs of `lookalike bench`. Modules are imported by the verb that needs them."""
+"""The verbs of `lookalike bench`. Each imports the modules that it needs: they load FAISS, torch and matplotlib."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ bench_app = typer.Typer(no_args_is_help=True, help="Measure claims about speed a
 
 RowsOption = Annotated[int, typer.Option("--rows", min=10_000, help="Vectors to draw and search.")]
 CodecOption = Annotated[str | None, typer.Option("--codec", help="pq, rabitq or sq8.")]
-KeptOption = Annotated[Path, typer.Option("--folder", help="Keeps the drawn index for the next run.")]
-PlotOption = Annotated[Path | None, typer.Option("--plot", help="PNG file for the picture.")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="File for all that was measured.")]
+FolderOption = Annotated[Path, typer.Option("--folder", help="Folder that keeps the drawn index for the next run.")]
+PlotOption = Annotated[Path | None, typer.Option("--plot", help="PNG file for a plot.")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="JSON file for all measurements.")]
 
 
 @bench_app.command("filters")
 def bench_filters(
     rows: RowsOption = 500_000,
-    dim: Annotated[int, typer.Option("--dim", min=8, max=4096, help="Numbers in a vector.")] = 512,
-    queries: Annotated[int, typer.Option("--queries", min=20, help="Queries of each kind.")] = 200,
+    dim: Annotated[int, typer.Option("--dim", min=8, max=4096, help="Dimensions of a vector.")] = 512,
+    queries: Annotated[int, typer.Option("--queries", min=20, help="Queries of each modality.")] = 200,
     codec: CodecOption = None,
-    folder: KeptOption = Path("bench"),
+    folder: FolderOption = Path("bench"),
     published: Annotated[
         bool, typer.Option("--published", help="Search the current release instead, with queries from its workspace.")
     ] = False,
@@ -36,111 +36,134 @@ def bench_filters(
     json_file: JsonOption = None,
     plot: PlotOption = None,
 ) -> None:
-    """Recall and latency under filters that keep 50 % to 0.01 %: the planner, and what others do, side by side."""
+    """Measure recall and latency under filters that keep 50 % to 0.01 %: the planner beside other methods."""
     from jobs.bench.catalog import drawn_catalog, published_catalog
     from jobs.bench.filters import measure_filters
-    from jobs.bench.show.filters import crossing_table, filters_plot, filters_table
+    from jobs.bench.show.filters import crossover_table, filters_table, plot_filters
     from jobs.progress import Reporter
 
-    settings = settings_with(codec=codec, releases=releases, workspace=workspace)
+    config = settings_with(codec=codec, releases=releases, workspace=workspace).pipeline
     reporter = Reporter(err)
     with reporter.step("index", "vectors") as step:
         if published:
-            catalog = published_catalog(queries, settings)
+            catalog = published_catalog(queries, config)
         else:
-            catalog = drawn_catalog(rows, dim, queries, settings, folder, progress=step.at)
+            catalog = drawn_catalog(rows, dim, queries, config.index, folder, progress=step.at)
         step.note(catalog.name)
     with reporter.step("measure", "filters") as step:
         try:
-            bench = measure_filters(catalog, settings.recall_target, settings.seed, progress=step.at)
+            report = measure_filters(catalog, config.gate, progress=step.at)
         finally:
             catalog.segment.close()
-        step.note(f"worst recall@100 as planned {bench.worst('planned'):.3f}")
-    _tell(bench, json_file, filters_table(bench), crossing_table(bench))
-    for kind, params in bench.params.items():
-        out.print(f"{kind}: {params}", highlight=False)
+        step.note(f"worst recall@100 as planned {report.worst('planned'):.3f}")
+    _write(report, json_file, filters_table(report), crossover_table(report))
+    for modality, params in report.params.items():
+        out.print(f"{modality}: {params}", highlight=False)
     if plot:
-        filters_plot(bench, plot)
+        plot_filters(report, plot)
 
 
 @bench_app.command("serve")
 def bench_serve(
     rows: RowsOption = 1_000_000,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Server processes, and threads beside them.")] = 2,
-    clients: Annotated[int, typer.Option("--clients", min=1, help="Clients that ask at the same time.")] = 32,
-    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Each measurement takes so long.")] = 15,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Server processes, and threads of the searches without a server.")
+    ] = 2,
+    clients: Annotated[int, typer.Option("--clients", min=1, help="Concurrent clients.")] = 32,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Duration of each measurement.")] = 15,
     codec: CodecOption = None,
-    folder: KeptOption = Path("bench"),
+    folder: FolderOption = Path("bench"),
     json_file: JsonOption = None,
     plot: PlotOption = None,
 ) -> None:
-    """What a server answers in a second, beside what its index alone could; latency against load; memory."""
+    """Measure a server's throughput beside its index alone, latency against load, and memory."""
+    from jobs.bench.encoder import CLIP_SHAPED
     from jobs.bench.serve import measure_serving
-    from jobs.bench.show.serve import memory_table, serve_plot, serve_table
+    from jobs.bench.show.serve import memory_table, plot_serve, serve_table
     from jobs.progress import Reporter
 
-    settings = settings_with(codec=codec)
+    config = settings_with(codec=codec).pipeline
     with Reporter(err).step("measure", "vectors") as step:
-        bench = measure_serving(
-            rows, settings, folder, workers=workers, clients=clients, seconds=seconds, progress=step.at
+        report = measure_serving(
+            rows,
+            replace(config.encoder, encoder=CLIP_SHAPED),
+            config.index,
+            config.gate,
+            folder,
+            workers=workers,
+            clients=clients,
+            seconds=seconds,
+            progress=step.at,
         )
-        share, of_faiss = bench.ratio("search"), bench.ratio("faiss")
-        step.note(f"by vector through HTTP {share:.2f} of the index with exact scores, {of_faiss:.2f} of it alone")
-    _tell(bench, json_file, serve_table(bench), memory_table(bench))
+        exact, alone = report.ratio("search"), report.ratio("faiss")
+        step.note(f"by vector through HTTP {exact:.2f} of the index with exact scores, {alone:.2f} of the index alone")
+    _write(report, json_file, serve_table(report), memory_table(report))
     if plot:
-        serve_plot(bench, plot)
+        plot_serve(report, plot)
 
 
 @bench_app.command("stress")
 def bench_stress(
     rows: RowsOption = 100_000,
     workers: Annotated[int, typer.Option("--workers", min=2, help="Server processes.")] = 2,
-    seconds: Annotated[float, typer.Option("--seconds", min=2, help="Each phase takes so long.")] = 60,
+    seconds: Annotated[float, typer.Option("--seconds", min=2, help="Duration of each phase.")] = 60,
     reloads: Annotated[int, typer.Option("--reloads", min=1, help="Releases taken over under load.")] = 20,
-    times: Annotated[float, typer.Option("--times", min=1, help="Overload: so many times what the server can.")] = 10,
+    overload: Annotated[
+        float, typer.Option("--times", min=1, help="Load of the overload phase, as a multiple of the capacity.")
+    ] = 10,
     codec: CodecOption = None,
-    folder: KeptOption = Path("bench"),
+    folder: FolderOption = Path("bench"),
     json_file: JsonOption = None,
     plot: PlotOption = None,
 ) -> None:
-    """What befalls a server in its life, under load: reloads, a worker killed, events not written, overload."""
-    from jobs.bench.show.stress import resources_table, stress_plot, stress_table
+    """Disturb a server under load: reloads, a killed worker, events that cannot be written, overload."""
+    from jobs.bench.encoder import CLIP_SHAPED
+    from jobs.bench.show.stress import plot_stress, resources_table, stress_table
     from jobs.bench.stress import measure_stress
     from jobs.progress import Reporter
 
     settings = settings_with(codec=codec)
     with Reporter(err).step("measure", "vectors") as step:
-        bench = measure_stress(
-            rows, settings, folder, workers=workers, seconds=seconds, reloads=reloads, times=times, progress=step.at
+        report = measure_stress(
+            rows,
+            replace(settings.pipeline.encoder, encoder=CLIP_SHAPED),
+            settings.pipeline.index,
+            folder,
+            workers=workers,
+            seconds=seconds,
+            reloads=reloads,
+            overload=overload,
+            deadline_seconds=settings.deadline_seconds,
+            progress=step.at,
         )
-        step.note(f"{sum(each.failed for each in bench.phases)} requests failed")
-    _tell(replace(bench, samples=[]), json_file, stress_table(bench), resources_table(bench))
+        step.note(f"{sum(phase.failed for phase in report.phases)} requests failed")
+    _write(replace(report, samples=[]), json_file, stress_table(report), resources_table(report))
     if plot:
-        stress_plot(bench, plot)
+        plot_stress(report, plot)
 
 
 @bench_app.command("texts")
 def bench_texts(
-    texts: Annotated[int, typer.Option("--texts", min=1, help="Titles to compare by, at most.")] = 400,
-    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Each measurement takes so long.")] = 3,
+    texts: Annotated[int, typer.Option("--texts", min=1, help="Maximum number of titles to compare results by.")] = 400,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Duration of each measurement.")] = 3,
     releases: ReleasesOption = None,
     json_file: JsonOption = None,
 ) -> None:
-    """What texts in bfloat16 save on this machine, and what they change of what is found."""
+    """Measure how much time texts in bfloat16 save on this machine, and how much they change the results."""
     from jobs.bench.show.texts import texts_table
     from jobs.bench.texts import measure_texts
     from jobs.progress import Reporter
 
     with Reporter(err).step("measure", "times") as step:
-        bench = measure_texts(settings_with(releases=releases), texts, seconds, step.at)
-        step.note(f"recall@100 {bench.recall_at_100:.4f} over {bench.texts} texts")
-    _tell(bench, json_file, texts_table(bench))
+        report = measure_texts(settings_with(releases=releases).pipeline, texts, seconds, progress=step.at)
+        step.note(f"recall@100 {report.recall_at_100:.4f} over {report.texts} texts")
+    _write(report, json_file, texts_table(report))
 
 
-def _tell(result: Any, path: Path | None, *tables: Table) -> None:
-    """Tables on the terminal, and all that was measured in a file if one is named."""
+def _write(report: Any, path: Path | None, *tables: Table) -> None:
+    """Print the tables, and write the report to a JSON file if one is named."""
     for table in tables:
         out.print(table)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(result), indent=1) + "\n")
+        path.write_text(json.dumps(asdict(report), indent=1) + "\n")

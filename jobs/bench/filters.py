@@ -1,13 +1,13 @@
-"""`lookalike bench filters`: recall and latency under filters, of the planner and of what others do, side by side.
+"""`lookalike bench filters`: recall and latency under filters, of the planner and of other methods, side by side.
 
-Filters keep 50 % down to 0.01 % of the rows, drawn at random or from categories that have nothing to do with the query.
-Every query is searched by itself on one thread, with the filter's rows prepared as in a server.
+Filters keep 50 % down to 0.01 % of the rows, drawn at random or from categories that are unrelated to the query. Each
+query is searched on its own on one thread; the row filter is prepared beforehand, as in a server.
 
-    planned      what the server does: artifacts.index.planner picks exact or probing
-    exact        every allowed row scored
-    list-aware   probing the nearest lists that hold allowed rows
-    nprobe       FAISS with an ID selector: the calibrated nprobe, whatever the lists hold
-    post-filter  ten times as many results of an unfiltered search, those not allowed dropped
+    planned      what the server does: artifacts.index.planner chooses exact or probing
+    exact        score every allowed row
+    list-aware   probe the nearest lists that contain allowed rows
+    nprobe       FAISS with an ID selector: the calibrated nprobe, whatever the lists contain
+    post-filter  fetch ten times as many results without a filter, and drop those that it does not allow
 """
 
 from __future__ import annotations
@@ -16,48 +16,51 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 
-from artifacts.errors import LookalikeError
+from artifacts.config import GateConfig
 from artifacts.index.params import SearchParams
 from artifacts.segments.row_filter import RowFilter
-from artifacts.segments.segment import Segment
+from artifacts.segments.segment import SearchPath, Segment
 from jobs.bench.catalog import BenchCatalog, Queries
-from jobs.evaluate.calibration import DEPTH, calibrate, calibrate_filtered, recall
+from jobs.bench.search import calibrate_segment, exact_scores, ivf_of, one_faiss_thread, segment_scores
+from jobs.evaluate.calibration import DEPTH, calibrate_filtered, recall
 
 SHARES = (0.5, 0.1, 0.02, 0.005, 0.001, 0.0001)
+FILTERS = ("random", "unrelated")
 METHODS = ("planned", "exact", "list-aware", "nprobe", "post-filter")
 _OVERFETCH = 10
-#: Queries of each filter that the filtered search is calibrated with; the others are only measured.
-_CALIBRATED = 60
-#: RowFilter rows at which exact scoring and probing are timed, to see where they cross.
-_CROSSOVER = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000)
+#: Queries of each filter that the filtered search is calibrated with; all queries are measured.
+_CALIBRATION_QUERIES = 60
+#: Allowed rows at which exact scoring and probing are timed, to see where they cross, and the queries timed.
+_CROSSOVER_ROWS = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000)
+_CROSSOVER_QUERIES = 50
 
+#: Maps one query, float32[1, dim], to the scores of its results, float32[j] descending.
 Search = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One method under one filter."""
 
-    queries: str  # image | text
+    modality: str  # image | text
     filter: str  # none | random | unrelated
     share: float
     allowed: int  # rows
     method: str
     path: str  # what the planner chose; the method itself for the others
     recall_at_100: float
-    filled: float  # share of the results that were there to be found
+    filled: float  # results returned, as a share of those that exist, at most 100 for each query
     p50_ms: float
     p99_ms: float
 
 
 @dataclass(frozen=True)
-class Crossing:
-    """Exact scoring and probing of as many allowed rows, and what the planner would do."""
+class Crossover:
+    """Exact scoring and probing of the same allowed rows, and what the planner would choose."""
 
-    queries: str
+    modality: str
     filter: str
     allowed: int
     exact_ms: float  # p50
@@ -67,155 +70,166 @@ class Crossing:
 
 
 @dataclass(frozen=True)
-class FilterBench:
+class FiltersReport:
     """All that was measured."""
 
     name: str
     rows: int
-    params: dict[str, SearchParams]
-    measured: list[Measured]
-    crossings: list[Crossing]
+    params: dict[str, SearchParams]  # by modality
+    measured: list[Measurement]
+    crossings: list[Crossover]
 
     def worst(self, method: str) -> float:
-        """Lowest recall of a method over all filters and kinds of query."""
-        return min(each.recall_at_100 for each in self.measured if each.method == method)
+        """Return the lowest recall of a method over all filters and modalities."""
+        return min(row.recall_at_100 for row in self.measured if row.method == method)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A filter, and the queries that are searched under it."""
+
+    filter: str
+    share: float
+    row_filter: RowFilter | None
+    vectors: np.ndarray  # float32[n, dim]
 
 
 def measure_filters(
-    catalog: BenchCatalog,
-    target: float,
-    seed: int,
-    *,
-    progress: Callable[[int, int], None] = lambda done, of: None,
-) -> FilterBench:
-    """Measure every method under every filter, for every kind of query.
+    catalog: BenchCatalog, gate: GateConfig, *, progress: Callable[[int, int], None] = lambda done, total: None
+) -> FiltersReport:
+    """Measure every method under every filter, for every modality.
+
+    Args:
+        gate: the recall target, which the searches are calibrated for, and the seed of the filters.
+        progress: called with the number of cases measured and of all cases.
 
     Raises:
-        LookalikeError: the segment is flat: exact whatever is asked, so there is nothing to measure.
+        LookalikeError: the segment's index is flat.
     """
     segment = catalog.segment
-    if segment.ivf is None:
-        raise LookalikeError("the index is flat, and exact under any filter; measure a catalog above flat_max_rows")
-    random = np.random.default_rng(seed)
-    cases = [(name, share) for name in ("random", "unrelated") for share in SHARES]
-    total = len(catalog.queries) * (1 + len(cases) + 2)
+    ivf_of(segment)
+    random = np.random.default_rng(gate.seed)
+    total = len(catalog.queries) * (1 + len(FILTERS) * len(SHARES) + len(FILTERS))
     done = 0
     params: dict[str, SearchParams] = {}
-    measured: list[Measured] = []
-    crossings: list[Crossing] = []
-    threads = faiss.omp_get_max_threads()
+    measured: list[Measurement] = []
+    crossings: list[Crossover] = []
     for queries in catalog.queries:
-        faiss.omp_set_num_threads(threads)
-        filters = [(name, share, *_filter(catalog, queries, name, share, random)) for name, share in cases]
-        params[queries.kind] = _calibrated(segment, queries, filters, target)
-        faiss.omp_set_num_threads(1)
-        everything = np.arange(len(queries.vectors))
-        for name, share, allowed, places in [("none", 1.0, None, everything), *filters]:
-            measured += _methods(segment, queries, params[queries.kind], name, share, allowed, places)
-            done += 1
-            progress(done, total)
-        for name in ("random", "unrelated"):
-            crossings += _crossings(catalog, queries, params[queries.kind], name, random)
-            done += 1
-            progress(done, total)
-    faiss.omp_set_num_threads(threads)
-    return FilterBench(catalog.name, segment.info.rows, params, measured, crossings)
+        cases = [_draw_case(catalog, queries, name, share, random) for name in FILTERS for share in SHARES]
+        chosen = params[queries.modality] = _calibrate(segment, queries, cases, gate.recall_target)
+        with one_faiss_thread():
+            for case in [_Case("none", 1.0, None, queries.vectors), *cases]:
+                measured += _measure_methods(segment, queries.modality, chosen, case)
+                done += 1
+                progress(done, total)
+            for name in FILTERS:
+                crossings += _measure_crossover(catalog, queries, chosen, name, random)
+                done += 1
+                progress(done, total)
+    return FiltersReport(catalog.name, segment.info.rows, params, measured, crossings)
 
 
-def _filter(
-    catalog: BenchCatalog, queries: Queries, name: str, share: float, random: np.random.Generator
-) -> tuple[RowFilter, np.ndarray]:
-    """The rows of one filter, and the places of the queries to ask under it."""
-    rows = catalog.segment.info.rows
-    wanted = max(1, round(share * rows))
+def _draw_case(catalog: BenchCatalog, queries: Queries, name: str, share: float, random: np.random.Generator) -> _Case:
+    """Draw a filter that allows a share of the rows."""
+    segment = catalog.segment
+    target = max(1, round(share * segment.info.rows))
     if name == "random":
-        return catalog.segment.row_filter(random.choice(rows, wanted, replace=False)), np.arange(len(queries.vectors))
-    # Whole categories in any order, as many as fit; only the first may be cut. The queries are about none of them.
+        row_filter = segment.row_filter(random.choice(segment.info.rows, target, replace=False))
+        return _Case(name, share, row_filter, queries.vectors)
+    # Whole categories in random order, as many as fit; only the first may be cut. The queries are about none of them.
     names, counts = np.unique(catalog.categories[catalog.categories != None], return_counts=True)  # noqa: E711
-    order = random.permutation(len(names))
-    picked: list[int] = []
-    held = 0
-    for place in order:
-        if held + counts[place] <= wanted or not picked:
-            picked.append(int(place))
-            held += int(counts[place])
-        if held >= wanted:
+    chosen: list[int] = []
+    total = 0
+    for number in random.permutation(len(names)):
+        if total + counts[number] <= target or not chosen:
+            chosen.append(int(number))
+            total += int(counts[number])
+        if total >= target:
             break
-    inside = np.flatnonzero(np.isin(catalog.categories, names[picked]))
-    inside = random.choice(inside, min(wanted, len(inside)), replace=False)
-    places = np.flatnonzero(~np.isin(queries.categories, names[picked]))
-    return catalog.segment.row_filter(inside), places
+    rows = np.flatnonzero(np.isin(catalog.categories, names[chosen]))
+    rows = random.choice(rows, min(target, len(rows)), replace=False)
+    unrelated = np.flatnonzero(~np.isin(queries.categories, names[chosen]))
+    return _Case(name, share, segment.row_filter(rows), queries.vectors[unrelated])
 
 
-def _calibrated(
-    segment: Segment, queries: Queries, filters: list[tuple[str, float, RowFilter, np.ndarray]], target: float
-) -> SearchParams:
-    """As the gate does it: without filters, then how much further to look under the filters that are probed."""
-    assert segment.ivf is not None  # noqa: S101  (measure_filters has looked)
-    truth = _scores(segment, queries.vectors, None)
-    params, _ = calibrate(
-        lambda tried: [found.scores for found in segment.search(queries.vectors, DEPTH, tried)[0]],
-        truth,
-        segment.ivf.lists,
-        target,
-    )
-    few = [(allowed, queries.vectors[places[:_CALIBRATED]]) for _, _, allowed, places in filters if len(places)]
-    truths = [_scores(segment, vectors, allowed) for allowed, vectors in few]
+def _calibrate(segment: Segment, queries: Queries, cases: list[_Case], target: float) -> SearchParams:
+    """Choose the search parameters as the gate does: first for unfiltered searches, then for those under filters."""
+    params = calibrate_segment(segment, queries.vectors, exact_scores(segment, queries.vectors), target)
+    samples = [(case.row_filter, case.vectors[:_CALIBRATION_QUERIES]) for case in cases if len(case.vectors)]
+    truths = [exact_scores(segment, vectors, row_filter) for row_filter, vectors in samples]
 
-    def worst(tried: SearchParams) -> float:
+    def worst_recall(trial: SearchParams) -> float:
         return min(
-            recall([found.scores for found in segment.search(vectors, DEPTH, tried, allowed)[0]], truth, DEPTH)
-            for (allowed, vectors), truth in zip(few, truths, strict=True)
+            recall(segment_scores(segment, vectors, trial, row_filter), truth, DEPTH)
+            for (row_filter, vectors), truth in zip(samples, truths, strict=True)
         )
 
-    return calibrate_filtered(worst, params, segment.ivf.lists, target)
+    return calibrate_filtered(worst_recall, params, ivf_of(segment).lists, target)
 
 
-def _scores(segment: Segment, vectors: np.ndarray, allowed: RowFilter | None) -> list[np.ndarray]:
-    found, _ = segment.search(vectors, DEPTH, SearchParams(), allowed, path="exact")
-    return [each.scores for each in found]
-
-
-def _methods(
-    segment: Segment,
-    queries: Queries,
-    params: SearchParams,
-    name: str,
-    share: float,
-    allowed: RowFilter | None,
-    places: np.ndarray,
-) -> list[Measured]:
-    if not len(places):
-        return []  # every query is about what the filter allows: a shop of one category
-    vectors = queries.vectors[places]
-    truth = _scores(segment, vectors, allowed)
-    rows = segment.info.rows if allowed is None else allowed.count
-    found: list[Measured] = []
-    for method in METHODS:
-        if allowed is None and method in ("nprobe", "post-filter", "list-aware"):
-            continue  # all the same without a filter
-        scores, times = _timed(_searcher(method, segment, params, allowed), vectors)
-        path = segment.search(vectors[:1], DEPTH, params, allowed)[1].path if method == "planned" else method
-        wanted = sum(len(true) for true in truth)
-        found.append(
-            Measured(
-                queries.kind,
-                name,
-                share,
-                rows,
-                method,
-                path,
+def _measure_methods(segment: Segment, modality: str, params: SearchParams, case: _Case) -> list[Measurement]:
+    if not len(case.vectors):
+        return []  # the catalog has one category, so no query is unrelated to the filter
+    truth = exact_scores(segment, case.vectors, case.row_filter)
+    measured: list[Measurement] = []
+    for method, search in _searches(segment, params, case.row_filter).items():
+        scores, times = _time_each(search, case.vectors)
+        path = _planned_path(segment, case.vectors, params, case.row_filter) if method == "planned" else method
+        measured.append(
+            Measurement(
+                modality=modality,
+                filter=case.filter,
+                share=case.share,
+                allowed=segment.info.rows if case.row_filter is None else case.row_filter.count,
+                method=method,
+                path=path,
                 recall_at_100=round(recall(scores, truth, DEPTH), 4),
-                filled=round(sum(map(len, scores)) / max(1, wanted), 4),
+                filled=round(sum(map(len, scores)) / max(1, sum(map(len, truth))), 4),
                 p50_ms=round(float(np.percentile(times, 50)), 3),
                 p99_ms=round(float(np.percentile(times, 99)), 3),
             )
         )
-    return found
+    return measured
 
 
-def _timed(search: Search, vectors: np.ndarray) -> tuple[list[np.ndarray], list[float]]:
-    """Scores and milliseconds of each query, one after the other; the first is asked twice and timed once."""
+def _measure_crossover(
+    catalog: BenchCatalog, queries: Queries, params: SearchParams, name: str, random: np.random.Generator
+) -> list[Crossover]:
+    segment = catalog.segment
+    crossings: list[Crossover] = []
+    for rows in _CROSSOVER_ROWS:
+        if rows > segment.info.rows / 2:
+            break
+        case = _draw_case(catalog, queries, name, rows / segment.info.rows, random)
+        if case.row_filter is None or not len(case.vectors):
+            continue
+        vectors = case.vectors[:_CROSSOVER_QUERIES]
+        searches = _searches(segment, params, case.row_filter)
+        _, exact_times = _time_each(searches["exact"], vectors)
+        scores, probing_times = _time_each(searches["list-aware"], vectors)
+        truth = exact_scores(segment, vectors, case.row_filter)
+        crossings.append(
+            Crossover(
+                modality=queries.modality,
+                filter=name,
+                allowed=case.row_filter.count,
+                exact_ms=round(float(np.median(exact_times)), 3),
+                probing_ms=round(float(np.median(probing_times)), 3),
+                probing_recall=round(recall(scores, truth, DEPTH), 4),
+                planned=_planned_path(segment, vectors, params, case.row_filter),
+            )
+        )
+    return crossings
+
+
+def _planned_path(segment: Segment, vectors: np.ndarray, params: SearchParams, row_filter: RowFilter | None) -> str:
+    """Return the path that the planner chooses; it is the same for all queries under a filter."""
+    _, plan = segment.search(vectors[:1], DEPTH, params, row_filter)
+    return plan.path
+
+
+def _time_each(search: Search, vectors: np.ndarray) -> tuple[list[np.ndarray], list[float]]:
+    """Search the queries one after the other, after a warm-up; return the scores and milliseconds of each."""
     search(vectors[:1])
     scores: list[np.ndarray] = []
     times: list[float] = []
@@ -226,55 +240,30 @@ def _timed(search: Search, vectors: np.ndarray) -> tuple[list[np.ndarray], list[
     return scores, times
 
 
-def _searcher(method: str, segment: Segment, params: SearchParams, allowed: RowFilter | None) -> Search:
-    """A function from float32[1, dim] to the scores found, descending."""
-    ivf = segment.ivf
-    assert ivf is not None  # noqa: S101  (measure_filters has looked)
-    if method == "nprobe":
-        bitmap = allowed.bitmap if allowed else None
+def _searches(segment: Segment, params: SearchParams, row_filter: RowFilter | None) -> dict[str, Search]:
+    """Return the search of each method; without a filter, only of those that differ from each other."""
+    ivf = ivf_of(segment)
 
-        def plain(query: np.ndarray) -> np.ndarray:
-            rows = ivf.candidates(query, DEPTH * params.rescore, params.nprobe, bitmap=bitmap)[0]
-            return segment.vectors.score(query[0], rows[rows >= 0], DEPTH)[0]
+    def by_segment(path: SearchPath | None) -> Search:
+        return lambda query: segment_scores(segment, query, params, row_filter, path=path)[0]
 
-        return plain
-    if method == "post-filter":
+    searches = {"planned": by_segment(None), "exact": by_segment("exact")}
+    if row_filter is None:
+        return searches
+    bitmap = row_filter.bitmap
 
-        def after(query: np.ndarray) -> np.ndarray:
-            rows = ivf.candidates(query, DEPTH * max(_OVERFETCH, params.rescore), params.nprobe)[0]
-            rows = rows[rows >= 0]
-            if allowed is not None:
-                rows = rows[(allowed.bitmap[rows >> 3] >> (rows & 7) & 1).astype(bool)]
-            return segment.vectors.score(query[0], rows, DEPTH)[0]
+    def with_id_selector(query: np.ndarray) -> np.ndarray:
+        rows = ivf.candidates(query, DEPTH * params.rescore, params.nprobe, bitmap=bitmap)[0]
+        return segment.vectors.score(query[0], rows[rows >= 0], DEPTH)[0]
 
-        return after
-    path = {"planned": None, "exact": "exact", "list-aware": "ivf"}[method]
-    return lambda query: segment.search(query, DEPTH, params, allowed, path=path)[0][0].scores  # type: ignore[arg-type]
+    def with_post_filter(query: np.ndarray) -> np.ndarray:
+        rows = ivf.candidates(query, DEPTH * max(_OVERFETCH, params.rescore), params.nprobe)[0]
+        rows = rows[rows >= 0]
+        rows = rows[(bitmap[rows >> 3] >> (rows & 7) & 1).astype(bool)]
+        return segment.vectors.score(query[0], rows, DEPTH)[0]
 
-
-def _crossings(
-    catalog: BenchCatalog, queries: Queries, params: SearchParams, name: str, random: np.random.Generator
-) -> list[Crossing]:
-    segment = catalog.segment
-    found: list[Crossing] = []
-    for wanted in _CROSSOVER:
-        if wanted > segment.info.rows / 2:
-            break
-        allowed, places = _filter(catalog, queries, name, wanted / segment.info.rows, random)
-        if not len(places):
-            continue
-        vectors = queries.vectors[places[:50]]
-        _, exact = _timed(_searcher("exact", segment, params, allowed), vectors)
-        scores, probing = _timed(_searcher("list-aware", segment, params, allowed), vectors)
-        found.append(
-            Crossing(
-                queries.kind,
-                name,
-                allowed.count,
-                exact_ms=round(float(np.median(exact)), 3),
-                probing_ms=round(float(np.median(probing)), 3),
-                probing_recall=round(recall(scores, _scores(segment, vectors, allowed), DEPTH), 4),
-                planned=segment.search(vectors[:1], DEPTH, params, allowed)[1].path,
-            )
-        )
-    return found
+    return searches | {
+        "list-aware": by_segment("ivf"),
+        "nprobe": with_id_selector,
+        "post-filter": with_post_filter,
+    }

@@ -1,80 +1,77 @@
-"""`lookalike bench serve`: what a server answers in a second, beside what its index alone could, on the same cores.
+"""`lookalike bench serve`: how many searches a server answers a second, beside its index alone on the same cores.
 
-One run measures, over the same drawn vectors with the same calibrated parameters:
+One run measures these workloads over the same drawn vectors with the same calibrated parameters:
 
     faiss     the index alone: candidates of one query at a time, from as many threads as the server has workers
-    search    the same with exact scores from the stored vectors: what recall is promised for
-    vector    `POST /v1/search` with the vector given, by similarity alone, closed loop
-    ranked    the same as it is unless told otherwise: 200 candidates ranked by the shop's signals and categories
-    text      `GET /v1/search/text` with another text each time, closed loop: the encoder's share
-    offered   text queries at fixed rates, whoever is late notwithstanding: latency against load
+    search    the same with exact scores from the stored vectors, for which recall is guaranteed
+    vector    `POST /v1/search` by vector, by similarity alone, in a closed loop
+    ranked    the same with the default ranking: 200 candidates ranked by the shop's signals and categories
+    text      `GET /v1/search/text` with a different text each time, in a closed loop: includes the encoder
+    offered   text queries at fixed rates, however late the responses are: latency against load
 
-The first four take turns, a few seconds each: they are compared within a turn, since no core is equally quick all the
+The first four take turns of a few seconds each. They are compared within a turn, because a core's speed varies over
 time.
 
-Caches are off. The load comes from this process, and takes its share of the same cores.
+Caches are off. This process generates the load and takes its share of the same cores.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import statistics
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
 
-from artifacts.encoders.base import Encoder
+from artifacts.config import EncoderConfig, GateConfig, IndexConfig
 from artifacts.encoders.registry import load_encoder
 from artifacts.errors import LookalikeError
 from artifacts.index.params import SearchParams
-from artifacts.segments.info import INFO_FILE
 from artifacts.segments.segment import Segment
-from artifacts.settings import Settings
-from artifacts.store.manifest import Counts, Manifest
-from artifacts.store.store import Store
 from jobs.bench.catalog import drawn_catalog
-from jobs.bench.load.load import Load, Sample, by_text, by_vector, percentiles
-from jobs.bench.load.server import Cores, Memory, ServerProcess
-from jobs.evaluate.calibration import DEPTH, calibrate, recall
-from jobs.workspace import fingerprint
+from jobs.bench.load.generator import LoadGenerator, Sample, percentiles, text_searches, vector_searches
+from jobs.bench.load.proc import Memory, StealTime
+from jobs.bench.load.server import ServerProcess
+from jobs.bench.release import publish_segment, releases_folder
+from jobs.bench.search import calibrate_segment, exact_scores, ivf_of, segment_scores
+from jobs.evaluate.calibration import DEPTH, recall
 
-_ENCODER = "python:jobs.bench.encoder:ClipShaped"
-#: Shares of the measured text rate that are offered.
+_QUERIES = 1000
+_CALIBRATION_QUERIES = 200
+#: Offered rates, as shares of the measured rate of texts.
 _OFFERED = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 2.0)
-#: Turns of the ways that are compared with each other.
+#: Turns of the workloads that are compared with each other.
 _TURNS = 5
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What one way of asking gave."""
+    """Throughput and latency of one workload."""
 
-    way: str
+    workload: str
     clients: int
-    per_second: float
+    per_second: float  # requests answered
     p50_ms: float
     p95_ms: float
     p99_ms: float
-    failed: int = 0  # answers that were none
-    refused: int = 0  # 503
-    offered: float = 0.0  # requests a second; 0: each client asks when it has its answer
-    turns: tuple[float, ...] = ()  # answered a second in each turn
-    core_ms: float = 0.0  # of a core, for each request: of this process where it asks itself, else of the workers
-    stolen: float = 0.0  # share of the processors' time that the machine's host gave to others; see `Cores`
+    failed: int  # no response, or a status other than 200 and 503
+    refused: int  # status 503
+    offered: float  # requests a second; 0 in a closed loop
+    turns: tuple[float, ...]  # requests answered a second in each turn
+    core_ms: float  # CPU time for each request: of this process where it searches itself, else of the workers
+    stolen: float  # share of stolen CPU time; see `StealTime`
 
 
 @dataclass(frozen=True)
-class ServeBench:
+class ServeReport:
     """All that was measured."""
 
     name: str
@@ -84,202 +81,191 @@ class ServeBench:
     rates: list[Rate]
     memory: list[Memory]
 
-    def of(self, way: str) -> Rate:
-        return next(each for each in self.rates if each.way == way)
+    def rate_of(self, workload: str) -> Rate:
+        """Return the first rate of a workload."""
+        return next(rate for rate in self.rates if rate.workload == workload)
 
-    def ratio(self, way: str) -> float:
-        """Searches by vector through HTTP, of those that another way gave in the same turn: the median."""
-        pairs = zip(self.of("vector").turns, self.of(way).turns, strict=True)
+    def ratio(self, workload: str) -> float:
+        """Return the throughput of `vector` relative to another workload's: the median over the turns."""
+        pairs = zip(self.rate_of("vector").turns, self.rate_of(workload).turns, strict=True)
         return statistics.median(vector / other for vector, other in pairs)
 
 
-def measure_serving(
-    rows: int,
-    settings: Settings,
-    folder: Path,
-    *,
-    workers: int,
-    clients: int,
-    seconds: float,
-    spec: str = _ENCODER,
-    progress: Callable[[int, int], None] = lambda done, of: None,
-) -> ServeBench:
-    """Measure all of it, each way for so many seconds.
-
-    Raises:
-        LookalikeError: the server did not come up, or answered wrongly.
-    """
-    encoder = load_encoder(spec, settings.device)
-    catalog = drawn_catalog(rows, encoder.dim, 1000, settings, folder, progress=progress)
-    segment, vectors = catalog.segment, catalog.queries[0].vectors
-    try:
-        few = vectors[:200]
-        truth = [found.scores for found in segment.search(few, DEPTH, SearchParams(), path="exact")[0]]
-        lists = segment.ivf.lists if segment.ivf else 0
-        params, _ = calibrate(
-            lambda tried: [found.scores for found in segment.search(few, DEPTH, tried)[0]],
-            truth, lists, settings.recall_target,
-        )  # fmt: skip
-        reached = recall([found.scores for found in segment.search(few, DEPTH, params)[0]], truth, DEPTH)
-        releases, _ = released(segment, params, folder, encoder, settings)
-        environment = {
-            "LOOKALIKE_RELEASES": releases, "LOOKALIKE_WORKERS": str(workers), "LOOKALIKE_RESULT_CACHE_SECONDS": "0",
-            "LOOKALIKE_EMBEDDING_CACHE_SECONDS": "0", "LOOKALIKE_ENCODER_THREADS": "1",
-        }  # fmt: skip
-        with ServerProcess(environment) as server:
-            rates = _compared(server, segment, vectors, params, workers, clients, seconds)
-            rates += _texts(server, clients, seconds)
-            memory = server.memory()
-    finally:
-        segment.close()
-    return ServeBench(catalog.name, params, round(reached, 4), workers, rates, memory)
-
-
-def _compared(
-    server: ServerProcess, segment: Segment, vectors: np.ndarray, params: SearchParams, workers: int, clients: int,
-    seconds: float,
-) -> list[Rate]:  # fmt: skip
-    """The index alone, and searches by vector through HTTP, in turns."""
-    loads = {
-        "vector": Load(server.address, by_vector(vectors)),
-        "ranked": Load(server.address, by_vector(vectors, ranked=True)),
-    }
-    short = seconds / _TURNS
-    turns: dict[str, list[_Turn]] = defaultdict(list)
-    for _ in range(_TURNS):
-        for way in ("faiss", "search"):
-            alone = functools.partial(_alone, segment, vectors, params, way, workers, short)
-            turns[way].append(_turn(alone, time.process_time))
-        for way, load in loads.items():
-            turns[way].append(_turn(lambda load=load: _asked(load, load.closed(clients, short)), server.busy))
-    return [_rate(way, clients if way in loads else workers, each) for way, each in turns.items()]
-
-
-def _texts(server: ServerProcess, clients: int, seconds: float) -> list[Rate]:
-    """Texts in a closed loop, and at shares of the rate that this gave."""
-    load = Load(server.address, by_text())
-    rates = [_rate("text", clients, [_turn(lambda: _asked(load, load.closed(clients, seconds)), server.busy)])]
-    for rate in [share * rates[0].per_second for share in _OFFERED]:
-        offered = _turn(lambda rate=rate: _asked(load, load.offered(rate, seconds)), server.busy)
-        rates.append(_rate("offered", 0, [offered], rate))
-    return rates
-
-
-#: What became of some requests, the seconds they took, and how many there were, with those that only warmed up.
+#: Samples, the seconds they took, and the number of requests, warm-ups included.
 _Answers = tuple[list[Sample], float, int]
 
 
 @dataclass(frozen=True)
 class _Turn:
+    """One measurement of a workload."""
+
     samples: list[Sample]
     seconds: float
-    asked: int
-    busy: float  # seconds of cores that it took whoever answered
+    requests: int  # warm-ups included
+    cpu_seconds: float  # of the process or the workers that answered
     stolen: float
 
 
-def _turn(ask: Callable[[], _Answers], busy: Callable[[], float]) -> _Turn:
-    cores, before = Cores(), busy()
-    return _Turn(*ask(), busy() - before, cores.stolen())
+def measure_serving(
+    rows: int,
+    encoder_config: EncoderConfig,
+    index: IndexConfig,
+    gate: GateConfig,
+    folder: Path,
+    *,
+    workers: int,
+    clients: int,
+    seconds: float,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ServeReport:
+    """Measure all workloads.
+
+    Args:
+        rows: vectors to draw and search.
+        encoder_config: of the server, which encodes the texts.
+        index: how the drawn vectors are indexed.
+        gate: the recall target, which the searches are calibrated for.
+        folder: keeps the drawn index for the next run.
+        workers: processes of the server, and threads of the workloads without one.
+        clients: of the closed loops.
+        seconds: that each workload is measured for.
+        progress: called with the number of rows indexed and of all rows.
+
+    Raises:
+        LookalikeError: the server did not become ready or answered no request of a workload, or the index is flat.
+    """
+    encoder = load_encoder(encoder_config.encoder, encoder_config.device)
+    catalog = drawn_catalog(rows, encoder.dim, _QUERIES, index, folder, progress=progress)
+    segment, vectors = catalog.segment, catalog.queries[0].vectors
+    try:
+        sample = vectors[:_CALIBRATION_QUERIES]
+        truth = exact_scores(segment, sample)
+        params = calibrate_segment(segment, sample, truth, gate.recall_target)
+        reached = recall(segment_scores(segment, sample, params), truth, DEPTH)
+        publish_segment(segment, params, folder, encoder)
+        environment = {
+            "LOOKALIKE_RELEASES": releases_folder(folder),
+            "LOOKALIKE_WORKERS": str(workers),
+            "LOOKALIKE_RESULT_CACHE_SECONDS": "0",
+            "LOOKALIKE_EMBEDDING_CACHE_SECONDS": "0",
+            "LOOKALIKE_ENCODER_THREADS": "1",
+        }
+        with ServerProcess(environment) as server:
+            rates = _measure_vectors(server, segment, vectors, params, workers, clients, seconds)
+            rates += _measure_texts(server, clients, seconds)
+            memory = server.memory()
+    finally:
+        segment.close()
+    return ServeReport(catalog.name, params, round(reached, 4), workers, rates, memory)
 
 
-def _asked(load: Load, asking: Coroutine[Any, Any, float]) -> _Answers:
-    """What a load's asking gave by itself, apart from what it was asked for before."""
-    load.samples, load.asked = [], 0
-    seconds = asyncio.run(asking)
-    return load.samples, seconds, load.asked
+def _measure_vectors(
+    server: ServerProcess,
+    segment: Segment,
+    vectors: np.ndarray,
+    params: SearchParams,
+    workers: int,
+    clients: int,
+    seconds: float,
+) -> list[Rate]:
+    """Measure the index alone and searches by vector through HTTP, in turns."""
+    ivf = ivf_of(segment)
+    calls: dict[str, Callable[[np.ndarray], object]] = {
+        "faiss": lambda query: ivf.candidates(query, DEPTH * params.rescore, params.nprobe),
+        "search": lambda query: segment.search(query, DEPTH, params),
+    }
+    loads = {
+        "vector": LoadGenerator(server.address, vector_searches(vectors)),
+        "ranked": LoadGenerator(server.address, vector_searches(vectors, ranked=True)),
+    }
+    turn_seconds = seconds / _TURNS
+    turns: dict[str, list[_Turn]] = defaultdict(list)
+    for _ in range(_TURNS):
+        for workload, call in calls.items():
+            answer = functools.partial(_call_in_threads, call, vectors, workers, turn_seconds)
+            turns[workload].append(_measure_turn(answer, time.process_time))
+        for workload, load in loads.items():
+            answer = functools.partial(_run_load, load, lambda load: load.run_closed_loop(clients, turn_seconds))
+            turns[workload].append(_measure_turn(answer, server.cpu_seconds))
+    return [
+        _to_rate(workload, measured, clients=clients if workload in loads else workers)
+        for workload, measured in turns.items()
+    ]
 
 
-def _alone(
-    segment: Segment, vectors: np.ndarray, params: SearchParams, way: str, threads: int, seconds: float
+def _measure_texts(server: ServerProcess, clients: int, seconds: float) -> list[Rate]:
+    """Measure texts in a closed loop, then at shares of the rate measured there."""
+    load = LoadGenerator(server.address, text_searches())
+    closed = functools.partial(_run_load, load, lambda load: load.run_closed_loop(clients, seconds))
+    rates = [_to_rate("text", [_measure_turn(closed, server.cpu_seconds)], clients=clients)]
+    for offered in [share * rates[0].per_second for share in _OFFERED]:
+        opened = functools.partial(_run_load, load, lambda load, rate=offered: load.run_open_loop(rate, seconds))
+        rates.append(_to_rate("offered", [_measure_turn(opened, server.cpu_seconds)], offered=offered))
+    return rates
+
+
+def _measure_turn(answer: Callable[[], _Answers], cpu_seconds: Callable[[], float]) -> _Turn:
+    steal_time, before = StealTime(), cpu_seconds()
+    samples, seconds, requests = answer()
+    return _Turn(samples, seconds, requests, cpu_seconds() - before, steal_time.share())
+
+
+def _run_load(load: LoadGenerator, run: Callable[[LoadGenerator], Coroutine[Any, Any, float]]) -> _Answers:
+    """Run a load generator and return the outcome of this run alone."""
+    load.samples, load.sent = [], 0
+    seconds = asyncio.run(run(load))
+    return load.samples, seconds, load.sent
+
+
+def _call_in_threads(
+    call: Callable[[np.ndarray], object], vectors: np.ndarray, threads: int, seconds: float
 ) -> _Answers:
-    """The index without a server, one query at a time in each thread."""
-    ivf = segment.ivf
-    if ivf is None:
-        raise LookalikeError("the index is flat; measure more rows than flat_max_rows")
-
-    def ask(vector: np.ndarray) -> None:
-        if way == "faiss":
-            ivf.candidates(vector[None, :], DEPTH * params.rescore, params.nprobe)
-        else:
-            segment.search(vector[None, :], DEPTH, params)
-
+    """Call the index without a server, with one query at a time in each thread."""
     times: list[list[float]] = [[] for _ in range(threads)]
     end = time.perf_counter() + seconds
 
-    def work(number: int) -> None:
-        faiss.omp_set_num_threads(1)
-        turn = number
+    def work(thread: int) -> None:
+        faiss.omp_set_num_threads(1)  # of this thread
+        number = thread
         while time.perf_counter() < end:
             began = time.perf_counter()
-            ask(vectors[turn % len(vectors)])
-            times[number].append((time.perf_counter() - began) * 1000)
-            turn += threads
+            call(vectors[number % len(vectors)][None, :])
+            times[thread].append((time.perf_counter() - began) * 1000)
+            number += threads
 
-    _side_by_side([lambda number=number: work(number) for number in range(threads)])
-    samples = [Sample(0.0, each, 200) for some in times for each in some]
+    running = [threading.Thread(target=work, args=(thread,)) for thread in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    samples = [Sample(0.0, milliseconds, 200) for thread_times in times for milliseconds in thread_times]
     return samples, seconds, len(samples)
 
 
-def _side_by_side(calls: Sequence[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=call) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def released(
-    segment: Segment, params: SearchParams, folder: Path, encoder: Encoder, settings: Settings, *, turn: int = 0
-) -> tuple[str, str]:
-    """Publish the segment under an encoder, so that a server can be started on it.
-
-    Args:
-        turn: another number makes another version, of a segment of another name: servers take it for a new one.
-
-    Returns:
-        The releases and the version.
-    """
-    releases = folder / "releases"
-    store = Store(str(releases), settings.cache)
-    segment_id = f"bench-{fingerprint(segment.info.inputs, encoder.id)}-{turn}"
-    if not (releases / "segments" / segment_id / INFO_FILE).exists():
-        with store.new_segment(segment_id) as made:
-            _copy_as(segment, made, segment_id, encoder.id)
-    reference = store.reference(segment_id)
-    counts = Counts(input_rows=reference.rows, indexed=reference.products, pictures=reference.rows)
-    draft = Manifest(
-        version="", created_at=datetime.now(UTC), encoder=encoder.describe(), segments=[reference],
-        search={"image": params, "text": params}, counts=counts,
-    )  # fmt: skip
-    return str(releases), store.publish(draft.named(), {}, expected=store.current())
-
-
-def _copy_as(segment: Segment, folder: Path, segment_id: str, encoder_id: str) -> None:
-    """The same files under another name and encoder; they never change, so they need not be copied."""
-    for name in segment.info.files:
-        os.link(segment.folder / name, folder / name)
-    info = segment.info.model_copy(update={"id": segment_id, "encoder_id": encoder_id})
-    (folder / INFO_FILE).write_text(info.model_dump_json(indent=1) + "\n")
-
-
-def _rate(way: str, clients: int, turns: Sequence[_Turn], offered: float = 0.0) -> Rate:
-    """All turns of a way together.
+def _to_rate(workload: str, turns: Sequence[_Turn], *, clients: int = 0, offered: float = 0.0) -> Rate:
+    """Combine all turns of a workload.
 
     Raises:
-        LookalikeError: nothing was answered.
+        LookalikeError: no request was answered.
     """
     samples = [sample for turn in turns for sample in turn.samples]
     seconds = sum(turn.seconds for turn in turns)
-    answered = [each for each in samples if each.status == 200]
-    refused = sum(each.status == 503 for each in samples)
+    answered = [sample for sample in samples if sample.status == 200]
+    refused = sum(sample.status == 503 for sample in samples)
     if not answered:
-        raise LookalikeError(f"bench serve: no {way} request was answered in {seconds:.0f} s")
-    each_turn = tuple(sum(each.status == 200 for each in turn.samples) / turn.seconds for turn in turns)
-    core_ms = 1000 * sum(turn.busy for turn in turns) / sum(turn.asked for turn in turns)
-    stolen = sum(turn.stolen * turn.seconds for turn in turns) / seconds
+        raise LookalikeError(f"bench serve: no {workload} request was answered in {seconds:.0f} s")
+    p50, p95, p99 = percentiles(answered)
     return Rate(
-        way, clients, round(len(answered) / seconds, 1), *percentiles(answered),
-        len(samples) - len(answered) - refused, refused, round(offered, 1), each_turn,
-        round(core_ms, 2), round(stolen, 3),
-    )  # fmt: skip
+        workload=workload,
+        clients=clients,
+        per_second=round(len(answered) / seconds, 1),
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        failed=len(samples) - len(answered) - refused,
+        refused=refused,
+        offered=round(offered, 1),
+        turns=tuple(sum(sample.status == 200 for sample in turn.samples) / turn.seconds for turn in turns),
+        core_ms=round(1000 * sum(turn.cpu_seconds for turn in turns) / sum(turn.requests for turn in turns), 2),
+        stolen=round(sum(turn.stolen * turn.seconds for turn in turns) / seconds, 3),
+    )

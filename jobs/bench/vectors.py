@@ -1,9 +1,9 @@
-"""Vectors that lie as CLIP's do, for benchmarks that need more of them than there are pictures.
+"""Random vectors that are distributed like CLIP's, for benchmarks that need more vectors than there are pictures.
 
-A catalog is clusters in clusters (categories of Zipf sizes, styles within them) in a space of low rank, turned into
-`dim` dimensions; all pictures share a common direction, the narrow cone that CLIP's pictures lie in. Texts share
-another direction and are much noisier: they are near no picture, and the order of the pictures around them is what
-counts.
+A catalog consists of clusters in clusters (categories of Zipf-distributed sizes, styles within them) in a space of low
+rank, which is rotated into `dim` dimensions. All pictures share a common direction, the narrow cone of CLIP's picture
+vectors. Texts share another direction and are much noisier: they are close to no picture, and only the order of the
+pictures around them matters.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _RANK = 96  # latent dimensions; their standard deviation falls as i^-0.35
 _CATEGORIES = 200  # the k-th holds a share ~ 1/k
 _STYLES = 25  # in each category
 
-# How far things lie apart, as shares of the latent variance. With the cones and noises below: mean cosine of two
-# pictures 0.43, of a picture and its nearest 0.94; of a text and its nearest picture 0.35 (512-d, among 60,000).
+# Shares of the latent variance. With the cones and noises below: mean cosine of two pictures 0.43, of a picture and its
+# nearest 0.94; of a text and its nearest picture 0.35 (512-d, among 60,000).
 _CATEGORY, _STYLE, _ITEM = 0.45, 0.40, 0.15
 _PICTURE_CONE, _PICTURE_NOISE = 0.85, 0.08
 _TEXT_CONE, _TEXT_NOISE, _TEXT_BLUR = 1.0, 1.3, 0.35
 
-#: Raised when the same seed comes to mean other vectors, or other products of theirs.
+#: Raise this number when the same seed no longer gives the same vectors or products.
 RECIPE = 2
 
 _BLOCK = 65_536
@@ -31,7 +31,7 @@ _BLOCK = 65_536
 
 @dataclass(frozen=True)
 class Drawn:
-    """Vectors float32[n, dim], L2-normalised, and the category of each, int64[n]."""
+    """Vectors float32[n, dim], L2-normalised, and their categories, int64[n]."""
 
     vectors: np.ndarray
     categories: np.ndarray
@@ -46,38 +46,38 @@ class ClipLike:
         std = np.arange(1, self._rank + 1) ** -0.35
         self._std = (std / np.linalg.norm(std)).astype(np.float32)
         basis = np.linalg.qr(random.standard_normal((dim, self._rank + 2)))[0].T.astype(np.float32)
-        self._turn, self._picture_cone, self._text_cone = basis[:-2], basis[-2], basis[-1]
+        self._rotation, self._picture_cone, self._text_cone = basis[:-2], basis[-2], basis[-1]
         self._category_centres = self._latent(random, _CATEGORIES, _CATEGORY)
         self._style_centres = self._latent(random, _CATEGORIES * _STYLES, _STYLE).reshape(_CATEGORIES, _STYLES, -1)
         shares = 1 / np.arange(1, _CATEGORIES + 1)
         self._shares = shares / shares.sum()
 
     def _latent(self, random: np.random.Generator, count: int, variance: float) -> np.ndarray:
-        drawn = random.standard_normal((count, self._rank), np.float32)
-        return drawn * self._std * np.float32(np.sqrt(variance))
+        normal = random.standard_normal((count, self._rank), np.float32)
+        return normal * self._std * np.float32(np.sqrt(variance))
 
-    def _things(self, random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def _items(self, random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         categories = random.choice(_CATEGORIES, count, p=self._shares)
         styles = random.integers(0, _STYLES, count)
         centres = self._category_centres[categories] + self._style_centres[categories, styles]
         return centres + self._latent(random, count, _ITEM), categories
 
     def pictures(self, count: int, seed: int) -> Iterator[Drawn]:
-        """Blocks of `count` pictures in all."""
+        """Yield blocks of pictures, `count` in all."""
         random = np.random.default_rng(seed)
         for start in range(0, count, _BLOCK):
-            latent, categories = self._things(random, min(_BLOCK, count - start))
+            latent, categories = self._items(random, min(_BLOCK, count - start))
             noise = random.standard_normal((len(latent), self.dim), np.float32) * (_PICTURE_NOISE / self.dim**0.5)
-            yield Drawn(_normalised(latent @ self._turn + _PICTURE_CONE * self._picture_cone + noise), categories)
+            yield Drawn(_normalized(latent @ self._rotation + _PICTURE_CONE * self._picture_cone + noise), categories)
 
     def texts(self, count: int, seed: int) -> Drawn:
-        """Texts about things that no picture shows."""
+        """Return texts about products that no picture shows."""
         random = np.random.default_rng(seed)
-        latent, categories = self._things(random, count)
+        latent, categories = self._items(random, count)
         latent = latent + self._latent(random, count, _TEXT_BLUR)
         noise = random.standard_normal((count, self.dim), np.float32) * (_TEXT_NOISE / self.dim**0.5)
-        return Drawn(_normalised(latent @ self._turn + _TEXT_CONE * self._text_cone + noise), categories)
+        return Drawn(_normalized(latent @ self._rotation + _TEXT_CONE * self._text_cone + noise), categories)
 
 
-def _normalised(vectors: np.ndarray) -> np.ndarray:
+def _normalized(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,18 +1,30 @@
-"""TODO."""
+"""Types of the attributes, and the accepted rows with all columns cast to their types.
+
+A typed source (Parquet, a database) declares its attributes' types. The attributes of CSV and JSON get the narrowest
+type that holds the values of all accepted rows. A cell's style (`Staging.styles`) says which of the two applies.
+"""
 
 from __future__ import annotations
 
-# ruff: noqa: S608 — what is put into the SQL is our own names, numbers and literal(); never a value of the catalog.
+# ruff: noqa: S608 — the SQL is built from constants, numbers and quote_literal(), never from a catalog's values.
 import pyarrow as pa
 
 from artifacts.schema import CATALOG_COLUMNS, CATALOG_RANGES, TIMESTAMP
-from jobs.catalog.rules import TIMES, YEARS, YES, cells_query, clean, values_query
-from jobs.catalog.staging import Staging, literal, run_sql
+from jobs.catalog.rules import (
+    TIMESTAMP_COLUMNS,
+    TRUE_WORDS,
+    VALID_YEARS,
+    cells_query,
+    clean_sql,
+    values_query,
+)
+from jobs.catalog.staging import Staging, quote_literal, run_sql
 
 # Numbers as programs write them: "00123" and "+49" are codes, not numbers.
-_INTEGER = literal(r"-?(0|[1-9][0-9]*)")
-_FLOAT = literal(r"-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][+-]?[0-9]+)?")
+_INTEGER = quote_literal(r"-?(0|[1-9][0-9]*)")
+_FLOAT = quote_literal(r"-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][+-]?[0-9]+)?")
 
+#: Types that occur in an attribute's cells -> DuckDB and Arrow type of the attribute.
 _TYPES: dict[frozenset[str], tuple[str, pa.DataType]] = {
     frozenset({"bool"}): ("BOOLEAN", pa.bool_()),
     frozenset({"int"}): ("BIGINT", pa.int64()),
@@ -20,21 +32,19 @@ _TYPES: dict[frozenset[str], tuple[str, pa.DataType]] = {
     frozenset({"int", "float"}): ("DOUBLE", pa.float64()),
     frozenset({"time"}): ("TIMESTAMPTZ", TIMESTAMP),
 }
+_TEXT = ("VARCHAR", pa.string())
 
 
-# ── good rows ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _value(index: int, style: str) -> str:
-    """An attribute's cell as clean text, or as it is where it has a type."""
+def _value_sql(index: int, style: str) -> str:
+    """Clean an attribute's cell that is text; leave it unchanged if the source declares another type."""
     if style in ("text", "VARCHAR"):
-        return clean(f"a{index}")
-    return clean(f"(a{index}::JSON ->> '$')") if style == "json" else f"a{index}"
+        return clean_sql(f"a{index}")
+    return clean_sql(f"(a{index}::JSON ->> '$')") if style == "json" else f"a{index}"
 
 
-def _kind(index: int, style: str) -> str:
-    """What an attribute's cell could be: bool, int, float, text, or null where there is nothing in it."""
-    value = _value(index, style)
+def _cell_type_sql(index: int, style: str) -> str:
+    """Find the narrowest type of an attribute's cell: 'bool', 'int', 'float' or 'text'; null if the cell is empty."""
+    value = _value_sql(index, style)
     numeric = f"""WHEN regexp_full_match({value}, {_INTEGER})
             THEN CASE WHEN TRY_CAST({value} AS BIGINT) IS NULL THEN 'text' ELSE 'int' END
         WHEN regexp_full_match({value}, {_FLOAT}) AND isfinite(TRY_CAST({value} AS DOUBLE)) THEN 'float'"""
@@ -47,42 +57,52 @@ def _kind(index: int, style: str) -> str:
 
 
 def attribute_types(staging: Staging) -> dict[str, tuple[str, pa.DataType]]:
-    """DuckDB and Arrow type of each attribute; where the source has none, the narrowest that holds all good rows."""
+    """Return each attribute's DuckDB and Arrow type: the declared one, or the narrowest for all accepted rows.
+
+    Needs the table `rejected` of `validate_rows`.
+    """
     styles = list(staging.styles.values())
-    open_ = [index for index, style in enumerate(styles) if style in ("text", "json")]
-    kinds: dict[int, frozenset[str]] = {}
-    if open_:
-        lists = ", ".join(f"list(DISTINCT {_kind(index, styles[index])})" for index in open_)
-        (found,) = run_sql(staging.con, f"SELECT {lists} FROM {cells_query(staging)} ANTI JOIN rejected USING (_row)")
-        kinds = {index: frozenset(filter(None, seen or ())) for index, seen in zip(open_, found, strict=True)}
-    by_name = {name: (name, kind) for name, kind in _TYPES.values()}
-    text = ("VARCHAR", pa.string())
+    undeclared = [index for index, style in enumerate(styles) if style in ("text", "json")]
+    cell_types: dict[int, frozenset[str]] = {}
+    if undeclared:
+        lists = ", ".join(f"list(DISTINCT {_cell_type_sql(index, styles[index])})" for index in undeclared)
+        (row,) = run_sql(staging.con, f"SELECT {lists} FROM {cells_query(staging)} ANTI JOIN rejected USING (_row)")
+        cell_types = {
+            index: frozenset(filter(None, distinct or ())) for index, distinct in zip(undeclared, row, strict=True)
+        }
+    declared = {duckdb_type: (duckdb_type, arrow_type) for duckdb_type, arrow_type in _TYPES.values()}
     return {
-        name: _TYPES.get(kinds[index], text) if index in kinds else by_name.get(styles[index], text)
+        name: _TYPES.get(cell_types[index], _TEXT) if index in cell_types else declared.get(styles[index], _TEXT)
         for index, name in enumerate(staging.styles)
     }
 
 
-def _typed(index: int, style: str, kind: str) -> str:
-    value = _value(index, style)
-    if kind == "DOUBLE":  # what is no number is none; NaN and infinity would be no JSON later
+def _typed_value_sql(index: int, style: str, duckdb_type: str) -> str:
+    """Cast an attribute's cell to its type; null if it cannot be cast."""
+    value = _value_sql(index, style)
+    if duckdb_type == "DOUBLE":  # NaN and infinity become null: JSON has neither
         cast = f"TRY_CAST({value} AS DOUBLE)"
         return f"CASE WHEN isfinite({cast}) THEN {cast} END"
-    if kind == "TIMESTAMPTZ":
+    if duckdb_type == "TIMESTAMPTZ":
         cast = f"TRY_CAST({value} AS TIMESTAMPTZ)"
-        return f"CASE WHEN {cast} {YEARS} THEN {cast} END"
-    return value if kind == "VARCHAR" else f"TRY_CAST({value} AS {kind})"
+        return f"CASE WHEN {cast} {VALID_YEARS} THEN {cast} END"
+    return value if duckdb_type == "VARCHAR" else f"TRY_CAST({value} AS {duckdb_type})"
 
 
 def sort_accepted_rows(staging: Staging, shards: int, types: dict[str, tuple[str, pa.DataType]]) -> None:
-    """Make the table `accepted`: _shard, the columns of catalog_schema; in the order of _shard, product_id."""
+    """Create the table `accepted` (_shard, then the columns of catalog_schema), sorted by _shard and product_id.
+
+    Args:
+        staging: the rows; the table `rejected` of `validate_rows` names those to leave out.
+        shards: the number of shards; see artifacts.schema.shard_of.
+        types: as attribute_types returns them.
+    """
     expressions = {name: name for name in CATALOG_COLUMNS}
-    expressions["is_active"] = (
-        f"CASE WHEN is_active IS NOT NULL THEN lower(is_active) IN ({', '.join(map(literal, YES))}) END"
-    )
-    expressions |= {name: f"{name}_value" for name in ("image_url", *CATALOG_RANGES, *TIMES)}
+    true_words = ", ".join(map(quote_literal, TRUE_WORDS))
+    expressions["is_active"] = f"CASE WHEN is_active IS NOT NULL THEN lower(is_active) IN ({true_words}) END"
+    expressions |= {name: f"{name}_value" for name in ("image_url", *CATALOG_RANGES, *TIMESTAMP_COLUMNS)}
     for index, (name, style) in enumerate(staging.styles.items()):
-        expressions[f"a{index}"] = _typed(index, style, types[name][0])
+        expressions[f"a{index}"] = _typed_value_sql(index, style, types[name][0])
     columns = ", ".join(f"{expression} AS {name}" for name, expression in expressions.items())
     run_sql(
         staging.con,

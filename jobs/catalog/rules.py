@@ -1,171 +1,215 @@
-"""What makes a catalog row good, as SQL over the staging: one reason per rejected row, the first that applies.
+"""The rules that a catalog row has to meet, as SQL over the staging file.
+
+Each rejected row has one reason, the first that applies in this order:
 
     unreadable_row → missing_product_id / bad_value of the id → duplicate_product_id → inactive → bad_value
     → missing_image_url
 
-Then the attributes' types, over the good rows, and the good rows themselves, typed, by shard and product_id.
+The functions named …_sql build an SQL expression from another; `cells_query` and `values_query` build the
+subqueries that the rules, the attribute types and the accepted rows are computed from.
 """
 
 from __future__ import annotations
 
-# ruff: noqa: S608 — what is put into the SQL is our own names, numbers and literal(); never a value of the catalog.
+# ruff: noqa: S608 — the SQL is built from constants, numbers and quote_literal(), never from a catalog's values.
 import math
 
 import duckdb
 
 from artifacts.schema import CATALOG_COLUMNS, CATALOG_RANGES, Reason
-from jobs.catalog.staging import Staging, literal, run_sql
+from jobs.catalog.staging import Staging, quote_literal, run_sql
 
-#: Raise when a rule changes: what was validated by the old rules is validated again.
+#: Version of the rules. Raise it when a rule changes: catalogs validated by the old rules are then validated again.
 RULES = 1
 
-MAX_ID = 512
+MAX_ID_CHARS = 512
 MAX_PICTURES = 1000  # of one product
-TIMES = ("added_at", "updated_at")
-YES = ("true", "t", "yes", "1", "1.0")
-NO = ("false", "f", "no", "0", "0.0")
-_SPACE = literal(" \t\r\n\f\v\u00a0\u3000\ufeff")
-_NUMBER = literal(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(E[+-]?[0-9]+)?")
+TIMESTAMP_COLUMNS = ("added_at", "updated_at")
+TRUE_WORDS = ("true", "t", "yes", "1", "1.0")
+FALSE_WORDS = ("false", "f", "no", "0", "0.0")
+VALID_YEARS = "BETWEEN TIMESTAMPTZ '0001-01-01 00:00:00+00' AND TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'"
+_WHITESPACE = quote_literal(" \t\r\n\f\v\u00a0\u3000\ufeff")
+_NUMBER = quote_literal(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(E[+-]?[0-9]+)?")
 _ZONE = r"\s?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)"
-_TIME = literal(rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ][0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}}([.][0-9]+)?)?({_ZONE})?)?")
-YEARS = "BETWEEN TIMESTAMPTZ '0001-01-01 00:00:00+00' AND TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'"
+_TIMESTAMP = quote_literal(
+    rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ][0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}}([.][0-9]+)?)?({_ZONE})?)?"
+)
 
 
-def clean(value: str) -> str:
-    """Text without blanks around it; blank text is null."""
-    # Most values are clean already, and trimming by a set of letters is the slowest thing in this file.
+def clean_sql(value: str) -> str:
+    """Trim whitespace; blank text becomes null."""
+    # Most values are clean already, and trimming by a set of letters is the slowest expression in this module.
     suspect = f"{value} < '!' OR {value} > '~' OR right({value}, 1) NOT BETWEEN '!' AND '~'"
-    return f"CASE WHEN {suspect} THEN nullif(trim({value}, {_SPACE}), '') ELSE {value} END"
+    return f"CASE WHEN {suspect} THEN nullif(trim({value}, {_WHITESPACE}), '') ELSE {value} END"
 
 
-def truncate(value: str) -> str:
-    """A value as a reject's detail shows it: one line, at most 80 characters."""
+def truncate_sql(value: str) -> str:
+    """Shorten a text for a reject's detail: one line of at most 80 characters."""
     line = rf"regexp_replace(left({value}, 81), '\p{{Cc}}', '{chr(0xFFFD)}', 'g')"
     return f"CASE WHEN length({value}) > 80 THEN left({line}, 79) || '…' ELSE {line} END"
 
 
-def number(name: str) -> str:
-    # Infinity stands for "written as a number, but too large"; + 0.0 turns -0 into 0.
-    return f"CASE WHEN regexp_full_match(upper({name}), {_NUMBER}) THEN TRY_CAST({name} AS DOUBLE) + 0.0 END"
+def number_sql(text: str) -> str:
+    """Parse a number as a DOUBLE: infinity if it is too large for one, null if the text is not a number."""
+    # + 0.0 turns -0 into 0.
+    return f"CASE WHEN regexp_full_match(upper({text}), {_NUMBER}) THEN TRY_CAST({text} AS DOUBLE) + 0.0 END"
 
 
-def moment(name: str) -> str:
-    text = f"upper({name})"
-    return f"CASE WHEN regexp_full_match({text}, {_TIME}) THEN TRY_CAST({text} AS TIMESTAMPTZ) END"
+def timestamp_sql(text: str) -> str:
+    """Parse an ISO 8601 date or time as a TIMESTAMPTZ; null if the text is neither."""
+    upper = f"upper({text})"
+    return f"CASE WHEN regexp_full_match({upper}, {_TIMESTAMP}) THEN TRY_CAST({upper} AS TIMESTAMPTZ) END"
 
 
-def pictures(name: str) -> str:
-    """The pictures named by a cell: one, or a JSON list; blanks and repetitions dropped, order kept."""
-    texts = f"""from_json({name}, '["VARCHAR"]')::VARCHAR[]"""
-    items = f"list_filter(list_transform({texts}, lambda u: {clean('u')}), lambda u: u IS NOT NULL)"
-    return f"""CASE WHEN {name} IS NULL THEN [] WHEN NOT {_is_json_list(name)} THEN [{name}]
-        WHEN json_array_length({name}) > {MAX_PICTURES} THEN [] -- rejected anyway, and the next line is quadratic
+def picture_list_sql(cell: str) -> str:
+    """Parse a cell, one picture or a JSON list of them, as VARCHAR[]: in order, without blanks and repetitions."""
+    texts = f"""from_json({cell}, '["VARCHAR"]')::VARCHAR[]"""
+    items = f"list_filter(list_transform({texts}, lambda u: {clean_sql('u')}), lambda u: u IS NOT NULL)"
+    return f"""CASE WHEN {cell} IS NULL THEN [] WHEN NOT {_is_json_list_sql(cell)} THEN [{cell}]
+        WHEN json_array_length({cell}) > {MAX_PICTURES} THEN [] -- rejected anyway, and the next line is quadratic
         ELSE list_filter({items}, lambda u, i: list_position({items}, u) = i) END"""
 
 
-def _is_json_list(name: str) -> str:
-    # CASE and not AND: json_type fails on what is not JSON, and only CASE promises an order.
-    return f"CASE WHEN starts_with({name}, '[') AND json_valid({name}) THEN json_type({name}) = 'ARRAY' ELSE false END"
+def _is_json_list_sql(cell: str) -> str:
+    # CASE and not AND: json_type fails on text that is not JSON, and only CASE guarantees the order of evaluation.
+    return f"CASE WHEN starts_with({cell}, '[') AND json_valid({cell}) THEN json_type({cell}) = 'ARRAY' ELSE false END"
 
 
 def cells_query(staging: Staging) -> str:
-    """The staged rows with their cells by name; attribute j is a<j>."""
+    """Select the staged rows with the known columns' cells by name; attribute j is a<j>."""
     known = staging.columns.known
-    cells = [f"{clean(f'c{known[name]}') if name in known else 'NULL::VARCHAR'} AS {name}" for name in CATALOG_COLUMNS]
-    cells += [f"c{place} AS a{index}" for index, place in enumerate(staging.columns.attributes.values())]
-    return f"(SELECT _row, _unreadable, {', '.join(cells)} FROM read_parquet({literal(staging.path)}))"
+    cells = [
+        f"{clean_sql(f'c{known[name]}') if name in known else 'NULL::VARCHAR'} AS {name}" for name in CATALOG_COLUMNS
+    ]
+    cells += [f"c{cell} AS a{index}" for index, cell in enumerate(staging.columns.attributes.values())]
+    return f"(SELECT _row, _unreadable, {', '.join(cells)} FROM read_parquet({quote_literal(staging.path)}))"
 
 
 def values_query(staging: Staging) -> str:
-    """The cells, and beside them what they say as <name>_value: worked out once, however often it is looked at."""
+    """Select the cells and, as <name>_value, their parsed values, so that each is parsed only once."""
     known = staging.columns.known
-    values = [f"{number(name) if name in known else 'NULL::DOUBLE'} AS {name}_value" for name in CATALOG_RANGES]
-    values += [f"{moment(name) if name in known else 'NULL::TIMESTAMPTZ'} AS {name}_value" for name in TIMES]
-    return f"(SELECT *, {', '.join(values)}, {pictures('image_url')} AS image_url_value FROM {cells_query(staging)})"
+    values = [f"{number_sql(name) if name in known else 'NULL::DOUBLE'} AS {name}_value" for name in CATALOG_RANGES]
+    values += [
+        f"{timestamp_sql(name) if name in known else 'NULL::TIMESTAMPTZ'} AS {name}_value" for name in TIMESTAMP_COLUMNS
+    ]
+    pictures = f"{picture_list_sql('image_url')} AS image_url_value"
+    return f"(SELECT *, {', '.join(values)}, {pictures} FROM {cells_query(staging)})"
 
 
-# ── rejects ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+def _reject_sql(reason: Reason, condition: str, *detail: str) -> str:
+    """Build STRUCT(reason, detail) where the condition holds, else null; `detail` are expressions to concatenate."""
+    reject = f"struct_pack(reason := {quote_literal(reason)}, detail := concat({', '.join(detail)}))"
+    return f"CASE WHEN {condition} THEN {reject} END"
 
 
-def _reject(reason: Reason, condition: str, *detail: str) -> str:
-    verdict = f"struct_pack(reason := {literal(reason)}, detail := concat({', '.join(detail)}))"
-    return f"CASE WHEN {condition} THEN {verdict} END"
+def _bad_value_sql(column: str, condition: str, problem: str) -> str:
+    """Reject a column's value; `problem` is an SQL expression of the text that follows the value in the detail."""
+    return _reject_sql(
+        Reason.BAD_VALUE, f"{column} IS NOT NULL AND {condition}", f"'{column}: '", truncate_sql(column), problem
+    )
 
 
-def _bad(name: str, condition: str, what: str) -> str:
-    return _reject(Reason.BAD_VALUE, f"{name} IS NOT NULL AND {condition}", f"'{name}: '", truncate(name), what)
-
-
-def _checks(known: dict[str, int]) -> list[str]:
-    yes, no = (", ".join(map(literal, words)) for words in (YES, NO))
-    checks = [
-        _reject(Reason.UNREADABLE_ROW, "_unreadable IS NOT NULL", "_unreadable"),
-        _reject(Reason.MISSING_PRODUCT_ID, "product_id IS NULL", "'product_id is empty'"),
-        _bad("product_id", f"length(product_id) > {MAX_ID}", literal(f" is longer than {MAX_ID} characters")),
-        _bad("product_id", r"regexp_matches(product_id, '\p{Cc}')", literal(" has control characters")),
-        _reject(
-            Reason.DUPLICATE_PRODUCT_ID, "_row > first_row",
-            "'product_id: '", truncate("product_id"), "' is already in row '", "first_row",
+def _reject_rules(known: dict[str, int]) -> list[str]:
+    """Return the rules in order, as expressions of _reject_sql; columns that the catalog lacks need none."""
+    rules = [
+        _reject_sql(Reason.UNREADABLE_ROW, "_unreadable IS NOT NULL", "_unreadable"),
+        _reject_sql(Reason.MISSING_PRODUCT_ID, "product_id IS NULL", "'product_id is empty'"),
+        _bad_value_sql(
+            "product_id",
+            f"length(product_id) > {MAX_ID_CHARS}",
+            quote_literal(f" is longer than {MAX_ID_CHARS} characters"),
         ),
-        _reject(Reason.INACTIVE, f"lower(is_active) IN ({no})", "'is_active: '", "is_active"),
-        _bad("is_active", f"lower(is_active) NOT IN ({yes})", literal(" is neither true nor false")),
+        _bad_value_sql(
+            "product_id", r"regexp_matches(product_id, '\p{Cc}')", quote_literal(" has control characters")
+        ),
+        _reject_sql(
+            Reason.DUPLICATE_PRODUCT_ID, "_row > first_row",
+            "'product_id: '", truncate_sql("product_id"), "' is already in row '", "first_row",
+        ),
     ]  # fmt: skip
-    for name, (low, high) in CATALOG_RANGES.items():
-        value = f"{name}_value"
-        what = f"""CASE WHEN {value} IS NULL THEN ' is not a number' WHEN isinf({value}) THEN ' is too large'
-            WHEN {value} < {low} THEN ' is below {low:g}' ELSE ' is above {high:g}' END"""
-        top = f"{value} > {high}" if math.isfinite(high) else f"isinf({value})"
-        checks.append(_bad(name, f"({value} IS NULL OR {value} < {low} OR {top})", what))
-    for name in TIMES:
-        what = " is not an ISO 8601 date or time, such as 2025-01-31 or 2025-01-31T12:00:00Z"
-        checks.append(_bad(name, f"({name}_value {YEARS}) IS NOT TRUE", literal(what)))
-    is_list = _is_json_list("image_url")
-    texts_only = "len(list_filter(json_type(image_url, '$[*]'), lambda t: t NOT IN ('VARCHAR', 'NULL'))) = 0"
-    checks += [
-        _bad(
+    if "is_active" in known:
+        true_words, false_words = (", ".join(map(quote_literal, words)) for words in (TRUE_WORDS, FALSE_WORDS))
+        rules += [
+            _reject_sql(Reason.INACTIVE, f"lower(is_active) IN ({false_words})", "'is_active: '", "is_active"),
+            _bad_value_sql(
+                "is_active",
+                f"lower(is_active) NOT IN ({true_words})",
+                quote_literal(" is neither true nor false"),
+            ),
+        ]
+    rules += [_range_rule(name, low, high) for name, (low, high) in CATALOG_RANGES.items() if name in known]
+    rules += [
+        _bad_value_sql(
+            name,
+            f"({name}_value {VALID_YEARS}) IS NOT TRUE",
+            quote_literal(" is not an ISO 8601 date or time, such as 2025-01-31 or 2025-01-31T12:00:00Z"),
+        )
+        for name in TIMESTAMP_COLUMNS
+        if name in known
+    ]
+    return rules + _picture_rules()
+
+
+def _range_rule(name: str, low: float, high: float) -> str:
+    value = f"{name}_value"
+    problem = f"""CASE WHEN {value} IS NULL THEN ' is not a number' WHEN isinf({value}) THEN ' is too large'
+        WHEN {value} < {low} THEN ' is below {low:g}' ELSE ' is above {high:g}' END"""
+    too_large = f"{value} > {high}" if math.isfinite(high) else f"isinf({value})"
+    return _bad_value_sql(name, f"({value} IS NULL OR {value} < {low} OR {too_large})", problem)
+
+
+def _picture_rules() -> list[str]:
+    is_list = _is_json_list_sql("image_url")
+    only_texts = "len(list_filter(json_type(image_url, '$[*]'), lambda t: t NOT IN ('VARCHAR', 'NULL'))) = 0"
+    return [
+        _bad_value_sql(
             "image_url",
             f"NOT ({is_list}) AND regexp_matches(image_url, '^\\[\\s*\"')",
-            literal(" is a broken JSON list"),
+            quote_literal(" is a broken JSON list"),
         ),
-        _bad(
+        _bad_value_sql(
             "image_url",
-            f"CASE WHEN {is_list} THEN NOT ({texts_only}) ELSE false END",
-            literal(" is not a list of texts"),
+            f"CASE WHEN {is_list} THEN NOT ({only_texts}) ELSE false END",
+            quote_literal(" is not a list of texts"),
         ),
-        _bad(
+        _bad_value_sql(
             "image_url",
             f"CASE WHEN {is_list} THEN json_array_length(image_url) > {MAX_PICTURES} ELSE false END",
-            literal(f" has more than {MAX_PICTURES} pictures"),
+            quote_literal(f" has more than {MAX_PICTURES} pictures"),
         ),
-        _reject(Reason.MISSING_IMAGE_URL, "len(image_url_value) = 0", "'image_url is empty'"),
+        _reject_sql(Reason.MISSING_IMAGE_URL, "len(image_url_value) = 0", "'image_url is empty'"),
     ]
-    # A column that the catalog does not have cannot be wrong in it; product_id and image_url are always there.
-    absent = {name for name in CATALOG_COLUMNS if name not in known}
-    return [check for check in checks if not any(f"'{name}: '" in check for name in absent)]
 
 
 def validate_rows(staging: Staging) -> dict[str, int]:
-    """Make the table `rejected` (_row, product_id, reason, detail) and return its rows by reason."""
+    """Create the table `rejected` (_row, product_id, reason, detail).
+
+    Returns:
+        The number of rejected rows by reason.
+    """
     cells = cells_query(staging)
     run_sql(
         staging.con,
         f"""CREATE TABLE first_seen AS SELECT product_id, min(_row) AS first_row FROM {cells}
-            WHERE product_id IS NOT NULL AND length(product_id) <= {MAX_ID} GROUP BY product_id HAVING count(*) > 1""",
+            WHERE product_id IS NOT NULL AND length(product_id) <= {MAX_ID_CHARS}
+            GROUP BY product_id HAVING count(*) > 1""",
     )
+    rules = ", ".join(_reject_rules(staging.columns.known))
     run_sql(
         staging.con,
         f"""CREATE TABLE rejected AS
-            SELECT _row, left(product_id, {MAX_ID}) AS product_id, verdict.reason AS reason, verdict.detail AS detail
-            FROM (SELECT _row, product_id, coalesce({", ".join(_checks(staging.columns.known))}) AS verdict
+            SELECT _row, left(product_id, {MAX_ID_CHARS}) AS product_id, reject.reason AS reason,
+                reject.detail AS detail
+            FROM (SELECT _row, product_id, coalesce({rules}) AS reject
                   FROM {values_query(staging)} LEFT JOIN first_seen USING (product_id))
-            WHERE verdict IS NOT NULL""",
+            WHERE reject IS NOT NULL""",
     )
     counts = run_sql(staging.con, "SELECT reason, count(*) FROM rejected GROUP BY reason ORDER BY reason")
     return {str(reason): int(count) for reason, count in counts}
 
 
 def example(con: duckdb.DuckDBPyConnection, reason: str) -> str:
-    """The first row that was rejected for the reason, for a message."""
+    """Describe the first row rejected for a reason, as an example in an error message."""
     ((row, detail),) = run_sql(
         con, "SELECT _row, detail FROM rejected WHERE reason = ? ORDER BY _row LIMIT 1", [reason]
     )

@@ -1,8 +1,8 @@
-"""Fetch pictures: any number of URLs in, one result for each out, in bounded memory. No Spark here.
+"""Fetches any number of pictures in bounded memory and yields one result for each URL. It knows nothing of Spark.
 
-The network is waited for on one event loop; decoding, shrinking and hashing run in a few threads beside it (Pillow
-releases the GIL), so neither waits for the other. Everything that can be wrong with a picture is a result with a
-Reason; an exception that leaves this module is a bug.
+Network I/O runs on one event loop; decoding, resizing and hashing run in a few threads beside it (Pillow releases the
+GIL), so neither waits for the other. Everything that can be wrong with a picture is a result with a Reason; an
+exception that leaves this module is a bug.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from typing import TypeVar
 
 from aiohttp.abc import AbstractResolver
 
+from artifacts.config import DownloadLimits
 from artifacts.errors import PictureError
 from artifacts.pictures import encode_jpeg, read_picture
 from artifacts.schema import OK
-from artifacts.settings import Settings
 from jobs.download.http import HttpClient
 from jobs.download.local import CatalogFolder
 
 Key = TypeVar("Key")
 
-#: Pictures begun at once, as a multiple of `download_concurrency`: the more, the less one slow host holds up others.
+#: Pictures in progress, as a multiple of `download_concurrency`: the more, the less one slow host delays the others.
 WINDOW = 8
-#: A decoded picture may take 4 bytes x `max_pixels`: few threads, whatever the machine.
+#: A decoded picture takes up to 4 bytes x `max_pixels`: a few threads, whatever the machine.
 DECODE_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What became of one URL: the columns of IMAGES that the download decides."""
+    """The outcome of one URL: the columns of IMAGES that the download determines."""
 
     status: str  # OK or a Reason
     detail: str | None = None
@@ -48,36 +48,40 @@ class Fetched:
 
 
 async def fetch_all(
-    jobs: Iterable[tuple[Key, str]],
-    settings: Settings,
+    requests: Iterable[tuple[Key, str]],
+    limits: DownloadLimits,
     folder: CatalogFolder,
     *,
     resolver: AbstractResolver | None = None,
 ) -> AsyncIterator[tuple[Key, Fetched]]:
-    """Fetch every URL; results come as they are ready, in no order, each key exactly once.
+    """Fetch all pictures and yield each result as soon as it is ready, in any order.
 
-    At most `download_concurrency` bodies and as many results as fit the window are in memory; `jobs` is read as
-    places become free.
+    Memory holds at most `download_concurrency` bodies and WINDOW times as many results; `requests` is consumed only as
+    far as the window allows.
 
     Args:
-        jobs: (key, URL or path) pairs; the key only labels the result.
-        folder: where relative paths start.
-        resolver: replaces DNS (tests).
+        requests: (key, URL or path) pairs; the key only labels the result.
+        limits: concurrency, timeouts, sizes.
+        folder: the folder that relative paths start from.
+        resolver: replaces DNS (for tests).
+
+    Yields:
+        (key, result), once for each request.
     """
     loop = asyncio.get_running_loop()
-    # asyncio's own pool has cpu + 4 threads; DNS look-ups and file reads only wait, so they may be many more.
-    loop.set_default_executor(ThreadPoolExecutor(min(settings.download_concurrency, 32), "fetch-wait"))
-    room = asyncio.Semaphore(settings.download_concurrency)
+    # asyncio's own pool has cpu + 4 threads; DNS look-ups and file reads only wait, so many more can run at once.
+    loop.set_default_executor(ThreadPoolExecutor(min(limits.download_concurrency, 32), "fetch-wait"))
+    body_slots = asyncio.Semaphore(limits.download_concurrency)
     done: asyncio.Queue[asyncio.Task[tuple[Key, Fetched]]] = asyncio.Queue()
     running: set[asyncio.Task[tuple[Key, Fetched]]] = set()
-    waiting: Iterator[tuple[Key, str]] = iter(jobs)
-    with ThreadPoolExecutor(min(DECODE_THREADS, os.cpu_count() or 1), "fetch-decode") as pool:
-        async with HttpClient(settings, room, resolver) as client:
-            fetcher = _Fetcher(settings, folder, client, room, pool)
+    pending: Iterator[tuple[Key, str]] = iter(requests)
+    with ThreadPoolExecutor(min(DECODE_THREADS, os.cpu_count() or 1), "fetch-decode") as decode_pool:
+        async with HttpClient(limits, body_slots, resolver) as client:
+            fetcher = _Fetcher(limits, folder, client, body_slots, decode_pool)
             try:
                 while True:
-                    for key, url in islice(waiting, WINDOW * settings.download_concurrency - len(running)):
-                        task = asyncio.create_task(fetcher.one(key, url))
+                    for key, url in islice(pending, WINDOW * limits.download_concurrency - len(running)):
+                        task = asyncio.create_task(fetcher.fetch(key, url))
                         running.add(task)
                         task.add_done_callback(done.put_nowait)
                     if not running:
@@ -92,42 +96,45 @@ async def fetch_all(
 
 
 class _Fetcher:
+    """Fetches one picture at a time, over HTTP or from the catalog's folder."""
+
     def __init__(
         self,
-        settings: Settings,
+        limits: DownloadLimits,
         folder: CatalogFolder,
         client: HttpClient,
-        room: asyncio.Semaphore,
-        pool: ThreadPoolExecutor,
+        body_slots: asyncio.Semaphore,
+        decode_pool: ThreadPoolExecutor,
     ) -> None:
-        self._settings = settings
+        self._limits = limits
         self._folder = folder
         self._client = client
-        self._room = room
-        self._pool = pool
+        self._body_slots = body_slots
+        self._decode_pool = decode_pool
 
-    async def one(self, key: Key, url: str) -> tuple[Key, Fetched]:
+    async def fetch(self, key: Key, url: str) -> tuple[Key, Fetched]:
         try:
-            web = self._folder.web_url(url)
-            if web is not None:
-                async with self._client.get(web) as content:
-                    return key, await self._stored(content)
-            async with self._room:
-                content = await asyncio.to_thread(self._folder.read, url, self._settings.max_picture_bytes)
-                return key, await self._stored(content)
+            web_url = self._folder.web_url(url)
+            if web_url is not None:
+                async with self._client.get(web_url) as content:
+                    return key, await self._normalize(content)
+            async with self._body_slots:
+                content = await asyncio.to_thread(self._folder.read, url, self._limits.max_picture_bytes)
+                return key, await self._normalize(content)
         except PictureError as error:
             return key, Fetched(status=error.reason.value, detail=error.detail[:200])
 
-    async def _stored(self, content: bytes) -> Fetched:
-        side, pixels = self._settings.picture_side, self._settings.max_pixels
-        return await asyncio.get_running_loop().run_in_executor(self._pool, stored_picture, content, side, pixels)
+    async def _normalize(self, content: bytes) -> Fetched:
+        side, max_pixels = self._limits.picture_side, self._limits.max_pixels
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decode_pool, normalize_picture, content, side, max_pixels)
 
 
-def stored_picture(content: bytes, side: int, max_pixels: int) -> Fetched:
-    """The picture as it is kept: upright RGB, at most `side` px, JPEG.
+def normalize_picture(content: bytes, side: int, max_pixels: int) -> Fetched:
+    """Convert a picture to the form in which it is kept: upright RGB, at most `side` px on its longest side, JPEG.
 
     Raises:
-        PictureError: the bytes are no picture.
+        PictureError: the bytes are not a picture that can be used.
     """
     picture = read_picture(content, side=side, max_pixels=max_pixels)
     jpeg = encode_jpeg(picture)

@@ -1,9 +1,10 @@
-"""One picture's bytes over HTTP, within one deadline, politely.
+"""Downloads the bytes of one picture over HTTP, within one deadline and within the limits of its host.
 
-Rules of a picture: the clock starts when its host has a free turn and then covers everything (tries, backoff,
-redirects, body). Only what may pass is tried again: timeouts, broken connections, 408, 425, 429 and 5xx.
-Rules of a host: so many requests at once, so many a second, a pause when it says 429 with Retry-After, and nothing more
-when it has failed many pictures in a row: a dead host must not hold a shard for hours.
+Each picture has one deadline. Its time starts with its first request and covers all attempts, backoff, redirects and
+the body. Only transient failures are retried: timeouts, broken connections, 408, 425, 429 and 5xx.
+
+Each host has limits: a number of concurrent requests, a request rate, a pause after 429 with Retry-After, and no more
+requests after many consecutive failures, because a dead host must not delay a shard for hours.
 """
 
 from __future__ import annotations
@@ -19,100 +20,109 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-from tenacity.wait import wait_random_exponential
+from tenacity.wait import wait_base, wait_random_exponential
 from yarl import URL
 
+from artifacts.config import DownloadLimits
 from artifacts.errors import PictureError
 from artifacts.schema import TRANSIENT_REASONS, Reason
-from artifacts.settings import Settings
 from jobs.download.addresses import BlockedAddress, parse_url, public_socket
 
 MAX_REDIRECTS = 5
-#: Pictures of a host that fail one after the other, for reasons that may pass, before the rest are not tried.
-GIVE_UP_AFTER = 32
+#: Consecutive pictures of a host that fail for transient reasons before its other pictures fail without a request.
+MAX_HOST_FAILURES = 32
+#: Seconds between two attempts, unless the server asks for more.
+BACKOFF: wait_base = wait_random_exponential(multiplier=0.25, max=10)
 
-_PASSING_STATUS = frozenset({408, 425, 429})
-_backoff = wait_random_exponential(multiplier=0.25, max=10)
+_TRANSIENT_STATUSES = frozenset({408, 425, 429})
 
 
-class _Passing(PictureError):
-    """A failure that another try may mend, after `wait` seconds if the server said so."""
+class _TransientError(PictureError):
+    """A failure that a retry may resolve.
 
-    def __init__(self, reason: Reason, detail: str, wait: float | None = None) -> None:
+    Attributes:
+        retry_after: seconds that the server asks to wait, if it does.
+    """
+
+    def __init__(self, reason: Reason, detail: str, retry_after: float | None = None) -> None:
         super().__init__(reason, detail)
-        self.wait = wait
+        self.retry_after = retry_after
 
 
 class _Host:
-    """What is known of one host while a shard is downloaded."""
+    """The limits and the recent failures of one host while a shard is downloaded."""
 
-    def __init__(self, at_once: int, rate: float) -> None:
-        self._slots = asyncio.Semaphore(at_once)
+    def __init__(self, concurrency: int, rate: float) -> None:
+        self._slots = asyncio.Semaphore(concurrency)
         self._limiter = AsyncLimiter(max(rate, 1), max(rate, 1) / rate) if rate else None
-        self._resume_at = 0.0  # by the loop's clock
-        self._failures = 0
-        self._last: PictureError | None = None
+        self._paused_until = 0.0  # by the loop's clock
+        self._failures = 0  # consecutive
+        self._last_error: PictureError | None = None
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """The right to make one request now.
+    async def request_slot(self) -> AsyncIterator[None]:
+        """Wait until the host's limits allow one request, which is made in the block.
 
         Raises:
-            PictureError: the host has been given up.
+            PictureError: the host has failed too often.
         """
         async with self._slots:
-            if self._last is not None and self._failures >= GIVE_UP_AFTER:
-                detail = f"{self._last.detail} (so did {self._failures} pictures before: host given up)"
-                raise PictureError(self._last.reason, detail)
+            if self._last_error is not None and self._failures >= MAX_HOST_FAILURES:
+                detail = f"{self._last_error.detail} (host given up after {self._failures} consecutive failures)"
+                raise PictureError(self._last_error.reason, detail)
             if self._limiter:
                 await self._limiter.acquire()
-            if (pause := self._resume_at - asyncio.get_running_loop().time()) > 0:
+            if (pause := self._paused_until - asyncio.get_running_loop().time()) > 0:
                 await asyncio.sleep(pause)
             yield
 
     def pause(self, seconds: float) -> None:
-        self._resume_at = max(self._resume_at, asyncio.get_running_loop().time() + seconds)
+        self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + seconds)
 
-    def answered(self) -> None:
+    def record_success(self) -> None:
         self._failures = 0
 
-    def failed(self, error: PictureError) -> None:
+    def record_failure(self, error: PictureError) -> None:
         self._failures += 1
-        self._last = error if self._failures <= GIVE_UP_AFTER else self._last
+        # Later errors are those of request_slot, whose message would grow each time.
+        self._last_error = error if self._failures <= MAX_HOST_FAILURES else self._last_error
 
 
 class HttpClient:
-    """Downloads of one worker process; `async with` opens and closes its connections.
+    """Downloads pictures for one worker process; `async with` opens and closes its connections.
 
     Args:
-        room: one place for each body that is being read or worked on; it bounds the memory they take.
-        resolver: replaces DNS (tests); the addresses it gives are checked like any other.
+        limits: concurrency, rate, retries, timeout, size.
+        body_slots: one slot for each body that is being read or decoded; bounds the memory of all bodies.
+        resolver: replaces DNS (for tests); its addresses are checked like any others.
     """
 
-    def __init__(self, settings: Settings, room: asyncio.Semaphore, resolver: AbstractResolver | None = None) -> None:
-        self._settings = settings
-        self._room = room
+    def __init__(
+        self, limits: DownloadLimits, body_slots: asyncio.Semaphore, resolver: AbstractResolver | None = None
+    ) -> None:
+        self._limits = limits
+        self._body_slots = body_slots
         self._resolver = resolver
         self._hosts: dict[str, _Host] = {}
 
     async def __aenter__(self) -> HttpClient:
-        settings = self._settings
-        # Our own slots limit the requests; the connector's limits would only queue a second time.
+        limits = self._limits
+        # _Host limits the requests; the connector's limits would only queue them a second time.
         connector = aiohttp.TCPConnector(
             limit=0,
             ttl_dns_cache=300,
             resolver=self._resolver,
-            socket_factory=None if settings.allow_private_addresses else public_socket,
+            socket_factory=None if limits.allow_private_addresses else public_socket,
         )
-        seconds = settings.download_timeout
+        seconds = limits.download_timeout
         self._session = aiohttp.ClientSession(
             connector=connector,
-            # A try that hangs ends early enough for another one; the whole is timed by `get`.
+            # An attempt that hangs ends early enough for another one; `get` keeps the deadline.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=seconds / 3, sock_read=seconds / 2),
-            # Pictures are compressed already; a server that sends gzip all the same is unpacked in bounded pieces.
-            headers={"User-Agent": settings.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"},
+            # Pictures are compressed already; a server that sends gzip nevertheless is decompressed in bounded chunks.
+            headers={"User-Agent": limits.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"},
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,  # a proxy would make the connections, out of reach of the address check
+            trust_env=False,  # a proxy would open the connections, and the address check would not see them
         )
         return self
 
@@ -121,98 +131,102 @@ class HttpClient:
 
     @asynccontextmanager
     async def get(self, url: URL) -> AsyncIterator[bytes]:
-        """The body behind a URL, at most `max_picture_bytes` long; its place in `room` is kept until the block ends.
+        """Download a body of at most `max_picture_bytes`; its slot is released at the end of the block.
 
         Raises:
             PictureError: with the Reason.
         """
-        clock = asyncio.timeout(None)
+        deadline = asyncio.timeout(None)
         host = self._host(url)
         try:
-            async with clock:
-                body = await self._tries(url, clock)
+            async with deadline:
+                body = await self._get_with_retries(url, deadline)
         except TimeoutError:
-            error = PictureError(Reason.TIMEOUT, f"not there within {self._settings.download_timeout:g} s")
-            host.failed(error)
+            error = PictureError(Reason.TIMEOUT, f"not complete within {self._limits.download_timeout:g} s")
+            host.record_failure(error)
             raise error from None
         except PictureError as error:
             if error.reason in TRANSIENT_REASONS:
-                host.failed(error)
+                host.record_failure(error)
             else:
-                host.answered()
+                host.record_success()
             raise
-        host.answered()
+        host.record_success()
         try:
             yield body
         finally:
-            self._room.release()
+            self._body_slots.release()
 
     def _host(self, url: URL) -> _Host:
         name = (url.raw_host or "").lower().rstrip(".")
         if name not in self._hosts:
-            self._hosts[name] = _Host(self._settings.download_per_host, self._settings.download_rate_per_host)
+            self._hosts[name] = _Host(self._limits.download_per_host, self._limits.download_rate_per_host)
         return self._hosts[name]
 
-    async def _tries(self, url: URL, clock: asyncio.Timeout) -> bytes:
-        def enough(state: RetryCallState) -> bool:
-            late = asyncio.get_running_loop().time() + state.upcoming_sleep >= (clock.when() or float("inf"))
-            return late or state.attempt_number > self._settings.download_retries
+    async def _get_with_retries(self, url: URL, deadline: asyncio.Timeout) -> bytes:
+        def stop(state: RetryCallState) -> bool:
+            next_attempt = asyncio.get_running_loop().time() + state.upcoming_sleep
+            too_late = next_attempt >= (deadline.when() or float("inf"))
+            return too_late or state.attempt_number > self._limits.download_retries
 
-        retrying = AsyncRetrying(retry=retry_if_exception_type(_Passing), wait=_wait, stop=enough, reraise=True)
-        return await retrying(self._follow, url, clock)
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(_TransientError), wait=_wait_seconds, stop=stop, reraise=True
+        )
+        return await retrying(self._get_once, url, deadline)
 
-    async def _follow(self, url: URL, clock: asyncio.Timeout) -> bytes:
-        """One try: the request and the redirects it leads to. A body comes with a place in `room`."""
+    async def _get_once(self, url: URL, deadline: asyncio.Timeout) -> bytes:
+        """Make one attempt: the request and its redirects. A returned body holds a slot, which the caller releases."""
         for _ in range(MAX_REDIRECTS + 1):
-            # A place is asked for last: a picture that waits for its own host must not take the place of others.
-            async with self._host(url).turn(), AsyncExitStack() as place:
-                await place.enter_async_context(self._room)
-                if clock.when() is None:  # waiting for the first turn is our politeness, not the picture's fault
-                    clock.reschedule(asyncio.get_running_loop().time() + self._settings.download_timeout)
+            # The body slot is taken last: a picture that waits for its own host must not block pictures of others.
+            async with self._host(url).request_slot(), AsyncExitStack() as held_slot:
+                await held_slot.enter_async_context(self._body_slots)
+                if deadline.when() is None:  # waiting for the host's limits does not count against the deadline
+                    deadline.reschedule(asyncio.get_running_loop().time() + self._limits.download_timeout)
                 try:
-                    # Redirects are followed by hand: each one is a URL from outside, to be checked like the first.
+                    # Redirects are followed here: each is a URL from outside, to be validated like the first.
                     async with self._session.get(url, allow_redirects=False) as response:
                         if 300 <= response.status < 400 and "Location" in response.headers:
                             url = parse_url(response.headers["Location"], url)
                             continue
-                        body = await self._body(response)
+                        body = await self._read_body(response)
                 except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-                    raise _failure(error) from error
-                place.pop_all()  # the caller gives it back
+                    raise _to_picture_error(error) from error
+                held_slot.pop_all()  # keeps the slot
                 return body
         raise PictureError(Reason.HTTP_CLIENT_ERROR, f"more than {MAX_REDIRECTS} redirects")
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read_body(self, response: aiohttp.ClientResponse) -> bytes:
         status = response.status
-        if status >= 500 or status in _PASSING_STATUS:
-            wait = _retry_after(response.headers.get("Retry-After"))
-            if status == 429 and wait:
-                self._host(response.url).pause(min(wait, self._settings.download_timeout))
-            raise _Passing(Reason.HTTP_SERVER_ERROR, f"HTTP {status}", wait)
+        if status >= 500 or status in _TRANSIENT_STATUSES:
+            retry_after = _parse_retry_after(response.headers.get("Retry-After"))
+            if status == 429 and retry_after:
+                self._host(response.url).pause(min(retry_after, self._limits.download_timeout))
+            raise _TransientError(Reason.HTTP_SERVER_ERROR, f"HTTP {status}", retry_after)
         if status != 200:
             raise PictureError(Reason.HTTP_CLIENT_ERROR, f"HTTP {status}")
-        limit = self._settings.max_picture_bytes
-        too_many = PictureError(Reason.TOO_MANY_BYTES, f"more than {limit} bytes")
+        limit = self._limits.max_picture_bytes
+        too_many_bytes = PictureError(Reason.TOO_MANY_BYTES, f"more than {limit} bytes")
         if (response.content_length or 0) > limit:
-            raise too_many
+            raise too_many_bytes
         chunks: list[bytes] = []
         size = 0
         async for chunk in response.content.iter_any():
             size += len(chunk)
-            if size > limit:  # whatever the headers promised
-                raise too_many
+            if size > limit:  # the Content-Length may be absent or wrong
+                raise too_many_bytes
             chunks.append(chunk)
         return b"".join(chunks)
 
 
-def _wait(state: RetryCallState) -> float:
+def _wait_seconds(state: RetryCallState) -> float:
+    """Return the seconds before the next attempt: the backoff, or what the server asks for if that is longer."""
     error = state.outcome.exception() if state.outcome else None
-    asked = error.wait if isinstance(error, _Passing) else None
-    return max(asked or 0.0, _backoff(state))
+    retry_after = error.retry_after if isinstance(error, _TransientError) else None
+    return max(retry_after or 0.0, BACKOFF(state))
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for: a number, or a date. None if it makes no sense."""
+def _parse_retry_after(value: str | None) -> float | None:
+    """Return the seconds that a Retry-After header (a number or a date) asks for; None if it is absent or malformed."""
     if value is None:
         return None
     if value.strip().isdecimal():
@@ -225,8 +239,8 @@ def _retry_after(value: str | None) -> float | None:
     return max((until - datetime.now(UTC)).total_seconds(), 0.0)
 
 
-def _failure(error: aiohttp.ClientError | OSError) -> PictureError:
-    """What went wrong with a request, as a Reason."""
+def _to_picture_error(error: aiohttp.ClientError | OSError) -> PictureError:
+    """Return a failed request's error with its Reason; a _TransientError if a retry may succeed."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(cause)
     detail = text.split("\n")[0][:200] or type(error).__name__
@@ -235,9 +249,9 @@ def _failure(error: aiohttp.ClientError | OSError) -> PictureError:
     if isinstance(error, aiohttp.InvalidURL):
         return PictureError(Reason.BAD_URL, f"not a URL: {detail}")
     if isinstance(error, aiohttp.ClientSSLError):
-        return PictureError(Reason.CONNECTION_FAILED, f"TLS: {error}"[:200])  # another try meets the same certificate
+        return PictureError(Reason.CONNECTION_FAILED, f"TLS: {error}"[:200])  # a retry would get the same certificate
     if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
         return PictureError(Reason.CONNECTION_FAILED, "no such host")
     if isinstance(error, TimeoutError):
-        return _Passing(Reason.TIMEOUT, detail)
-    return _Passing(Reason.CONNECTION_FAILED, detail)
+        return _TransientError(Reason.TIMEOUT, detail)
+    return _TransientError(Reason.CONNECTION_FAILED, detail)

@@ -1,8 +1,4 @@
-"""Images shards on disk: written row by row in order, read back row by row where an earlier result still holds.
-
-Pictures come back in any order and the file is sorted, so what is ahead of its turn waits in a spool, on disk when it
-is much: one slow picture holds back the file, not the downloads, and memory stays the same.
-"""
+"""Images shards on disk: written row by row in order, read back row by row where an earlier result is still valid."""
 
 from __future__ import annotations
 
@@ -21,14 +17,16 @@ from artifacts.storage import Folder
 from jobs.download.fetch import Fetched
 from jobs.parquet import corruption_guard
 
-GROUP_ROWS = 256  # rows of a row group: what a reader holds at once
-GROUP_BYTES = 32_000_000  # of JPEG, however few rows that is
+#: Rows of a row group, which a reader holds at once.
+GROUP_ROWS = 256
+#: Bytes of JPEG after which a row group ends, however few its rows.
+GROUP_BYTES = 32_000_000
 
-_FETCHED = [field.name for field in fields(Fetched)]
-_OPTIONS: dict[str, Any] = {
+_FETCHED_COLUMNS = [field.name for field in fields(Fetched)]
+_WRITER_OPTIONS: dict[str, Any] = {
     "compression": {name: "none" if name == "jpeg" else "zstd" for name in IMAGES.names},  # a JPEG is compressed
     "use_dictionary": False,
-    "write_statistics": ["product_id", "picture", "sha256"],  # of a JPEG they would be copies of its bytes
+    "write_statistics": ["product_id", "picture", "sha256"],  # statistics of a JPEG would be copies of its bytes
     "write_page_checksum": True,
 }
 
@@ -38,29 +36,40 @@ class Picture:
     """One picture that a catalog names: a row of IMAGES before it is fetched."""
 
     product_id: str
-    picture: int  # position in the product's list
+    picture: int  # position in the product's list of pictures
     url: str
-    stamp: str | None  # of a local file
+    stamp: str | None  # of a local file; see CatalogFolder.stamp
 
 
 class ImagesWriter:
-    """Writes rows of IMAGES, which must come in order, in small row groups."""
+    """Writes rows of IMAGES, which must arrive in order, in small row groups.
+
+    Args:
+        path: the Parquet file to write.
+        metadata: stored in the file; see EarlierImages.
+
+    Attributes:
+        statuses: rows written by status.
+    """
 
     def __init__(self, path: Path, metadata: dict[str, str]) -> None:
         self.statuses: Counter[str] = Counter()
-        self._file = pq.ParquetWriter(path, IMAGES.with_metadata(metadata), **_OPTIONS)
+        self._file = pq.ParquetWriter(path, IMAGES.with_metadata(metadata), **_WRITER_OPTIONS)
         self._rows: list[tuple[object, ...]] = []
-        self._bytes = 0
+        self._bytes = 0  # of the JPEGs in _rows
 
     def __enter__(self) -> ImagesWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         if error is None:
             self._flush()
         self._file.close()
 
     def add(self, row: Picture, fetched: Fetched) -> None:
+        """Write one picture and its result."""
         self.statuses[fetched.status] += 1
         self._rows.append((row.product_id, row.picture, row.url, *astuple(fetched), row.stamp))
         self._bytes += len(fetched.jpeg or b"")
@@ -70,53 +79,58 @@ class ImagesWriter:
     def _flush(self) -> None:
         if self._rows:
             columns = zip(*self._rows, strict=True)
-            arrays = [pa.array(column, kind) for column, kind in zip(columns, IMAGES.types, strict=True)]
+            arrays = [pa.array(column, dtype) for column, dtype in zip(columns, IMAGES.types, strict=True)]
             self._file.write_batch(pa.RecordBatch.from_arrays(arrays, schema=IMAGES))
         self._rows, self._bytes = [], 0
 
 
 class EarlierImages:
-    """The images shard of an earlier run; rows are found by URL, JPEGs are read only when asked for.
+    """The images shard of an earlier run: indexed by URL and stamp; JPEGs are read only on demand.
 
     Attributes:
-        metadata: what the file was written with; decides which rows still hold.
+        metadata: what ImagesWriter stored in the file; decides which rows are still valid.
 
     Raises:
-        CorruptFile: on opening or from `read`; the file is of no use.
+        CorruptFile: on opening, or from `read`; the file is of no use.
     """
 
     def __init__(self, folder: Folder, name: str) -> None:
         self._path = folder.path(name)
-        self._group = (-1, pa.table({}))
-        self._found: dict[tuple[str, str | None], tuple[str, int, int]] = {}
+        self._loaded_group = (-1, pa.table({}))  # index of a row group, and its _FETCHED_COLUMNS
+        self._rows: dict[tuple[str, str | None], tuple[str, int, int]] = {}  # status, row group, index in it
         with ExitStack() as stack:
             self._stream = stack.enter_context(folder.open(name))
             with corruption_guard(self._path):
                 self._file = pq.ParquetFile(self._stream, page_checksum_verification=True)
-                for number in range(self._file.num_row_groups):
-                    self._index(number)
+                for group in range(self._file.num_row_groups):
+                    self._index_group(group)
             stack.pop_all()
         self.metadata = {k.decode(): v.decode() for k, v in (self._file.schema_arrow.metadata or {}).items()}
 
-    def _index(self, number: int) -> None:
-        columns = self._file.read_row_group(number, ["url", "stamp", "status"]).to_pydict()
-        for index, row in enumerate(zip(columns["url"], columns["stamp"], columns["status"], strict=True)):
-            url, stamp, status = row
-            if status == OK or (url, stamp) not in self._found:
-                self._found[url, stamp] = (status, number, index)
+    def _index_group(self, group: int) -> None:
+        columns = self._file.read_row_group(group, ["url", "stamp", "status"]).to_pydict()
+        rows = zip(columns["url"], columns["stamp"], columns["status"], strict=True)
+        for index, (url, stamp, status) in enumerate(rows):
+            if status == OK or (url, stamp) not in self._rows:
+                self._rows[url, stamp] = (status, group, index)
 
     def close(self) -> None:
         self._stream.close()
 
     def status(self, url: str, stamp: str | None) -> str | None:
-        """What became of a picture then, or None if it was not there or its file has changed since."""
-        found = self._found.get((url, stamp))
-        return found[0] if found else None
+        """Return a picture's earlier status; None if the file has no row with this URL and stamp."""
+        row = self._rows.get((url, stamp))
+        return row[0] if row else None
 
     def read(self, url: str, stamp: str | None) -> Fetched:
-        _, number, index = self._found[url, stamp]
-        if self._group[0] != number:  # both files are sorted alike, so a group is mostly read once
+        """Return a picture's earlier result.
+
+        Raises:
+            KeyError: the file has no such row; see `status`.
+            CorruptFile: its row group is damaged.
+        """
+        _, group, index = self._rows[url, stamp]
+        if self._loaded_group[0] != group:  # both files have the same order, so a group is rarely read twice
             with corruption_guard(self._path):
-                self._group = (number, self._file.read_row_group(number, _FETCHED))
-        values = self._group[1].slice(index, 1).to_pylist()[0]
-        return Fetched(**values)
+                self._loaded_group = (group, self._file.read_row_group(group, _FETCHED_COLUMNS))
+        return Fetched(**self._loaded_group[1].slice(index, 1).to_pylist()[0])

@@ -1,7 +1,7 @@
-"""Pictures that lie beside the catalog: only files in the catalog's own folder, wherever that is.
+"""Pictures beside the catalog: files in the catalog's own folder, which may be local, on a store or on the web.
 
-A catalog may name files relative to itself, by absolute path or by file: URL. None of them may lead out of its folder,
-by `..` or by a symbolic link, or a catalog could publish any file that the worker can read.
+A catalog may name files relative to itself, by absolute path or by file: URL. None of these may leave its folder, by
+`..` or by a symbolic link; otherwise a catalog could publish any file that the worker can read.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from artifacts.storage import Folder
 from jobs.download.addresses import parse_url
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_NETWORK = ("http", "https")
+_WEB_SCHEMES = ("http", "https")
 
-#: Stamp of a local file that is not there (yet).
+#: Stamp of a local file that cannot be read: it does not exist (yet), is not a regular file, or is outside the folder.
 NO_FILE = "none"
 
 
 class CatalogFolder:
-    """The folder that a catalog's relative picture paths start from.
+    """The folder that a catalog's relative picture paths are resolved against.
 
     Args:
-        base: a path, an fsspec URL or an http(s) URL; None where there is no such folder (a catalog from SQL).
+        base: a path, an fsspec URL or an http(s) URL; None if the catalog has no folder (a database).
     """
 
     def __init__(self, base: str | None) -> None:
         self.base = base
-        self._web = parse_url(base.rstrip("/") + "/") if base and _scheme(base) in _NETWORK else None
+        self._web = parse_url(base.rstrip("/") + "/") if base and _scheme(base) in _WEB_SCHEMES else None
         self._folder = Folder(base) if base and self._web is None else None
         self._root = os.path.realpath(self._folder.root) if self._folder and self._folder.is_local else None
 
     def depends(self, url: str) -> bool:
-        """Whether what `url` means depends on this folder: all but whole http and https URLs."""
-        return _scheme(url) not in _NETWORK and not url.strip().startswith("//")
+        """Return whether `url` is resolved against this folder: true for all but absolute http and https URLs."""
+        return _scheme(url) not in _WEB_SCHEMES and not url.strip().startswith("//")
 
     def web_url(self, url: str) -> URL | None:
-        """The URL to download, or None if the picture is a file.
+        """Return the URL to download, or None if the picture is a file.
 
         Raises:
             PictureError: BAD_URL.
@@ -57,35 +57,39 @@ class CatalogFolder:
         return None
 
     def stamp(self, url: str) -> str | None:
-        """What changes when the local file does: its size in bytes and its mtime in ns. None if it is no local file."""
+        """Return a text that changes with the local file, "<size in bytes>:<mtime in ns>"; None if it is not local."""
         if self._root is None or not self.depends(url):
             return None
         try:
-            status = Path(self._inside(url)).stat()
+            status = Path(self._resolve(url)).stat()
         except (OSError, ValueError, PictureError):
             return NO_FILE
         return f"{status.st_size}:{status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else NO_FILE
 
     def read(self, url: str, max_bytes: int) -> bytes:
-        """The content of a picture that is a file.
+        """Return the content of a picture that is a file, of at most `max_bytes`.
 
         Raises:
-            PictureError: BAD_URL, OUTSIDE_CATALOG, FILE_NOT_FOUND, TOO_MANY_BYTES; CONNECTION_FAILED if a remote
+            PictureError: BAD_URL, OUTSIDE_CATALOG, FILE_NOT_FOUND, TOO_MANY_BYTES, or CONNECTION_FAILED if a remote
                 folder does not answer.
         """
         if not url:
             raise PictureError(Reason.BAD_URL, "empty")
         if "\0" in url:
-            raise PictureError(Reason.BAD_URL, "a NUL character in the path")
+            raise PictureError(Reason.BAD_URL, "the path contains a NUL character")
         if self._root is not None:
             try:
-                return _read_file(self._inside(url), max_bytes)
-            except (OSError, UnicodeError) as error:  # UnicodeError: no file can have such a name
+                return _read_file(self._resolve(url), max_bytes)
+            except (OSError, UnicodeError) as error:  # UnicodeError: the name cannot be encoded, so no file has it
                 raise _not_found(error) from None
         return self._read_remote(url, max_bytes)
 
-    def _inside(self, url: str) -> str:
-        """The real path of a local file, with every link followed."""
+    def _resolve(self, url: str) -> str:
+        """Return the real path of a local file, with all links followed.
+
+        Raises:
+            PictureError: BAD_URL, OUTSIDE_CATALOG.
+        """
         path = url
         if scheme := _scheme(url):
             parts = urlsplit(url)
@@ -95,7 +99,7 @@ class CatalogFolder:
         root = self._root or ""
         real = os.path.realpath(Path(root) / path)
         if os.path.commonpath([root, real]) != root:
-            raise PictureError(Reason.OUTSIDE_CATALOG, "the file is outside of the catalog's folder")
+            raise PictureError(Reason.OUTSIDE_CATALOG, "the file is outside the catalog's folder")
         return real
 
     def _read_remote(self, url: str, max_bytes: int) -> bytes:
@@ -103,13 +107,13 @@ class CatalogFolder:
         if folder is None:
             if scheme := _scheme(url):
                 raise PictureError(Reason.BAD_URL, f"{scheme[:20]}: URLs are not fetched")
-            raise PictureError(Reason.OUTSIDE_CATALOG, "this catalog has no folder of its own")
+            raise PictureError(Reason.OUTSIDE_CATALOG, "the catalog has no folder that files could be in")
         name = url.removeprefix(f"{folder.url}/")
         if (scheme := _scheme(name)) and scheme != _scheme(folder.url):
             raise PictureError(Reason.BAD_URL, f"{scheme[:20]}: URLs are not fetched")
         name = posixpath.normpath(name)
         if _scheme(name) or name.startswith(("/", "../")) or name in ("..", "."):
-            raise PictureError(Reason.OUTSIDE_CATALOG, "the file is outside of the catalog's folder")
+            raise PictureError(Reason.OUTSIDE_CATALOG, "the file is outside the catalog's folder")
         try:
             info = folder.info(name)
             if info.get("type") == "directory":
@@ -126,8 +130,9 @@ class CatalogFolder:
 
 
 def _scheme(url: str) -> str:
-    found = _SCHEME.match(url.lstrip())
-    return found[1].lower() if found else ""
+    """Return the URL's scheme in lower case; empty if it has none."""
+    match = _SCHEME.match(url.lstrip())
+    return match[1].lower() if match else ""
 
 
 def _not_found(error: OSError | UnicodeError) -> PictureError:
@@ -141,10 +146,10 @@ def _check_size(size: int, max_bytes: int) -> None:
 
 
 def _read_file(path: str, max_bytes: int) -> bytes:
-    """Content of a regular file. Nothing else is opened: a pipe would block, a device could do anything."""
+    """Return the content of a regular file. Nothing else is opened: a pipe would block, a device may have effects."""
     if not stat.S_ISREG(os.lstat(path).st_mode):
         raise PictureError(Reason.FILE_NOT_FOUND, "not a regular file")
-    # The file can be swapped between the two calls: no link is followed then, and no pipe waited for.
+    # The file can be replaced between lstat and open: a link is then not followed, and a pipe does not block.
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):

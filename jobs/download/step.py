@@ -155,7 +155,7 @@ async def _write(
                 writer.add(row, fetched)
                 next_row += 1
 
-        async for url, fetched in fetch_all(((url, url) for url in wanted), settings, folder):
+        async for url, fetched in fetch_all(((url, url) for url in wanted), settings.pipeline.download, folder):
             spool.put(wanted[url], fetched)
             write_ready()
         write_ready()

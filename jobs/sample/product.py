@@ -1,27 +1,26 @@
-"""What a product of the sample catalog is: everything about it that no picture changes.
+"""A product of the sample catalog: all that its pictures have in common.
 
-Every product is drawn from (seed, index) alone, so product 17 is the same in a catalog of 20 and of 20,000, and
-whichever process draws it.
+A product depends on (seed, index) alone: product 17 is the same in a catalog of 20 and of 20,000.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.sample.drawing.look import Look
+from jobs.sample.drawing.design import Design
 from jobs.sample.drawing.palette import COLOURS, METALS, RGB, WOODS, ink_for, lighter, luminance, mix, shade_of
-from jobs.sample.drawing.patterns import PATTERNS, Print
+from jobs.sample.drawing.patterns import PATTERNS, Pattern
 from jobs.sample.drawing.pen import Paint
 from jobs.sample.kinds.registry import KINDS
 
-# Separate streams for the same (seed, index): one for what a product is, one per picture of it, one for its sales.
+# Separate random streams of a seed: a product itself, each picture of it, its sales, and the order of kinds.
 IDENTITY, VIEW, SALES, ORDER = 1, 2, 3, 4
 _DETAILS = 6
 
 
 @dataclass(frozen=True)
 class Product:
-    """`colour`, `pattern` and `kind` are the ground truth a search can be judged by."""
+    """A product; `colour`, `pattern` and `kind` are the ground truth that searches are judged by."""
 
     seed: int
     index: int
@@ -47,12 +46,12 @@ class Product:
     def category(self) -> str:
         return KINDS[self.kind].category
 
-    def look(self) -> Look:
-        """The paints and details its kind draws with."""
+    def design(self) -> Design:
+        """Return the paints and details that the drawing function of its kind works with."""
         gloss = KINDS[self.kind].gloss
         extra = (246, 190, 60) if luminance(self.ink) > 0.5 else (232, 96, 84)
-        pattern = Print(self.pattern, self.ink, extra, self.period, self.upright, self.phase)
-        return Look(
+        pattern = Pattern(self.pattern, self.ink, extra, self.period, self.upright, self.phase)
+        return Design(
             main=Paint(self.shade, None if self.pattern == "plain" else pattern, gloss),
             accent=Paint(self.accent, None, max(gloss, 0.15)),
             metal=Paint(self.metal, None, 0.9),
@@ -61,21 +60,29 @@ class Product:
         )
 
 
-def generator(seed: int, *place: int) -> np.random.Generator:
-    """The random numbers of one place in the catalog. NumPy promises the same stream on every platform."""
+def generator(seed: int, *key: int) -> np.random.Generator:
+    """Return the random stream of a seed and a key. NumPy guarantees the same stream on every platform.
+
+    Raises:
+        ValueError: the seed is out of range.
+    """
     if not 0 <= seed < 2**32:
         raise ValueError(f"the seed must be between 0 and {2**32 - 1}, not {seed}")
-    return np.random.default_rng((seed, *place))
+    return np.random.default_rng((seed, *key))
 
 
-def product(seed: int, index: int) -> Product:
-    """The product at `index` of the catalog `seed`."""
+def generate_product(seed: int, index: int) -> Product:
+    """Return the product at `index` of the catalog with this seed.
+
+    Raises:
+        ValueError: the seed or the index is out of range.
+    """
     if index < 0:
-        raise ValueError(f"a product's index is 0 or more, not {index}")
+        raise ValueError(f"a product's index must be 0 or more, not {index}")
     rng = generator(seed, IDENTITY, index)
     kind = KINDS[_kind_at(seed, index)]
     colour = str(rng.choice(list(COLOURS)))
-    # Half the shop is plain would be true to life, but patterns are what makes the pictures worth searching.
+    # In a real shop half the products are plain; here fewer are, because patterns make pictures worth searching.
     pattern = str(rng.choice(PATTERNS, p=(0.2, 0.16, 0.16, 0.16, 0.16, 0.16)))
     shade = shade_of(colour, rng)
     ink = ink_for(colour, rng)
@@ -99,12 +106,12 @@ def product(seed: int, index: int) -> Product:
 
 
 def _kind_at(seed: int, index: int) -> str:
-    """Kinds are dealt like cards: every run of len(KINDS) products has each kind once, so small catalogs have all."""
-    block, place = divmod(index, len(KINDS))
-    return list(KINDS)[int(generator(seed, ORDER, block).permutation(len(KINDS))[place])]
+    """Return the kind of a product. Each block of len(KINDS) products has every kind once: small catalogs have all."""
+    block, position = divmod(index, len(KINDS))
+    return list(KINDS)[int(generator(seed, ORDER, block).permutation(len(KINDS))[position])]
 
 
 def _accent(shade: RGB, ink: RGB, rng: np.random.Generator) -> RGB:
-    """The colour of straps, collars and lids. Never one that would make the product's own colour doubtful."""
+    """Draw the colour of straps, collars and lids; none of the choices casts doubt on the product's own colour."""
     choices = (ink, mix(shade, (20, 18, 30), 0.4), lighter(shade, 0.55), (58, 54, 58), (236, 230, 218), (196, 154, 108))
     return choices[int(rng.integers(len(choices)))]

@@ -1,6 +1,6 @@
-"""What a shop writes about a product (titles), and what a shopper might type to find it (captions)."""
+"""Texts about products: the titles that a shop writes, and captions that shoppers might type to find them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,7 +61,7 @@ _OPENINGS = (
 
 @dataclass(frozen=True)
 class Caption:
-    """A text and what it asks for; None: anything will do."""
+    """A text and the attributes that it asks for; None where it does not restrict an attribute."""
 
     text: str
     kind: str | None = None
@@ -70,26 +70,29 @@ class Caption:
     pattern: str | None = None
 
 
-def _pick(rng: np.random.Generator, words: tuple[str, ...]) -> str:
+def pick(rng: np.random.Generator, words: tuple[str, ...]) -> str:
+    """Draw one of the words."""
     return words[int(rng.integers(len(words)))]
 
 
 def title(product: Product) -> str:
-    """What the shop's page says, for example "Kestrel Weekend Canvas Backpack in Cobalt, Polka Dot"."""
+    """Return the shop's title, for example "Kestrel Weekend Canvas Backpack in Cobalt, Polka Dot"."""
     rng = generator(product.seed, SALES, product.index, 1)
     return _title(product, rng)
 
 
 def brand(product: Product) -> str:
-    return _pick(generator(product.seed, SALES, product.index, 2), BRANDS)
+    """Return the product's brand."""
+    return pick(generator(product.seed, SALES, product.index, 2), BRANDS)
 
 
 def _title(product: Product, rng: np.random.Generator) -> str:
+    """Draw a title in one of five forms."""
     colour = product.colour
     if rng.random() < 0.35:
-        colour = _pick(rng, COLOUR_SYNONYMS[product.colour])
-    colour, kind = colour.title(), product.kind.title().replace("T-Shirt", "T-Shirt")
-    style, pattern = _pick(rng, _STYLES[product.category]), _pick(rng, _PATTERN_TITLES[product.pattern])
+        colour = pick(rng, COLOUR_SYNONYMS[product.colour])
+    colour, kind = colour.title(), product.kind.title()
+    style, pattern = pick(rng, _STYLES[product.category]), pick(rng, _PATTERN_TITLES[product.pattern])
     material = product.material.title()
     form = int(rng.integers(5))
     if form == 0:
@@ -102,59 +105,64 @@ def _title(product: Product, rng: np.random.Generator) -> str:
         words = f"{colour} {pattern} {material} {kind}"
     else:
         words = f"{style} {pattern} {kind}, {colour} {material}"
-    named = f"{brand(product)} {words}" if rng.random() < 0.45 else words
-    return " ".join(named.split())
+    if rng.random() < 0.45:
+        words = f"{brand(product)} {words}"
+    return " ".join(words.split())
 
 
 def plural(word: str) -> str:
+    """Return the plural of a kind's name or synonym."""
     if word.endswith(("trousers", "pants", "slacks", "glasses", "shades", "heels", "luggage", "crockery")):
         return word
     return word + ("es" if word.endswith(("ch", "sh", "ss")) else "s")
 
 
 def caption(product: Product, rng: np.random.Generator) -> Caption:
-    """One of the many ways to ask for this product."""
+    """Draw one of the many ways to ask for this product."""
     if rng.random() < 0.2:
         pattern = None if product.pattern == "plain" else product.pattern
         return Caption(_title(product, rng), product.kind, product.category, product.colour, pattern)
     synonyms = KINDS[product.kind].synonyms
-    kind = _pick(rng, synonyms) if synonyms and rng.random() < 0.3 else product.kind
-    colour = product.colour if rng.random() < 0.6 else _pick(rng, COLOUR_SYNONYMS[product.colour])
-    pattern = product.pattern if rng.random() < 0.6 else _pick(rng, PATTERN_SYNONYMS[product.pattern])
+    kind = pick(rng, synonyms) if synonyms and rng.random() < 0.3 else product.kind
+    colour = product.colour if rng.random() < 0.6 else pick(rng, COLOUR_SYNONYMS[product.colour])
+    pattern = product.pattern if rng.random() < 0.6 else pick(rng, PATTERN_SYNONYMS[product.pattern])
     if rng.random() < 0.12:
         kind = plural(kind)
     after = pattern.startswith("with ")
-    wants = {"kind": product.kind, "category": product.category, "colour": product.colour, "pattern": product.pattern}
+    omitted: tuple[str, ...] = ()  # attributes that the text does not ask for
     form = float(rng.random())
     if form < 0.5:
-        text = _full(rng, colour, pattern, kind, product.pattern, after)
+        text = _all_attributes(rng, colour, pattern, kind, product.pattern, after)
     elif form < 0.68:
         text = f"{colour} {kind}" if rng.random() < 0.7 else f"{kind} in {colour}"
-        wants["pattern"] = ""
+        omitted = ("pattern",)
     elif form < 0.8:
         text = f"{kind} {pattern}" if after else f"{pattern} {kind}"
-        wants["colour"] = ""
+        omitted = ("colour",)
     elif form < 0.87:
         text = kind
-        wants["colour"] = wants["pattern"] = ""
+        omitted = ("colour", "pattern")
     elif form < 0.91:
         text = f"something {pattern}" if rng.random() < 0.6 else pattern
-        wants["colour"] = wants["kind"] = wants["category"] = ""
+        omitted = ("colour", "kind", "category")
     elif form < 0.95:
         text = f"something {colour}" if rng.random() < 0.6 else colour
-        wants["pattern"] = wants["kind"] = wants["category"] = ""
+        omitted = ("pattern", "kind", "category")
     else:
-        text = f"{colour} {_pick(rng, _CATEGORY_WORDS[product.category])}"
-        wants["kind"] = wants["pattern"] = ""
+        text = f"{colour} {pick(rng, _CATEGORY_WORDS[product.category])}"
+        omitted = ("kind", "pattern")
     if form < 0.87 and rng.random() < 0.2:
-        text = _pick(rng, _OPENINGS).format(text)
+        text = pick(rng, _OPENINGS).format(text)
     elif form < 0.87 and rng.random() < 0.2:
         text = f"a {text}"
-    return Caption(text, *(wants[name] or None for name in ("kind", "category", "colour", "pattern")))
+    full = Caption(text, product.kind, product.category, product.colour, product.pattern)
+    return replace(full, **dict.fromkeys(omitted))
 
 
-def _full(rng: np.random.Generator, colour: str, pattern: str, kind: str, name: str, after: bool) -> str:
-    """Colour, pattern and kind in one of the usual orders."""
+def _all_attributes(
+    rng: np.random.Generator, colour: str, pattern: str, kind: str, pattern_name: str, after: bool
+) -> str:
+    """Return colour, pattern and kind in one of the usual orders."""
     order = float(rng.random())
     if after:
         return f"{colour} {kind} {pattern}"
@@ -162,11 +170,11 @@ def _full(rng: np.random.Generator, colour: str, pattern: str, kind: str, name: 
         return f"{colour} {pattern} {kind}"
     if order < 0.65:
         return f"{pattern} {colour} {kind}"
-    if order < 0.85 or name not in _PATTERN_NOUNS:
+    if order < 0.85 or pattern_name not in _PATTERN_NOUNS:
         return f"{pattern} {kind} in {colour}"
-    return f"{colour} {kind} with {_pick(rng, _PATTERN_NOUNS[name])}"
+    return f"{colour} {kind} with {pick(rng, _PATTERN_NOUNS[pattern_name])}"
 
 
 def query(product: Product) -> str:
-    """The plainest words for it, as the evaluation asks: colour, pattern, kind."""
+    """Return the plainest query for a product, which the evaluation uses: colour, pattern, kind."""
     return f"{product.colour} {product.pattern} {product.kind}"

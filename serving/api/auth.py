@@ -1,4 +1,4 @@
-"""Who may ask, and how often: API keys, and a rate for each key or address."""
+"""API keys, and a rate limit for each key or address."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from artifacts.config import AccessConfig
 from artifacts.errors import LookalikeError
 from serving.problems import problem
 
-#: Open to all: a browser sends no key with a picture, and thumbnails are in the shop's pages anyway.
-_PICTURE = re.compile(r"^/v1/products/.+/image$")
+#: Paths under /v1/ without key and rate limit: browsers send no key with an <img>, and thumbnails are public in the
+#: shop's pages anyway.
+_PICTURE_PATH = re.compile(r"^/v1/products/.+/image$")
 
 
 def guard(app: Flask, config: AccessConfig) -> None:
-    """Make an app ask for a key, and keep callers to their rate, as far as the settings want that.
+    """Add API keys and rate limits to an app, as far as they are configured.
 
     Health, metrics, the OpenAPI document and the page stay open.
 
     Raises:
-        LookalikeError: `rate_limit` is none.
+        LookalikeError: `rate_limit` cannot be parsed.
     """
     if config.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=config.trusted_proxies)  # type: ignore[method-assign]
@@ -34,8 +35,8 @@ def guard(app: Flask, config: AccessConfig) -> None:
     if keys:
 
         @app.before_request
-        def known() -> Response | None:
-            if not _guarded() or _is_one_of(_sent(), keys):
+        def require_key() -> Response | None:
+            if not _is_guarded() or _is_known(_sent_key(), keys):
                 return None
             response = problem(401, "send one of this server's API keys as `Authorization: Bearer KEY` or X-API-Key")
             response.headers["WWW-Authenticate"] = 'Bearer realm="Lookalike"'
@@ -49,37 +50,37 @@ def guard(app: Flask, config: AccessConfig) -> None:
                 f"rate_limit {config.rate_limit!r} is not understood: write it as 50/second;2000/minute"
             ) from error
         Limiter(
-            _caller,
+            _rate_limit_key,
             app=app,
             application_limits=[config.rate_limit],
-            application_limits_exempt_when=lambda: not _guarded(),
+            application_limits_exempt_when=lambda: not _is_guarded(),
             storage_uri=config.redis_url or "memory://",
             strategy="moving-window",
             headers_enabled=True,
-            # A Redis that is down leaves each worker to count by itself.
+            # While Redis is down, each worker counts by itself.
             in_memory_fallback=[config.rate_limit],
             key_prefix="lookalike",
         )
 
 
-def _guarded() -> bool:
-    return request.path.startswith("/v1/") and not _PICTURE.match(request.path)
+def _is_guarded() -> bool:
+    return request.path.startswith("/v1/") and not _PICTURE_PATH.match(request.path)
 
 
-def _sent() -> bytes:
-    """The key that came with the request; empty if there is none."""
-    kind, _, key = request.headers.get("Authorization", "").partition(" ")
-    return (key.strip() if kind.lower() == "bearer" else request.headers.get("X-API-Key", "")).encode()
+def _sent_key() -> bytes:
+    """Return the request's API key; empty if it has none."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    return (key.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "")).encode()
 
 
-def _is_one_of(sent: bytes, keys: list[bytes]) -> bool:
-    # Digests are of one length, and all of them are compared: time tells nothing of how near a guess is.
+def _is_known(sent: bytes, keys: list[bytes]) -> bool:
+    # Digests have equal lengths and all keys are compared, so the time taken reveals nothing about a guess.
     digest = hashlib.sha256(sent).digest()
-    equal = [hmac.compare_digest(digest, hashlib.sha256(key).digest()) for key in keys]
-    return any(equal)
+    matches = [hmac.compare_digest(digest, hashlib.sha256(key).digest()) for key in keys]
+    return any(matches)
 
 
-def _caller() -> str:
-    """Whose rate a request counts for: its key's, or its address's where there are none."""
-    sent = _sent()
+def _rate_limit_key() -> str:
+    """Return what the request counts for: its API key's digest, or its address if it has no key."""
+    sent = _sent_key()
     return hashlib.sha256(sent).hexdigest()[:32] if sent else get_remote_address()

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The route that records which result a shopper chose."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ events_api = APIBlueprint("events", __name__)
     "/v1/events/click",
     tags=[_EVENTS],
     summary="A result was chosen",
-    responses={204: {"description": "Taken down"}, **errors(400, 413, 422)},
+    responses={204: {"description": "Recorded"}, **errors(400, 413, 422)},
 )
 def click(body: Click) -> Response:
     services().events.click(body.search_id, body.product_id, body.position)

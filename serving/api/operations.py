@@ -1,4 +1,4 @@
-"""The HTTP API beside searching: products, the release, health and metrics. DESIGN: read-only."""
+"""Routes for those who run the server: the release, health, readiness, metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Routes of one product: its data and its pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from artifacts.schema import is_http
 from serving.problems import problem
 from serving.responses import errors, json_of
 from serving.schemas import PictureQuery, ProductAnswer, ProductPath
-from serving.search.service import product
+from serving.search.render import render_product
 from serving.services import services
 
 _PRODUCTS = Tag(name="products", description="Products of the release being served.")
@@ -35,17 +35,17 @@ products_api = APIBlueprint("products", __name__)
 )
 def product_image(path: ProductPath, query: PictureQuery) -> WsgiResponse:
     release = services().watcher.snapshot().release
-    if path.product_id not in release:
-        raise UnknownProduct(path.product_id)
     picture = release.picture(path.product_id, query.picture)
     if picture is None:
+        if path.product_id not in release:
+            raise UnknownProduct(path.product_id)
         return problem(404, f"product {path.product_id!r} has no picture {query.picture}", "picture")
     if is_http(picture.url):
         return redirect(picture.url)
     if picture.thumbnail is None:
         return problem(404, f"product {path.product_id!r} has no thumbnail in this release", "picture")
     response = Response(picture.thumbnail, mimetype="image/jpeg")
-    # The thumbnail may change with the release: browsers ask again after a while, and get 304 if it is the same.
+    # The thumbnail may change with the release: browsers ask again after five minutes, and get 304 if it did not.
     response.cache_control.public, response.cache_control.max_age = True, 300
     response.add_etag()
     return response.make_conditional(request)
@@ -58,7 +58,7 @@ def product_image(path: ProductPath, query: PictureQuery) -> WsgiResponse:
     responses={200: ProductAnswer, **errors(404, 422, 503)},
 )
 def get_product(path: ProductPath) -> Response:
-    found = product(services().watcher.snapshot(), path.product_id)
+    found = render_product(services().watcher.snapshot(), path.product_id)
     if found is None:
         raise UnknownProduct(path.product_id)
     return json_of(ProductAnswer.model_validate(found))

@@ -1,7 +1,7 @@
-"""So many searches work at once, so many wait, and whoever could not be answered in time is told so at once.
+"""Limits the searches in progress, queues some, and rejects those that would not be answered in time.
 
-Without it a burst would be taken in whole, and everybody would wait for everybody. A caller that hears 503 early can
-ask another replica; one that hears it after its time has passed cannot.
+Without a limit every search of a burst would slow down all others. A caller that gets its 503 early can still ask
+another replica; one that gets it after its deadline cannot.
 """
 
 from __future__ import annotations
@@ -9,118 +9,120 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from prometheus_client import Gauge
-
 from artifacts.errors import Busy
+from serving.metrics import QUEUE_DEPTH, SEARCHES_IN_PROGRESS
 
-WAITING = Gauge("image_search_queue_depth", "Searches that wait for their turn.", multiprocess_mode="livesum")
-WORKING = Gauge("image_search_working", "Searches being worked on.", multiprocess_mode="livesum")
-
-#: Share of the newest search in the running mean of how long one takes.
-_NEWEST = 0.1
-#: Share of its time that a search may wait. What was let in and then runs out of time was work for nobody, and under a
-#: lasting burst, with a queue that is always as long as may be, that would be nearly all work. The wait is reckoned by
-#: the mean, and in a burst some take several times as long.
-_WAITING = 0.15
+#: Weight of the newest search in the moving average of how long a search holds its slot.
+_NEWEST_WEIGHT = 0.1
+#: Share of its time that a search may spend in the queue. The expected wait is computed from the average, and in a
+#: burst some searches take several times as long. One that is admitted and then misses its deadline is wasted work,
+#: and under a lasting burst with a queue that is always full that would be nearly all work.
+_MAX_WAIT_SHARE = 0.15
 
 
 class AdmissionController:
-    """First come, first served.
+    """Admits searches to a limited number of slots in the order of their arrival.
 
     Args:
-        slots: searches that work at once.
-        queue: searches that may wait.
-        seconds: that a search has from its coming to its answer.
+        slots: limit of searches in progress.
+        queue_limit: limit of searches that wait for a slot.
+        deadline_seconds: time that a search has from its arrival to its answer.
+        clock: returns the current time in seconds.
     """
 
-    def __init__(self, slots: int, queue: int, seconds: float) -> None:
-        self._slots, self._queue, self._seconds = slots, queue, seconds
+    def __init__(
+        self, slots: int, queue_limit: int, deadline_seconds: float, clock: Callable[[], float] = perf_counter
+    ) -> None:
+        self._slots, self._queue_limit, self._deadline_seconds = slots, queue_limit, deadline_seconds
+        self._clock = clock
         self._lock = threading.Lock()
-        self._free = slots
-        self._waiting: deque[threading.Event] = deque()
-        self._mean = 0.0  # seconds that a search has its slot
-
-    @contextmanager
-    def admitted(self, began: float) -> Iterator[None]:
-        """Wait for a slot, and keep it for the block.
-
-        Args:
-            began: when the search came, by `time.perf_counter`.
-
-        Raises:
-            Busy: too many wait already, or its turn would not come in time.
-        """
-        self._enter(began)
-        entered = perf_counter()
-        try:
-            yield
-        finally:
-            self._leave(perf_counter() - entered)
+        self._free_slots = slots
+        self._queue: deque[threading.Event] = deque()
+        self._mean_seconds = 0.0  # that a search holds its slot; 0 until the first has ended
 
     @property
     def busy(self) -> bool:
-        """Whether a search that came now would have to wait."""
-        return not self._free
+        """Whether a search that arrived now would have to wait."""
+        return not self._free_slots
 
-    def check(self, queue_time: float = 0.0, pending: int = 0) -> None:
-        """Without waiting or taking a place: for refusing a request before anything of it is read.
+    @property
+    def free_slots(self) -> int:
+        """Number of slots that no search holds."""
+        return self._free_slots
+
+    @property
+    def waiting(self) -> int:
+        """Number of searches in the queue."""
+        return len(self._queue)
+
+    @contextmanager
+    def admitted(self, arrived: float) -> Iterator[None]:
+        """Wait for a slot and hold it for the block.
 
         Args:
-            queue_time: seconds that it has waited by now.
-            pending: searches before it that have not come here yet, and will.
+            arrived: when the search arrived, by the clock.
 
         Raises:
-            Busy: too many wait already, or its turn would not come in time.
+            Busy: the queue is full, or the search would not be answered in time.
+        """
+        self._acquire(arrived)
+        acquired = self._clock()
+        try:
+            yield
+        finally:
+            self._release(self._clock() - acquired)
+
+    def check(self, queue_time: float = 0.0, pending: int = 0) -> None:
+        """Reject a search that would not be admitted, without waiting and without taking a position in the queue.
+
+        Args:
+            queue_time: seconds that the search has waited so far.
+            pending: searches ahead of it that have not reached the queue yet.
+
+        Raises:
+            Busy: the queue is full, or the search would not be answered in time.
         """
         if self.busy:
-            self._may_wait(queue_time, pending)
+            self._expected_wait(queue_time, pending)
 
-    def _may_wait(self, queue_time: float, pending: int = 0) -> float:
-        """Seconds until it would be its turn.
-
-        Raises:
-            Busy: that is too long, or there is no room.
-        """
-        ahead = len(self._waiting) + pending
-        expected = self._expected(ahead)
-        wait = queue_time + expected
-        late = wait > _WAITING * self._seconds or wait + self._mean > self._seconds
-        if ahead >= self._queue or late:
+    def _expected_wait(self, queue_time: float, pending: int = 0) -> float:
+        """Return the seconds until a search that arrives now gets a slot, or raise Busy if it may not wait."""
+        ahead = len(self._queue) + pending
+        expected = self._mean_seconds * (ahead + 1) / self._slots
+        total = queue_time + expected
+        late = total > _MAX_WAIT_SHARE * self._deadline_seconds or total + self._mean_seconds > self._deadline_seconds
+        if ahead >= self._queue_limit or late:
             raise Busy(max(1, math.ceil(expected)))
         return expected
 
-    def _expected(self, ahead: int) -> float:
-        """Seconds until a slot is free for whoever comes now."""
-        return self._mean * (ahead + 1) / self._slots
-
-    def _enter(self, began: float) -> None:
+    def _acquire(self, arrived: float) -> None:
         with self._lock:
-            if self._free and not self._waiting:
-                self._free -= 1
-                WORKING.inc()
+            if self._free_slots and not self._queue:
+                self._free_slots -= 1
+                SEARCHES_IN_PROGRESS.inc()
                 return
-            expected = self._may_wait(perf_counter() - began)
-            latest = began + self._seconds - self._mean  # to begin, and be done in time
-            turn = threading.Event()
-            self._waiting.append(turn)
-            WAITING.inc()
-        came = turn.wait(latest - perf_counter())
+            expected = self._expected_wait(self._clock() - arrived)
+            latest_start = arrived + self._deadline_seconds - self._mean_seconds
+            slot_granted = threading.Event()
+            self._queue.append(slot_granted)
+            QUEUE_DEPTH.inc()
+        slot_granted.wait(latest_start - self._clock())
         with self._lock:
-            WAITING.dec()
-            if not came and not turn.is_set():
-                self._waiting.remove(turn)
+            QUEUE_DEPTH.dec()
+            if not slot_granted.is_set():
+                self._queue.remove(slot_granted)
                 raise Busy(max(1, math.ceil(expected)))
-            WORKING.inc()  # whoever left handed over the slot
+            SEARCHES_IN_PROGRESS.inc()  # the search that ended passed its slot on
 
-    def _leave(self, seconds: float) -> None:
+    def _release(self, seconds: float) -> None:
         with self._lock:
-            WORKING.dec()
-            self._mean += _NEWEST * (seconds - self._mean) if self._mean else seconds
-            if self._waiting:
-                self._waiting.popleft().set()
+            SEARCHES_IN_PROGRESS.dec()
+            self._mean_seconds += _NEWEST_WEIGHT * (seconds - self._mean_seconds) if self._mean_seconds else seconds
+            if self._queue:
+                self._queue.popleft().set()
             else:
-                self._free += 1
+                self._free_slots += 1

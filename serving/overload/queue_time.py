@@ -1,4 +1,4 @@
-"""How long a request waited before a thread began to work on it."""
+"""How long a request waited before a thread began to handle it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,32 @@ import struct
 import sys
 import threading
 
-#: Where struct tcp_info of Linux has the milliseconds since data came last, a uint32 (linux/tcp.h).
+#: Offset of tcpi_last_data_recv in Linux's struct tcp_info: milliseconds since data last arrived, uint32 (linux/tcp.h).
 _LAST_DATA_RECEIVED = 52
 
-current_request = threading.local()
+_current_request = threading.local()
+
+
+def record_queue_time(seconds: float) -> None:
+    """Set the queue time of the request that this thread handles."""
+    _current_request.queue_time = seconds
 
 
 def queue_time() -> float:
-    """Seconds that the request of this thread waited before it was looked at; 0 where no such worker serves it."""
-    return getattr(current_request, "queue_time", 0.0)
+    """Return the seconds that this thread's request waited before it was handled; 0 if no worker recorded them."""
+    return getattr(_current_request, "queue_time", 0.0)
 
 
 def seconds_since_data(connection: socket.socket) -> float:
-    """Seconds since data came last, by the kernel; to some milliseconds. 0 where it does not tell."""
+    """Return the seconds since data last arrived, which the kernel rounds to some milliseconds.
+
+    Returns:
+        0 if the kernel does not report it: not Linux, not TCP, or the connection is closed.
+    """
     if sys.platform != "linux":
         return 0.0
     try:
-        told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECEIVED + 4)
-    except OSError:  # no TCP, or closed meanwhile
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECEIVED + 4)
+    except OSError:  # not TCP, or closed meanwhile
         return 0.0
-    return struct.unpack_from("I", told, _LAST_DATA_RECEIVED)[0] / 1000
+    return struct.unpack_from("I", info, _LAST_DATA_RECEIVED)[0] / 1000

@@ -1,20 +1,27 @@
-"""gunicorn's threaded worker, with what gunicorn's own does not do.
+"""gunicorn's threaded worker, extended for overload.
 
-It knows how long a request waited before anybody looked at it, in the kernel and for a thread. In a burst all threads
-are busy, and a search's time runs from its coming; or what is let in would be answered when nobody listens any more.
+- It measures how long a request waited in the kernel and for a thread. A search's deadline runs from its arrival; in a
+  burst all threads are busy, and without the queue time searches would be admitted that are answered too late.
+- While searches have to wait, it rejects excess ones itself, as soon as their request has arrived. Handing a request to
+  a thread that parses and routes it takes five times as long, and in a burst rejecting is most of the work.
+- A thread waits briefly on a connection after each response. A caller with many requests sends the next one at once,
+  and to return the connection to the main thread, which polls it and hands it out again, takes longer than to read the
+  request.
+- It closes a connection some seconds after its first request, and announces that with the last response. A connection
+  stays with its worker, so a worker that replaces another would get hardly any while callers keep theirs. The limit is
+  a time and not a number of requests: shared by a hundred connections, those would take minutes.
+- It lingers on a closed connection without blocking. gunicorn's main thread waits up to two seconds for the other end
+  and accepts nothing meanwhile, so a few slow or malicious callers could stop the worker.
 
-While there is more to do than can be done, it says no by itself, as soon as a request has come: to hand it to a thread
-first, and have it parsed and routed there, takes five times as long, and in a burst that is what most of the work is.
+gunicorn has no interface for this, so the class depends on internals of gunicorn 25 to 27 (pinned in pyproject.toml):
 
-A thread stays with a connection for a moment after an answer. Who asks much asks again at once, and to hand the
-connection back to the main thread, have it watched there and handed out anew takes longer than to read the request.
-
-It ends a connection after some seconds, saying so with the last answer. A connection stays with its worker; one that
-takes the place of another would have next to nothing to do as long as the callers kept those to the others. That is
-counted in seconds: of a hundred connections, each would take minutes to have had its requests.
-
-And it waits for nobody to close their end. gunicorn's main thread does, for up to two seconds, and nothing else comes
-in meanwhile: a few callers that are slow, or mean harm, would hold up all.
+- It overrides `run`, `accept`, `enqueue_req`, `finish_request`, `murder_pending`, `handle` and `handle_request` of
+  ThreadWorker, and relies on which thread calls them and on `handle` returning True for a connection to keep.
+- It uses ThreadWorker's `alive`, `nr_conns`, `worker_connections`, `max_keepalived`, `keepalived_conns`, `poller` and
+  `on_client_socket_readable`.
+- It uses a connection's `sock`, `initialized`, `data_ready`, `timeout`, `init`, `set_timeout`, `close` and
+  `parser.unreader` (`buf`, `unread`), and sets attributes of its own on it: `queued_at`, `admitted`, `close_after`.
+- It uses a request's `headers` and `force_close`.
 """
 
 from __future__ import annotations
@@ -32,56 +39,68 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from serving.overload.queue_time import current_request, seconds_since_data
+from serving.overload.queue_time import record_queue_time, seconds_since_data
 
 if TYPE_CHECKING:
     from serving.overload.shedding import LoadShedder
 
-#: Seconds that a connection is kept, at most. Half of that at least, so that those made together do not end together.
-_KEPT_SECONDS = 10.0
-#: Threads that may wait for the next request of the connection they have just answered.
-STAYING = 32
-#: How long each does.
-_STAYS_SECONDS = 0.5
-#: How long a connection that we have ended waits for the other end: to close at once would cut off an answer on its way
-#: wherever something of the request was not read (RFC 9112, section 9.6).
-_LINGER_SECONDS = 2.0
-#: Connections that are taken before others are looked at. In a burst each look takes long, and gunicorn's own worker
-#: takes one each time: the others would wait for seconds.
-_ACCEPTED_AT_ONCE = 16
-#: Bytes of a request that are looked at before it is handed to a thread; a vector of 1,024 numbers takes 22,000.
-_READ = 65536
-#: Bytes of a body that gunicorn skips at most.
-_SKIPPED = 65536
+#: Connections accepted before others are polled. In a burst each poll takes long, and gunicorn's own worker accepts one
+#: connection each time: callers would wait for seconds.
+_ACCEPT_BATCH = 16
+#: Bytes of a request that are examined before it is handed to a thread; a vector of 1,024 numbers takes 22,000.
+_RECV_BYTES = 65536
+#: The longest body that gunicorn drains to keep a connection.
+_MAX_DRAINED_BYTES = 65536
 
 
 class Worker(ThreadWorker):
-    """gunicorn's, and what stands above.
+    """A gunicorn worker that sheds load; see the module's docstring.
 
-    It needs `STAYING` threads more than work at once: those that stay are not there for others.
+    It needs `keepalive_threads` more threads than handle requests at the same time: a thread that waits for the next
+    request of its connection is not available to others.
 
     Attributes:
-        load_shedder: whom to ask whether a search can be let in; none is turned away here before there is one.
+        load_shedder: decides about searches; nothing is rejected by the worker while it is None.
+        keepalive_threads: threads that may wait for the next request of the connection they have just answered.
+        keepalive_wait_seconds: how long each of them waits.
+        connection_seconds: maximum age of a connection, counted from its first request. The actual limit is a random
+            half to all of it, so that connections opened together do not close together.
+        linger_seconds: how long a connection that the worker has shut down waits for the other end. To close at once
+            would cut off a response on its way wherever part of the request was not read (RFC 9112, section 9.6).
     """
 
     load_shedder: LoadShedder | None = None
+    keepalive_threads = 32
+    keepalive_wait_seconds = 0.5
+    connection_seconds = 10.0
+    linger_seconds = 2.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._may_stay = threading.Semaphore(STAYING)
-        self._counting = threading.Lock()
-        self._pending = 0  # searches that were let in and that no thread has read yet
-        self._began = 0.0  # to take connections, by perf_counter
-        self._lingering: deque[Any] = deque()  # connections that we have ended, those that were first in front
+        self._keepalive_slots = threading.Semaphore(self.keepalive_threads)
+        self._pending_lock = threading.Lock()
+        self._pending = 0
+        self._started = 0.0  # when it began to accept connections, by perf_counter
+        self._lingering: deque[Any] = deque()  # oldest first
+
+    @property
+    def pending(self) -> int:
+        """Number of searches that were admitted and that no thread has read yet."""
+        return self._pending
+
+    @property
+    def lingering(self) -> int:
+        """Number of connections that were shut down and wait for the other end to close."""
+        return len(self._lingering)
 
     # ── in the main thread ───────────────────────────────────────────────────────────────────────────────────────
 
     def run(self) -> None:
-        self._began = perf_counter()
+        self._started = perf_counter()
         super().run()
 
     def accept(self, listener: Any) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
+        for _ in range(_ACCEPT_BATCH):
             before = self.nr_conns
             if before < self.worker_connections:
                 super().accept(listener)
@@ -89,12 +108,12 @@ class Worker(ThreadWorker):
                 return
 
     def enqueue_req(self, conn: Any) -> None:
-        kept = self._shed(conn)
-        if kept is None:
-            # A new connection may come long before its first request does.
-            conn.came = perf_counter() if conn.initialized or conn.data_ready else None
+        keep = self._shed(conn)
+        if keep is None:
+            # A new connection may be opened long before its first request is sent.
+            conn.queued_at = perf_counter() if conn.initialized or conn.data_ready else None
             super().enqueue_req(conn)
-        elif kept:
+        elif keep:
             conn.set_timeout()
             self.keepalived_conns.append(conn)
             self.poller.register(conn.sock, EVENT_READ, partial(self.on_client_socket_readable, conn))
@@ -113,24 +132,24 @@ class Worker(ThreadWorker):
             self._end_lingering(self._lingering[0])
 
     def _lingering_close(self, conn: Any) -> None:
-        """End a connection from our side, and let the poller see when the other side has, too."""
+        """Shut down a connection, and let the poller report when the other end has closed it too."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
-        except OSError:  # it has already
+        except OSError:  # the other end has closed it already
             self._close(conn)
             return
-        conn.timeout = time.monotonic() + _LINGER_SECONDS
+        conn.timeout = time.monotonic() + self.linger_seconds
         self._lingering.append(conn)
         self.poller.register(conn.sock, EVENT_READ, partial(self._on_lingering_socket_readable, conn))
 
     def _on_lingering_socket_readable(self, conn: Any, client: socket.socket) -> None:
         try:
-            more = client.recv(_READ, socket.MSG_DONTWAIT)
+            data = client.recv(_RECV_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError:
-            more = b""
-        if not more:
+            data = b""
+        if not data:
             self._end_lingering(conn)
 
     def _end_lingering(self, conn: Any) -> None:
@@ -145,110 +164,112 @@ class Worker(ThreadWorker):
     # ── in any thread ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _shed(self, conn: Any) -> bool | None:
-        """Say no to a connection's next request if it is a search that there is no time for.
+        """Reject the next request of a connection if it is a search that would not be answered in time.
 
         Returns:
-            None if it is to be handled. Otherwise whether the connection is kept.
+            None if the request has to be handled. Otherwise whether to keep the connection.
         """
-        if self.load_shedder is None or not self.load_shedder.busy or not self.alive or _read_ahead(conn):
+        if self.load_shedder is None or not self.load_shedder.busy or not self.alive or _has_unread_data(conn):
             return None
         try:
-            request = conn.sock.recv(_READ, socket.MSG_DONTWAIT)
-        except BlockingIOError:  # a connection is there, and its request is not
+            request = conn.sock.recv(_RECV_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:  # connected, but no request has arrived yet
             return None
         except OSError:
             return False
         if not request:
             return False
-        last = _has_been_kept(conn) or len(self.keepalived_conns) >= self.max_keepalived
-        seen = self.load_shedder.decide(request, self._in_kernel(conn), self._pending, last=last)
-        if seen.refusal is None:
+        last = self._has_expired(conn) or len(self.keepalived_conns) >= self.max_keepalived
+        decision = self.load_shedder.decide(request, self._kernel_queue_time(conn), self._pending, last=last)
+        if decision.refusal is None:
             conn.init()
             conn.parser.unreader.unread(request)
             conn.data_ready = True
-            if seen.search:
-                self._admit(conn)
+            if decision.search:
+                self._add_pending(conn)
             return None
         try:
-            sent = conn.sock.send(seen.refusal, socket.MSG_DONTWAIT)
+            sent = conn.sock.send(decision.refusal, socket.MSG_DONTWAIT)
         except OSError:
             return False
-        return sent == len(seen.refusal) and not last
+        return sent == len(decision.refusal) and not last
 
-    def _in_kernel(self, conn: Any) -> float:
-        """Seconds that a connection's request has been here. Who came before the worker did is not late by that: a
-        server that has just been started is slow to its first callers, and does not turn them away.
+    def _kernel_queue_time(self, conn: Any) -> float:
+        """Return the seconds since a connection's request arrived, or since the worker started if that is later.
+
+        A server that has just started is slow to answer its first callers, and should not reject them.
         """
-        return min(seconds_since_data(conn.sock), perf_counter() - self._began)
+        return min(seconds_since_data(conn.sock), perf_counter() - self._started)
 
-    def _admit(self, conn: Any) -> None:
-        with self._counting:
+    def _add_pending(self, conn: Any) -> None:
+        with self._pending_lock:
             self._pending += 1
         conn.admitted = True
 
-    def _has_started(self, conn: Any) -> None:
+    def _remove_pending(self, conn: Any) -> None:
         if getattr(conn, "admitted", False):
-            with self._counting:
+            with self._pending_lock:
                 self._pending -= 1
             conn.admitted = False
 
-    # ── in a thread of its own ───────────────────────────────────────────────────────────────────────────────────
+    def _has_expired(self, conn: Any) -> bool:
+        """Whether a connection has reached its maximum age."""
+        if not hasattr(conn, "close_after"):
+            conn.close_after = perf_counter() + self.connection_seconds * random.uniform(0.5, 1.0)
+        return perf_counter() >= conn.close_after
+
+    # ── in a thread of the pool ──────────────────────────────────────────────────────────────────────────────────
 
     def handle(self, conn: Any) -> Any:
-        kept = self._handled(conn)
-        # True: there may be another request. gunicorn's own sign for "not yet" is an object.
-        while kept is True and self.alive and self._next_comes(conn):
-            kept = self._shed(conn)
-            if kept is None:
-                conn.came = perf_counter()
-                kept = self._handled(conn)
-        return kept
+        keep = self._handle_request_of(conn)
+        # True: another request may follow. gunicorn returns an object of its own where no request has arrived yet.
+        while keep is True and self.alive and self._next_request_arrives(conn):
+            keep = self._shed(conn)
+            if keep is None:
+                conn.queued_at = perf_counter()
+                keep = self._handle_request_of(conn)
+        return keep
 
-    def _handled(self, conn: Any) -> Any:
+    def _handle_request_of(self, conn: Any) -> Any:
         try:
             return super().handle(conn)
         finally:
-            self._has_started(conn)  # if no request could be read after all
+            self._remove_pending(conn)  # if no request could be read
 
-    def _next_comes(self, conn: Any) -> bool:
-        """Wait for a moment for the next request of a connection; False: it is for the main thread to watch."""
-        if _read_ahead(conn):
+    def _next_request_arrives(self, conn: Any) -> bool:
+        """Wait briefly for the next request of a connection; False: the main thread has to poll it."""
+        if _has_unread_data(conn):
             return False
-        if not self._may_stay.acquire(blocking=False):
+        if not self._keepalive_slots.acquire(blocking=False):
             return False
         try:
             poll = select.poll()
             poll.register(conn.sock, select.POLLIN)
-            return bool(poll.poll(_STAYS_SECONDS * 1000))
+            return bool(poll.poll(self.keepalive_wait_seconds * 1000))
         finally:
-            self._may_stay.release()
+            self._keepalive_slots.release()
 
     def handle_request(self, req: Any, conn: Any) -> bool:
-        self._has_started(conn)
-        in_queue = 0.0 if conn.came is None else perf_counter() - conn.came
-        current_request.queue_time = max(in_queue, self._in_kernel(conn))
-        may_stay_unread = self.load_shedder is not None and self.load_shedder.busy and _is_long(req)
-        if _has_been_kept(conn) or may_stay_unread:
+        self._remove_pending(conn)
+        waited_for_thread = 0.0 if conn.queued_at is None else perf_counter() - conn.queued_at
+        record_queue_time(max(waited_for_thread, self._kernel_queue_time(conn)))
+        body_may_stay_unread = self.load_shedder is not None and self.load_shedder.busy and _may_be_long(req)
+        if self._has_expired(conn) or body_may_stay_unread:
             req.force_close()
         return super().handle_request(req, conn)
 
 
-def _read_ahead(conn: Any) -> bool:
-    """Whether something of a connection's next request was read already, together with the last one."""
+def _has_unread_data(conn: Any) -> bool:
+    """Whether part of a connection's next request was already read together with the previous one."""
     return conn.parser is not None and bool(conn.parser.unreader.buf.getvalue())
 
 
-def _is_long(req: Any) -> bool:
-    """Whether a request's body is, or may be, longer than what gunicorn skips of it to keep the connection.
+def _may_be_long(req: Any) -> bool:
+    """Whether a request's body may be longer than what gunicorn drains to keep the connection.
 
-    A search that is refused is not read; who is told that the connection is kept would ask again on a dead one.
+    The body of a rejected search is not read. If the response announced a kept connection, the caller would send its
+    next request on one that is being closed.
     """
     lengths = [int(value) for name, value in req.headers if name == "CONTENT-LENGTH"]
-    return any(name == "TRANSFER-ENCODING" for name, _ in req.headers) or any(each > _SKIPPED for each in lengths)
-
-
-def _has_been_kept(conn: Any) -> bool:
-    """Whether it is time for a connection to end; that runs from its first request."""
-    if not hasattr(conn, "kept_until"):
-        conn.kept_until = perf_counter() + _KEPT_SECONDS * random.uniform(0.5, 1.0)
-    return perf_counter() >= conn.kept_until
+    chunked = any(name == "TRANSFER-ENCODING" for name, _ in req.headers)
+    return chunked or any(length > _MAX_DRAINED_BYTES for length in lengths)

@@ -1,139 +1,158 @@
-// What is being asked for, and its address: the query string holds everything but the pictures themselves.
+// Runs queries: fetches results page by page, shows them, and shows what to do when that fails.
 
-// Parameters of their own in the API; any other attribute goes through filter=name:value.
-const OWN_PARAMETERS = ["category", "brand"];
-const VARIETY = "5";
-/** Share of pictures and products, in percent, in a search that has words too: what the server takes by itself. */
-export const BALANCE = 70;
-const MAX_EXAMPLES = 20;
+import * as api from "./model/api.js";
+import { getCatalog } from "./model/catalog.js";
+import { updateFacetCounts } from "./model/facets.js";
+import { isFiltered, parseQuery, resultKey, withoutFilters } from "./model/query.js";
+import { cachedList, fetchNextPage, newList } from "./model/result-list.js";
+import { byId } from "./views/dom.js";
+import { formatProductCount } from "./views/format.js";
+import { renderBusy, renderCount, renderMessage, renderResults } from "./views/results.js";
 
-// Pictures live as long as the page: key → { pictures, crop }. The address holds the key, so back and forward work.
-const albums = new Map();
+const MAX_PAGES_BY_SCROLLING = 10; // then a button loads the next page, so that the footer can be reached
+const PREFETCH_MARGIN = "600px"; // distance from the end of the list at which the next page is fetched
 
-/** Keep pictures ([{ file, url }]) and a crop ([x0, y0, x1, y1] or null) under a new key. */
-export function keepAlbum(pictures, crop = null) {
-  const key = `${Date.now().toString(36)}${albums.size}`;
-  albums.set(key, { pictures, crop });
-  return key;
-}
+let navigate = () => {};
+let notify = () => {};
+let onFacetCounts = () => {};
 
-export const albumOf = (search) => albums.get(search.pictures) ?? { pictures: [], crop: null };
+let list = null; // the results on the page; see model/result-list.js
+let running = new AbortController(); // for the current query
+let nextPage = null; // the request for the list's next page, while it is running: { fromButton }
 
 /**
- * A search is a plain object that is never changed, only replaced.
+ * Connect the search.
  *
- * words, pictures (key of an album) and like (product ids) are what is wanted, and unlike (product ids) what is not; with
- * none of the first three the shopper browses. balance: see BALANCE.
- * chosen: Map from attribute to the values that are wanted, which are alternatives.
- * order: "best", "similar", or what the API calls `sort`.
- * product: id of the product whose dialog is open.
+ * @param {object} callbacks
+ * @param {(query: object) => void} callbacks.navigate called with the query of a button that was pressed.
+ * @param {(text: string) => void} callbacks.notify called with a notice for the shopper.
+ * @param {() => void} callbacks.onFacetCounts called when the counts of the facets have changed.
  */
-export function fromQuery(query) {
-  const params = new URLSearchParams(query);
-  const chosen = new Map();
-  const choose = (name, value) => chosen.set(name, [...(chosen.get(name) ?? []), value]);
-  for (const name of OWN_PARAMETERS) for (const value of params.getAll(name)) choose(name, value);
-  for (const pair of params.getAll("filter")) {
-    const colon = pair.indexOf(":");
-    if (colon > 0) choose(pair.slice(0, colon), pair.slice(colon + 1));
+export function wireSearch(callbacks) {
+  ({ navigate, notify, onFacetCounts } = callbacks);
+  byId("load-more").addEventListener("click", () => showNextPage({ fromButton: true }));
+}
+
+/** Show the results of a query, unless they are on the page; with `useCache` as they were when last shown. */
+export function showResults(query, { useCache = false } = {}) {
+  const key = resultKey(query);
+  if (list?.key !== key) run(query, useCache ? cachedList(key) : undefined);
+}
+
+async function run(query, cached) {
+  running.abort();
+  running = new AbortController();
+  const { signal } = running;
+  list = cached ?? newList(query);
+  if (!cached) {
+    byId("load-more").hidden = true;
+    renderBusy(true);
+    try {
+      await retryWhileBusy(() => fetchNextPage(list, signal), signal);
+    } catch (error) {
+      if (signal.aborted) return; // another query is running
+      renderBusy(false);
+      return renderProblem(error, query);
+    }
   }
-  const key = params.get("pictures") ?? "";
-  const pictures = albums.has(key) ? key : "";
-  const balance = Math.round(Number(params.get("balance") ?? BALANCE));
-  return {
-    words: (params.get("q") ?? "").trim(),
-    pictures,
-    picturesLost: key !== pictures, // the page was loaded again, or the address was sent to somebody
-    like: params.getAll("like").filter(Boolean),
-    unlike: params.getAll("unlike").filter(Boolean),
-    balance: balance >= 0 && balance <= 100 ? balance : BALANCE,
-    chosen,
-    priceMin: params.get("price_min") ?? "",
-    priceMax: params.get("price_max") ?? "",
-    order: params.get("order") ?? "best",
-    variety: params.get("max_per_category") === VARIETY,
-    product: params.get("product") ?? "",
-  };
+  renderBusy(false);
+  if (list.results.length) renderResults(list.results, query);
+  else renderNoResults(query);
+  renderListState();
+  refreshFacetCounts(query, signal);
 }
 
-/** The filters, as the API and the address both name them. */
-export function filtersOf(search) {
-  const filters = {};
-  for (const [name, values] of search.chosen) {
-    if (OWN_PARAMETERS.includes(name)) filters[name] = values;
-    else filters.filter = [...(filters.filter ?? []), ...values.map((value) => `${name}:${value}`)];
+/** Retry until it succeeds while the server has no release loaded yet, or is overloaded. */
+async function retryWhileBusy(attempt, signal) {
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!error.retryAfter || signal.aborted) throw error;
+      const reason = "The server is loading its catalog or is busy.";
+      renderMessage("One moment", `${reason} This page retries automatically.`, [], { role: "status" });
+      await new Promise((resolve) => setTimeout(resolve, error.retryAfter * 1000));
+      if (signal.aborted) throw error;
+    }
   }
-  if (search.priceMin !== "") filters.price_min = search.priceMin;
-  if (search.priceMax !== "") filters.price_max = search.priceMax;
-  return filters;
 }
 
-/** As a query string's parameters: a list's values each by themselves. */
-export function paramsOf(values) {
-  const params = new URLSearchParams();
-  for (const [name, value] of Object.entries(values)) for (const each of [value].flat()) params.append(name, each);
-  return params;
+/** Append the list's next page. From the button, focus its first product; from scrolling, leave the focus alone. */
+async function showNextPage({ fromButton }) {
+  byId("load-more").disabled = fromButton;
+  if (nextPage) {
+    nextPage.fromButton ||= fromButton; // it is being fetched already
+    return;
+  }
+  const { signal } = running;
+  const target = list;
+  const fetching = { fromButton };
+  nextPage = fetching;
+  try {
+    const results = await fetchNextPage(target, signal);
+    const cards = renderResults(results, target.query, { append: true });
+    renderListState();
+    if (fetching.fromButton) cards[0]?.querySelector("a").focus({ preventScroll: true });
+  } catch (error) {
+    if (signal.aborted) return;
+    if (error.status === 410) {
+      run(target.query);
+      notify("The catalog has changed since this search: these are the current results.");
+    } else notify(error.message);
+  } finally {
+    nextPage = null;
+    byId("load-more").disabled = false;
+  }
 }
 
-export function toUrl(search) {
-  const values = {};
-  if (search.pictures) values.pictures = search.pictures;
-  if (search.words) values.q = search.words;
-  values.like = search.like;
-  values.unlike = search.unlike;
-  if (isMixed(search) && search.balance !== BALANCE) values.balance = search.balance;
-  Object.assign(values, filtersOf(search));
-  if (search.order !== "best") values.order = search.order;
-  if (search.variety) values.max_per_category = VARIETY;
-  if (search.product) values.product = search.product;
-  const query = paramsOf(values).toString();
-  return query ? `/?${query}` : "/";
+const endObserver = new IntersectionObserver(
+  ([entry]) => {
+    const available = entry.isIntersecting && list && !list.complete && list.pages && !nextPage && !byId("load-more").hidden;
+    if (available && list.pages % MAX_PAGES_BY_SCROLLING) showNextPage({ fromButton: false });
+  },
+  { rootMargin: PREFETCH_MARGIN },
+);
+
+async function refreshFacetCounts(query, signal) {
+  try {
+    const { release, facetNames } = await getCatalog();
+    if (facetNames.length) {
+      updateFacetCounts(await api.fetchFacetCounts(query, facetNames, release.supports_text, signal));
+    }
+  } catch {
+    return; // the results are shown, and outdated counts do little harm
+  }
+  if (!signal.aborted) onFacetCounts();
 }
 
-/** Same key, same results: the address without the dialog that may lie over them. */
-export const keyOf = (search) => toUrl({ ...search, product: "" });
-
-/** Words and something to look like: their weights count. */
-export const isMixed = (search) => Boolean(search.words && (search.pictures || search.like.length));
-
-/** browse, words, pictures, like; or mixed. What is unliked goes with any of them. */
-export function kindOf(search) {
-  const parts = [search.words && "words", search.pictures && "pictures", search.like.length && "like"].filter(Boolean);
-  return parts.length > 1 ? "mixed" : (parts[0] ?? "browse");
+function renderListState() {
+  renderCount(list);
+  byId("load-more").hidden = list.complete;
+  byId("drawer-done").textContent = `Show ${formatProductCount(list.total)}`;
+  // The observer reports changes only, and the end of the longer list may be as near as before: observe it anew.
+  endObserver.disconnect();
+  endObserver.observe(byId("load-more").parentElement);
 }
 
-export const isFiltered = (search) => search.chosen.size > 0 || search.priceMin !== "" || search.priceMax !== "";
-
-// ── other searches, made from one ───────────────────────────────────────────────────────────────────────────────────
-
-/** Words join the pictures and products that are there. Other words in place of some are a new subject. */
-export function byWords(search, words) {
-  const anew = search.words && words && search.words !== words;
-  return { ...search, words, like: anew ? [] : search.like, unlike: anew ? [] : search.unlike, product: "" };
+function renderNoResults(query) {
+  renderMessage(
+    "Nothing matches these filters",
+    isFiltered(query) ? "Remove one, or clear them all." : "The catalog being served is empty.",
+    isFiltered(query) ? [clearFiltersAction(query)] : [],
+  );
 }
 
-export const byPictures = (search, key) => ({ ...search, pictures: key, product: "" });
-
-const without = (ids, id) => ids.filter((each) => each !== id);
-const withOne = (ids, id) => [...without(ids, id), id].slice(-MAX_EXAMPLES);
-
-export const moreLike = (search, id) => ({
-  ...search, like: withOne(search.like, id), unlike: without(search.unlike, id), product: "",
-});
-export const lessLike = (search, id) => ({
-  ...search, like: without(search.like, id), unlike: withOne(search.unlike, id), product: "",
-});
-export const neither = (search, id) => ({ ...search, like: without(search.like, id), unlike: without(search.unlike, id) });
-
-export const withProduct = (search, product) => ({ ...search, product });
-
-export function toggled(search, name, value) {
-  const values = search.chosen.get(name) ?? [];
-  const rest = values.includes(value) ? values.filter((each) => each !== value) : [...values, value];
-  const chosen = new Map(search.chosen);
-  if (rest.length) chosen.set(name, rest);
-  else chosen.delete(name);
-  return { ...search, chosen };
+function renderProblem(error, query) {
+  const { key } = list;
+  list = null;
+  byId("results-count").textContent = "";
+  const unreachable = error.status === 0;
+  const serverError = error.status >= 500;
+  const actions = unreachable || serverError ? [["Try again", () => run(query)]] : [];
+  if (isFiltered(query)) actions.push(clearFiltersAction(query));
+  if (key !== "/") actions.push(["Start over", () => navigate(parseQuery(""))]);
+  const title = unreachable ? "No connection" : serverError ? "Something went wrong" : "That did not work";
+  renderMessage(title, error.message, actions, { role: "alert" });
 }
 
-export const unfiltered = (search) => ({ ...search, chosen: new Map(), priceMin: "", priceMax: "" });
+const clearFiltersAction = (query) => ["Clear all filters", () => navigate(withoutFilters(query))];

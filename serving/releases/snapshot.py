@@ -1,4 +1,4 @@
-"""TODO."""
+"""An open release together with its encoder, and how concurrent searches share calls of both."""
 
 from __future__ import annotations
 
@@ -22,58 +22,79 @@ from serving.releases.batching import Batcher
 IndexResult = tuple[list[Hit], list[Plan]]
 
 
-#: Queries in one call of the index; more would be late for what more save.
-_QUERIES_AT_ONCE = 16
-
-
 @dataclass(frozen=True)
 class IndexQuery:
-    """What the index is asked for one query."""
+    """One query to the index.
 
-    vector: np.ndarray  # float32[dim], L2-normalised
+    Attributes:
+        vector: float32[dim], L2-normalised.
+        depth: number of products to return.
+        params: search effort.
+        conditions: filter that the products have to meet.
+        excluded: ids of products that are not returned.
+    """
+
+    vector: np.ndarray
     depth: int
     params: SearchParams
     conditions: Filter
-    without: frozenset[str]  # products that are left out
+    excluded: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One release, open, with its encoder."""
+    """One open release with its encoder.
+
+    Attributes:
+        search: runs `search_index` for concurrent queries together.
+        encode_texts: returns a float32[dim] for each text.
+        encode_pictures: returns a float32[dim] for each picture prepared by `encoder.prepare`.
+        loaded_at: Unix time.
+    """
 
     release: Release
     encoder: Encoder
     search: Batcher[IndexQuery, IndexResult]
-    encode_texts: Batcher[str, np.ndarray]  # each a float32[dim]
-    encode_pictures: Batcher[Any, np.ndarray]  # of what `encoder.prepare` makes of a picture
-    loaded_at: float = field(default_factory=time.time)  # Unix time
+    encode_texts: Batcher[str, np.ndarray]
+    encode_pictures: Batcher[Any, np.ndarray]
+    loaded_at: float = field(default_factory=time.time)
 
     @property
     def manifest(self) -> Manifest:
         return self.release.manifest
 
-    def params(self, kind: str) -> SearchParams:
-        """How hard to look for a kind of query; the deepest the gate chose where a query mixes kinds."""
+    def params(self, modality: str) -> SearchParams:
+        """Return the search effort that the recall gate chose for a modality.
+
+        A modality that was not calibrated, such as mixed queries, gets the maximum of each parameter.
+
+        Args:
+            modality: "image", "text" or "mixed".
+        """
         chosen = self.manifest.search
-        if kind in chosen:
-            return chosen[kind]
+        if modality in chosen:
+            return chosen[modality]
         if not chosen:
             return SearchParams()
         return SearchParams(
-            **{name: max(vars(each)[name] for each in chosen.values()) for name in vars(SearchParams())}
+            **{name: max(vars(params)[name] for params in chosen.values()) for name in vars(SearchParams())}
         )
 
 
 def search_index(release: Release, queries: Sequence[IndexQuery]) -> list[IndexResult]:
-    """The hits of each, and how they were found; those with the same filter and parameters in one search."""
+    """Search a release; queries with the same depth, parameters and filter share one call.
+
+    Returns:
+        For each query its hits and the plans by which they were found.
+    """
     groups: dict[tuple[int, SearchParams, Filter], list[int]] = defaultdict(list)
-    for place, each in enumerate(queries):
-        groups[each.depth, each.params, each.conditions].append(place)
-    found: dict[int, IndexResult] = {}
-    for (depth, params, conditions), places in groups.items():
+    for position, query in enumerate(queries):
+        groups[query.depth, query.params, query.conditions].append(position)
+    results: dict[int, IndexResult] = {}
+    for (depth, params, conditions), positions in groups.items():
         hits, plans = release.search(
-            np.stack([queries[place].vector for place in places]), depth, params, conditions,
-            excluded=[queries[place].without for place in places],
+            np.stack([queries[position].vector for position in positions]), depth, params, conditions,
+            excluded=[queries[position].excluded for position in positions],
         )  # fmt: skip
-        found |= {place: (each, plans) for place, each in zip(places, hits, strict=True)}
-    return [found[place] for place in range(len(queries))]
+        results |= {position: (hit_list, plans) for position, hit_list in zip(positions, hits, strict=True)}
+    return [results[position] for position in range(len(queries))]

@@ -1,8 +1,8 @@
-"""Fetching and checking a release once for all workers of a server.
+"""Remembers, for all workers of a server, which segments have been verified, and lets one worker load at a time.
 
-A hundred million products are some hundred gigabytes. Would each worker fetch and read them for itself, a new release
-would cost a server of sixteen that much sixteen times, at the same time, and searches would have to wait behind it; and
-so would whoever takes the place of a worker that died.
+A hundred million products are some hundred gigabytes. If every worker fetched and read them by itself, a new release
+would cost a server with sixteen workers sixteen times that, all at once, and searches would wait behind it; so would a
+worker that replaces one that died.
 """
 
 from __future__ import annotations
@@ -15,70 +15,79 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
-#: Seconds between two tries to get the turn.
-_AGAIN = 0.1
+#: Seconds between two attempts to get the lock.
+_RETRY_SECONDS = 0.1
 
 
 class VerificationCache:
-    """What the workers of one server know of files that never change, and whose turn it is to look.
+    """Records verified segments in a folder that the workers share.
 
     Args:
-        folder: of this server alone, gone when it ends; None for a process by itself, which remembers nothing.
+        shared_dir: folder of this server, which is removed when it ends; None for a single process, which records
+            nothing.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+    def __init__(self, shared_dir: Path | None) -> None:
+        self._shared_dir = shared_dir
 
     @contextmanager
-    def turn(self, stop: Event) -> Iterator[None]:
-        """Wait until no other worker is fetching or checking, and keep the others from it for the block.
+    def lock(self, stop: Event) -> Iterator[None]:
+        """Wait until no other worker fetches or verifies, and hold the others off for the block.
 
         Args:
-            stop: once set, nobody waits any longer, and the block runs whoever else does: its end is near.
+            stop: set when the process ends; the block then runs without the lock, since it is about to be cut short.
         """
-        if self._folder is None:
+        if self._shared_dir is None:
             yield
             return
-        with (self._folder / "turn").open("w") as file:
-            while not (_locked(file.fileno()) or stop.wait(_AGAIN)):
+        with (self._shared_dir / "lock").open("w") as file:
+            while not (_try_lock(file.fileno()) or stop.wait(_RETRY_SECONDS)):
                 pass
-            yield  # closing the file ends the turn, as the death of the process does
+            yield  # closing the file releases the lock, as the end of the process does
 
     def holds(self, segment: Path, digest: str) -> bool:
-        """Whether a segment was found whole, and its files are the very ones that were looked at.
+        """Whether a segment was verified and its files have not changed since.
 
         Args:
-            digest: of its segment.json.
+            segment: folder.
+            digest: SHA-256 of its segment.json.
         """
-        note = self._note(segment, digest)
+        record = self._record(segment, digest)
         try:
-            return note is not None and json.loads(note.read_bytes()) == file_state(segment)
-        except (FileNotFoundError, json.JSONDecodeError):  # a worker that died may leave half a note
+            return record is not None and json.loads(record.read_bytes()) == file_state(segment)
+        except (FileNotFoundError, json.JSONDecodeError):  # a worker that died may leave an incomplete record
             return False
 
     def keep(self, segment: Path, digest: str, state: list[list[str | int]]) -> None:
-        """Remember for all workers that a segment is whole.
+        """Record that a segment was verified.
 
         Args:
-            state: of its files before they were read.
+            segment: folder.
+            digest: SHA-256 of its segment.json.
+            state: `file_state` of the segment before its files were read.
         """
-        note = self._note(segment, digest)
-        if note is not None:
-            note.write_text(json.dumps(state))  # by whoever's turn it is
+        record = self._record(segment, digest)
+        if record is not None:
+            record.write_text(json.dumps(state))  # callers hold the lock
 
-    def _note(self, segment: Path, digest: str) -> Path | None:
-        if self._folder is None:
+    def _record(self, segment: Path, digest: str) -> Path | None:
+        if self._shared_dir is None:
             return None
-        return self._folder / hashlib.sha256(f"{digest} {segment}".encode()).hexdigest()
+        return self._shared_dir / hashlib.sha256(f"{digest} {segment}".encode()).hexdigest()
 
 
 def file_state(segment: Path) -> list[list[str | int]]:
-    """What tells whether a segment's files were touched: of each its name, place, size and times in nanoseconds."""
-    found = sorted((path.name, path.stat()) for path in segment.glob("*"))  # none where there is no folder
-    return [[name, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for name, stat in found]
+    """Return what changes when a segment's files are touched.
+
+    Returns:
+        Of each file its name, device, inode, size in bytes, and times of modification and change in nanoseconds; empty
+        if there is no such folder.
+    """
+    files = sorted((path.name, path.stat()) for path in segment.glob("*"))
+    return [[name, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for name, stat in files]
 
 
-def _locked(file: int) -> bool:
+def _try_lock(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

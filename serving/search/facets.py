@@ -1,6 +1,7 @@
-"""Counts for a page's filter rail: by value, or by band where an attribute holds numbers.
+"""Counts for a page's filters: by value, or by band where an attribute is numeric.
 
-They are exact, over all products that pass the filters, from SQL; `nearby` counts the most similar of these alone.
+Counts are exact, over all products that pass the filters, and come from SQL. `nearby` counts only the most similar of
+these.
 """
 
 from __future__ import annotations
@@ -9,85 +10,96 @@ import math
 import threading
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from cachetools import LRUCache, cached
+from cachetools import LRUCache, cachedmethod
 from cachetools.keys import hashkey
 
 from artifacts.products.database import FacetCount
 from artifacts.products.filters import Filter
 from serving.releases.snapshot import Snapshot
 
-#: Values of one facet that are returned, the most frequent first. Whole numbers with more than that come in bands.
+#: Values of one facet that are returned, most frequent first. Integers with more values than that are put in bands.
 FACET_VALUES = 100
 _BANDS = 6
-
-_lock = threading.RLock()
-_cache: LRUCache[Any, Any] = LRUCache(2048)
+_CACHED = 2048
 
 
-def _of_release(snapshot: Snapshot, *parts: object) -> Any:
+def _release_key(_counter: FacetCounter, snapshot: Snapshot, *parts: Hashable) -> Any:
     return hashkey(snapshot.manifest.version, *parts)
 
 
-def facet(
-    snapshot: Snapshot,
-    column: str,
-    conditions: Filter,
-    nearby: Sequence[Any],
-    left_out: Sequence[Any] = (),
-) -> list[dict[str, Any]]:
-    """Values of a column with their numbers of products, the most frequent first; bands in their order.
+class FacetCounter:
+    """Counts facets, and remembers counts of recent filters. Safe to use from several threads at once."""
 
-    Args:
-        nearby: values of the most similar products.
-        left_out: values of the products that pass the conditions and are not counted, being part of the query.
-    """
-    edges = _edges(snapshot, column)
-    if edges is None:
-        near, less = Counter(nearby), Counter(left_out)
-        counts = _counts(snapshot, column, conditions, None)[:FACET_VALUES]
-        values = [
-            {"value": each.value, "count": each.count - less[each.value], "nearby": near[each.value]} for each in counts
-        ]
-        return sorted((each for each in values if each["count"]), key=lambda each: -each["count"])
+    def __init__(self) -> None:
+        self._counts_cache: LRUCache[Any, list[FacetCount]] = LRUCache(_CACHED)
+        self._edges_cache: LRUCache[Any, tuple[float, ...] | None] = LRUCache(_CACHED)
+        self._lock = threading.RLock()
+
+    def count(
+        self, snapshot: Snapshot, column: str, conditions: Filter, nearby: Sequence[Any], excluded: Sequence[Any] = ()
+    ) -> list[dict[str, Any]]:
+        """Number of products for each value of a column, most frequent first; for bands, in their order.
+
+        Args:
+            nearby: values of the most similar products.
+            excluded: values of products that pass the conditions but are part of the query, and so are not counted.
+        """
+        edges = self._edges(snapshot, column)
+        if edges is None:
+            return _value_facet(self._counts(snapshot, column, conditions, None), nearby, excluded)
+        return _band_facet(self._counts(snapshot, column, conditions, edges), edges, nearby, excluded)
+
+    @cachedmethod(lambda self: self._counts_cache, key=_release_key, lock=lambda self: self._lock)
+    def _counts(
+        self, snapshot: Snapshot, column: str, conditions: Filter, edges: tuple[float, ...] | None
+    ) -> list[FacetCount]:
+        # One more than is returned, to know whether there are more; all values of a column could fill the memory.
+        return snapshot.release.facet(column, conditions, edges, limit=FACET_VALUES + 1)
+
+    @cachedmethod(lambda self: self._edges_cache, key=_release_key, lock=lambda self: self._lock)
+    def _edges(self, snapshot: Snapshot, column: str) -> tuple[float, ...] | None:
+        """Limits between the bands of a numeric column; None if its values are counted one by one.
+
+        They are computed over the whole release, so that they do not move when filters change.
+        """
+        dtype = str(snapshot.release.columns[column])
+        if dtype == "int64" and len(self._counts(snapshot, column, (), None)) <= FACET_VALUES:
+            return None
+        if dtype not in ("int64", "double"):
+            return None
+        return round_edges(snapshot.release.quantiles(column, [band / _BANDS for band in range(_BANDS + 1)]))
+
+
+def _value_facet(counts: list[FacetCount], nearby: Sequence[Any], excluded: Sequence[Any]) -> list[dict[str, Any]]:
+    near, less = Counter(nearby), Counter(excluded)
+    values = [
+        {"value": facet.value, "count": facet.count - less[facet.value], "nearby": near[facet.value]}
+        for facet in counts[:FACET_VALUES]
+    ]
+    return sorted((value for value in values if value["count"]), key=lambda value: -value["count"])
+
+
+def _band_facet(
+    counts: list[FacetCount], edges: tuple[float, ...], nearby: Sequence[Any], excluded: Sequence[Any]
+) -> list[dict[str, Any]]:
     near, less = (
         Counter(bisect_right(edges, value) for value in values if isinstance(value, int | float))
-        for values in (nearby, left_out)
+        for values in (nearby, excluded)
     )
-    found = _counts(snapshot, column, conditions, edges)
-    counts = {each.value: each.count - less[each.value] for each in found if each.count > less[each.value]}
+    left = {facet.value: facet.count - less[facet.value] for facet in counts if facet.count > less[facet.value]}
     return [
-        {"value": _words(below, above), "count": counts[band], "nearby": near[band], "minimum": below, "below": above}
-        for band, (below, above) in enumerate(pairwise((None, *edges, None)))
-        if band in counts
+        {"value": band_name(low, high), "count": left[band], "nearby": near[band], "minimum": low, "below": high}
+        for band, (low, high) in enumerate(pairwise((None, *edges, None)))
+        if band in left
     ]
 
 
-@cached(_cache, key=lambda *parts: _of_release(*parts), lock=_lock)
-def _counts(snapshot: Snapshot, column: str, conditions: Filter, edges: tuple[float, ...] | None) -> list[FacetCount]:
-    # One more than is shown tells that there are more; a column of a million values would be a cache's whole memory.
-    return snapshot.release.facet(column, conditions, edges, limit=FACET_VALUES + 1)
-
-
-@cached(_cache, key=lambda snapshot, column: _of_release(snapshot, column), lock=_lock)
-def _edges(snapshot: Snapshot, column: str) -> tuple[float, ...] | None:
-    """Where the bands of a column of numbers meet; None if its values are counted one by one.
-
-    They are those of the whole release, so that they stay where they are while filters come and go.
-    """
-    kind = str(snapshot.release.columns[column])
-    if kind == "int64" and len(_counts(snapshot, column, (), None)) <= FACET_VALUES:
-        return None
-    if kind not in ("int64", "double"):
-        return None
-    return round_edges(snapshot.release.quantiles(column, [band / _BANDS for band in range(_BANDS + 1)]))
-
-
 def round_edges(quantiles: Sequence[float]) -> tuple[float, ...]:
-    """For each inner quantile the roundest number nearer to it than to its neighbours, ascending."""
+    """For each inner quantile, the roundest number that is nearer to it than to its neighbours; ascending."""
     edges: list[float] = []
     for before, here, after in zip(quantiles, quantiles[1:], quantiles[2:], strict=False):
         edge = _roundest(before / 2 + here / 2, here / 2 + after / 2)
@@ -104,7 +116,7 @@ def _roundest(low: float, high: float) -> float:
     while True:
         for step in (5, 2, 1):
             unit = step * 10.0**power
-            if unit == 0:  # nothing is rounder than numbers as small as these
+            if unit == 0:  # underflow: no rounder number exists
                 return high
             multiple = math.floor(high / unit) * unit
             if multiple >= low:
@@ -112,7 +124,7 @@ def _roundest(low: float, high: float) -> float:
         power -= 1
 
 
-def _words(minimum: float | None, below: float | None) -> str:
+def band_name(minimum: float | None, below: float | None) -> str:
     if minimum is None and below is None:
         return "all"
     if minimum is None:

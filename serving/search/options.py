@@ -1,11 +1,11 @@
-"""From what a caller sent to what `search` takes: options, filters and queries, refused by field where wrong."""
+"""How a search is filtered, ranked and cut into pages, parsed from a request."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
@@ -13,23 +13,30 @@ from artifacts.config import QueryLimits
 from artifacts.errors import QueryError
 from artifacts.products.filters import Condition, Filter, column_type, parse_condition
 from artifacts.schema import TIMESTAMP
-from serving.releases.snapshot import Snapshot
 from serving.schemas import Common
 from serving.search.paging import Cursor
-from serving.search.ranking import start_of_day
+
+#: Columns of the release that can be filtered on, with their Arrow types.
+Columns = Mapping[str, pa.DataType]
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How a search is filtered, ranked and cut."""
+    """The options of one search, validated.
 
-    today: datetime  # the day that ages are counted from
+    Attributes:
+        today: the day that ages are counted from.
+        categories: that the caller filtered on: the cap leaves them alone.
+        sort: an attribute, and whether its highest values come first.
+    """
+
+    today: datetime
     conditions: Filter = ()
-    categories: tuple[str, ...] = ()  # that the caller asked for: the cap leaves them alone
+    categories: tuple[str, ...] = ()
     limit: int = 20
     offset: int = 0
     rerank: bool = True
-    sort: tuple[str, bool] | None = None  # attribute, and whether the highest come first
+    sort: tuple[str, bool] | None = None
     max_per_category: int = 0
     diversity: float = 0.0
     collapse: float | None = None
@@ -40,13 +47,13 @@ class SearchOptions:
 
     @property
     def plain(self) -> bool:
-        """Similarity alone says what is shown, and in which order."""
+        """Whether results are ordered by similarity alone."""
         changed = self.rerank or self.sort or self.max_per_category or self.diversity or self.collapse is not None
         return not changed
 
     @property
     def order(self) -> str:
-        """All that the order of the results depends on, beside the query and the release: what pages must share."""
+        """Everything that the order of the results depends on beside the query and the release; pages must share it."""
         parts = (
             self.conditions, self.categories, self.rerank, self.sort, self.max_per_category, self.diversity,
             self.collapse, self.recall,
@@ -54,109 +61,120 @@ class SearchOptions:
         return repr(parts)
 
 
-def options_from(
-    asked: Common, snapshot: Snapshot, limits: QueryLimits, max_per_category: int, cursor: Cursor | None = None
+def parse_options(
+    request: Common, columns: Columns, limits: QueryLimits, max_per_category: int, cursor: Cursor | None = None
 ) -> SearchOptions:
-    """The options of a search.
+    """The options of a request.
+
+    Args:
+        max_per_category: the cap where the request does not give one.
 
     Raises:
-        QueryError: a filter or facet names what is not there, or asks for too much.
+        QueryError: a filter or facet names an unknown attribute, or the request exceeds a limit.
     """
-    if cursor is not None and "offset" in asked.model_fields_set:
+    if cursor is not None and "offset" in request.model_fields_set:
         raise QueryError("offset", "goes without a cursor: the cursor says where to go on")
-    offset = asked.offset if cursor is None else cursor.offset
+    offset = request.offset if cursor is None else cursor.offset
     if offset > limits.max_offset:
         raise QueryError("offset", f"at most {limits.max_offset}; narrow the search with filters instead")
-    cap = max_per_category if asked.max_per_category is None else asked.max_per_category
-    facets = tuple(dict.fromkeys(name.strip() for each in asked.facets for name in each.split(",") if name.strip()))
-    if len(facets) > limits.max_facets:
-        raise QueryError("facets", f"{len(facets)} attributes; at most {limits.max_facets} are counted in one request")
-    columns = snapshot.release.columns
-    for name in facets:
-        if column_type(columns, "facets", name) == TIMESTAMP:
-            raise QueryError("facets", f"{name} holds dates, not values to count; filter by filter_min and filter_max")
-    conditions = filter_from(asked, snapshot, limits)
+    cap = max_per_category if request.max_per_category is None else request.max_per_category
+    conditions = parse_filter(request, columns, limits)
     return SearchOptions(
         conditions=conditions,
-        categories=tuple(str(name) for each in conditions if each.column == "category" for name in each.any_of),
-        limit=asked.limit,
+        categories=tuple(
+            str(value) for condition in conditions if condition.column == "category" for value in condition.any_of
+        ),
+        limit=request.limit,
         offset=offset,
-        rerank=asked.rerank,
-        sort=None if asked.sort is None else sort_from(asked.sort, columns),
-        # The cap is a part of ranking: an order by similarity alone is just that, unless a cap is asked for.
-        max_per_category=cap if asked.rerank or asked.max_per_category is not None else 0,
-        diversity=asked.diversity,
-        collapse=asked.collapse,
-        facets=facets,
-        multi_select=asked.multi_select,
-        recall=asked.recall,
-        explain=asked.explain,
+        rerank=request.rerank,
+        sort=None if request.sort is None else _parse_sort(request.sort, columns),
+        # The cap is a part of ranking: an order by similarity alone has none, unless a cap is asked for.
+        max_per_category=cap if request.rerank or request.max_per_category is not None else 0,
+        diversity=request.diversity,
+        collapse=request.collapse,
+        facets=_parse_facets(request.facets, columns, limits),
+        multi_select=request.multi_select,
+        recall=request.recall,
+        explain=request.explain,
         today=start_of_day() if cursor is None else cursor.today,
     )
 
 
-def sort_from(sort: str, columns: Mapping[str, pa.DataType]) -> tuple[str, bool]:
-    """Attribute to sort by, and whether its highest values come first.
+def start_of_day() -> datetime:
+    """Today's first moment, UTC: answers change with the day at most, not from one second to the next."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
-    Raises:
-        QueryError: there is no such attribute.
-    """
+
+def _parse_facets(values: Sequence[str], columns: Columns, limits: QueryLimits) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for value in values for name in value.split(",") if name.strip()))
+    if len(names) > limits.max_facets:
+        raise QueryError("facets", f"{len(names)} attributes; at most {limits.max_facets} are counted in one request")
+    for name in names:
+        if column_type(columns, "facets", name) == TIMESTAMP:
+            raise QueryError("facets", f"{name} holds dates, not values to count; filter by filter_min and filter_max")
+    return names
+
+
+def _parse_sort(sort: str, columns: Columns) -> tuple[str, bool]:
+    """The attribute to sort by, and whether its highest values come first."""
     highest = sort.startswith("-") and sort not in columns
     column = sort[1:] if highest else sort
     column_type(columns, "sort", column)
     return column, highest
 
 
-def filter_from(asked: Common, snapshot: Snapshot, limits: QueryLimits) -> Filter:
-    """The conditions that a request sets, in one order however it wrote them: a filter is a cache key."""
+def parse_filter(request: Common, columns: Columns, limits: QueryLimits) -> Filter:
+    """The conditions of a request, in one order however they were written: a filter is a cache key.
+
+    Raises:
+        QueryError: an unknown attribute, a value that is not of its type, or too many values.
+    """
     lists = (
-        asked.category, asked.category_not, asked.brand, asked.brand_not, asked.filter, asked.filter_not,
-        asked.filter_min, asked.filter_max, asked.filter_below, asked.missing, asked.present,
+        request.category, request.category_not, request.brand, request.brand_not, request.filter, request.filter_not,
+        request.filter_min, request.filter_max, request.filter_below, request.missing, request.present,
     )  # fmt: skip
     if sum(map(len, lists)) > limits.max_filter_values:
         raise QueryError("filter", f"more than {limits.max_filter_values} values in one request")
-    if asked.price_min is not None and asked.price_max is not None and asked.price_min > asked.price_max:
-        raise QueryError("price_min", f"{asked.price_min} is above price_max {asked.price_max}")
-    columns = snapshot.release.columns
+    if request.price_min is not None and request.price_max is not None and request.price_min > request.price_max:
+        raise QueryError("price_min", f"{request.price_min} is above price_max {request.price_max}")
     conditions: list[Condition] = []
-    for column, wanted, unwanted in (
-        ("category", asked.category, asked.category_not),
-        ("brand", asked.brand, asked.brand_not),
+    for column, included, excluded in (
+        ("category", request.category, request.category_not),
+        ("brand", request.brand, request.brand_not),
     ):
-        if wanted or unwanted:
-            field = column if wanted else f"{column}_not"
-            conditions.append(parse_condition(columns, field, column, any_of=wanted, none_of=unwanted))
-    if asked.price_min is not None or asked.price_max is not None:
-        field = "price_max" if asked.price_min is None else "price_min"
-        conditions.append(parse_condition(columns, field, "price", minimum=asked.price_min, maximum=asked.price_max))
-
-    def named(field: str, pairs: Sequence[str]) -> list[tuple[str, list[str]]]:
-        return list(_by_name(field, pairs, columns).items())
-
-    for name, values in named("filter", asked.filter):
+        if included or excluded:
+            field = column if included else f"{column}_not"
+            conditions.append(parse_condition(columns, field, column, any_of=included, none_of=excluded))
+    if request.price_min is not None or request.price_max is not None:
+        field = "price_max" if request.price_min is None else "price_min"
+        conditions.append(
+            parse_condition(columns, field, "price", minimum=request.price_min, maximum=request.price_max)
+        )
+    for name, values in _by_name("filter", request.filter, columns):
         conditions.append(parse_condition(columns, "filter", name, any_of=values))
-    for name, values in named("filter_not", asked.filter_not):
+    for name, values in _by_name("filter_not", request.filter_not, columns):
         conditions.append(parse_condition(columns, "filter_not", name, none_of=values))
-    for name, values in named("filter_min", asked.filter_min):
+    for name, values in _by_name("filter_min", request.filter_min, columns):
         conditions += [parse_condition(columns, "filter_min", name, minimum=value) for value in values]
-    for name, values in named("filter_max", asked.filter_max):
+    for name, values in _by_name("filter_max", request.filter_max, columns):
         conditions += [parse_condition(columns, "filter_max", name, maximum=value) for value in values]
-    for name, values in named("filter_below", asked.filter_below):
+    for name, values in _by_name("filter_below", request.filter_below, columns):
         conditions += [parse_condition(columns, "filter_below", name, below=value) for value in values]
-    conditions += [parse_condition(columns, "missing", name, missing=True) for name in asked.missing]
-    conditions += [parse_condition(columns, "present", name, missing=False) for name in asked.present]
+    conditions += [parse_condition(columns, "missing", name, missing=True) for name in request.missing]
+    conditions += [parse_condition(columns, "present", name, missing=False) for name in request.present]
     return tuple(sorted(set(conditions), key=repr))
 
 
-def _by_name(field: str, pairs: Sequence[str], columns: Collection[str]) -> dict[str, list[str]]:
+def _by_name(field: str, pairs: Sequence[str], columns: Collection[str]) -> list[tuple[str, list[str]]]:
+    """The values of `name:value` pairs, by name."""
     values: dict[str, list[str]] = defaultdict(list)
     for pair in pairs:
         name, colon, value = pair.partition(":")
         if not colon or not name:
             raise QueryError(field, f"{pair[:80]!r} is not of the form name:value")
-        # A column's name may hold colons itself; the longest name that is one is meant.
-        known = max((each for each in columns if pair.startswith(f"{each}:")), key=len, default=None)
-        if known is not None:
-            name, value = known, pair[len(known) + 1 :]
+        # A column's name may contain colons itself: the longest name that fits is meant.
+        column = max((column for column in columns if pair.startswith(f"{column}:")), key=len, default=None)
+        if column is not None:
+            name, value = column, pair[len(column) + 1 :]
         values[name].append(value)
-    return values
+    return list(values.items())

@@ -1,8 +1,8 @@
-"""Pages of one search, cut from one list that does not change while the release stands.
+"""Pages of one search, cut from one list that stays the same while the release is served.
 
-The list is a chain of tiers: the most similar products, ranked; then those that a deeper search adds, by similarity;
-then those of a still deeper one. Each tier is a search of its own size whatever page is asked for, so pages put
-together are the list, without a product twice or left out. A cursor pins the release and the day it began on.
+The list is a chain of tiers: the most similar products, ranked; then the products that a deeper search adds, by
+similarity; then those of a still deeper one. The depth of a tier does not depend on the page, so the pages put together
+are the list, with no product twice and none left out. A cursor pins the release and the day that the search began on.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from datetime import UTC, date, datetime, time
 
 from artifacts.errors import QueryError
 
-#: Products of the first tier where they are ranked, and where similarity alone is the order.
+#: Products in the first tier if they are ranked, and if they are ordered by similarity alone.
 WINDOW = 200
 PLAIN_WINDOW = 100
-#: Each further tier is so many times as deep.
+#: How many times deeper each further tier is.
 _DEEPER = 4
 
 
 def tiers(first: int) -> Iterator[int]:
-    """Depths of the searches, without end."""
+    """Depths of the tiers, without end."""
     depth = first
     while True:
         yield depth
@@ -33,7 +33,7 @@ def tiers(first: int) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where a search goes on."""
+    """Where a search continues."""
 
     release: str
     offset: int
@@ -47,29 +47,27 @@ class Cursor:
 
     @classmethod
     def decoded(cls, text: str) -> Cursor:
-        """
+        """The cursor that `encoded` made.
+
         Raises:
-            QueryError: it is none of ours.
+            QueryError: the text is not a cursor.
         """
         try:
             parts = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
             day = datetime.combine(date.fromisoformat(parts["d"]), time(), UTC)
             release, offset, search = parts["r"], parts["o"], parts["s"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise QueryError("cursor", "is not one; send `next_cursor` of an answer as it came") from None
+            raise QueryError("cursor", "is not a cursor; send `next_cursor` of an answer as it came") from None
         if not isinstance(release, str) or not isinstance(search, str) or type(offset) is not int or offset < 0:
-            raise QueryError("cursor", "is not one; send `next_cursor` of an answer as it came")
+            raise QueryError("cursor", "is not a cursor; send `next_cursor` of an answer as it came")
         return cls(release, offset, search, day)
 
     def check(self, search: str) -> None:
-        """
-        Raises:
-            QueryError: it came with another search than it is from.
-        """
+        """Raise a QueryError if the cursor belongs to another search than this digest's."""
         if search != self.search:
             raise QueryError("cursor", "belongs to another search: query, filters and ranking must be as they were")
 
 
 def search_digest(query: str, order: str) -> str:
-    """Names a search: its query's digest, and what its order depends on."""
+    """Identifies a search by its query's digest and by what its order depends on."""
     return hashlib.sha256(f"{query} {order}".encode()).hexdigest()[:24]

@@ -1,4 +1,4 @@
-"""TODO."""
+"""A query: words, pictures, a vector, and products liked and not liked."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import numpy as np
 
 from serving.schemas import Weights
 
+#: left, top, right and bottom of a crop, each from 0 to 1.
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class QueryPicture:
-    """A picture of a query, as it came."""
+    """A picture of a query, not decoded yet. The same digest means the same part of the same picture."""
 
     content: bytes
-    box: Box | None = None  # left, top, right, bottom, 0 to 1
+    box: Box | None = None
     weight: float = 1.0
-    digest: str = field(init=False)  # same digest, same part of the same picture
+    digest: str = field(init=False)
 
     def __post_init__(self) -> None:
         digest = hashlib.sha256(repr(self.box).encode() + self.content).hexdigest()
@@ -29,7 +30,12 @@ class QueryPicture:
 
 @dataclass(frozen=True)
 class Query:
-    """What is looked for. At least one part besides `unlike` is there."""
+    """What to search for. At least one part besides `unlike` is present.
+
+    Attributes:
+        field_names: what the request calls a part, where that is not the part's own name.
+        digest: the same digest means the same query; a cursor continues only its own query.
+    """
 
     text: str | None = None
     pictures: tuple[QueryPicture, ...] = ()
@@ -37,28 +43,34 @@ class Query:
     like: tuple[str, ...] = ()
     unlike: tuple[str, ...] = ()
     weights: Weights = field(default_factory=Weights)
-    names: Mapping[str, str] = field(default_factory=dict)  # what the request calls a part, where it is not its name
-    digest: str = field(init=False)  # same digest, same query: a cursor goes on only with its own
+    field_names: Mapping[str, str] = field(default_factory=dict)
+    digest: str = field(init=False)
 
     def __post_init__(self) -> None:
-        # Not a cached_property: until Python 3.12 that has one lock for all queries, and each waits for the others.
-        sha = hashlib.sha256(repr((self.text, self.like, self.unlike, self.weights)).encode())
+        # Not a cached_property: before Python 3.12 that takes one lock for all queries, which then wait for each other.
+        digest = hashlib.sha256(repr((self.text, self.like, self.unlike, self.weights)).encode())
         if self.vector is not None:
-            sha.update(b"vector" + np.asarray(self.vector, np.float64).tobytes())
+            digest.update(b"vector" + np.asarray(self.vector, np.float64).tobytes())
         for picture in self.pictures:
-            sha.update(f"{picture.digest} {picture.weight}".encode())
-        object.__setattr__(self, "digest", sha.hexdigest())
+            digest.update(f"{picture.digest} {picture.weight}".encode())
+        object.__setattr__(self, "digest", digest.hexdigest())
 
-    def name(self, part: str) -> str:
-        return self.names.get(part, part)
+    def field_name(self, part: str) -> str:
+        """The request's name of a part, for error messages."""
+        return self.field_names.get(part, part)
 
     @property
-    def kind(self) -> str:
-        """Which calibration fits: text or image where all of it is that, else mixed."""
-        parts = {
+    def modality(self) -> str:
+        """Which calibration fits: text or image if the whole query is that, else mixed."""
+        present = {
             "text": self.text is not None,
             "image": bool(self.pictures or self.like),
             "mixed": self.vector is not None or bool(self.unlike),
         }
-        there = [kind for kind, given in parts.items() if given]
-        return there[0] if len(there) == 1 else "mixed"
+        modalities = [modality for modality, is_present in present.items() if is_present]
+        return modalities[0] if len(modalities) == 1 else "mixed"
+
+    @property
+    def product_ids(self) -> frozenset[str]:
+        """Products that are part of the query and therefore not of its results."""
+        return frozenset((*self.like, *self.unlike))

@@ -1,10 +1,10 @@
-"""What is looked for: words, pictures, a vector, products liked and not, and how they become one query vector.
+"""From queries to query vectors.
 
-    query = normalise( Σ weight · part  −  weight_unlike · unlike )
+    query vector = normalise( Σ weight · part  −  weight_unlike · unlike )
 
-Every part is a unit vector first: the pictures' weighted mean, the middle of the products liked. With text and pictures
-this is the mission's hybrid formula; taking away what is unliked is Rocchio's relevance feedback (1971), cut to one
-direction. Texts and pictures of a whole batch go through the encoder in one call each.
+Every part is a unit vector first: the text, the pictures' weighted mean, the mean of the products liked. With text and
+pictures this is the usual weighted sum of a hybrid search; subtracting what is not liked is Rocchio's relevance
+feedback (1971), reduced to one direction. The texts and the pictures of a batch take one call of the encoder each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -24,148 +23,147 @@ from artifacts.release.release import Release
 from serving.cache import Cache
 from serving.releases.snapshot import Snapshot
 from serving.search.query import Query, QueryPicture
+from serving.search.task import SearchTask
 
-#: A crop is cut from a decoding so many times as large, so that a small part of a large photo keeps its detail.
+#: A crop is cut from a picture decoded at this multiple of the usual size, so that a small part of a large photo keeps
+#: its detail.
 _CROP_DETAIL = 4
 
 
-@dataclass(frozen=True)
-class QueryVector:
-    """A query, ready to search with."""
+def encode_queries(tasks: Sequence[SearchTask], snapshot: Snapshot, limits: QueryLimits, cache: Cache) -> None:
+    """Set the vector of each task, or its problem.
 
-    vector: np.ndarray  # float32[dim], L2-normalised
-    kind: str
-    without: frozenset[str]  # products that are part of the query and not of its results
-
-
-def wanted(
-    snapshot: Snapshot, queries: Sequence[Query], limits: QueryLimits, cache: Cache
-) -> list[QueryVector | InputError]:
-    """Make every query a vector: one encoder call for all texts, one for all pictures, that are not in the cache.
-
-    Returns:
-        For each query what to search with, or the error that its caller made.
+    One call of the encoder for all texts, and one for all pictures, that are not in the cache.
     """
-    found: list[QueryVector | InputError] = []
-    texts = _texts(snapshot, queries, cache)
-    pictures = _pictures(snapshot, queries, limits, cache)
-    for query, seen in zip(queries, pictures, strict=True):
+    texts = _encode_texts(tasks, snapshot, cache)
+    pictures = _encode_pictures(tasks, snapshot, limits, cache)
+    for task, picture_vectors in zip(tasks, pictures, strict=True):
         try:
-            if isinstance(seen, InputError):
-                raise seen
-            words = texts.get(query.text) if query.text is not None else None
-            if isinstance(words, InputError):
-                raise words
-            vector = _mix(snapshot, query, words, seen)
-            found.append(QueryVector(vector, query.kind, frozenset((*query.like, *query.unlike))))
+            if isinstance(picture_vectors, InputError):
+                raise picture_vectors
+            text_vector = texts.get(task.query.text) if task.query.text is not None else None
+            if isinstance(text_vector, InputError):
+                raise text_vector
+            task.vector = _combine(snapshot, task.query, text_vector, picture_vectors)
         except InputError as error:
-            found.append(error)
-    return found
+            task.problem = error
 
 
-def _texts(snapshot: Snapshot, queries: Sequence[Query], cache: Cache) -> dict[str, np.ndarray | InputError]:
-    texts = list(dict.fromkeys(query.text for query in queries if query.text is not None))
+def _encode_texts(
+    tasks: Sequence[SearchTask], snapshot: Snapshot, cache: Cache
+) -> dict[str, np.ndarray] | dict[str, InputError]:
+    """The vector float32[dim] of each text; an error for each if the encoder has no text tower."""
+    texts = list(dict.fromkeys(task.query.text for task in tasks if task.query.text is not None))
     if not texts:
         return {}
     keys = {text: f"{snapshot.encoder.id}:{hashlib.sha256(text.encode()).hexdigest()}" for text in texts}
-    known = _cached(cache, list(keys.values()), snapshot.encoder.dim)
-    new = [text for text in texts if keys[text] not in known]
+    vectors = _read_cache(cache, list(keys.values()), snapshot.encoder.dim)
+    missing = [text for text in texts if keys[text] not in vectors]
     try:
-        made = dict(zip((keys[text] for text in new), snapshot.encode_texts(new), strict=True))
-    except EncoderError as error:  # one that sees pictures only
+        encoded = dict(zip((keys[text] for text in missing), snapshot.encode_texts(missing), strict=True))
+    except EncoderError as error:  # the encoder sees pictures only
         return dict.fromkeys(texts, error)
-    cache.put_many({key: vector.tobytes() for key, vector in made.items()})
-    return {text: (known | made)[key] for text, key in keys.items()}
+    cache.put_many({key: vector.tobytes() for key, vector in encoded.items()})
+    return {text: (vectors | encoded)[key] for text, key in keys.items()}
 
 
-def _cached(cache: Cache, keys: Sequence[str], dim: int) -> dict[str, np.ndarray]:
-    """Vectors float32[dim] of the keys that the cache has; what is no such vector is as if it were not there."""
-    found = zip(keys, cache.get_many(keys), strict=True) if keys else ()
-    return {key: np.frombuffer(value, np.float32) for key, value in found if value and len(value) == 4 * dim}
+def _read_cache(cache: Cache, keys: Sequence[str], dim: int) -> dict[str, np.ndarray]:
+    """The cached vectors float32[dim] of these keys; a value of another length counts as missing."""
+    values = zip(keys, cache.get_many(keys), strict=True) if keys else ()
+    return {key: np.frombuffer(value, np.float32) for key, value in values if value and len(value) == 4 * dim}
 
 
-def _pictures(
-    snapshot: Snapshot, queries: Sequence[Query], limits: QueryLimits, cache: Cache
+def _encode_pictures(
+    tasks: Sequence[SearchTask], snapshot: Snapshot, limits: QueryLimits, cache: Cache
 ) -> list[list[np.ndarray] | InputError]:
-    """Vectors of each query's pictures, or why one of them cannot be read."""
+    """For each task the vectors of its pictures, or why one of them cannot be read."""
     # Queries are read as the catalog was, or a catalog's own picture would not give its own vector.
     side = int(snapshot.manifest.settings.get("picture_side", PICTURE_SIDE))
-    keys = [[f"{snapshot.encoder.id}:{side}:{picture.digest}" for picture in query.pictures] for query in queries]
-    vectors = _cached(cache, list({key for each in keys for key in each}), snapshot.encoder.dim)
+    keys = [[f"{snapshot.encoder.id}:{side}:{picture.digest}" for picture in task.query.pictures] for task in tasks]
+    vectors = _read_cache(cache, list({key for task_keys in keys for key in task_keys}), snapshot.encoder.dim)
     errors: dict[int, InputError] = {}
-    new: dict[str, Image.Image] = {}
-    for place, query in enumerate(queries):
+    missing: dict[str, Image.Image] = {}
+    for position, task in enumerate(tasks):
         try:
-            for key, picture in zip(keys[place], query.pictures, strict=True):
-                if key not in vectors and key not in new:
-                    new[key] = _decoded(picture, limits, side)
+            for key, picture in zip(keys[position], task.query.pictures, strict=True):
+                if key not in vectors and key not in missing:
+                    missing[key] = _decode(picture, limits, side)
         except PictureError as error:
-            errors[place] = QueryPictureError(query.name("images"), error.detail, error.reason)
-    made: dict[str, np.ndarray] = {}
-    for start in range(0, len(new), limits.embed_batch):
-        some = list(new)[start : start + limits.embed_batch]
-        # Made ready here, in the request's own thread: only the model's part is shared.
-        prepared = [snapshot.encoder.prepare(new[key]) for key in some]
-        made.update(zip(some, snapshot.encode_pictures(prepared), strict=True))
-    cache.put_many({key: vector.tobytes() for key, vector in made.items()})
-    vectors |= made
-    return [errors[place] if place in errors else [vectors[key] for key in each] for place, each in enumerate(keys)]
+            errors[position] = QueryPictureError(task.query.field_name("images"), error.detail, error.reason)
+    encoded: dict[str, np.ndarray] = {}
+    for start in range(0, len(missing), limits.embed_batch):
+        batch = list(missing)[start : start + limits.embed_batch]
+        # Preprocessed in the request's own thread: only the model's call is shared with other requests.
+        prepared = [snapshot.encoder.prepare(missing[key]) for key in batch]
+        encoded.update(zip(batch, snapshot.encode_pictures(prepared), strict=True))
+    cache.put_many({key: vector.tobytes() for key, vector in encoded.items()})
+    vectors |= encoded
+    return [
+        errors[position] if position in errors else [vectors[key] for key in task_keys]
+        for position, task_keys in enumerate(keys)
+    ]
 
 
-def _decoded(asked: QueryPicture, limits: QueryLimits, side: int) -> Image.Image:
-    if asked.box is None:
-        return read_picture(asked.content, max_pixels=limits.max_pixels, side=side)
-    picture = read_picture(asked.content, max_pixels=limits.max_pixels, side=_CROP_DETAIL * side)
-    left, top, right, bottom = (edge * length for edge, length in zip(asked.box, picture.size * 2, strict=True))
-    # At least a pixel is left, however narrow the picture is.
-    part = picture.crop((int(left), int(top), math.ceil(right), math.ceil(bottom)))
+def _decode(picture: QueryPicture, limits: QueryLimits, side: int) -> Image.Image:
+    """The picture, or the part of it inside its box, at most `side` px."""
+    if picture.box is None:
+        return read_picture(picture.content, max_pixels=limits.max_pixels, side=side)
+    image = read_picture(picture.content, max_pixels=limits.max_pixels, side=_CROP_DETAIL * side)
+    left, top, right, bottom = (edge * length for edge, length in zip(picture.box, image.size * 2, strict=True))
+    # Rounded outwards, so that at least a pixel is left of a narrow picture.
+    part = image.crop((int(left), int(top), math.ceil(right), math.ceil(bottom)))
     part.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
     return part
 
 
-def _mix(snapshot: Snapshot, query: Query, words: np.ndarray | None, pictures: Sequence[np.ndarray]) -> np.ndarray:
+def _combine(
+    snapshot: Snapshot, query: Query, text_vector: np.ndarray | None, picture_vectors: Sequence[np.ndarray]
+) -> np.ndarray:
+    """The query vector float32[dim] of a query's parts."""
     weights, dim = query.weights, snapshot.encoder.dim
     parts: list[tuple[float, np.ndarray]] = []
-    if words is not None:
-        parts.append((weights.text, direction(words, query.name("text"))))
-    if pictures:
-        mean = np.average(np.stack(pictures), axis=0, weights=[picture.weight for picture in query.pictures])
-        parts.append((weights.images, direction(mean, query.name("images"))))
+    if text_vector is not None:
+        parts.append((weights.text, unit_vector(text_vector, query.field_name("text"))))
+    if picture_vectors:
+        mean = np.average(np.stack(picture_vectors), axis=0, weights=[picture.weight for picture in query.pictures])
+        parts.append((weights.images, unit_vector(mean, query.field_name("images"))))
     if query.vector is not None:
         if len(query.vector) != dim:
             raise QueryError("vector", f"has {len(query.vector)} numbers; this release's vectors have {dim}")
-        parts.append((weights.vector, direction(np.array(query.vector), "vector", least=0.0)))
-    for ids, weight, name in (
-        (query.like, weights.like, query.name("like")),
+        parts.append((weights.vector, unit_vector(np.array(query.vector), "vector", minimum=0.0)))
+    for product_ids, weight, field in (
+        (query.like, weights.like, query.field_name("like")),
         (query.unlike, -weights.unlike, "unlike"),
     ):
-        if ids:
-            middle = np.mean([_product_vector(snapshot.release, product_id, name) for product_id in ids], axis=0)
-            parts.append((weight, direction(middle, name)))
+        if product_ids:
+            vectors = [_product_vector(snapshot.release, product_id, field) for product_id in product_ids]
+            parts.append((weight, unit_vector(np.mean(vectors, axis=0), field)))
     if len(parts) == 1:
         return parts[0][1]
-    return direction(np.sum([weight * part for weight, part in parts], axis=0), query.name("weights"))
+    total = np.sum([weight * part for weight, part in parts], axis=0)
+    return unit_vector(total, query.field_name("weights"))
 
 
 def _product_vector(release: Release, product_id: str, field: str) -> np.ndarray:
-    """The middle of a product's pictures, as they are stored: nothing is downloaded."""
+    """The mean of a product's stored vectors: no picture is downloaded."""
     vectors = release.product_vectors(product_id)
     if vectors is None:
         raise QueryError(field, f"there is no product {product_id[:200]!r} in the release being served")
-    return direction(vectors.mean(axis=0), field)
+    return unit_vector(vectors.mean(axis=0), field)
 
 
-def direction(vector: np.ndarray, field: str, *, least: float = 1e-6) -> np.ndarray:
-    """The unit vector float32[dim] of a vector.
+def unit_vector(vector: np.ndarray, field: str, *, minimum: float = 1e-6) -> np.ndarray:
+    """The unit vector float32[dim] in a vector's direction.
 
     Args:
-        least: up to this its largest number is what rounding leaves of a zero.
+        field: the request's parameter, for the error message.
+        minimum: a vector whose largest number is not above this counts as zero, up to rounding.
 
     Raises:
-        QueryError: it has none: it is zero, or not finite.
+        QueryError: the vector is zero or not finite.
     """
     largest = float(np.abs(vector).max())
-    if not np.isfinite(largest) or largest <= least:
+    if not np.isfinite(largest) or largest <= minimum:
         raise QueryError(field, "the query has no direction: its parts cancel out, or the encoder made nothing of it")
     scaled = vector / largest  # or the squares of large numbers would overflow
     return (scaled / np.linalg.norm(scaled)).astype(np.float32)

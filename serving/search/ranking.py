@@ -1,65 +1,83 @@
-"""From the most similar products to the order they are shown in.
-
-    score = similarity + 0.1·popularity + 0.1·conversion + 0.05 if well rated + 0.02 if new
-
-with the weights of the settings; a signal that a product does not have adds nothing. A model of the shop's own takes
-the place of this formula by the setting `ranker`. The cap on products of one category then moves products down and
-drops none.
-"""
+"""Orders the most similar products: score, collapse duplicates, diversify, cap categories, sort."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 
-def start_of_day() -> datetime:
-    """Today's first moment, UTC: answers change with the day at most, not from one second to the next."""
-    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+from artifacts.release.release import Hit, Release
+from serving.ranking.diversity import cap_categories, collapse_duplicates, mmr_order
+from serving.ranking.rankers import Ranker, score_products
+from serving.search.options import SearchOptions
+from serving.search.task import RankedHit
 
 
-def cap_categories(categories: Sequence[str | None], cap: int, exempt: Sequence[str] = ()) -> list[int]:
-    """The order in which at most `cap` products of a category come before others get their turn.
-
-    The first `cap` of every category keep their order, then come the next `cap` of every category, and so on; nothing
-    is dropped.
+def rank_hits(hits: list[Hit], options: SearchOptions, release: Release, ranker: Ranker, limit: int) -> list[RankedHit]:
+    """The first `limit` products of the ranked list.
 
     Args:
-        categories: of the ranked products, best first; None counts as no category and is never held back.
-        cap: 0 means no cap.
-        exempt: categories that the caller asked for.
-
-    Returns:
-        Positions in `categories`, in the order to show.
+        hits: the most similar products, by descending similarity.
     """
-    seen: Counter[str] = Counter()
-    rounds: defaultdict[int, list[int]] = defaultdict(list)
-    for place, category in enumerate(categories):
-        if category is None or category in exempt or cap <= 0:
-            rounds[0].append(place)
-        else:
-            rounds[seen[category] // cap].append(place)
-            seen[category] += 1
-    return [place for number in sorted(rounds) for place in rounds[number]]
+    if options.plain:
+        return [RankedHit(hit, hit.score) for hit in hits[:limit]]
+    if not hits:
+        return []
+    columns = set(ranker.columns) if options.rerank else set()
+    if options.max_per_category:
+        columns.add("category")
+    products = release.arrays(hits, columns)
+    parts: dict[str, np.ndarray] = {}
+    scores = np.array([hit.score for hit in hits])
+    if options.rerank:
+        parts, scores = score_products(ranker, scores, products, options.today)
+    # A stable sort: equal scores stay in the order of similarity.
+    order = np.argsort(-scores, kind="stable")
+    duplicates: dict[int, list[int]] = {}
+    if options.collapse is not None or options.diversity:
+        vectors = release.vectors(hits)[order]
+        if options.collapse is not None:
+            kept = collapse_duplicates(vectors, options.collapse)
+            duplicates = {int(order[first]): order[others].tolist() for first, others in kept.items() if others}
+            vectors, order = vectors[list(kept)], order[list(kept)]
+        if options.diversity:
+            order = order[mmr_order(scores[order], vectors, options.diversity)]
+    if options.max_per_category:
+        categories = products["category"][order].tolist()
+        order = order[cap_categories(categories, options.max_per_category, options.categories)]
+    if options.sort:  # comes last, so that it decides
+        column, highest = options.sort
+        rows = release.values([hits[position] for position in order.tolist()], [column])
+        order = order[order_by_value([row[column] for row in rows], highest=highest)]
+    explain = options.explain and options.rerank
+    return [
+        RankedHit(
+            hits[position],
+            float(scores[position]),
+            {name: float(values[position]) for name, values in parts.items() if values[position]} if explain else None,
+            tuple(release.product_ids([hits[other] for other in duplicates.get(position, ())])),
+        )
+        for position in order.tolist()[:limit]
+    ]
 
 
 def order_by_value(values: Sequence[Any], *, highest: bool) -> list[int]:
-    """The order by an attribute's values; equal ones stay as they are, and None comes last either way.
+    """The order by an attribute's values. Equal values keep their order, and None comes last either way.
 
     Args:
-        values: of the ranked products, best first. Segments may hold an attribute as different types: each by itself.
-        highest: whether the highest come first.
+        values: of the ranked products, best first. Segments may store an attribute as different types; values are
+            compared within their type.
+        highest: put the highest values first.
 
     Returns:
-        Positions in `values`, in the order to show.
+        Positions in `values`, in the new order.
     """
 
-    def key(place: int) -> tuple[str, Any]:
-        value = values[place]
+    def key(position: int) -> tuple[str, Any]:
+        value = values[position]
         return ("" if isinstance(value, int | float) else type(value).__name__, value)
 
-    there = [place for place, value in enumerate(values) if value is not None]
-    there.sort(key=key, reverse=highest)
-    return there + [place for place, value in enumerate(values) if value is None]
+    known = [position for position, value in enumerate(values) if value is not None]
+    known.sort(key=key, reverse=highest)
+    return known + [position for position, value in enumerate(values) if value is None]

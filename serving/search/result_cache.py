@@ -1,9 +1,9 @@
-"""Whole answers that are asked for again: same release, same query, same options, same ranking, same answer."""
+"""Caches whole answers: same release, same query, same options, same ranking, same answer."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -12,41 +12,37 @@ from artifacts.config import RankingConfig
 from serving.cache import Cache
 from serving.releases.snapshot import Snapshot
 from serving.responses import dumps
-from serving.search.options import SearchOptions
-from serving.search.query import Query
+from serving.search.task import SearchTask
 
 
-def result_keys(
-    snapshot: Snapshot, ranking: RankingConfig, max_offset: int, asked: Sequence[tuple[Query, SearchOptions]]
-) -> list[str | None]:
-    """For each search the key of its answer; None for one that explains itself, which is never cached.
+def cache_key(snapshot: Snapshot, ranking: RankingConfig, max_offset: int, task: SearchTask) -> str | None:
+    """The key of a task's answer; None if the search explains itself, since it is then never cached.
 
-    A ranker of the shop's own is known by its name alone.
+    A ranker of the shop's own is identified by its name alone.
     """
-    shared = (snapshot.manifest.version, ranking.ranker, ranking.weights, max_offset)
-    return [
-        None if options.explain else hashlib.sha256(repr((shared, query.digest, options)).encode()).hexdigest()
-        for query, options in asked
-    ]
+    if task.options.explain:
+        return None
+    parts = (snapshot.manifest.version, ranking.ranker, ranking.weights, max_offset, task.query.digest, task.options)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def cached_results(cache: Cache, snapshot: Snapshot, keys: Sequence[str | None]) -> list[dict[str, Any] | None]:
-    """For each key its answer, or None."""
-    named = [key for key in keys if key is not None]
-    values: dict[str | None, bytes | None] = dict(zip(named, cache.get_many(named), strict=True))
-    return [None if (value := values.get(key)) is None else _read(value, snapshot) for key in keys]
+def cached_answers(cache: Cache, snapshot: Snapshot, tasks: Sequence[SearchTask]) -> list[dict[str, Any] | None]:
+    """For each task its cached answer, or None."""
+    keys = [task.cache_key for task in tasks if task.cache_key is not None]
+    values: dict[str | None, bytes | None] = dict(zip(keys, cache.get_many(keys), strict=True))
+    return [None if (value := values.get(task.cache_key)) is None else _decode(value, snapshot) for task in tasks]
 
 
-def cache_results(cache: Cache, answers: Mapping[str | None, dict[str, Any]]) -> None:
-    """Keep answers under their keys for the next time."""
-    cache.put_many({key: dumps(answer) for key, answer in answers.items() if key is not None})
+def cache_answers(cache: Cache, tasks: Sequence[SearchTask]) -> None:
+    """Keep the answers of these tasks."""
+    cache.put_many({task.cache_key: dumps(task.answer) for task in tasks if task.cache_key is not None})
 
 
-def _read(value: bytes, snapshot: Snapshot) -> dict[str, Any] | None:
-    """An answer of this release; None for anything else that somebody may have put there."""
+def _decode(value: bytes, snapshot: Snapshot) -> dict[str, Any] | None:
+    """An answer of this release; None for anything else that may be stored under its key."""
     try:
         answer = orjson.loads(value)
     except orjson.JSONDecodeError:
         return None
-    whole = isinstance(answer, dict) and answer.get("release") == snapshot.manifest.version
-    return answer if whole and isinstance(answer.get("results"), list) else None
+    valid = isinstance(answer, dict) and answer.get("release") == snapshot.manifest.version
+    return answer if valid and isinstance(answer.get("results"), list) else None

@@ -1,4 +1,4 @@
-"""Reading the server's answers."""
+"""Clients of the server, and functions that read its answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serving.services import services_of
 
 
 def client_for(settings: Settings) -> FlaskClient:
-    """A client of an app that has loaded the current release."""
+    """Make a client of an app that has loaded the current release."""
     app = create_app(settings.server, watch=False)
     services_of(app).watcher.poll()
     return app.test_client()
@@ -42,7 +42,7 @@ def colours(answer: dict[str, Any]) -> set[str]:
 
 
 def problem(response: Any, status: int, field: str | None = None) -> str:
-    """Checks the one shape of errors, and returns its detail."""
+    """Check that a response has the format of errors; returns its detail."""
     assert response.status_code == status, response.get_data(as_text=True)[:500]
     assert response.mimetype == "application/problem+json"
     body = response.get_json()

@@ -1,4 +1,4 @@
-"""A published release of the small catalog, and the app that serves it."""
+"""Published releases of the small catalog, and clients of apps that serve them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.redis import RedisServer
 from tests.serving.answers import client_for
 from tests.serving.versions import copy_versions, make_versions
 
-#: Tests of searching want searches, however busy the machine is; those of caches and deadlines say so.
+#: Settings for tests of searches: no caches, and a deadline that a busy machine meets. Tests of both set their own.
 PLAIN: dict[str, Any] = {"embedding_cache_seconds": 0, "result_cache_seconds": 0, "deadline_seconds": 600}
 
 
@@ -29,11 +29,11 @@ def redis_server() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings of a server whose release holds the small catalog. Read-only: tests that publish make their own."""
+    """Settings of a server whose release has the small catalog. Read-only: tests that publish make their own."""
     folder = tmp_path_factory.mktemp("published")
     settings = small_settings(folder)
     publish_small(write_small_catalog(folder / "shop"), settings)
-    # A server takes the encoder from the release unless it is told otherwise.
+    # Without an encoder setting, the server uses the one that the manifest names.
     return Settings(releases=settings.releases, cache=settings.cache, max_image_bytes=300_000, max_images=3, **PLAIN)
 
 
@@ -57,11 +57,11 @@ def made_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def versions(made_versions: Path, tmp_path: Path) -> Settings:
-    """Settings of a build whose current release has 36 products; `publish_another` makes one of another size that."""
+    """Settings of a build whose current release has 36 products; `publish_another` switches to one of another size."""
     return copy_versions(made_versions, tmp_path)
 
 
-#: Beside 60 plain products: two that show two colours each, twins of p000, and one that has hardly any values.
+#: Rows besides 60 plain products: two with pictures of several colours, twins of p000, and one with few values.
 MORE = (
     {"product_id": "pair-0", "image_url": '["images/000.jpg", "images/014.jpg"]', "title": "red and blue",
      "colour": "red", "category": "pair", "price": "100", "size": "7"},
@@ -77,7 +77,7 @@ MORE = (
 
 @pytest.fixture(scope="session")
 def rich(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings of a server whose release has several pictures per product, twins, and missing values."""
+    """Settings of a server whose release has products with several pictures, twins, and missing values."""
     folder = tmp_path_factory.mktemp("rich")
     settings = small_settings(folder)
     publish_small(write_small_catalog(folder / "shop", 60, MORE), settings)

@@ -1,4 +1,4 @@
-"""What operators take as it is: a dashboard, alerts, a unit and a container file speak of what is there."""
+"""Files for operators: the dashboard, alerts, systemd unit and container file refer to what exists."""
 
 from __future__ import annotations
 
@@ -21,48 +21,48 @@ DEPLOY = ROOT / "serving/deploy"
 
 @pytest.fixture(scope="module")
 def metrics() -> set[str]:
-    """Names of all series that the server's modules make."""
+    """Names of all series that the server exports."""
     assert serving.app.create_app
-    found = set()
+    names = set()
     for metric in REGISTRY.collect():
         if metric.name.startswith("image_search_"):
             suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(metric.type, [""])
-            found |= {metric.name + suffix for suffix in suffixes}
-    return found
+            names |= {metric.name + suffix for suffix in suffixes}
+    return names
 
 
-def named(expressions: list[str]) -> set[str]:
-    return {name for each in expressions for name in re.findall(r"\bimage_search_\w+", each)}
+def metrics_in(expressions: list[str]) -> set[str]:
+    return {name for expression in expressions for name in re.findall(r"\bimage_search_\w+", expression)}
 
 
-def test_the_dashboard_shows_every_metric_and_no_other(metrics: set[str]) -> None:
+def test_dashboard_shows_every_metric_and_no_other(metrics: set[str]) -> None:
     dashboard = json.loads((DEPLOY / "dashboard.json").read_text())
     panels = dashboard["panels"]
-    shown = named([target["expr"] for panel in panels for target in panel["targets"]])
-    assert shown <= metrics
-    assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in metrics - shown} <= {
-        re.sub(r"_(bucket|sum|count)$", "", name) for name in shown
+    displayed = metrics_in([target["expr"] for panel in panels for target in panel["targets"]])
+    assert displayed <= metrics
+    assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in metrics - displayed} <= {
+        re.sub(r"_(bucket|sum|count)$", "", name) for name in displayed
     }
     assert len({panel["id"] for panel in panels}) == len(panels)
-    taken = [
+    cells = [
         (x, y)
-        for place in (panel["gridPos"] for panel in panels)
-        for x in range(place["x"], place["x"] + place["w"])
-        for y in range(place["y"], place["y"] + place["h"])
+        for grid in (panel["gridPos"] for panel in panels)
+        for x in range(grid["x"], grid["x"] + grid["w"])
+        for y in range(grid["y"], grid["y"] + grid["h"])
     ]
-    assert len(set(taken)) == len(taken)
-    assert max(x for x, _ in taken) < 24
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
     for panel in panels:
         assert panel["title"]
         assert panel["description"]
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
 
 
-def test_alerts_name_metrics_that_are_there_and_say_what_to_do(metrics: set[str]) -> None:
+def test_alerts_use_existing_metrics_and_name_an_action(metrics: set[str]) -> None:
     groups = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     assert len({rule["alert"] for rule in rules}) == len(rules) >= 8
-    assert named([rule["expr"] for rule in rules]) <= metrics
+    assert metrics_in([rule["expr"] for rule in rules]) <= metrics
     for rule in rules:
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert set(rule["annotations"]) == {"summary", "action"}
@@ -71,27 +71,27 @@ def test_alerts_name_metrics_that_are_there_and_say_what_to_do(metrics: set[str]
     assert all(rule["alert"] in readme for rule in rules)
 
 
-def test_the_unit_starts_what_there_is() -> None:
+def test_systemd_unit_starts_the_server() -> None:
     unit = configparser.ConfigParser(interpolation=None, strict=False)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read_string((DEPLOY / "lookalike.service").read_text())
     assert set(unit.sections()) == {"Unit", "Service", "Install"}
     assert unit["Service"]["ExecStart"].endswith("/.venv/bin/lookalike serve")
-    settings_named((DEPLOY / "lookalike.service").read_text())
+    assert_sets_known_settings((DEPLOY / "lookalike.service").read_text())
 
 
-def test_the_container_file_copies_and_sets_what_there_is() -> None:
+def test_container_file_copies_existing_files_and_sets_known_settings() -> None:
     text = (DEPLOY / "Containerfile").read_text()
-    copied = [name for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE) for name in line.split()[:-1]]
-    assert copied
-    assert all((ROOT / name).exists() for name in copied)
+    sources = [name for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE) for name in line.split()[:-1]]
+    assert sources
+    assert all((ROOT / name).exists() for name in sources)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert {"cpu", "gpu", "serve"} <= extras.keys()
     assert re.search(r"^uv==[0-9.]+", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-    settings_named(text)
+    assert_sets_known_settings(text)
 
 
-def settings_named(text: str) -> None:
+def assert_sets_known_settings(text: str) -> None:
     names = set(re.findall(r"LOOKALIKE_([A-Z_]+)=", text))
     assert names
     assert {name.lower() for name in names} <= Settings.model_fields.keys()

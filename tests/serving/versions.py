@@ -1,4 +1,4 @@
-"""Releases of several sizes, made once: tests take copies, and point to another one as publishing does at its end."""
+"""Releases of several sizes, published once; tests work on copies and switch between versions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from artifacts.settings import Settings
 from artifacts.store.store import Store
 from tests.pipeline import publish_small, small_settings, write_small_catalog
 
-#: Products of the releases there are, the oldest first.
+#: Numbers of products of the releases, oldest first.
 SIZES = (36, 30, 35, 34, 33)
 
 
@@ -18,16 +18,17 @@ def make_versions(folder: Path) -> None:
         publish_small(write_small_catalog(folder / "shop", products), small_settings(folder))
 
 
-def copy_versions(made: Path, folder: Path) -> Settings:
-    """Settings of a copy under `folder`; the first release is the current one."""
-    shutil.copytree(made, folder, dirs_exist_ok=True)
+def copy_versions(source: Path, folder: Path) -> Settings:
+    """Copy the releases into `folder` and make the first one current; returns the copy's settings."""
+    shutil.copytree(source, folder, dirs_exist_ok=True)
     settings = small_settings(folder)
     publish_another(settings, SIZES[0])
     return settings
 
 
 def publish_another(settings: Settings, products: int) -> str:
-    """Make the release of so many products the current one; returns its version."""
+    """Make the release with this number of products current; returns its version."""
     store = Store(settings.releases, settings.cache)
-    version = next(each for each in store.versions() if store.manifest(each).counts.indexed == products)
-    return store.rollback(version)
+    return store.rollback(
+        next(version for version in store.versions() if store.manifest(version).counts.indexed == products)
+    )

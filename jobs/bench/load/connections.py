@@ -1,7 +1,7 @@
-"""Connections to a server under load: HTTP/1.1 with as little work for each request as can be.
+"""A pool of HTTP/1.1 connections that costs as little CPU time for each request as possible.
 
-The load comes from the cores that the server is measured on. A client for all purposes takes as long for a request as
-the server does for the one it refuses; this one takes a third of that.
+The load comes from the cores on which the server is measured. A general-purpose client takes as long for a request as
+the server takes to refuse it; this one takes a third of that.
 """
 
 from __future__ import annotations
@@ -15,139 +15,142 @@ import httptools
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back."""
+class Response:
+    """A complete response."""
 
     status: int
     body: bytes
-    at: float  # when the last of it came, by time.perf_counter
+    received_at: float  # when its last byte came, by time.perf_counter
 
 
-class Connections:
-    """Connections to one server, kept for the next request as long as the server keeps them.
+class ConnectionPool:
+    """Connections to one server, reused for as long as the server keeps them open.
 
     Args:
         address: http://host:port.
     """
 
     def __init__(self, address: str) -> None:
-        self._host, self._port = _place(address)
+        self._host, self._port = _host_and_port(address)
         self._idle: list[_Connection] = []
-        self._all: set[_Connection] = set()
+        self._open: set[_Connection] = set()
 
-    async def ask(self, method: str, path: str, body: bytes | None) -> Answer:
-        """Ask once, on a connection of its own for the time; a body is JSON.
+    async def request(self, method: str, path: str, body: bytes | None) -> Response:
+        """Send a request on an idle connection or a new one, and wait for the response.
+
+        Args:
+            body: JSON, or None.
 
         Raises:
-            OSError: there is no connection, or it ended before the answer did.
+            OSError: the connection could not be made, or ended before the response did.
         """
-        connection = await self._free()
+        connection = await self._acquire()
         try:
-            answer = await connection.ask(_written(method, path, self._host, body))
-        except BaseException:  # also if whoever asks gives up: the answer may still come
+            response = await connection.request(_encode(method, path, self._host, body))
+        except BaseException:  # also when the caller is cancelled: the response may still arrive
             connection.close()
             raise
-        if connection.kept:
+        if connection.reusable:
             self._idle.append(connection)
         else:
             connection.close()
-        return answer
+        return response
 
-    async def _free(self) -> _Connection:
+    async def _acquire(self) -> _Connection:
         while self._idle:
-            connection = self._idle.pop()  # the last one: the others may come to their end
-            if connection.kept:
+            connection = self._idle.pop()  # the last one used: the server is about to close the others
+            if connection.reusable:
                 return connection
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(lambda: _Connection(self._all), self._host, self._port)
+        _, connection = await loop.create_connection(lambda: _Connection(self._open), self._host, self._port)
         return connection
 
     async def close(self) -> None:
-        """Close all, and wait until they are."""
-        gone = [connection.gone for connection in self._all]
-        for connection in list(self._all):
+        """Close all connections, and wait until they are closed."""
+        closed = [connection.closed for connection in self._open]
+        for connection in list(self._open):
             connection.close()
-        await asyncio.gather(*gone)
+        await asyncio.gather(*closed)
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time.
+    """A connection with one request at a time.
 
     Args:
-        among: connections that it is one of while it lasts.
+        pool: the open connections; contains this one while it is open.
     """
 
-    def __init__(self, among: set[_Connection]) -> None:
-        self._among = among
-        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._answer: asyncio.Future[Answer] | None = None  # that is waited for
+    def __init__(self, pool: set[_Connection]) -> None:
+        self._pool = pool
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.reusable = True
+        self._pending: asyncio.Future[Response] | None = None
         self._body: list[bytes] = []
         self._parser = httptools.HttpResponseParser(self)
-        self._unasked = False  # something came that nobody had asked for
-        self.kept = True  # for another request
+        self._unsolicited = False  # a response came without a request
 
-    def ask(self, request: bytes) -> asyncio.Future[Answer]:
-        self._answer = answer = asyncio.get_running_loop().create_future()
+    def request(self, request: bytes) -> asyncio.Future[Response]:
+        self._pending = pending = asyncio.get_running_loop().create_future()
         self._body.clear()
-        if self._unasked:
-            self._fail(ConnectionError("the server said more than it was asked for"))
+        if self._unsolicited:
+            self._fail(ConnectionError("the server sent a response without a request"))
         else:
             self._transport.write(request)
-        return answer
+        return pending
 
     def close(self) -> None:
-        self.kept = False
+        self.reusable = False
         self._transport.close()
 
     def _fail(self, error: OSError) -> None:
-        self.kept = False
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
+        self.reusable = False
+        if self._pending is not None and not self._pending.done():
+            self._pending.set_exception(error)
 
-    # ── asyncio tells ────────────────────────────────────────────────────────────────────────────────────────────
+    # ── called by asyncio ────────────────────────────────────────────────────────────────────────────────────────
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  (for the type checker)
         self._transport = transport
-        self._among.add(self)
+        self._pool.add(self)
 
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(ConnectionError(f"the answer cannot be read: {error}"))
+            self._fail(ConnectionError(f"the response is not valid HTTP: {error}"))
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(ConnectionResetError("the connection ended before the answer"))
-        self._among.discard(self)
-        self.gone.set_result(None)
+        self._fail(ConnectionResetError("the connection ended before the response"))
+        self._pool.discard(self)
+        self.closed.set_result(None)
 
-    # ── the parser tells ─────────────────────────────────────────────────────────────────────────────────────────
+    # ── called by the parser ─────────────────────────────────────────────────────────────────────────────────────
 
     def on_message_begin(self) -> None:
-        self._unasked |= self._answer is None or self._answer.done()
+        self._unsolicited |= self._pending is None or self._pending.done()
 
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        if self._unasked or self._parser.get_status_code() < 200:  # 1xx: the answer is still to come
+        if self._unsolicited or self._parser.get_status_code() < 200:  # 1xx: the final response is still to come
             return
-        self.kept = self._parser.should_keep_alive()
-        if self._answer is not None and not self._answer.done():
-            answer = Answer(self._parser.get_status_code(), b"".join(self._body), time.perf_counter())
-            self._answer.set_result(answer)
+        self.reusable = self._parser.should_keep_alive()
+        if self._pending is not None and not self._pending.done():
+            response = Response(self._parser.get_status_code(), b"".join(self._body), time.perf_counter())
+            self._pending.set_result(response)
 
 
-def _place(address: str) -> tuple[str, int]:
+def _host_and_port(address: str) -> tuple[str, int]:
     parts = urlsplit(address)
     if parts.scheme != "http" or not parts.hostname or parts.port is None:
         raise ValueError(f"{address} is not http://host:port")
     return parts.hostname, parts.port
 
 
-def _written(method: str, path: str, host: str, body: bytes | None) -> bytes:
+def _encode(method: str, path: str, host: str, body: bytes | None) -> bytes:
     head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n"
     if body is None:
         return f"{head}\r\n".encode()

@@ -1,69 +1,76 @@
-"""TODO."""
+"""Tables and plot of `lookalike bench serve`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from rich.table import Column, Table
+from rich.table import Table
 
-from jobs.bench.serve import ServeBench
+from jobs.bench.serve import ServeReport
+from jobs.bench.show.common import number_table, save_figure
 
-#: Share of the processors' time that, taken by the machine's host, makes a figure doubtful.
+#: Share of stolen CPU time above which a figure is doubtful.
 _DISTURBED = 0.1
+_LATENCIES = {"p50_ms": "#0b6e99", "p95_ms": "#3fa34d", "p99_ms": "#b00020"}
+_DPI = 110
 
 
-def number_table(title: str, first: str, *numbers: str) -> Table:
-    """An empty table: a column of names, and columns of numbers."""
-    return Table(first, *(Column(name, justify="right") for name in numbers), title=title, title_justify="left")
-
-
-def serve_table(bench: ServeBench) -> Table:
-    """A row for each way of asking."""
-    title = f"{bench.name}, recall@100 {bench.recall_at_100:.3f}, {bench.workers} workers"
+def serve_table(report: ServeReport) -> Table:
+    """Return a row for each workload."""
     table = number_table(
-        title, "way", "clients", "offered/s", "answered/s", "p50 ms", "p95 ms", "p99 ms", "503", "failed", "core ms",
-        "stolen",
-    )  # fmt: skip
-    for each in bench.rates:
+        f"{report.name}, recall@100 {report.recall_at_100:.3f}, {report.workers} workers",
+        "workload",
+        *("clients", "offered/s", "answered/s", "p50 ms", "p95 ms", "p99 ms", "503", "failed", "core ms", "stolen"),
+    )
+    for rate in report.rates:
         table.add_row(
-            each.way, str(each.clients or ""), f"{each.offered:,.1f}" if each.offered else "",
-            f"{each.per_second:,.1f}", f"{each.p50_ms:.1f}", f"{each.p95_ms:.1f}", f"{each.p99_ms:.1f}",
-            str(each.refused or ""), str(each.failed or ""), f"{each.core_ms:.2f}", f"{each.stolen:.0%}",
-        )  # fmt: skip
+            rate.workload,
+            str(rate.clients or ""),
+            f"{rate.offered:,.1f}" if rate.offered else "",
+            f"{rate.per_second:,.1f}",
+            f"{rate.p50_ms:.1f}",
+            f"{rate.p95_ms:.1f}",
+            f"{rate.p99_ms:.1f}",
+            str(rate.refused or ""),
+            str(rate.failed or ""),
+            f"{rate.core_ms:.2f}",
+            f"{rate.stolen:.0%}",
+        )
     return table
 
 
-def memory_table(bench: ServeBench) -> Table:
-    """A row for each worker."""
+def memory_table(report: ServeReport) -> Table:
+    """Return a row for each worker."""
     table = number_table("Memory", "worker", "private MB", "shared MB", "proportional MB")
-    for each in bench.memory:
-        table.add_row(str(each.pid), *(f"{mb:,.0f}" for mb in (each.private_mb, each.shared_mb, each.proportional_mb)))
+    for worker in report.memory:
+        sizes = (worker.private_mb, worker.shared_mb, worker.proportional_mb)
+        table.add_row(str(worker.pid), *(f"{size:,.0f}" for size in sizes))
     return table
 
 
-def serve_plot(bench: ServeBench, path: Path) -> None:
-    """Latency of text queries against the load that was offered, and what became of that load."""
-    offered = [each for each in bench.rates if each.way == "offered"]
-    load = [each.offered for each in offered]
+def plot_serve(report: ServeReport, path: Path) -> None:
+    """Plot latency and throughput of text queries against the offered load."""
+    rates = [rate for rate in report.rates if rate.workload == "offered"]
+    disturbed = [rate for rate in rates if rate.stolen > _DISTURBED]
+    offered = [rate.offered for rate in rates]
     figure = Figure(figsize=(12, 4.2), layout="constrained")
-    latency, answered = figure.subplots(1, 2)
-    for name, colour in (("p50_ms", "#0b6e99"), ("p95_ms", "#3fa34d"), ("p99_ms", "#b00020")):
-        latency.plot(load, [getattr(each, name) for each in offered], marker="o", color=colour, label=name[:3])
-    latency.set(yscale="log", xlabel="text queries offered a second", ylabel="ms", title="Latency of what was answered")
+    latency, throughput = figure.subplots(1, 2)
+    for name, colour in _LATENCIES.items():
+        latency.plot(offered, [getattr(rate, name) for rate in rates], marker="o", color=colour, label=name[:3])
+    latency.set(yscale="log", xlabel="text queries offered a second", ylabel="ms", title="Latency of answered queries")
     latency.legend(fontsize=8)
-    answered.plot(load, [each.per_second for each in offered], marker="o", color="#0b6e99", label="answered a second")
-    answered.plot(load, load, color="#999", linewidth=0.8, linestyle="--", label="offered")
-    answered.set(xlabel="text queries offered a second", title="What became of it")
-    answered.legend(fontsize=8)
-    disturbed = [each for each in offered if each.stolen > _DISTURBED]
-    for axes, names in ((latency, ("p50_ms", "p95_ms", "p99_ms")), (answered, ("per_second",))):
+    throughput.plot(
+        offered, [rate.per_second for rate in rates], marker="o", color="#0b6e99", label="answered a second"
+    )
+    throughput.plot(offered, offered, color="#999", linewidth=0.8, linestyle="--", label="offered")
+    throughput.set(xlabel="text queries offered a second", title="Throughput")
+    throughput.legend(fontsize=8)
+    # A white centre makes the markers of disturbed figures hollow.
+    hollow = {"linestyle": "", "marker": "o", "markersize": 3.5, "color": "white", "zorder": 3}
+    for axes, names in ((latency, tuple(_LATENCIES)), (throughput, ("per_second",))):
         for name in names:
-            axes.plot(
-                [each.offered for each in disturbed], [getattr(each, name) for each in disturbed],
-                linestyle="", marker="o", markersize=3.5, color="white", zorder=3,
-            )  # fmt: skip
-    hollow = f"; hollow: the machine's host took more than {_DISTURBED:.0%} of it" if disturbed else ""
-    figure.suptitle(f"{bench.name}, {bench.workers} workers{hollow}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+            axes.plot([rate.offered for rate in disturbed], [getattr(rate, name) for rate in disturbed], **hollow)
+    note = f"; hollow: more than {_DISTURBED:.0%} of the CPU time was stolen" if disturbed else ""
+    figure.suptitle(f"{report.name}, {report.workers} workers{note}")
+    save_figure(figure, path, dpi=_DPI)

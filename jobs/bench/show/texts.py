@@ -1,18 +1,18 @@
-"""TODO."""
+"""Table of `lookalike bench texts`."""
 
 from __future__ import annotations
 
 from rich.table import Table
 
-from jobs.bench.show.serve import number_table
-from jobs.bench.texts import TextsBench
+from jobs.bench.show.common import number_table
+from jobs.bench.texts import TextsReport
 
 
-def texts_table(bench: TextsBench) -> Table:
-    """A row for each encoder and number of texts in a call."""
-    title = f"Processor time of a text; recall@100 {bench.recall_at_100:.4f}, cosine at least {bench.cosine:.5f}"
+def texts_table(report: TextsReport) -> Table:
+    """Return a row for each encoder and number of texts in a call."""
+    title = f"CPU time of a text; recall@100 {report.recall_at_100:.4f}, cosine at least {report.cosine:.5f}"
     table = number_table(title, "encoder", "texts in a call", "float32 ms", "bfloat16 ms", "ratio")
-    for each in bench.times:
-        ratio = f"{each.float32_ms / each.bfloat16_ms:.2f}"
-        table.add_row(each.encoder, str(each.at_once), f"{each.float32_ms:.2f}", f"{each.bfloat16_ms:.2f}", ratio)
+    for time in report.times:
+        ratio = f"{time.float32_ms / time.bfloat16_ms:.2f}"
+        table.add_row(time.encoder, str(time.at_once), f"{time.float32_ms:.2f}", f"{time.bfloat16_ms:.2f}", ratio)
     return table

@@ -1,7 +1,7 @@
-"""How a part bulges, and so where it catches the light.
+"""The relief of a part, which decides where it catches the light.
 
 A form turns a coarse grid of cells into two fields of the same shape: `slope`, how much more (+) or less (-) light a
-cell gets than a surface that faces the viewer, about -1 to 1; and `shine`, the mirror highlight, 0 to 1.
+cell receives than a surface that faces the viewer, about -1 to 1; and `shine`, the specular highlight, 0 to 1.
 """
 
 from dataclasses import dataclass
@@ -28,12 +28,16 @@ class Grid(NamedTuple):
 
 
 class Form(Protocol):
-    def relief(self, grid: Grid) -> tuple[Field, Field]: ...
+    """The relief of a part."""
+
+    def relief(self, grid: Grid) -> tuple[Field, Field]:
+        """Return slope and shine, each float64 of the grid's shape."""
+        ...
 
 
 @dataclass(frozen=True)
 class Flat:
-    """A board: a slow gradient away from the light."""
+    """A flat board: a gradual gradient away from the light."""
 
     depth: float = 0.3
 
@@ -47,7 +51,7 @@ class Flat:
 
 @dataclass(frozen=True)
 class Puff:
-    """A stuffed shape: the outline blown up like a cushion. `soft` is the width of the rounded rim (1 is all of it)."""
+    """A padded shape, inflated like a cushion. `soft` is the width of the rounded rim; 1 rounds the whole shape."""
 
     depth: float = 1.0
     soft: float = 1.0
@@ -70,7 +74,7 @@ class Puff:
 
 @dataclass(frozen=True)
 class Round:
-    """A turned body around the upright axis x = `cx`; `profile` is (radius, y), top to bottom."""
+    """A solid of revolution around the vertical axis x = `cx`; `profile` is (radius, y), top to bottom."""
 
     profile: Points
     cx: float = 0.0
@@ -91,7 +95,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Ball:
-    """A ball, or the part of one that shows."""
+    """A ball, or the visible part of one."""
 
     cx: float
     cy: float
@@ -108,7 +112,7 @@ class Ball:
 
 
 def _lit(nx: Field, ny: Field, light: tuple[float, float], depth: float) -> tuple[Field, Field]:
-    """Slope and shine of a relief whose normals lean by (nx, ny)."""
+    """Return slope and shine of a relief whose normals are tilted by (nx, ny)."""
     norm = np.sqrt(nx**2 + ny**2 + 1)
     toward = (nx * light[0] + ny * light[1]) / norm
     slope = (0.95 * toward - 0.28 * (1 - 1 / norm)) * depth
@@ -117,7 +121,10 @@ def _lit(nx: Field, ny: Field, light: tuple[float, float], depth: float) -> tupl
 
 
 def around(profile: Points, cx: float = 0.0, bow: float = 0.05) -> Wrap:
-    """Bends a flat sheet around a turned body: narrower at the sides, and every row hangs by `bow` in the middle."""
+    """Return a function that bends a flat sheet around a solid of revolution.
+
+    The sheet gets narrower at the sides, and every row sags by `bow` in the middle.
+    """
     radius = float(points(profile)[:, 0].max())
 
     def wrap(sheet: Points) -> Points:
@@ -128,7 +135,7 @@ def around(profile: Points, cx: float = 0.0, bow: float = 0.05) -> Wrap:
 
 
 def over_ball(cx: float, cy: float, radius: float) -> Wrap:
-    """Bends a flat sheet over a ball, its middle towards the viewer."""
+    """Return a function that bends a flat sheet over a ball, its middle towards the viewer."""
 
     def wrap(sheet: Points) -> Points:
         away = (sheet - (cx, cy)) / radius

@@ -1,4 +1,4 @@
-"""Colours of the sample catalog: twelve named colours, their synonyms, and the inks that go on top of them."""
+"""Colours of the sample catalog: twelve named colours, their synonyms, and the inks of patterns printed on them."""
 
 import numpy as np
 
@@ -34,8 +34,8 @@ COLOUR_SYNONYMS: dict[str, tuple[str, ...]] = {
     "grey": ("gray", "silver grey", "slate"),
 }
 
-# The second colour of a product. It has to leave no doubt about the first: light inks on strong colours, mostly, and
-# no grey on white, which nobody could tell from white on grey.
+# The second colour of a product must leave no doubt about the first: mostly light inks on strong colours, and no grey
+# on white, which looks the same as white on grey.
 _LIGHT_INKS: tuple[RGB, ...] = ((250, 248, 242), (247, 236, 208), (255, 255, 255))
 _DARK_INKS: tuple[RGB, ...] = ((36, 38, 48), (32, 44, 84))
 _INKS: dict[str, tuple[RGB, ...]] = {
@@ -54,7 +54,7 @@ METALS: tuple[RGB, ...] = ((196, 200, 206), (206, 172, 104), (78, 80, 86))
 
 
 def mix(a: RGB, b: RGB, share: float) -> RGB:
-    """`a` moved towards `b` by `share` (0 keeps `a`, 1 gives `b`)."""
+    """Blend `a` towards `b` by `share`: 0 returns `a`, 1 returns `b`."""
     return (
         round(a[0] + (b[0] - a[0]) * share),
         round(a[1] + (b[1] - a[1]) * share),
@@ -63,27 +63,28 @@ def mix(a: RGB, b: RGB, share: float) -> RGB:
 
 
 def darker(colour: RGB, share: float) -> RGB:
-    """A shade: not towards black, which looks dirty, but towards a deep blue."""
+    """Darken a colour towards a deep blue; towards black it would look dirty."""
     return mix(colour, (22, 18, 34), share)
 
 
 def lighter(colour: RGB, share: float) -> RGB:
+    """Lighten a colour towards white."""
     return mix(colour, (255, 255, 255), share)
 
 
 def luminance(colour: RGB) -> float:
-    """0 (black) to 1 (white)."""
+    """Return the luma of a colour (ITU-R BT.601 weights), 0 (black) to 1 (white)."""
     return (0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]) / 255
 
 
 def distance(a: RGB, b: RGB) -> float:
-    """A rough distance of two colours as the eye weighs them, 0 to about 1."""
+    """Return an approximate perceptual distance of two colours, 0 to about 1."""
     red, green, blue = (p - q for p, q in zip(a, b, strict=True))
     return float(np.sqrt(2 * red**2 + 4 * green**2 + 3 * blue**2)) / (255 * 3)
 
 
 def shade_of(name: str, rng: np.random.Generator) -> RGB:
-    """The colour `name` as one product has it: near the named colour, never quite the same."""
+    """Draw one product's shade of the colour `name`: close to the named colour, but varied."""
     base = np.array(COLOURS[name], dtype=np.float64)
     lift = rng.uniform(-10, 10)
     jitter = rng.uniform(-7, 7, size=3) if name not in ("black", "white", "grey") else rng.uniform(-2, 2, size=3)
@@ -92,6 +93,6 @@ def shade_of(name: str, rng: np.random.Generator) -> RGB:
 
 
 def ink_for(name: str, rng: np.random.Generator) -> RGB:
-    """The colour in which a pattern is printed on a product of the colour `name`."""
+    """Draw the ink of a pattern that is printed on a product of the colour `name`."""
     inks = _INKS.get(name, (*_LIGHT_INKS, _DARK_INKS[1]) if name not in ("blue", "purple", "green") else _LIGHT_INKS)
     return inks[int(rng.integers(len(inks)))]

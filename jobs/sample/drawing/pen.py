@@ -1,7 +1,7 @@
-"""The drawing surface: outlines in object space become shaded, patterned, perspective-correct pixels.
+"""The drawing surface: turns outlines in object space into shaded, patterned, perspective-correct pixels.
 
-Colours are drawn at the full (supersampled) size. Light and shade change slowly, so they are computed on a grid some
-sixteen times coarser and stretched: that is what makes a picture cost milliseconds.
+Colours are drawn at the full (supersampled) size. Light and shade change slowly, so they are computed on a grid about
+sixteen times coarser and enlarged; therefore a picture takes milliseconds.
 """
 
 from collections.abc import Sequence
@@ -13,42 +13,53 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from jobs.sample.drawing.forms import Form, Grid, Puff
 from jobs.sample.drawing.palette import RGB, darker, lighter
-from jobs.sample.drawing.patterns import Print, Wrap
+from jobs.sample.drawing.patterns import Pattern, Wrap
 from jobs.sample.drawing.shapes import Path, Points, stroke
 
 _CELLS = 96  # shade cells along the longer side of the picture
-_DEEP, _BRIGHT = 0.72, 0.86  # how far full shadow and full glow move a colour
+_DEEP, _BRIGHT = 0.72, 0.86  # how far full shadow and full glow change a colour
 
 
 @dataclass(frozen=True)
 class Paint:
-    """What a part is made of. `gloss` 0 is cloth, 1 is glazed or polished."""
+    """The surface of a part."""
 
     colour: RGB
-    print: Print | None = None
-    gloss: float = 0.0
+    pattern: Pattern | None = None
+    gloss: float = 0.0  # 0: cloth; 1: glazed or polished
 
     def plain(self) -> "Paint":
-        return replace(self, print=None)
+        """Return the same paint without its pattern."""
+        return replace(self, pattern=None)
 
     def dark(self, share: float = 0.25) -> "Paint":
+        """Return a darker paint without a pattern."""
         return Paint(darker(self.colour, share), None, self.gloss)
 
     def light(self, share: float = 0.3) -> "Paint":
+        """Return a lighter paint without a pattern."""
         return Paint(lighter(self.colour, share), None, self.gloss)
 
 
 @dataclass(frozen=True)
 class Light:
-    """`x`, `y`: where the light comes from, on screen (unit vector, y down). `power`: 1 is ordinary."""
+    """The light of a scene; (x, y) is the unit vector on screen towards its source, y down."""
 
     x: float
     y: float
-    power: float
+    power: float  # 1: ordinary
 
 
 class Pen:
-    """Draws parts, back to front. `rgb` stays black where `alpha` is 0, so that shrinking both gives clean edges."""
+    """Draws parts, back to front.
+
+    `rgb` stays black where `alpha` is 0, so that shrinking both gives clean edges.
+
+    Args:
+        size: (width, height) of the canvas in pixels.
+        matrix: float64[3, 3], the homogeneous map from object space to pixels.
+        light: of the scene.
+    """
 
     def __init__(self, size: tuple[int, int], matrix: NDArray[np.float64], light: Light) -> None:
         self.size = size
@@ -60,12 +71,12 @@ class Pen:
         self._cell = max(size) / _CELLS
         axis = matrix[:2, 0] / np.hypot(*matrix[:2, 0])
         up = matrix[:2, 1] / np.hypot(*matrix[:2, 1])
-        # The light as the object sees it, so that a turned or flipped body is still lit from the same side.
+        # The light in object space, so that a rotated or mirrored body is lit from the same side of the picture.
         self._local_light = (float(axis @ (light.x, light.y)), float(up @ (light.x, light.y)))
         self._unit = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
 
     def to_pixels(self, outline: Points) -> Points:
-        """float64[n, 2] in object space to float64[n, 2] in pixels of the large canvas."""
+        """Map float64[n, 2] in object space to float64[n, 2] in pixels of the canvas."""
         flat = outline @ self._matrix[:2, :2].T + self._matrix[:2, 2]
         return flat / (outline @ self._matrix[2, :2] + self._matrix[2, 2])[:, None]
 
@@ -92,10 +103,17 @@ class Pen:
         wrap: Wrap | None = None,
         turn: float = 0.0,
     ) -> None:
-        """One shaded part.
+        """Draw one shaded part.
 
-        `folds`: creases of the cloth, each a two-point path and a strength (negative: a ridge). `scale`: size of
-        the pattern on this part. `wrap`: bends the pattern around the body. `turn`: degrees the pattern is turned by.
+        Args:
+            outline: in object space.
+            paint: colour, pattern and gloss.
+            form: the relief; `Puff()` by default.
+            holes: outlines that are cut out.
+            folds: creases of the cloth, each a two-point path and a strength (negative: a ridge).
+            scale: size of the pattern on this part.
+            wrap: bends the pattern around the body.
+            turn: rotation of the pattern in degrees.
         """
         pixels = self.to_pixels(outline)
         box = self._box(pixels)
@@ -110,21 +128,21 @@ class Pen:
             draw.polygon((self.to_pixels(hole) - (x0, y0)).ravel().tolist(), fill=0)
         shadow, glow = self._relief(size, mask, (x0, y0), paint, form or Puff(), folds)
         share, colours = _veils(paint, shadow, glow)
-        if paint.print is None:
+        if paint.pattern is None:
             tile = _spread(Image.fromarray(colours), size)
         else:
             tile = Image.new("RGB", size, paint.colour)
-            self._print(tile, outline, paint.colour, paint.print, scale, wrap, turn, (x0, y0))
+            self._draw_pattern(tile, outline, paint.colour, paint.pattern, scale, wrap, turn, (x0, y0))
             tile.paste(_spread(Image.fromarray(colours), size), (0, 0), _spread(Image.fromarray(share), size))
         self.rgb.paste(tile, (x0, y0), mask)
         self.alpha.paste(255, box, mask)
 
-    def _print(
+    def _draw_pattern(
         self,
         tile: Image.Image,
         outline: Points,
         ground: RGB,
-        design: Print,
+        pattern: Pattern,
         scale: float,
         wrap: Wrap | None,
         turn: float,
@@ -134,19 +152,20 @@ class Pen:
         rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         sheet = outline @ rotation.T
         (x0, y0), (x1, y1) = sheet.min(axis=0).tolist(), sheet.max(axis=0).tolist()
-        if wrap is not None:  # a wrapped sheet is wider than the body it goes around
+        if wrap is not None:  # a wrapped sheet is wider than the body that it covers
             width, height = (x1 - x0) * 0.3, (y1 - y0) * 0.12
             x0, x1, y0, y1 = x0 - width, x1 + width, y0 - height, y1 + height
         draw = ImageDraw.Draw(tile)
-        marks = list(design.marks(ground, (x0, y0, x1, y1), scale))
-        if not marks:
+        polygons = list(pattern.polygons(ground, (x0, y0, x1, y1), scale))
+        if not polygons:
             return
-        every = np.concatenate([polygon for polygon, _ in marks]) @ rotation
-        every = self.to_pixels(wrap(every) if wrap is not None else every) - corner
+        # Mapped in one call: a pattern may have hundreds of polygons.
+        corners = np.concatenate([polygon for polygon, _ in polygons]) @ rotation
+        corners = self.to_pixels(wrap(corners) if wrap is not None else corners) - corner
         start = 0
-        for polygon, colour in marks:
+        for polygon, colour in polygons:
             stop = start + len(polygon)
-            draw.polygon(every[start:stop].ravel().tolist(), fill=colour)
+            draw.polygon(corners[start:stop].ravel().tolist(), fill=colour)
             start = stop
 
     def _relief(
@@ -158,7 +177,7 @@ class Pen:
         form: Form,
         folds: Sequence[tuple[Path, float]],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """How much shadow and how much glow there is on each cell of a coarse grid over the part, 0 to 1."""
+        """Return shadow and glow of each cell of a coarse grid over the part, 0 to 1."""
         cell = min(self._cell, max(size) / 7)
         cells = (max(4, round(size[0] / cell)), max(4, round(size[1] / cell)))
         px = corner[0] + (np.arange(cells[0]) + 0.5) * size[0] / cells[0]
@@ -175,24 +194,24 @@ class Pen:
         return shadow, np.minimum(glow, 1)
 
     def line(self, path: Path | Points, width: float, colour: RGB, soft: bool = True) -> None:
-        """An unshaded line, `width` in object units: seams, stitches, hands of a clock."""
+        """Draw an unshaded line, `width` in object units: seams, stitches, hands of a clock."""
         thick = max(width, 1.2 / self._unit)
         polygon = self.to_pixels(stroke(path, thick, soft)).ravel().tolist()
         ImageDraw.Draw(self.rgb).polygon(polygon, fill=colour)
         ImageDraw.Draw(self.alpha).polygon(polygon, fill=255)
 
     def fill(self, outline: Points, colour: RGB) -> None:
-        """A small part of one flat colour: buttons, eyelets."""
+        """Draw a small part of one flat colour: buttons, eyelets."""
         polygon = self.to_pixels(outline).ravel().tolist()
         ImageDraw.Draw(self.rgb).polygon(polygon, fill=colour)
         ImageDraw.Draw(self.alpha).polygon(polygon, fill=255)
 
     def shadow(self, outline: Points, strength: float, blur: float = 0.05) -> None:
-        """A soft shadow that falls on what has been drawn so far; `blur` in object units."""
+        """Cast a soft shadow on the parts drawn so far; `blur` in object units."""
         self._veil(outline, (14, 12, 26), strength, blur)
 
     def glow(self, outline: Points, strength: float, blur: float = 0.03) -> None:
-        """A soft highlight on what has been drawn so far."""
+        """Put a soft highlight on the parts drawn so far; `blur` in object units."""
         self._veil(outline, (255, 255, 255), strength, blur)
 
     def _veil(self, outline: Points, colour: RGB, strength: float, blur: float) -> None:
@@ -216,14 +235,14 @@ class Pen:
 def _veils(
     paint: Paint, shadow: NDArray[np.float64], glow: NDArray[np.float64]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Shadow and glow as one veil: how much of it (uint8[h, w]) and its colour (uint8[h, w, 3]).
+    """Combine shadow and glow in one veil: its opacity (uint8[h, w]) and its colour (uint8[h, w, 3]).
 
-    On a plain part the veil is all there is to see, so its colour already contains the part's own.
+    On a plain part the veil is the whole picture, so its colour already contains the part's own.
     """
     deep, bright = np.array(darker(paint.colour, _DEEP)), np.array(lighter(paint.colour, _BRIGHT))
     share = 1 - (1 - shadow) * (1 - glow)
     light = deep * (shadow * (1 - glow))[..., None] + bright * glow[..., None]
-    if paint.print is None:
+    if paint.pattern is None:
         colours = light + np.array(paint.colour) * (1 - share)[..., None]
     else:
         colours = light / np.maximum(share, 1e-6)[..., None]
@@ -231,7 +250,7 @@ def _veils(
 
 
 def _spread(cells: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """A coarse picture stretched to `size`. The last doubling only repeats pixels: what follows shrinks them again."""
+    """Enlarge a coarse picture to `size`. The last doubling only repeats pixels, since the result is shrunk later."""
     half = ((size[0] + 1) // 2, (size[1] + 1) // 2)
     return cells.resize(half, Image.Resampling.BILINEAR).resize(size, Image.Resampling.NEAREST)
 
@@ -239,7 +258,7 @@ def _spread(cells: Image.Image, size: tuple[int, int]) -> Image.Image:
 def _crease(
     x: NDArray[np.float64], y: NDArray[np.float64], path: Path, strength: float, light: tuple[float, float]
 ) -> NDArray[np.float64]:
-    """Light on one side of a crease, shade on the other: the slope of a bell curve across the segment."""
+    """Return the slope of a bell curve across a crease: light on one side, shade on the other."""
     (ax, ay), (bx, by) = path[0], path[-1]
     dx, dy = bx - ax, by - ay
     length = float(np.hypot(dx, dy)) or 1e-6

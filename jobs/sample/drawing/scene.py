@@ -1,4 +1,4 @@
-"""Where a product is photographed: background, surface, light and shadow, drawn at half the picture's size."""
+"""The scene of a picture: background, surface and light, drawn at half the picture's size."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from jobs.sample.drawing.palette import RGB, WOODS, darker, distance, lighter, mix
 from jobs.sample.drawing.pen import Light
 
-# Paints a stylist would put behind a product: quiet, most of them light.
+# Quiet colours for walls behind a product, most of them light.
 _WALLS: tuple[RGB, ...] = (
     (246, 243, 237), (238, 232, 222), (226, 232, 234), (240, 220, 206), (214, 228, 212), (204, 222, 238),
     (248, 222, 222), (250, 234, 196), (228, 218, 240), (208, 214, 216), (224, 190, 164), (176, 204, 194),
@@ -20,21 +20,21 @@ _WALLS: tuple[RGB, ...] = (
 
 @dataclass(frozen=True)
 class Scene:
-    """`ground`: the row on which a standing product stands, as a share of the height."""
+    """A background and the light that falls on it."""
 
     picture: Image.Image
     light: Light
-    ground: float
+    ground: float  # the row on which a standing product stands, as a share of the height
 
 
 def _stretch(field: NDArray[np.float64], size: tuple[int, int]) -> Image.Image:
-    """A coarse field of 0..255 as a full-size grey picture."""
+    """Enlarge a coarse field of 0..255 to a full-size grey picture."""
     small = Image.fromarray(np.clip(field, 0, 255).astype(np.uint8))
     return small.resize(size, Image.Resampling.BICUBIC)
 
 
 def _wash(picture: Image.Image, light: Light, depth: float) -> None:
-    """The light falling off across the picture, and darker corners."""
+    """Let the light fall off across the picture, and darken the corners."""
     y, x = np.mgrid[-1:1:24j, -1:1:24j]
     toward = x * light.x + y * light.y
     dark = np.clip(42 * depth * (0.3 - toward) + 15 * (x**2 + y**2), 0, 110)
@@ -49,7 +49,7 @@ def _grain(
     amount: float,
     box: tuple[int, int, int, int],
 ) -> None:
-    """Soft irregularity: plaster, weave or wood, by the shape of the cells."""
+    """Add soft irregularity: plaster, weave or wood, depending on the shape of the cells."""
     noise = rng.normal(0, amount, size=(cells[1], cells[0]))
     size = (box[2] - box[0], box[3] - box[1])
     picture.paste((20, 14, 10), box, _stretch(np.clip(noise, 0, None) * 255, size))
@@ -57,13 +57,14 @@ def _grain(
 
 
 def _wall_colour(rng: np.random.Generator, product: RGB) -> RGB:
-    """A wall the product stands out from: the first of three random ones that is clearly another colour."""
+    """Draw three walls and return the first one that clearly differs in colour from the product."""
     picks = [_WALLS[int(i)] for i in rng.choice(len(_WALLS), size=3, replace=False)]
     clear = [wall for wall in picks if distance(wall, product) > 0.22]
     return clear[0] if clear else max(picks, key=lambda wall: distance(wall, product))
 
 
 def _planks(picture: Image.Image, rng: np.random.Generator, top: int, colour: RGB, across: bool) -> None:
+    """Cover the picture from row `top` down with boards, from left to right if `across`."""
     width, height = picture.size
     draw = ImageDraw.Draw(picture)
     box = (0, top, width, height)
@@ -81,7 +82,7 @@ def _planks(picture: Image.Image, rng: np.random.Generator, top: int, colour: RG
 
 
 def _surface(picture: Image.Image, rng: np.random.Generator, top: int, wall: RGB) -> None:
-    """A table top or floor from row `top` down."""
+    """Draw a table top or a floor from row `top` down."""
     width, height = picture.size
     style = int(rng.integers(4))
     box = (0, top, width, height)
@@ -101,7 +102,7 @@ def _surface(picture: Image.Image, rng: np.random.Generator, top: int, wall: RGB
 
 
 def _studio(picture: Image.Image, wall: RGB, horizon: int | None) -> None:
-    """Seamless paper: wall and floor run into each other."""
+    """Draw a seamless paper background, where the wall blends into the floor."""
     width, height = picture.size
     picture.paste(wall, (0, 0, width, height))
     if horizon is not None:
@@ -114,7 +115,7 @@ def _studio(picture: Image.Image, wall: RGB, horizon: int | None) -> None:
 
 
 def _room(picture: Image.Image, rng: np.random.Generator, wall: RGB, horizon: int) -> None:
-    """A corner of a room, or a wall with panelling and a skirting board."""
+    """Draw the corner of a room, or a wall with panelling, and a skirting board."""
     width, height = picture.size
     draw = ImageDraw.Draw(picture)
     draw.rectangle((0, 0, width, height), fill=wall)
@@ -140,7 +141,7 @@ def _room(picture: Image.Image, rng: np.random.Generator, wall: RGB, horizon: in
 
 
 def _window_light(picture: Image.Image, rng: np.random.Generator) -> None:
-    """Sun through a window: slanted soft panes."""
+    """Add sunlight through a window: slanted, soft panes."""
     size = 64
     panes = Image.new("L", (size, size))
     draw = ImageDraw.Draw(panes)
@@ -155,7 +156,7 @@ def _window_light(picture: Image.Image, rng: np.random.Generator) -> None:
 
 
 def _bokeh(picture: Image.Image, rng: np.random.Generator, wall: RGB) -> None:
-    """Far out of focus: soft discs of light."""
+    """Draw a background far out of focus: soft discs of light."""
     size = 96
     small = Image.new("RGB", (size, size), darker(wall, 0.25))
     draw = ImageDraw.Draw(small)
@@ -168,7 +169,7 @@ def _bokeh(picture: Image.Image, rng: np.random.Generator, wall: RGB) -> None:
 
 
 def _arch(picture: Image.Image, rng: np.random.Generator, wall: RGB, horizon: int) -> None:
-    """A painted arch or disc behind the product."""
+    """Paint an arch or a disc behind the product."""
     width, height = picture.size
     radius = float(rng.uniform(0.3, 0.42)) * min(width, height)
     tone = lighter(wall, 0.4) if rng.random() < 0.5 else darker(wall, 0.14)
@@ -181,8 +182,15 @@ def _arch(picture: Image.Image, rng: np.random.Generator, wall: RGB, horizon: in
     picture.paste(tone, (0, 0), big.reduce(2))
 
 
-def scene(rng: np.random.Generator, size: tuple[int, int], stance: str, colour: RGB) -> Scene:
-    """A background for a product of the colour `colour` that lies, stands or hangs; `size` is (width, height)."""
+def draw_scene(rng: np.random.Generator, size: tuple[int, int], stance: str, colour: RGB) -> Scene:
+    """Draw a background.
+
+    Args:
+        rng: decides everything else.
+        size: (width, height) in pixels.
+        stance: lies, stands or hangs; see `jobs.sample.kinds.registry.Kind`.
+        colour: of the product, which has to stand out from the wall.
+    """
     width, height = size
     picture = Image.new("RGB", size)
     side = -1.0 if rng.random() < 0.5 else 1.0
@@ -215,7 +223,7 @@ def scene(rng: np.random.Generator, size: tuple[int, int], stance: str, colour: 
 
 
 def _lying(picture: Image.Image, rng: np.random.Generator, wall: RGB, choice: float, stance: str) -> None:
-    """What a product lies on or hangs from, seen straight on."""
+    """Draw the surface on which a product lies or hangs, seen straight on."""
     width, height = picture.size
     full = (0, 0, width, height)
     picture.paste(wall, full)

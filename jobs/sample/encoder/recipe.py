@@ -1,4 +1,4 @@
-"""What the sample encoder is: its architecture and the numbers it is trained with."""
+"""The architecture of the sample encoder and the hyperparameters of its training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ CONTEXT = 24
 CONFIG = {
     "model_cfg": {
         "embed_dim": 128,
-        # A ResNet, not a ViT: with so few pictures it learned in 75 steps what a ViT of the same cost needed 325 for.
+        # A ResNet, not a ViT: on so few pictures it learned in 75 steps what took a ViT of the same cost 325 steps.
         "vision_cfg": {"image_size": 96, "layers": [1, 1, 1, 1], "width": 24, "head_width": 64},
         "text_cfg": {"context_length": CONTEXT, "vocab_size": VOCABULARY, "width": 64, "heads": 2, "layers": 2},
     },
@@ -18,28 +18,24 @@ CONFIG = {
         "mean": [0.5, 0.5, 0.5],
         "std": [0.5, 0.5, 0.5],
         "interpolation": "bicubic",
-        "resize_mode": "squash",  # the whole product is seen, whatever the picture's shape
+        "resize_mode": "squash",  # keeps the whole product, whatever the aspect ratio
     },
 }
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How it is trained.
-
-    `captions`: texts for each product of a batch; they cost little beside its pictures. `word_boost`: how much faster
-    than everything else the word vectors move, because most words come up in few batches only.
-    """
+    """The hyperparameters of the training."""
 
     products: int = 10_000
-    views: int = 2
+    views: int = 2  # pictures of each product
     steps: int = 900
-    batch: int = 128
-    captions: int = 3
-    word_boost: float = 3.0
-    rate: float = 2e-3
+    batch: int = 128  # products
+    captions: int = 3  # for each product of a batch; they cost little beside its pictures
+    word_boost: float = 3.0  # learning rate of the word vectors, relative to the rest: most words are in few batches
+    rate: float = 2e-3  # the highest learning rate
     decay: float = 0.05
-    warmup: int = 40
-    picture_weight: float = 0.5
+    warmup: int = 40  # steps
+    picture_weight: float = 0.5  # of the loss between pictures
     seed: int = 11
     threads: int = 2

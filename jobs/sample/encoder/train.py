@@ -1,4 +1,4 @@
-"""Trains the sample encoder: a small CLIP on drawn products.  python -m jobs.sample.encoder.train"""
+"""Trains the sample encoder, a small CLIP, on drawn products: python -m jobs.sample.encoder.train"""
 
 import argparse
 import json
@@ -13,28 +13,28 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from jobs.sample.encoder.pairs import TRAINING_SEED, draw_pairs
 from jobs.sample.encoder.recipe import CONFIG, FOLDER, Recipe
+from jobs.sample.encoder.training_data import TRAINING_SEED, draw_pictures
 
 if TYPE_CHECKING:
     from open_clip.model import CLIP
 
 
 def draw(recipe: Recipe) -> NDArray[np.uint8]:
-    """uint8[products, views, 96, 96, 3]"""
+    """Draw the training pictures, uint8[products, views, 96, 96, 3]."""
     side = CONFIG["model_cfg"]["vision_cfg"]["image_size"]
     pictures = np.empty((recipe.products, recipe.views, side, side, 3), dtype=np.uint8)
     done, started = 0, time.monotonic()
-    for block in draw_pairs(recipe.products, recipe.views, side):
+    for block in draw_pictures(recipe.products, recipe.views, side):
         pictures[done : done + len(block)] = block
         done += len(block)
         if done % 2048 < 64:
-            say(f"drawn {done:,} of {recipe.products:,} products, {time.monotonic() - started:.0f} s")
+            log(f"drawn {done:,} of {recipe.products:,} products, {time.monotonic() - started:.0f} s")
     return pictures
 
 
 def save(model: "CLIP", folder: Path, training: dict[str, object]) -> None:
-    """Half precision weights, the configuration they need, and how they came about."""
+    """Write the weights in half precision, the model configuration, and a record of the training."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,11 +51,13 @@ def save(model: "CLIP", folder: Path, training: dict[str, object]) -> None:
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
+    """Print a line of progress at once."""
     print(line, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Draw the training pictures, train, and save the encoder."""
     defaults = Recipe()
     parser = argparse.ArgumentParser(
         prog="python -m jobs.sample.encoder.train", description="Train the sample encoder."
@@ -65,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--steps", type=int, default=defaults.steps, help="training steps (default %(default)s)")
     parser.add_argument(
-        "--pictures", type=Path, help="an .npz file to keep the drawn pictures in, or to take them from"
+        "--pictures", type=Path, help="an .npz file to keep the drawn pictures in, or to read them from"
     )
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder for the weights")
     options = parser.parse_args(arguments)
@@ -81,17 +83,17 @@ def main(arguments: list[str] | None = None) -> None:
             np.savez(options.pictures, pictures=pictures, seconds=drawing)
     drawn = time.monotonic()
 
-    # On a busy machine, threads that wait for each other must sleep: spinning doubles the time of a step.
+    # On a busy machine, threads that wait for each other should sleep: spinning doubles the time of a step.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Only now: the processes that drew import this module too, and torch takes seconds to load.
+    # Not at the top: the processes that draw import this module, and torch takes seconds to load.
     import open_clip
     import torch
 
-    from jobs.sample.encoder.learn import build, fit
+    from jobs.sample.encoder.fit import build_model, fit
 
     torch.set_num_threads(recipe.threads)
-    model = build(recipe)
-    losses = fit(model, pictures, recipe, say)
+    model = build_model(recipe)
+    losses = fit(model, pictures, recipe, log)
     done = time.monotonic()
     training: dict[str, object] = {
         "recipe": asdict(recipe),
@@ -109,7 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
         },
     }
     save(model, options.out, training)
-    say(f"saved to {options.out.name} after {done - started:.0f} s")
+    log(f"saved to {options.out.name} after {done - started:.0f} s")
 
 
 if __name__ == "__main__":

@@ -1,26 +1,29 @@
-"""The kinds of product: what each is called, what it is made of and costs, how it stands and who draws it."""
+"""The table of all kinds of product: name, category, drawing function, stance, materials, prices and synonyms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jobs.sample.drawing.look import Look
+from jobs.sample.drawing.design import Design
 from jobs.sample.drawing.pen import Pen
-from jobs.sample.kinds import accessories as accessories
-from jobs.sample.kinds import bags as bags
-from jobs.sample.kinds import clothing as clothing
-from jobs.sample.kinds import furniture as furniture
-from jobs.sample.kinds import home as home
-from jobs.sample.kinds import play as play
-from jobs.sample.kinds import shoes as shoes
+from jobs.sample.kinds import accessories, bags, clothing, furniture, home, shoes, toys_and_sport
 
 
 @dataclass(frozen=True)
 class Kind:
-    """`stance`: "lies" (seen from above, any turn), "stands" (on a surface, its foot at y = `foot`) or "hangs"."""
+    """A kind of product.
+
+    Attributes:
+        stance: "lies" (seen from above, at any angle), "stands" (on a surface) or "hangs".
+        foot: the y in object space at which a standing product touches the surface.
+        gloss: of its paints, see `Paint`.
+        prices: lowest and highest.
+        synonyms: other words for its name.
+        period: the repeat of a pattern on it, in object units.
+    """
 
     name: str
     category: str
-    draw: Callable[[Pen, Look], None]
+    draw: Callable[[Pen, Design], None]
     stance: str
     foot: float
     materials: tuple[str, ...]
@@ -36,7 +39,7 @@ _CLAY = ("stoneware", "porcelain", "ceramic", "enamel")
 _COVER = ("velvet", "linen", "bouclé", "wool")
 _TOY = ("recycled plastic", "beech wood", "felt")
 
-# One kind on two lines: what it is and how it stands; what it is made of, its gloss, prices, synonyms and pattern size.
+# Each kind takes two lines: name to foot; materials, gloss, prices, synonyms and pattern size.
 # fmt: off
 _ALL = (
     Kind("t-shirt", "Clothing", clothing.t_shirt, "lies", 0.9,
@@ -103,17 +106,17 @@ _ALL = (
          ("cashmere", "wool", "cotton"), 0.0, (20, 140), ("neck scarf", "shawl")),
     Kind("watch", "Accessories", accessories.watch, "lies", 0.9,
          ("leather", "nylon", "silicone"), 0.25, (60, 420), ("wristwatch", "wrist watch"), 0.28),
-    Kind("ball", "Toys & Sport", play.ball, "stands", 0.86,
+    Kind("ball", "Toys & Sport", toys_and_sport.ball, "stands", 0.86,
          ("rubber", "vinyl", "leather"), 0.6, (8, 40), ("football", "play ball")),
-    Kind("kite", "Toys & Sport", play.kite, "hangs", 0.9,
+    Kind("kite", "Toys & Sport", toys_and_sport.kite, "hangs", 0.9,
          ("ripstop nylon", "polyester"), 0.1, (15, 65), ()),
-    Kind("guitar", "Toys & Sport", play.guitar, "lies", 0.9,
+    Kind("guitar", "Toys & Sport", toys_and_sport.guitar, "lies", 0.9,
          ("spruce", "mahogany", "maple"), 0.7, (90, 600), ("acoustic guitar",)),
-    Kind("skateboard", "Toys & Sport", play.skateboard, "lies", 0.9,
+    Kind("skateboard", "Toys & Sport", toys_and_sport.skateboard, "lies", 0.9,
          ("maple", "bamboo"), 0.4, (40, 140), ("skate deck",)),
-    Kind("teddy bear", "Toys & Sport", play.teddy_bear, "stands", 0.9,
+    Kind("teddy bear", "Toys & Sport", toys_and_sport.teddy_bear, "stands", 0.9,
          ("plush", "mohair", "felt"), 0.0, (15, 65), ("teddy", "stuffed bear")),
-    Kind("toy rocket", "Toys & Sport", play.toy_rocket, "stands", 0.9,
+    Kind("toy rocket", "Toys & Sport", toys_and_sport.toy_rocket, "stands", 0.9,
          _TOY, 0.5, (12, 58), ("rocket", "spaceship")),
 )
 # fmt: on

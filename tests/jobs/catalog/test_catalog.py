@@ -1,4 +1,4 @@
-"""The catalog step as a whole: what it writes, when it does nothing, when it refuses."""
+"""The catalog step as a whole: what it writes, when it skips a catalog, when it refuses one."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ HEADER = "product_id,image_url,title,price,is_active"
 
 
 def write(path: Path, *lines: str) -> str:
+    """Write a CSV of these lines; return its path."""
     path.write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")
     return str(path)
 
@@ -36,16 +37,19 @@ def run(source: str, workspace: Folder, shards: int = 3, max_reject_rate: float 
 
 
 def products(workspace: Folder, shards: int = 3) -> list[dict]:
+    """Return the accepted products of all shards."""
     return [row for shard in range(shards) for row in read_products(workspace, shard).to_pylist()]
 
 
 def rejects(workspace: Folder) -> list[tuple]:
+    """Return the rows of rejects.parquet: input_row, product_id, reason, detail."""
     table = pq.read_table(workspace.local("catalog/rejects.parquet"))
     assert table.schema == REJECTS
     return [tuple(row.values()) for row in table.to_pylist()]
 
 
 def content(workspace: Folder) -> dict[str, bytes]:
+    """Return the bytes of the step's Parquet files by name."""
     folder = workspace / "catalog"
     return {name: folder.read_bytes(name) for name in folder.names() if name.endswith(".parquet")}
 
@@ -55,7 +59,7 @@ def workspace(tmp_path: Path) -> Folder:
     return open_workspace(str(tmp_path / "ws"), 3)
 
 
-def test_shards_rejects_and_report(tmp_path: Path, workspace: Folder) -> None:
+def test_catalog_step_writes_shards_rejects_and_a_report(tmp_path: Path, workspace: Folder) -> None:
     lines = [f"p{number:03},{number}.jpg,Title {number},{number}.5,true" for number in range(50)]
     report = run(write(tmp_path / "shop.csv", *lines, "p001,again.jpg,,,", ",x.jpg,,,", "off,x.jpg,,,no"), workspace)
 
@@ -70,19 +74,19 @@ def test_shards_rejects_and_report(tmp_path: Path, workspace: Folder) -> None:
         (52, None, "missing_product_id", "product_id is empty"),
         (53, "off", "inactive", "is_active: no"),
     ]
-    for number, done in enumerate(read_reports(workspace / "catalog", 3)):
-        table = read_products(workspace, number)
+    for shard, shard_report in enumerate(read_reports(workspace / "catalog", 3)):
+        table = read_products(workspace, shard)
         assert table.schema == catalog_schema({})
         ids = table["product_id"].to_pylist()
         assert ids == sorted(ids)
-        assert {shard_of(name, 3) for name in ids} <= {number}
-        assert (done.step, done.rows, done.ok) == ("catalog", len(ids), len(ids))
+        assert {shard_of(product_id, 3) for product_id in ids} <= {shard}
+        assert (shard_report.step, shard_report.rows, shard_report.ok) == ("catalog", len(ids), len(ids))
     first = next(row for row in products(workspace) if row["product_id"] == "p001")
     assert first["image_url"] == ["1.jpg"]
     assert (first["title"], first["price"], first["is_active"], first["brand"]) == ("Title 1", 1.5, True, None)
 
 
-def test_all_shards_are_written_even_empty_ones(tmp_path: Path) -> None:
+def test_empty_shards_are_written(tmp_path: Path) -> None:
     workspace = open_workspace(str(tmp_path / "ws"), 7)
     run(write(tmp_path / "shop.csv", "a,a.jpg,,,"), workspace, shards=7)
     tables = [read_products(workspace, shard) for shard in range(7)]
@@ -91,28 +95,28 @@ def test_all_shards_are_written_even_empty_ones(tmp_path: Path) -> None:
     assert not [name for name in (tmp_path / "ws/catalog").iterdir() if name.name.startswith(".tmp-")]
 
 
-def test_a_second_run_is_skipped_and_the_files_left_alone(tmp_path: Path, workspace: Folder) -> None:
+def test_unchanged_catalog_is_skipped_and_its_files_kept(tmp_path: Path, workspace: Folder) -> None:
     source = write(tmp_path / "shop.csv", "a,a.jpg,,,", "b,b.jpg,,,")
     first = run(source, workspace)
-    before = {path: path.stat().st_mtime_ns for path in workspace.local("catalog").iterdir()}
+    times = {path: path.stat().st_mtime_ns for path in workspace.local("catalog").iterdir()}
     second = run(source, workspace)
     assert second.skipped
     assert (second.input, second.ok, second.base) == (first.input, first.ok, first.base)
-    assert {path: path.stat().st_mtime_ns for path in workspace.local("catalog").iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in workspace.local("catalog").iterdir()} == times
 
 
-@pytest.mark.parametrize("lost", ["report.json", "rejects.parquet", "shard-00001.parquet", "shard-00002.json"])
-def test_what_was_lost_is_made_again(tmp_path: Path, workspace: Folder, lost: str) -> None:
+@pytest.mark.parametrize("missing", ["report.json", "rejects.parquet", "shard-00001.parquet", "shard-00002.json"])
+def test_missing_file_is_written_again(tmp_path: Path, workspace: Folder, missing: str) -> None:
     source = write(tmp_path / "shop.csv", "a,a.jpg,,,", "b,b.jpg,,,", "c,c.jpg,,,", "c,,,,")
     run(source, workspace)
     before = content(workspace)
-    workspace.remove(f"catalog/{lost}")
+    workspace.remove(f"catalog/{missing}")
     assert not run(source, workspace).skipped
     assert content(workspace) == before
     assert run(source, workspace).skipped
 
 
-def test_same_rows_same_bytes_and_other_shards_keep_theirs(tmp_path: Path) -> None:
+def test_shard_bytes_depend_only_on_the_rows_of_the_shard(tmp_path: Path) -> None:
     lines = [f"p{number:03},{number}.jpg,T,1,true" for number in range(60)]
     one, two, three = (open_workspace(str(tmp_path / name), 3) for name in ("1", "2", "3"))
     run(write(tmp_path / "a.csv", *lines), one)
@@ -123,11 +127,11 @@ def test_same_rows_same_bytes_and_other_shards_keep_theirs(tmp_path: Path) -> No
     for shard in range(3):
         same = content(one)[shard_name(shard)] == content(three)[shard_name(shard)]
         assert same == (shard != changed)
-    sums = [[report.sha256 for report in read_reports(ws / "catalog", 3)] for ws in (one, three)]
-    assert [shard for shard in range(3) if sums[0][shard] != sums[1][shard]] == [changed]
+    digests = [[report.sha256 for report in read_reports(ws / "catalog", 3)] for ws in (one, three)]
+    assert [shard for shard in range(3) if digests[0][shard] != digests[1][shard]] == [changed]
 
 
-def test_row_groups_do_not_depend_on_how_rows_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_groups_have_a_fixed_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.catalog.shards.GROUP_ROWS", 1000)
     workspace = open_workspace(str(tmp_path / "ws"), 1)
     run(write(tmp_path / "a.csv", *(f"p{number:05},u,,," for number in range(4500))), workspace, shards=1)
@@ -140,18 +144,18 @@ def test_row_groups_do_not_depend_on_how_rows_arrive(tmp_path: Path, monkeypatch
 # ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_too_many_rejects_stop_the_build_and_leave_the_shards(tmp_path: Path, workspace: Folder) -> None:
+def test_too_many_rejects_fail_the_step_and_keep_the_shards(tmp_path: Path, workspace: Folder) -> None:
     good = write(tmp_path / "good.csv", "a,a.jpg,,1,", "b,b.jpg,,1,")
     run(good, workspace)
     before = content(workspace)
     bad = write(tmp_path / "bad.csv", "a,a.jpg,,1,", "b,b.jpg,,-3.5,", "c,c.jpg,,-1,", "d,,,1,")
-    for _ in range(2):  # a refusal is not an outcome to be skipped
+    for _ in range(2):  # a refused catalog is validated again, not skipped
         with pytest.raises(StepFailed) as refused:
             run(bad, workspace, max_reject_rate=0.2)
         message = str(refused.value)
-        for part in ("bad.csv", "3 of 4", "75.0%", "20.0%", "2 bad_value (row 2: price: -3.5 is below 0)",
+        for text in ("bad.csv", "3 of 4", "75.0%", "20.0%", "2 bad_value (row 2: price: -3.5 is below 0)",
                      "1 missing_image_url (row 4: image_url is empty)", "rejects.parquet"):  # fmt: skip
-            assert part in message
+            assert text in message
     assert [row[0] for row in rejects(workspace)] == [2, 3, 4]
     report = CatalogReport.from_json(workspace.read_text("catalog/report.json"))
     assert not report.accepted
@@ -167,22 +171,20 @@ def test_too_many_rejects_stop_the_build_and_leave_the_shards(tmp_path: Path, wo
     assert read_catalog_report(workspace).accepted
 
 
-def test_the_rate_is_a_limit_that_may_be_reached_and_inactive_rows_do_not_count(
-    tmp_path: Path, workspace: Folder
-) -> None:
-    off = [f"off{number},u,,,false" for number in range(20)]
-    source = write(tmp_path / "shop.csv", *off, *(f"p{number},u,,," for number in range(20)), *[",u,,,"] * 10)
+def test_reject_rate_may_equal_the_limit_and_ignores_inactive_rows(tmp_path: Path, workspace: Folder) -> None:
+    inactive = [f"off{number},u,,,false" for number in range(20)]
+    source = write(tmp_path / "shop.csv", *inactive, *(f"p{number},u,,," for number in range(20)), *[",u,,,"] * 10)
     assert run(source, workspace, max_reject_rate=0.2).ok == 20
     with pytest.raises(StepFailed, match="10 of 50"):
         run(source, workspace, max_reject_rate=0.19)  # not skipped because of the earlier success
 
 
-def test_a_catalog_with_nothing_left_is_refused_whatever_the_limit(tmp_path: Path, workspace: Folder) -> None:
+def test_catalog_without_accepted_rows_fails_at_any_limit(tmp_path: Path, workspace: Folder) -> None:
     with pytest.raises(StepFailed, match=r"not one of 2 rows is left.*inactive"):
         run(write(tmp_path / "shop.csv", "a,u,,,0", "b,u,,,f"), workspace)
 
 
-def test_no_rows_is_an_error_and_changes_nothing(tmp_path: Path, workspace: Folder) -> None:
+def test_catalog_without_rows_raises_and_changes_nothing(tmp_path: Path, workspace: Folder) -> None:
     run(write(tmp_path / "good.csv", "a,u,,,"), workspace)
     before = content(workspace)
     with pytest.raises(CatalogError, match=r"empty\.csv.*no rows"):
@@ -191,14 +193,14 @@ def test_no_rows_is_an_error_and_changes_nothing(tmp_path: Path, workspace: Fold
     assert read_catalog_report(workspace).ok == 1
 
 
-def test_reading_before_there_is_a_catalog_says_so(workspace: Folder) -> None:
+def test_reading_an_empty_workspace_names_the_missing_step(workspace: Folder) -> None:
     with pytest.raises(StepFailed, match="catalog step"):
         read_catalog_report(workspace)
     with pytest.raises(StepFailed, match="shard-00000"):
         read_products(workspace, 0)
 
 
-def test_killed_before_the_report_runs_again_with_either_catalog(
+def test_run_killed_before_its_report_is_not_skipped_later(
     tmp_path: Path, workspace: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = write(tmp_path / "old.csv", "a,u,,,", "b,u,,,"), write(tmp_path / "new.csv", "a,v,,,", "b,v,,,")
@@ -217,17 +219,17 @@ def test_killed_before_the_report_runs_again_with_either_catalog(
     assert not list(workspace.local("catalog").glob(".tmp-*"))
 
 
-def test_scratch_of_a_run_killed_long_ago_is_removed(tmp_path: Path, workspace: Folder) -> None:
+def test_stale_scratch_folders_are_removed(tmp_path: Path, workspace: Folder) -> None:
     old, fresh = (workspace.local("catalog") / name for name in (".tmp-scratch-old", ".tmp-scratch-new"))
-    for left in (old, fresh):
-        left.mkdir(parents=True)
+    for folder in (old, fresh):
+        folder.mkdir(parents=True)
     os.utime(old, (0, 0))
     run(write(tmp_path / "shop.csv", "a,u,,,"), workspace)
     assert not old.exists()
     assert fresh.exists()
 
 
-def test_workspace_and_source_on_a_store(tmp_path: Path) -> None:
+def test_workspace_and_source_may_be_on_a_store(tmp_path: Path) -> None:
     store = Folder(f"memory://{tmp_path.name}")
     store.write_bytes("in/shop.csv", f"{HEADER}\na,img/a.jpg,,,\nb,,,,\n".encode())
     workspace = open_workspace(f"memory://{tmp_path.name}/ws", 2)
@@ -240,15 +242,15 @@ def test_workspace_and_source_on_a_store(tmp_path: Path) -> None:
     assert run(url, workspace, shards=2).skipped
 
 
-def test_progress_goes_from_reading_to_writing(tmp_path: Path, workspace: Folder) -> None:
-    seen: list[tuple[int, int | None]] = []
+def test_progress_reports_reading_and_then_writing(tmp_path: Path, workspace: Folder) -> None:
+    calls: list[tuple[int, int | None]] = []
     source = write(tmp_path / "shop.csv", *(f"p{number},u,,," for number in range(30)))
-    run_catalog(source, workspace, Settings(shards=3), progress=lambda done, total: seen.append((done, total)))
-    assert seen[0] == (30, None)
-    assert seen[-1] == (30, 30)
+    run_catalog(source, workspace, Settings(shards=3), progress=lambda done, total: calls.append((done, total)))
+    assert calls[0] == (30, None)
+    assert calls[-1] == (30, 30)
 
 
-def test_200_000_rows_in_bounded_memory(tmp_path: Path) -> None:
+def test_memory_is_bounded_for_200_000_rows(tmp_path: Path) -> None:
     path = tmp_path / "big.csv"
     with path.open("w", encoding="utf-8") as file:
         file.write("product_id,image_url,title,price,stock\n")
@@ -257,16 +259,16 @@ def test_200_000_rows_in_bounded_memory(tmp_path: Path) -> None:
     workspace = open_workspace(str(tmp_path / "ws"), 4)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     report = run(str(path), workspace, shards=4)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert report.ok == 200_000
     assert report.attributes == {"stock": "int64"}
-    assert grown < 600  # MB; the rows as Python objects would take more
+    assert growth < 600  # MB; the rows as Python objects would take more
     assert sum(len(read_products(workspace, shard)) for shard in range(4)) == 200_000
 
 
-# ── any rows at all ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── arbitrary rows ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-nasty = st.one_of(
+cell = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
     st.sampled_from(
         ["", " ", "a", "A", "0", "00123", "-3.5", "1e999", "NaN", "inf", "12,50", "$5", "true", "no", "2024-02-30",
@@ -279,18 +281,18 @@ COLUMNS = ("product_id", "image_url", "title", "price", "is_active", "avg_rating
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    rows=st.lists(st.tuples(*[nasty] * len(COLUMNS)), min_size=1, max_size=12),
-    kind=st.sampled_from(["csv", "jsonl", "parquet"]),
+    rows=st.lists(st.tuples(*[cell] * len(COLUMNS)), min_size=1, max_size=12),
+    suffix=st.sampled_from(["csv", "jsonl", "parquet"]),
 )
-def test_every_row_is_counted_once_and_every_product_is_valid(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]], kind: str
+def test_arbitrary_rows_are_counted_once_and_products_are_valid(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]], suffix: str
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
-    path = folder / f"shop.{kind}"
-    if kind == "csv":
+    path = folder / f"shop.{suffix}"
+    if suffix == "csv":
         with path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([COLUMNS, *rows])
-    elif kind == "jsonl":
+    elif suffix == "jsonl":
         path.write_text("".join(json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n" for row in rows))
     else:
         pq.write_table(pa.Table.from_pylist([dict(zip(COLUMNS, row, strict=True)) for row in rows]), path)
@@ -299,17 +301,17 @@ def test_every_row_is_counted_once_and_every_product_is_valid(
         report = run(str(path), workspace, shards=2)
     except StepFailed:
         report = CatalogReport.from_json(workspace.read_text("catalog/report.json"))
-        found = []
+        accepted = []
     else:
-        found = products(workspace, 2)
-    refused = rejects(workspace)
+        accepted = products(workspace, 2)
+    rejected = rejects(workspace)
     assert report.input_rows == len(rows) == report.ok + sum(report.rejected.values())
-    assert len(found) == report.ok
-    assert len(refused) == sum(report.rejected.values())
-    assert [row[0] for row in refused] == sorted({row[0] for row in refused})
-    assert {row[2] for row in refused} <= set(Reason)
-    assert len({product["product_id"] for product in found}) == len(found)
-    for product in found:
+    assert len(accepted) == report.ok
+    assert len(rejected) == sum(report.rejected.values())
+    assert [row[0] for row in rejected] == sorted({row[0] for row in rejected})
+    assert {row[2] for row in rejected} <= set(Reason)
+    assert len({product["product_id"] for product in accepted}) == len(accepted)
+    for product in accepted:
         assert 0 < len(product["product_id"]) <= 512
         assert product["image_url"]
         assert all(url.strip() for url in product["image_url"])

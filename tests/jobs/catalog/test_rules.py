@@ -1,4 +1,4 @@
-"""Which rows are good, what is said about the others, and what types attributes get."""
+"""Rules of the catalog: which rows are accepted, why the others are rejected, and which types attributes have."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from jobs.workspace import open_workspace
 UTC = dt.UTC
 
 
-def validate(tmp_path: Path, rows: list[dict[str, Any]], *, kind: str = "csv") -> tuple[CatalogReport, Folder]:
-    """Rows, with a good product_id and image_url where they have none, through the whole step."""
+def validate(tmp_path: Path, rows: list[dict[str, Any]], *, suffix: str = "csv") -> tuple[CatalogReport, Folder]:
+    """Run the catalog step on rows, with a valid product_id and image_url where they have none, and one valid row."""
     rows = [{"product_id": f"p{number}", "image_url": "u.jpg", **row} for number, row in enumerate(rows, start=1)]
     rows.append({"product_id": "good", "image_url": "u.jpg"})
-    path = tmp_path / f"shop.{kind}"
+    path = tmp_path / f"shop.{suffix}"
     names = list(dict.fromkeys(name for row in rows for name in row))
     with path.open("w", newline="", encoding="utf-8") as file:
-        if kind == "csv":
+        if suffix == "csv":
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(rows)
@@ -38,17 +38,19 @@ def validate(tmp_path: Path, rows: list[dict[str, Any]], *, kind: str = "csv") -
     return run_catalog(str(path), workspace, Settings(shards=1, max_reject_rate=1)), workspace
 
 
-def verdicts(workspace: Folder) -> dict[int, tuple[str, str]]:
+def rejects(workspace: Folder) -> dict[int, tuple[str, str]]:
+    """Return reason and detail of the rejects by row."""
     rows = pq.read_table(workspace.local("catalog/rejects.parquet")).to_pylist()
     return {row["input_row"]: (row["reason"], row["detail"]) for row in rows}
 
 
 def products(workspace: Folder) -> dict[str, dict[str, Any]]:
+    """Return the accepted products by id."""
     return {row["product_id"]: row for row in read_products(workspace, 0).to_pylist()}
 
 
-def test_reasons_and_details(tmp_path: Path) -> None:
-    when = "is not an ISO 8601 date or time, such as 2025-01-31 or 2025-01-31T12:00:00Z"
+def test_rejects_have_a_reason_and_a_detail(tmp_path: Path) -> None:
+    not_iso = "is not an ISO 8601 date or time, such as 2025-01-31 or 2025-01-31T12:00:00Z"
     cases: list[tuple[dict[str, str], str, str]] = [
         ({"product_id": "  "}, "missing_product_id", "product_id is empty"),
         ({"product_id": "x" * 513}, "bad_value", f"product_id: {'x' * 79}… is longer than 512 characters"),
@@ -74,11 +76,11 @@ def test_reasons_and_details(tmp_path: Path) -> None:
         ({"popularity_score": "1.01"}, "bad_value", "popularity_score: 1.01 is above 1"),
         ({"conversion_rate": "-0.1"}, "bad_value", "conversion_rate: -0.1 is below 0"),
         ({"avg_rating": "5.5"}, "bad_value", "avg_rating: 5.5 is above 5"),
-        ({"added_at": "2025-02-30"}, "bad_value", f"added_at: 2025-02-30 {when}"),
-        ({"added_at": "31/01/2025"}, "bad_value", f"added_at: 31/01/2025 {when}"),
-        ({"updated_at": "1700000000"}, "bad_value", f"updated_at: 1700000000 {when}"),
-        ({"updated_at": "infinity"}, "bad_value", f"updated_at: infinity {when}"),
-        ({"updated_at": "0000-01-01"}, "bad_value", f"updated_at: 0000-01-01 {when}"),
+        ({"added_at": "2025-02-30"}, "bad_value", f"added_at: 2025-02-30 {not_iso}"),
+        ({"added_at": "31/01/2025"}, "bad_value", f"added_at: 31/01/2025 {not_iso}"),
+        ({"updated_at": "1700000000"}, "bad_value", f"updated_at: 1700000000 {not_iso}"),
+        ({"updated_at": "infinity"}, "bad_value", f"updated_at: infinity {not_iso}"),
+        ({"updated_at": "0000-01-01"}, "bad_value", f"updated_at: 0000-01-01 {not_iso}"),
         ({"image_url": " "}, "missing_image_url", "image_url is empty"),
         ({"image_url": "[]"}, "missing_image_url", "image_url is empty"),
         ({"image_url": '["", null, " "]'}, "missing_image_url", "image_url is empty"),
@@ -88,28 +90,28 @@ def test_reasons_and_details(tmp_path: Path) -> None:
         ({"image_url": json.dumps(["u"] * 1001)}, "bad_value", "… has more than 1000 pictures"),
     ]
     report, workspace = validate(tmp_path, [row for row, _, _ in cases])
-    found = verdicts(workspace)
-    for number, (_, reason, detail) in enumerate(cases, start=1):
-        got = found.pop(number, ("", ""))
-        assert got[0] == reason
-        assert got[1] == detail or (detail.startswith("… ") and got[1].endswith(detail))
-    assert not found
+    actual = rejects(workspace)
+    for row, (_, reason, detail) in enumerate(cases, start=1):
+        actual_reason, actual_detail = actual.pop(row, ("", ""))
+        assert actual_reason == reason
+        assert actual_detail == detail or (detail.startswith("… ") and actual_detail.endswith(detail))
+    assert not actual
     assert report.ok == 2  # good and good2
 
 
-def test_the_first_reason_wins(tmp_path: Path) -> None:
+def test_rejected_row_has_the_first_reason_that_applies(tmp_path: Path) -> None:
     cases = [
         ({"product_id": "", "is_active": "no", "price": "-1", "image_url": ""}, "missing_product_id"),
         ({"product_id": "a", "is_active": "no"}, "inactive"),
-        ({"product_id": "a", "is_active": "no", "price": "-1"}, "duplicate_product_id"),  # of a row itself rejected
+        ({"product_id": "a", "is_active": "no", "price": "-1"}, "duplicate_product_id"),  # of a rejected row
         ({"is_active": "no", "price": "-1", "image_url": ""}, "inactive"),
         ({"price": "-1", "image_url": ""}, "bad_value"),
     ]
     _, workspace = validate(tmp_path, [row for row, _ in cases])
-    assert [reason for reason, _ in verdicts(workspace).values()] == [reason for _, reason in cases]
+    assert [reason for reason, _ in rejects(workspace).values()] == [reason for _, reason in cases]
 
 
-def test_values_of_good_rows(tmp_path: Path) -> None:
+def test_values_of_accepted_rows_are_parsed(tmp_path: Path) -> None:
     rows = [
         {"price": " 12.50 ", "is_active": "Yes", "avg_rating": "5", "popularity_score": "0", "conversion_rate": "1e-3"},
         {"price": "-0", "is_active": "t", "title": "  blank around ", "brand": " ", "category": "\u00a0x\u3000"},
@@ -117,24 +119,25 @@ def test_values_of_good_rows(tmp_path: Path) -> None:
         {"price": "5.", "is_active": "", "title": "Cafe\u0301", "brand": "Caf\u00e9"},
     ]
     _, workspace = validate(tmp_path, rows)
-    found = products(workspace)
-    assert [found[f"p{number}"]["price"] for number in range(1, 5)] == [12.5, 0.0, 0.5, 5.0]
-    assert str(found["p2"]["price"]) == "0.0"
-    assert [found[f"p{number}"]["is_active"] for number in range(1, 5)] == [True, True, True, None]
-    assert (found["p1"]["avg_rating"], found["p1"]["popularity_score"], found["p1"]["conversion_rate"]) == (5, 0, 0.001)
-    assert (found["p2"]["title"], found["p2"]["brand"], found["p2"]["category"]) == ("blank around", None, "x")
-    assert found["p3"]["title"] == "two\nlines, \"quotes\" 'n' 👟 مرحبا"
-    assert found["p3"]["brand"] == "b" * 10_240
-    assert (found["p4"]["title"], found["p4"]["brand"]) == ("Cafe\u0301", "Caf\u00e9")  # as they came, not normalised
+    accepted = products(workspace)
+    assert [accepted[f"p{number}"]["price"] for number in range(1, 5)] == [12.5, 0.0, 0.5, 5.0]
+    assert str(accepted["p2"]["price"]) == "0.0"
+    assert [accepted[f"p{number}"]["is_active"] for number in range(1, 5)] == [True, True, True, None]
+    signals = ("avg_rating", "popularity_score", "conversion_rate")
+    assert [accepted["p1"][name] for name in signals] == [5, 0, 0.001]
+    assert (accepted["p2"]["title"], accepted["p2"]["brand"], accepted["p2"]["category"]) == ("blank around", None, "x")
+    assert accepted["p3"]["title"] == "two\nlines, \"quotes\" 'n' 👟 مرحبا"
+    assert accepted["p3"]["brand"] == "b" * 10_240
+    assert (accepted["p4"]["title"], accepted["p4"]["brand"]) == ("Cafe\u0301", "Caf\u00e9")  # not normalized
 
 
-def test_composed_and_decomposed_ids_are_two_products(tmp_path: Path) -> None:
+def test_composed_and_decomposed_ids_are_different_products(tmp_path: Path) -> None:
     report, workspace = validate(tmp_path, [{"product_id": "caf\u00e9"}, {"product_id": "cafe\u0301"}])
     assert report.ok == 3
     assert set(products(workspace)) == {"caf\u00e9", "cafe\u0301", "good"}
 
 
-def test_times_become_utc(tmp_path: Path) -> None:
+def test_timestamps_are_converted_to_utc(tmp_path: Path) -> None:
     cases = {
         "2025-01-31": dt.datetime(2025, 1, 31, tzinfo=UTC),
         "2025-01-31T12:00:00Z": dt.datetime(2025, 1, 31, 12, tzinfo=UTC),
@@ -148,26 +151,26 @@ def test_times_become_utc(tmp_path: Path) -> None:
         "2025-01-31T12:00:00.123456789Z": dt.datetime(2025, 1, 31, 12, 0, 0, 123456, tzinfo=UTC),
     }
     _, workspace = validate(tmp_path, [{"added_at": text} for text in cases])
-    found = products(workspace)
-    assert [found[f"p{number}"]["added_at"] for number in range(1, len(cases) + 1)] == list(cases.values())
+    accepted = products(workspace)
+    assert [accepted[f"p{number}"]["added_at"] for number in range(1, len(cases) + 1)] == list(cases.values())
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_pictures_as_text_and_as_a_list(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_image_url_is_one_picture_or_a_list(tmp_path: Path, suffix: str) -> None:
     cells: list[tuple[Any, list[str]]] = [
         ("https://x.example/a b.jpg?c=1,2", ["https://x.example/a b.jpg?c=1,2"]),
         ('["b.jpg", " a.jpg ", "", null, "b.jpg", "c.jpg"]', ["b.jpg", "a.jpg", "c.jpg"]),
         ("[1].jpg", ["[1].jpg"]),
         ("[x", ["[x"]),
     ]
-    if kind == "jsonl":
+    if suffix == "jsonl":
         cells.append((["b.jpg", None, "a.jpg", " ", "b.jpg"], ["b.jpg", "a.jpg"]))
-    _, workspace = validate(tmp_path, [{"image_url": cell} for cell, _ in cells], kind=kind)
-    found = products(workspace)
-    assert [found[f"p{number}"]["image_url"] for number in range(1, len(cells) + 1)] == [urls for _, urls in cells]
+    _, workspace = validate(tmp_path, [{"image_url": cell} for cell, _ in cells], suffix=suffix)
+    accepted = products(workspace)
+    assert [accepted[f"p{number}"]["image_url"] for number in range(1, len(cells) + 1)] == [urls for _, urls in cells]
 
 
-def test_attribute_types_of_text_are_inferred_over_all_good_rows(tmp_path: Path) -> None:
+def test_attribute_types_of_text_are_inferred_from_all_accepted_rows(tmp_path: Path) -> None:
     columns: dict[str, tuple[list[str], str, list[Any]]] = {
         "flag": (["true", "FALSE", ""], "bool", [True, False, None]),
         "zero_one": (["0", "1", ""], "int64", [0, 1, None]),
@@ -181,22 +184,22 @@ def test_attribute_types_of_text_are_inferred_over_all_good_rows(tmp_path: Path)
         "too_large": (["1e999", "1", "2"], "string", ["1e999", "1", "2"]),
         "nothing": (["", " ", ""], "string", [None, None, None]),
         "Größe; \"x\" 'y'": (["S", " M ", "مرحبا"], "string", ["S", "M", "مرحبا"]),
-        "reason": (["a", "b", "c"], "string", ["a", "b", "c"]),  # names that the SQL uses itself
+        "reason": (["a", "b", "c"], "string", ["a", "b", "c"]),  # this and the next are names in the SQL
         "_row": (["1", "2", "3"], "int64", [1, 2, 3]),
         "c0": (["1", "2", "3"], "int64", [1, 2, 3]),
     }
     rows = [{name: values[number] for name, (values, _, _) in columns.items()} for number in range(3)]
     rows.append({"product_id": "p1", **dict.fromkeys(columns, "a duplicate's values do not count")})
     report, workspace = validate(tmp_path, rows)
-    assert report.attributes == {name: kind for name, (_, kind, _) in columns.items()}
-    found = products(workspace)
+    assert report.attributes == {name: dtype for name, (_, dtype, _) in columns.items()}
+    accepted = products(workspace)
     for name, (_, _, values) in columns.items():
-        assert [found[f"p{number}"][name] for number in (1, 2, 3)] == values
+        assert [accepted[f"p{number}"][name] for number in (1, 2, 3)] == values
     assert read_products(workspace, 0).schema.names[-len(columns) :] == list(columns)
-    assert {name: str(kind) for name, kind in report.attribute_types.items()} == report.attributes
+    assert {name: str(dtype) for name, dtype in report.attribute_types.items()} == report.attributes
 
 
-def test_attribute_types_of_json_are_those_of_the_values(tmp_path: Path) -> None:
+def test_attribute_types_of_json_are_the_types_of_the_values(tmp_path: Path) -> None:
     columns: dict[str, tuple[list[Any], str, list[Any]]] = {
         "flag": ([True, False, None], "bool", [True, False, None]),
         "count": ([1, -2, None], "int64", [1, -2, None]),
@@ -209,8 +212,8 @@ def test_attribute_types_of_json_are_those_of_the_values(tmp_path: Path) -> None
         "nan": ([float("nan"), 1.5, 2], "double", [None, 1.5, 2.0]),
     }
     rows = [{name: values[number] for name, (values, _, _) in columns.items()} for number in range(3)]
-    report, workspace = validate(tmp_path, rows, kind="jsonl")
-    assert report.attributes == {name: kind for name, (_, kind, _) in columns.items()}
-    found = products(workspace)
+    report, workspace = validate(tmp_path, rows, suffix="jsonl")
+    assert report.attributes == {name: dtype for name, (_, dtype, _) in columns.items()}
+    accepted = products(workspace)
     for name, (_, _, values) in columns.items():
-        assert [found[f"p{number}"][name] for number in (1, 2, 3)] == values
+        assert [accepted[f"p{number}"][name] for number in (1, 2, 3)] == values

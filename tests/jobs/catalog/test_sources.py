@@ -1,4 +1,4 @@
-"""Parquet, databases, folders of pictures, and what is not a catalog."""
+"""Sources of a catalog other than text files: Parquet, databases, folders of pictures, and sources that are refused."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from jobs.workspace import open_workspace
 
 
 def validate(source: object, tmp_path: Path) -> tuple[CatalogReport, dict[str, dict[str, Any]], list[str]]:
-    """Report, products by id, and details of the rejects."""
+    """Run the catalog step; return its report, the products by id, and the details of the rejects."""
     workspace = open_workspace(str(tmp_path / "ws"), 1)
     report = run_catalog(str(source), workspace, Settings(shards=1, max_reject_rate=1))
-    rejected = pq.read_table(workspace.local("catalog/rejects.parquet"))["detail"].to_pylist()
-    return report, {row["product_id"]: row for row in read_products(workspace, 0).to_pylist()}, rejected
+    details = pq.read_table(workspace.local("catalog/rejects.parquet"))["detail"].to_pylist()
+    return report, {row["product_id"]: row for row in read_products(workspace, 0).to_pylist()}, details
 
 
-def refused(source: object, tmp_path: Path, message: str) -> None:
+def assert_refused(source: object, tmp_path: Path, message: str) -> None:
     with pytest.raises(CatalogError, match=message):
         validate(source, tmp_path)
     assert not (tmp_path / "ws/catalog/report.json").exists()
@@ -39,8 +39,8 @@ def refused(source: object, tmp_path: Path, message: str) -> None:
 # ── Parquet ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_parquet_keeps_types(tmp_path: Path) -> None:
-    at = dt.datetime(2025, 1, 31, 12, tzinfo=dt.UTC)
+def test_parquet_attributes_keep_the_nearest_type(tmp_path: Path) -> None:
+    time = dt.datetime(2025, 1, 31, 12, tzinfo=dt.UTC)
     columns: dict[str, tuple[pa.DataType, list[Any], str, list[Any]]] = {
         "small": (pa.int8(), [1, None], "int64", [1, None]),
         "unsigned": (pa.uint64(), [1, 2], "int64", [1, 2]),
@@ -51,8 +51,8 @@ def test_parquet_keeps_types(tmp_path: Path) -> None:
         "flag": (pa.bool_(), [True, None], "bool", [True, None]),
         "day": (pa.date32(), [dt.date(2025, 1, 31), None], "timestamp[us, tz=UTC]",
                 [dt.datetime(2025, 1, 31, tzinfo=dt.UTC), None]),
-        "naive": (pa.timestamp("ns"), [at.replace(tzinfo=None), None], "timestamp[us, tz=UTC]", [at, None]),
-        "aware": (pa.timestamp("ms", "Europe/Berlin"), [at, None], "timestamp[us, tz=UTC]", [at, None]),
+        "naive": (pa.timestamp("ns"), [time.replace(tzinfo=None), None], "timestamp[us, tz=UTC]", [time, None]),
+        "aware": (pa.timestamp("ms", "Europe/Berlin"), [time, None], "timestamp[us, tz=UTC]", [time, None]),
         "digits": (pa.string(), ["1", "2"], "string", ["1", "2"]),
         "colour": (pa.dictionary(pa.int8(), pa.string()), ["red", " "], "string", ["red", None]),
         "tags": (pa.list_(pa.string()), [["a", "b"], None], "string", ['["a","b"]', None]),
@@ -68,70 +68,71 @@ def test_parquet_keeps_types(tmp_path: Path) -> None:
             "price": pa.array([decimal.Decimal("9.90"), None], pa.decimal128(10, 2)),
             "avg_rating": pa.array([4.5, 5], pa.float32()),
             "is_active": pa.array([True, None]),
-            "added_at": pa.array([at, None], pa.timestamp("ns", "America/New_York")),
-            **{name: pa.array(values, kind) for name, (kind, values, _, _) in columns.items()},
+            "added_at": pa.array([time, None], pa.timestamp("ns", "America/New_York")),
+            **{name: pa.array(values, dtype) for name, (dtype, values, _, _) in columns.items()},
         }
     )
     pq.write_table(table, tmp_path / "shop.parquet")
-    report, found, _ = validate(tmp_path / "shop.parquet", tmp_path)
-    assert report.attributes == {name: kind for name, (_, _, kind, _) in columns.items()}
+    report, products, _ = validate(tmp_path / "shop.parquet", tmp_path)
+    assert report.attributes == {name: dtype for name, (_, _, dtype, _) in columns.items()}
     for name, (_, _, _, values) in columns.items():
-        assert [found["7"][name], found["8"][name]] == values, name
-    assert found["7"]["image_url"] == ["b.jpg", "a.jpg"]
-    assert (found["7"]["price"], found["7"]["avg_rating"], found["7"]["added_at"]) == (9.9, 4.5, at)
+        assert [products["7"][name], products["8"][name]] == values, name
+    assert products["7"]["image_url"] == ["b.jpg", "a.jpg"]
+    assert (products["7"]["price"], products["7"]["avg_rating"], products["7"]["added_at"]) == (9.9, 4.5, time)
     assert report.base == str(tmp_path)
 
 
-def test_parquet_values_out_of_range_are_rejects(tmp_path: Path) -> None:
+def test_parquet_values_out_of_range_are_rejected(tmp_path: Path) -> None:
     prices = pa.array([float("nan"), float("inf"), -1.0, 0.0])
     pq.write_table(
         pa.table({"product_id": list("abcd"), "image_url": ["u"] * 4, "price": prices}), tmp_path / "shop.parquet"
     )
-    _, found, details = validate(tmp_path / "shop.parquet", tmp_path)
-    assert list(found) == ["d"]
+    _, products, details = validate(tmp_path / "shop.parquet", tmp_path)
+    assert list(products) == ["d"]
     assert details == ["price: nan is not a number", "price: inf is not a number", "price: -1.0 is below 0"]
 
 
-def part(path: Path, ids: list[Any], **columns: Any) -> None:
+def write_part(path: Path, ids: list[Any], **columns: Any) -> None:
+    """Write a Parquet part of products with these ids."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"product_id": ids, "image_url": [f"{name}.jpg" for name in ids], **columns}), path)
 
 
-def test_parts_are_one_table_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_parquet_parts_are_one_table_in_the_order_of_their_paths(tmp_path: Path) -> None:
     folder = tmp_path / "we[i]rd'd*r"
-    part(folder / "part-1.parquet", ["a", "b"], colour=["red", "blue"])
-    part(folder / "part-2.parquet", ["b", "c"], weight=[1, 2])
-    part(folder / "nested/part-0.parquet", ["d"], weight=[1.5])
-    part(folder / "_temporary/part-9.parquet", ["x"])
+    write_part(folder / "part-1.parquet", ["a", "b"], colour=["red", "blue"])
+    write_part(folder / "part-2.parquet", ["b", "c"], weight=[1, 2])
+    write_part(folder / "nested/part-0.parquet", ["d"], weight=[1.5])
+    write_part(folder / "_temporary/part-9.parquet", ["x"])
     (folder / "_SUCCESS").touch()
-    report, found, details = validate(folder, tmp_path)
-    assert list(found) == ["a", "b", "c", "d"]
+    report, products, details = validate(folder, tmp_path)
+    assert list(products) == ["a", "b", "c", "d"]
     assert report.attributes == {"weight": "double", "colour": "string"}
-    assert (found["b"]["colour"], found["c"]["weight"], found["d"]["weight"]) == ("blue", 2.0, 1.5)
-    assert details == ["product_id: b is already in row 3"]  # nested/part-0 comes first
+    assert (products["b"]["colour"], products["c"]["weight"], products["d"]["weight"]) == ("blue", 2.0, 1.5)
+    assert details == ["product_id: b is already in row 3"]  # nested/part-0 is the first part
     assert report.base == str(folder)
     assert validate(folder, tmp_path)[0].skipped
 
 
-def test_a_glob_of_parts(tmp_path: Path) -> None:
+def test_glob_selects_parquet_parts(tmp_path: Path) -> None:
     for number in (1, 2, 3):
-        part(tmp_path / f"parts/part-{number}.parquet", [f"p{number}"])
-    report, found, _ = validate(tmp_path / "parts/part-[12].parquet", tmp_path)
-    assert list(found) == ["p1", "p2"]
+        write_part(tmp_path / f"parts/part-{number}.parquet", [f"p{number}"])
+    report, products, _ = validate(tmp_path / "parts/part-[12].parquet", tmp_path)
+    assert list(products) == ["p1", "p2"]
     assert report.base == str(tmp_path / "parts")
-    refused(tmp_path / "parts/none-*.parquet", tmp_path / "other", "no .parquet file matches")
-    refused(tmp_path / "parts/*.csv", tmp_path / "other", "only Parquet may come in parts")
+    assert_refused(tmp_path / "parts/none-*.parquet", tmp_path / "other", "no .parquet file matches")
+    assert_refused(tmp_path / "parts/*.csv", tmp_path / "other", "only Parquet may be split into parts")
 
 
-def test_partition_folders_are_columns_of_text(tmp_path: Path) -> None:
-    part(tmp_path / "parts/size=007/p.parquet", ["a"])
-    part(tmp_path / "parts/size=42/p.parquet", ["b"])
-    report, found, _ = validate(tmp_path / "parts", tmp_path)
+def test_partition_folders_are_text_columns(tmp_path: Path) -> None:
+    write_part(tmp_path / "parts/size=007/p.parquet", ["a"])
+    write_part(tmp_path / "parts/size=42/p.parquet", ["b"])
+    report, products, _ = validate(tmp_path / "parts", tmp_path)
     assert report.attributes == {"size": "string"}
-    assert [found[name]["size"] for name in "ab"] == ["007", "42"]
+    assert [products[name]["size"] for name in "ab"] == ["007", "42"]
 
 
-def test_rows_are_numbered_in_file_order(tmp_path: Path) -> None:
+def test_parquet_rows_are_numbered_in_file_order(tmp_path: Path) -> None:
     ids = [f"p{number}" for number in range(30_000)]
     pq.write_table(
         pa.table({"product_id": ids + ids[-1:], "image_url": ["u"] * 30_001}),
@@ -141,18 +142,18 @@ def test_rows_are_numbered_in_file_order(tmp_path: Path) -> None:
     assert validate(tmp_path / "shop.parquet", tmp_path)[2] == ["product_id: p29999 is already in row 30000"]
 
 
-def test_parquet_that_cannot_be_used(tmp_path: Path) -> None:
-    part(tmp_path / "drift/1.parquet", ["a"], weight=[1])
-    part(tmp_path / "drift/2.parquet", ["b"], weight=[{"x": 1}])
-    refused(tmp_path / "drift", tmp_path, "cannot be read as one table")
+def test_unusable_parquet_raises_a_catalog_error(tmp_path: Path) -> None:
+    write_part(tmp_path / "drift/1.parquet", ["a"], weight=[1])
+    write_part(tmp_path / "drift/2.parquet", ["b"], weight=[{"x": 1}])
+    assert_refused(tmp_path / "drift", tmp_path, "cannot be read as one table")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
-    refused(tmp_path / "broken.parquet", tmp_path, "broken.parquet is not a Parquet file")
-    part(tmp_path / "twice.parquet", ["a"], Size=[1], size=[2])
-    refused(tmp_path / "twice.parquet", tmp_path, "'Size' and 'size' have the same name")
+    assert_refused(tmp_path / "broken.parquet", tmp_path, "broken.parquet is not a Parquet file")
+    write_part(tmp_path / "twice.parquet", ["a"], Size=[1], size=[2])
+    assert_refused(tmp_path / "twice.parquet", tmp_path, "'Size' and 'size' have the same name")
     pq.write_table(pa.table({"product_id": ["a"], "picture": ["u"]}), tmp_path / "other.parquet")
-    refused(tmp_path / "other.parquet", tmp_path, "'picture' is reserved")
+    assert_refused(tmp_path / "other.parquet", tmp_path, "'picture' is reserved")
     pq.write_table(pa.table({"product_id": pa.array([], pa.string()), "image_url": []}), tmp_path / "empty.parquet")
-    refused(tmp_path / "empty.parquet", tmp_path, "empty.parquet: the catalog has columns but no rows")
+    assert_refused(tmp_path / "empty.parquet", tmp_path, "empty.parquet: the catalog has columns but no rows")
 
 
 # ── databases ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -175,60 +176,60 @@ def shop(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/shop.db"
 
 
-def test_a_table(shop: str, tmp_path: Path) -> None:
-    report, found, details = validate(f"{shop}#products", tmp_path)
+def test_database_table_is_read_with_its_types(shop: str, tmp_path: Path) -> None:
+    report, products, details = validate(f"{shop}#products", tmp_path)
     assert (report.base, report.source, report.input_rows) == (None, f"{shop}#products", 3)
     assert details == ["price: -1.0000000000 is below 0"]
     assert report.attributes == {
         "active": "bool", "stock": "int64", "weight": "double", "sold": "timestamp[us, tz=UTC]", "code": "string",
         "mixed": "string", "blob": "string",
     }  # fmt: skip
-    assert found["b"]["image_url"] == ["x.jpg", "y.jpg"]
-    assert found["b"]["sold"] == dt.datetime(2025, 1, 31, 12, tzinfo=dt.UTC)
-    assert (found["b"]["active"], found["b"]["stock"], found["b"]["weight"], found["b"]["code"]) == (True, 3, 1, "007")
-    assert (found["c"]["stock"], found["b"]["mixed"], found["b"]["blob"]) == (2**62, "1", "\\xff")
+    assert products["b"]["image_url"] == ["x.jpg", "y.jpg"]
+    assert products["b"]["sold"] == dt.datetime(2025, 1, 31, 12, tzinfo=dt.UTC)
+    assert [products["b"][name] for name in ("active", "stock", "weight", "code")] == [True, 3, 1, "007"]
+    assert (products["c"]["stock"], products["b"]["mixed"], products["b"]["blob"]) == (2**62, "1", "\\xff")
 
 
-def test_a_query_is_always_read_again_and_noticed_when_it_changed(shop: str, tmp_path: Path) -> None:
+def test_query_is_read_every_time_and_skipped_if_its_rows_are_unchanged(shop: str, tmp_path: Path) -> None:
     query = f"{shop}#SELECT product_id, image_url, '10:30 100%' AS note FROM products WHERE product_id <> ':x' ;"
-    report, found, _ = validate(query, tmp_path)
-    assert (report.ok, found["a"]["note"], report.skipped) == (3, "10:30 100%", False)
+    report, products, _ = validate(query, tmp_path)
+    assert (report.ok, products["a"]["note"], report.skipped) == (3, "10:30 100%", False)
     assert validate(query, tmp_path)[0].skipped
     with sqlite3.connect(shop.removeprefix("sqlite:///")) as db:
         db.execute("UPDATE products SET image_url = 'new.jpg' WHERE product_id = 'a'")
     db.close()
-    report, found, _ = validate(query, tmp_path)
-    assert (report.skipped, found["a"]["image_url"]) == (False, ["new.jpg"])
+    report, products, _ = validate(query, tmp_path)
+    assert (report.skipped, products["a"]["image_url"]) == (False, ["new.jpg"])
 
 
-def test_many_rows_of_a_query_come_in_batches(shop: str, tmp_path: Path) -> None:
+def test_query_of_more_rows_than_a_batch_is_read_whole(shop: str, tmp_path: Path) -> None:
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25000)"
     report, _, _ = validate(f"{shop}#{numbers} SELECT 'p' || i AS product_id, 'u' AS image_url FROM n", tmp_path)
     assert report.ok == 25_000
 
 
-def test_databases_that_cannot_be_used(shop: str, tmp_path: Path) -> None:
-    refused(shop, tmp_path, "add #table or #SELECT")
-    refused(f"{shop}#nothing", tmp_path, "there is no table 'nothing'")
-    refused(f"{shop}#SELECT colour FROM products", tmp_path, "the database refuses: no such column")
-    refused(f"{shop}#DELETE FROM products", tmp_path, "has to be a SELECT")
-    refused(f"{shop}#SELECT product_id FROM products", tmp_path, "no column 'image_url'")
-    refused(f"{shop}#SELECT product_id, image_url, image_url FROM products", tmp_path, "same name")
-    refused(f"sqlite:///{tmp_path}/missing.db#products", tmp_path, "there is no SQLite file")
+def test_unusable_databases_raise_a_catalog_error(shop: str, tmp_path: Path) -> None:
+    assert_refused(shop, tmp_path, "add #table or #SELECT")
+    assert_refused(f"{shop}#nothing", tmp_path, "there is no table 'nothing'")
+    assert_refused(f"{shop}#SELECT colour FROM products", tmp_path, "the database reports: no such column")
+    assert_refused(f"{shop}#DELETE FROM products", tmp_path, "must be a SELECT")
+    assert_refused(f"{shop}#SELECT product_id FROM products", tmp_path, "no column 'image_url'")
+    assert_refused(f"{shop}#SELECT product_id, image_url, image_url FROM products", tmp_path, "same name")
+    assert_refused(f"sqlite:///{tmp_path}/missing.db#products", tmp_path, "there is no SQLite file")
     assert not (tmp_path / "missing.db").exists()
-    refused("nosuchthing://host/db#t", tmp_path, "nosuchthing:// is not a URL that is known")
+    assert_refused("nosuchthing://host/db#t", tmp_path, "nosuchthing:// is not a supported URL")
     with sqlite3.connect(shop.removeprefix("sqlite:///")) as db:
         assert db.execute("SELECT count(*) FROM products").fetchone() == (3,)
     db.close()
 
 
-def test_a_password_is_never_shown(tmp_path: Path) -> None:
+def test_password_is_never_in_an_error_message(tmp_path: Path) -> None:
     for source, message in [
-        ("postgresql+nodriver://me:s3cret@host/db#t", "is not a URL that is known"),
+        ("postgresql+nodriver://me:s3cret@host/db#t", "is not a supported URL"),
         ("mssql+pymssql://me:s3cret/@host/db#t", "'pymssql' is not installed"),
         ("mssql+pymssql://me:s3cret@host:port/db#SELECT '@'", "not a database URL"),
         ("s3+x://me:s3cret@bucket/shop.csv", r"://\*\*\*@bucket"),
-        ("memory://me:s3cret@bucket/shop.csv", r"there is no memory://\*\*\*@bucket/shop.csv"),
+        ("memory://me:s3cret@bucket/shop.csv", r"memory://\*\*\*@bucket/shop.csv does not exist"),
     ]:
         with pytest.raises(CatalogError, match=message) as error:
             validate(source, tmp_path)
@@ -238,7 +239,7 @@ def test_a_password_is_never_shown(tmp_path: Path) -> None:
 # ── a folder of pictures ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_folder_of_pictures(tmp_path: Path) -> None:
+def test_picture_folder_is_a_catalog_of_its_files(tmp_path: Path) -> None:
     root = tmp_path / "photos"
     names = ["red_summer-dress.JPG", "shoes/blue  boots.png", "shoes/kids/[1]#50%.webp", "ürün.tiff", "twice.jpg",
              "twice.png", "notes.txt", ".hidden.jpg", ".git/x.jpg", "video.mp4"]  # fmt: skip
@@ -246,11 +247,11 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"x")
     bad = bytes(root) + b"/bad\xff.jpg"
-    with open(bad, "wb"):  # noqa: PTH123 — a name that no text can hold
+    with open(bad, "wb"):  # noqa: PTH123 — the name is not UTF-8
         pass
-    report, found, details = validate(root, tmp_path)
+    report, products, details = validate(root, tmp_path)
     assert report.base == str(root)
-    assert {name: (row["image_url"], row["title"], row["category"]) for name, row in found.items()} == {
+    assert {name: (row["image_url"], row["title"], row["category"]) for name, row in products.items()} == {
         "red_summer-dress": (["red_summer-dress.JPG"], "Red summer dress", None),
         "shoes/blue  boots": (["shoes/blue  boots.png"], "Blue boots", "shoes"),
         "shoes/kids/[1]#50%": (["shoes/kids/[1]#50%.webp"], "[1]#50%", "shoes/kids"),
@@ -263,47 +264,46 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
     assert validate(root, tmp_path)[0].ok == 6
 
 
-# ── finding out what it is ───────────────────────────────────────────────────────────────────────────────────────────
+# ── recognising the form ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_is_not_a_catalog(tmp_path: Path) -> None:
-    refused(tmp_path / "missing.csv", tmp_path, r"there is no .*missing.csv; taken are a .csv")
+def test_source_that_is_not_a_catalog_is_refused(tmp_path: Path) -> None:
+    assert_refused(tmp_path / "missing.csv", tmp_path, "missing.csv does not exist; supported are a .csv")
     (tmp_path / "shop.xlsx").write_bytes(b"x")
-    refused(tmp_path / "shop.xlsx", tmp_path, r"shop.xlsx is not a catalog; taken are a .csv, .tsv, .jsonl")
+    assert_refused(tmp_path / "shop.xlsx", tmp_path, "shop.xlsx is not a catalog; supported are a .csv, .tsv, .jsonl")
     (tmp_path / "nothing").mkdir()
-    refused(tmp_path / "nothing", tmp_path, "no catalog and no pictures")
+    assert_refused(tmp_path / "nothing", tmp_path, "no catalog and no pictures")
     (tmp_path / "sample").mkdir()
     (tmp_path / "sample/catalog.csv").write_text("product_id,image_url\n")
-    refused(tmp_path / "sample", tmp_path, "catalog.csv in it; name that file")
-    refused("http://127.0.0.1:1/shop.csv?token=1", tmp_path, "cannot open http://127.0.0.1:1/shop.csv")
-    refused("memory://nowhere/shop.csv", tmp_path, "there is no memory://nowhere/shop.csv")
-    refused("memory://nowhere/shop.parquet", tmp_path, "there is no memory://nowhere/shop.parquet")
+    assert_refused(tmp_path / "sample", tmp_path, "catalog.csv in it; name that file")
+    assert_refused("http://127.0.0.1:1/shop.csv?token=1", tmp_path, "cannot open http://127.0.0.1:1/shop.csv")
+    assert_refused("memory://nowhere/shop.csv", tmp_path, "memory://nowhere/shop.csv does not exist")
+    assert_refused("memory://nowhere/shop.parquet", tmp_path, "memory://nowhere/shop.parquet does not exist")
 
 
-def test_the_same_content_elsewhere_is_another_catalog(tmp_path: Path) -> None:
+def test_same_content_in_another_folder_is_another_catalog(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "shop.csv").write_text("product_id,image_url\na,a.jpg\n")
     assert validate(tmp_path / "one/shop.csv", tmp_path)[0].base == str(tmp_path / "one")
     report, _, _ = validate(tmp_path / "two/shop.csv", tmp_path)
-    assert (report.base, report.skipped) == (str(tmp_path / "two"), False)  # relative pictures lie elsewhere
+    assert (report.base, report.skipped) == (str(tmp_path / "two"), False)  # relative picture paths have another base
 
 
-def test_parquet_parts_and_json_on_a_store(tmp_path: Path) -> None:
+def test_sources_on_a_store_are_read(tmp_path: Path) -> None:
     store = Folder(f"memory://{tmp_path.name}")
     for number in (1, 2):
         with store.writing(f"parts/size={number}/p.parquet") as path:
-            part(path, [f"p{number}"])
+            write_part(path, [f"p{number}"])
     store.write_text("shop.jsonl", '{"product_id":"j","image_url":"j.jpg"}\n')
-    report, found, _ = validate(f"memory://{tmp_path.name}/parts", tmp_path / "1")
-    assert {name: row["size"] for name, row in found.items()} == {"p1": "1", "p2": "2"}
+    report, products, _ = validate(f"memory://{tmp_path.name}/parts", tmp_path / "1")
+    assert {name: row["size"] for name, row in products.items()} == {"p1": "1", "p2": "2"}
     assert report.base
     assert Folder(report.base).exists("size=1/p.parquet")
     assert list(validate(f"memory://{tmp_path.name}/shop.jsonl", tmp_path / "2")[1]) == ["j"]
     assert list(validate(f"memory://{tmp_path.name}/parts/*/p.parquet", tmp_path / "3")[1]) == ["p1", "p2"]
-    assert list(validate(f"file://{_local(tmp_path)}", tmp_path / "4")[1]) == ["f"]
 
 
-def _local(tmp_path: Path) -> Path:
+def test_file_url_with_a_space_is_read(tmp_path: Path) -> None:
     (tmp_path / "a b.csv").write_text("product_id,image_url\nf,f.jpg\n")
-    return tmp_path / "a b.csv"
+    assert list(validate(f"file://{tmp_path}/a b.csv", tmp_path)[1]) == ["f"]

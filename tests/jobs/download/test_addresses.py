@@ -1,30 +1,34 @@
-"""No catalog URL reaches an address that is not public, in whatever form it is written or resolved."""
+"""Addresses: no catalog URL reaches one that is not public, however it is written or resolved."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+import aiohttp
 import pytest
+from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
+from tenacity import wait_none
 
+from artifacts.config import DownloadLimits
 from artifacts.errors import PictureError
 from artifacts.schema import OK, Reason
-from artifacts.settings import Settings
-from jobs.download import http as fetch_http
-from jobs.download.addresses import is_public, parse_url
+from jobs.download import http
+from jobs.download.addresses import is_public, parse_url, public_socket
 from jobs.download.fetch import Fetched, fetch_all
 from jobs.download.local import CatalogFolder
 from tests.servers import PictureServer
 
-SETTINGS = Settings(download_timeout=3, download_retries=0)
+LIMITS = DownloadLimits(download_timeout=3, download_retries=0)
 
 
 class FakeDns(AbstractResolver):
-    """Answers with the next of its address lists each time it is asked."""
+    """Resolves any name to the next of its lists of addresses."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self._answers: Iterator[Sequence[str]] = iter(answers)
@@ -44,12 +48,15 @@ class FakeDns(AbstractResolver):
         pass
 
 
-def run(urls: Sequence[str], dns: FakeDns | None = None, settings: Settings = SETTINGS) -> list[Fetched]:
+def run(urls: Sequence[str], dns: FakeDns | None = None, limits: DownloadLimits = LIMITS) -> list[Fetched]:
+    """Fetch the URLs; return the results in their order."""
+
     async def main() -> dict[int, Fetched]:
-        return {key: got async for key, got in fetch_all(enumerate(urls), settings, CatalogFolder(None), resolver=dns)}
+        results = fetch_all(enumerate(urls), limits, CatalogFolder(None), resolver=dns)
+        return {key: fetched async for key, fetched in results}
 
     results = asyncio.run(main())
-    return [results[number] for number in range(len(urls))]
+    return [results[index] for index in range(len(urls))]
 
 
 BLOCKED = [
@@ -64,89 +71,80 @@ PUBLIC = ["8.8.8.8", "93.184.216.34", "2606:2800:220:1::1", "::ffff:8.8.8.8", "6
 
 
 @pytest.mark.parametrize("address", BLOCKED)
-def test_not_public(address: str) -> None:
+def test_private_and_special_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_public(address: str) -> None:
+def test_global_addresses_are_public(address: str) -> None:
     assert is_public(address)
 
 
-def test_literal_addresses_in_every_spelling(server: PictureServer) -> None:
+def test_private_address_is_blocked_in_every_notation(server: PictureServer) -> None:
     hosts = [
         "127.0.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "127.1", "0", "１２７.0.0.1", "[::1]",
         "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
     ]  # fmt: skip
-    got = run([f"http://{host}:{server.port}/ok.jpg" for host in hosts])
-    assert {host: one.status for host, one in zip(hosts, got, strict=True)} == dict.fromkeys(
-        hosts, Reason.BLOCKED_ADDRESS
-    )
+    results = run([f"http://{host}:{server.port}/ok.jpg" for host in hosts])
+    statuses = {host: result.status for host, result in zip(hosts, results, strict=True)}
+    assert statuses == dict.fromkeys(hosts, Reason.BLOCKED_ADDRESS)
     assert not server.requests
 
 
 @pytest.mark.parametrize("addresses", [[address] for address in BLOCKED] + [["127.0.0.1", "::1", "10.0.0.1"]])
-def test_names_that_resolve_to_blocked_addresses(addresses: list[str], server: PictureServer) -> None:
-    (got,) = run([f"http://shop.example:{server.port}/ok.jpg"], FakeDns(addresses))
-    assert got.status == Reason.BLOCKED_ADDRESS
+def test_name_that_resolves_to_a_private_address_is_blocked(addresses: list[str], server: PictureServer) -> None:
+    (result,) = run([f"http://shop.example:{server.port}/ok.jpg"], FakeDns(addresses))
+    assert result.status == Reason.BLOCKED_ADDRESS
     assert not server.requests
 
 
-def test_localhost_by_the_real_resolver(server: PictureServer) -> None:
-    (got,) = run([f"http://LOCALHOST:{server.port}/ok.jpg"])
-    assert got.status == Reason.BLOCKED_ADDRESS
+def test_localhost_is_blocked_with_the_real_resolver(server: PictureServer) -> None:
+    (result,) = run([f"http://LOCALHOST:{server.port}/ok.jpg"])
+    assert result.status == Reason.BLOCKED_ADDRESS
     assert not server.requests
 
 
-def test_a_name_that_changes_its_mind_is_checked_when_it_is_connected_to(
+def test_rebound_name_is_checked_when_it_is_connected_to(
     server: PictureServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DNS rebinding: the first answer is public (and dead), the answer for the second try is our own machine."""
-    monkeypatch.setattr(fetch_http, "_backoff", lambda state: 0)
-    monkeypatch.setattr(fetch_http.aiohttp, "TCPConnector", _without_dns_cache(fetch_http.aiohttp.TCPConnector))
-    asked: list[str] = []
+    """DNS rebinding: the first attempt gets a public (dead) address, the second attempt this machine's own."""
+    connector = aiohttp.TCPConnector
+    monkeypatch.setattr(aiohttp, "TCPConnector", lambda **options: connector(**options, use_dns_cache=False))
+    monkeypatch.setattr(http, "BACKOFF", wait_none())
+    attempts: list[str] = []
 
-    def refuse(info: tuple[object, ...]) -> socket.socket:
-        address = str(info[4][0])  # type: ignore[index]
-        asked.append(address)
-        if address == "93.184.216.34":
+    def refuse_public(info: AddrInfoType) -> socket.socket:
+        attempts.append(str(info[4][0]))
+        if attempts[-1] == "93.184.216.34":
             raise ConnectionRefusedError(111, "refused")
-        return fetch_http.public_socket_unpatched(info)  # type: ignore[attr-defined]
+        return public_socket(info)
 
-    monkeypatch.setattr(fetch_http, "public_socket_unpatched", fetch_http.public_socket, raising=False)
-    monkeypatch.setattr(fetch_http, "public_socket", refuse)
-    settings = SETTINGS.model_copy(update={"download_retries": 1})
+    monkeypatch.setattr(http, "public_socket", refuse_public)
     dns = FakeDns(["93.184.216.34"], ["127.0.0.1"])
-    (got,) = run([f"http://shop.example:{server.port}/ok.jpg"], dns, settings)
-    assert asked == ["93.184.216.34", "127.0.0.1"]
-    assert got.status == Reason.BLOCKED_ADDRESS
+    (result,) = run([f"http://shop.example:{server.port}/ok.jpg"], dns, replace(LIMITS, download_retries=1))
+    assert attempts == ["93.184.216.34", "127.0.0.1"]
+    assert result.status == Reason.BLOCKED_ADDRESS
     assert not server.requests
 
 
-def _without_dns_cache(connector):
-    return lambda **options: connector(**{**options, "use_dns_cache": False})
+def test_every_redirect_is_checked(server: PictureServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the server's exact address may be connected to here; the targets of its redirects may not."""
 
-
-def test_every_hop_is_checked(server: PictureServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server itself may be reached here, by its exact address; where it redirects to may not."""
-    real = fetch_http.public_socket
-
-    def all_but_the_server(info: tuple[object, ...]) -> socket.socket:
+    def allow_server(info: AddrInfoType) -> socket.socket:
         if info[4] == ("127.0.0.1", server.port):
-            return socket.socket(info[0], info[1], info[2])  # type: ignore[arg-type]
-        return real(info)  # type: ignore[arg-type]
+            return socket.socket(info[0], info[1], info[2])
+        return public_socket(info)
 
-    monkeypatch.setattr(fetch_http, "public_socket", all_but_the_server)
+    monkeypatch.setattr(http, "public_socket", allow_server)
     targets = ["http://127.0.0.2/", "http://169.254.169.254/latest/meta-data", "//[::1]/", "http://0x7f.2/"]
-    got = run([server.url("/ok.jpg"), *(server.url(f"/away?to={target}") for target in targets)])
-    assert [one.status for one in got] == [OK, *[Reason.BLOCKED_ADDRESS] * 4]
+    results = run([server.url("/ok.jpg"), *(server.url(f"/redirect?to={target}") for target in targets)])
+    assert [result.status for result in results] == [OK, *[Reason.BLOCKED_ADDRESS] * 4]
 
 
 def test_private_addresses_can_be_allowed(server: PictureServer) -> None:
-    settings = SETTINGS.model_copy(update={"allow_private_addresses": True})
-    dns = FakeDns(["127.0.0.1"])
-    got = run([f"http://pictures.shop.example:{server.port}/ok.jpg", server.url("/ok.jpg")], dns, settings)
-    assert [one.status for one in got] == [OK, OK]
+    urls = [f"http://pictures.shop.example:{server.port}/ok.jpg", server.url("/ok.jpg")]
+    results = run(urls, FakeDns(["127.0.0.1"]), replace(LIMITS, allow_private_addresses=True))
+    assert [result.status for result in results] == [OK, OK]
 
 
 @pytest.mark.parametrize(
@@ -158,10 +156,10 @@ def test_private_addresses_can_be_allowed(server: PictureServer) -> None:
         "ftp://x/a.jpg", "data:image/png;base64,AAAA", "javascript:alert(1)", "http://\udc80/",
     ],
 )  # fmt: skip
-def test_not_urls(url: str) -> None:
-    with pytest.raises(PictureError) as caught:
+def test_malformed_and_unsupported_urls_are_rejected(url: str) -> None:
+    with pytest.raises(PictureError) as error:
         parse_url(url)
-    assert caught.value.reason == Reason.BAD_URL
+    assert error.value.reason == Reason.BAD_URL
 
 
 @pytest.mark.parametrize(
@@ -175,22 +173,22 @@ def test_not_urls(url: str) -> None:
         ("http://0x08.8.8.8/", "http://8.8.8.8/"),
     ],
 )
-def test_urls_are_quoted_once(text: str, url: str) -> None:
+def test_url_is_quoted_only_if_it_needs_quoting(text: str, url: str) -> None:
     assert str(parse_url(text)) == url
 
 
 @given(
     st.one_of(st.text(max_size=40), st.text(max_size=40).map("http://{}".format), st.from_regex(r"https?://\S{0,30}"))
 )
-def test_any_text_is_a_url_or_refused(text: str) -> None:
+def test_arbitrary_text_is_a_url_or_rejected(text: str) -> None:
     try:
         url = parse_url(text)
     except PictureError as error:
-        assert error.reason == Reason.BAD_URL  # noqa: PT017 - most texts are refused, some are not
+        assert error.reason == Reason.BAD_URL  # noqa: PT017 — most texts are rejected, some are not
     else:
         assert url.scheme in ("http", "https")
         assert url.raw_host
-        url.raw_host.encode("idna")  # what DNS is asked with
+        url.raw_host.encode("idna")  # as the resolver encodes it
         assert url.port is not None
         assert str(url).isascii()
         assert not set(str(url)) & set(" \r\n\t")

@@ -1,4 +1,4 @@
-"""The download step: one row for each picture, sorted; done again only where something changed."""
+"""The download step: one row for each picture, sorted; only changed pictures are fetched again."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import hashlib
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from tenacity import wait_fixed
 
 from artifacts.errors import StepFailed
 from artifacts.schema import IMAGES, OK, Reason
 from artifacts.settings import Settings
 from artifacts.storage import Folder
-from jobs.download import http as fetch_http
-from jobs.download import images_file
-from jobs.download import spool as spool_module
-from jobs.download.fetch import Fetched
+from jobs.download import http, images_file, spool
 from jobs.download.step import download_shard, run_download
 from jobs.workspace import ShardReport
 from tests.catalogs import read_shards, write_catalog
@@ -27,46 +26,48 @@ SETTINGS = Settings(shards=1, allow_private_addresses=True, download_retries=1)
 
 
 @pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch_http, "_backoff", lambda state: 0.01)
+def _short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "BACKOFF", wait_fixed(0.01))
 
 
-def run(workspace: Path, settings: Settings = SETTINGS, **options: object) -> ShardReport:
-    return download_shard(str(workspace), 0, 1, settings, **options)  # type: ignore[arg-type]
+def run(workspace: Path, settings: Settings = SETTINGS, **options: Any) -> ShardReport:
+    """Download the only shard of a workspace."""
+    return download_shard(str(workspace), 0, 1, settings, **options)
 
 
 def rows(workspace: Path) -> list[dict]:
+    """Return the rows of the images shard."""
     return read_shards(workspace, "images").to_pylist()
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """A folder with 6 pictures beside a catalog."""
+    """Create a catalog's folder with 6 pictures, 0.jpg to 5.jpg."""
     (tmp_path / "shop").mkdir()
     for number in range(6):
         (tmp_path / "shop" / f"{number}.jpg").write_bytes(jpeg(color=(number * 40, 0, 0)))
     return tmp_path / "shop"
 
 
-def test_every_picture_is_one_row_in_order(tmp_path: Path, server: PictureServer) -> None:
-    kinds = ["/n/{}.jpg", "/status/404?{}", "/page.jpg?{}", "/second-try.jpg", "/ok.jpg", "/truncated.jpg?{}"]
+def test_each_picture_is_one_row_in_sorted_order(tmp_path: Path, server: PictureServer) -> None:
+    paths = ["/n/{}.jpg", "/status/404?{}", "/page.jpg?{}", "/fail-once.jpg", "/ok.jpg", "/truncated.jpg?{}"]
     numbers = list(range(700))
     random.Random(1).shuffle(numbers)
     products = {
-        f"p{number}": [server.url(kinds[(number + k) % len(kinds)].format(number)) for k in range(number % 3)]
+        f"p{number}": [server.url(paths[(number + k) % len(paths)].format(number)) for k in range(number % 3)]
         for number in numbers
     }
     products["ü"] = [None, "", "nonsense", "../../etc/hostname"]
     write_catalog(tmp_path, products)
     report = run(tmp_path)
 
-    got = rows(tmp_path)
+    images = rows(tmp_path)
     expected = [(p, k, url or "") for p in sorted(products) for k, url in enumerate(products[p])]
-    assert [(row["product_id"], row["picture"], row["url"]) for row in got] == expected
+    assert [(row["product_id"], row["picture"], row["url"]) for row in images] == expected
     assert report.rows == len(expected) == report.ok + sum(report.failed.values())
     assert report.reused == 0
-    assert server.requests["/ok.jpg"] == 1  # named by many products, asked for once
-    for row in got:
+    assert server.requests["/ok.jpg"] == 1  # named by many products, requested once
+    for row in images:
         if row["status"] == OK:
             assert hashlib.sha256(row["jpeg"]).hexdigest() == row["sha256"]
             assert row["detail"] is None
@@ -83,7 +84,7 @@ def test_every_picture_is_one_row_in_order(tmp_path: Path, server: PictureServer
     assert column.compression == "UNCOMPRESSED"
 
 
-def test_a_finished_shard_is_skipped_and_a_new_price_changes_nothing(tmp_path: Path, server: PictureServer) -> None:
+def test_shard_with_unchanged_pictures_is_skipped(tmp_path: Path, server: PictureServer) -> None:
     products = {"a": [server.url("/ok.jpg")], "b": [server.url("/status/404")]}
     write_catalog(tmp_path, products)
     run(tmp_path)
@@ -95,7 +96,7 @@ def test_a_finished_shard_is_skipped_and_a_new_price_changes_nothing(tmp_path: P
     assert not server.requests
 
 
-def test_only_what_is_new_is_fetched(tmp_path: Path, server: PictureServer) -> None:
+def test_only_new_pictures_are_fetched(tmp_path: Path, server: PictureServer) -> None:
     products = {f"p{n}": [server.url(f"/n/{n}.jpg")] for n in range(600)} | {"gone": [server.url("/status/404")]}
     write_catalog(tmp_path, products)
     run(tmp_path)
@@ -103,7 +104,7 @@ def test_only_what_is_new_is_fetched(tmp_path: Path, server: PictureServer) -> N
     server.reset()
 
     del products["p1"], products["p2"]
-    products["p3"] = [server.url("/n/1000.jpg"), *products["p3"]]  # what was its first picture is now its second
+    products["p3"] = [server.url("/n/1000.jpg"), *products["p3"]]  # its first picture becomes its second
     products["new"] = [server.url("/n/1001.jpg")]
     write_catalog(tmp_path, products)
     report = run(tmp_path)
@@ -112,11 +113,11 @@ def test_only_what_is_new_is_fetched(tmp_path: Path, server: PictureServer) -> N
     assert (report.rows, report.ok, report.reused) == (601, 600, 598)
     for row in rows(tmp_path):
         if row["url"] in before:
-            old = before[row["url"]]
-            assert {**row, "product_id": 0, "picture": 0} == {**old, "product_id": 0, "picture": 0}
+            earlier = before[row["url"]]
+            assert {**row, "product_id": 0, "picture": 0} == {**earlier, "product_id": 0, "picture": 0}
 
 
-def test_failures_that_may_pass_are_tried_again_and_no_others(tmp_path: Path, server: PictureServer) -> None:
+def test_only_transient_failures_are_retried_by_default(tmp_path: Path, server: PictureServer) -> None:
     products = {f"p{n}": [server.url(f"/n/{n}.jpg")] for n in range(5)} | {"gone": [server.url("/status/404")]}
     write_catalog(tmp_path, products)
     run(tmp_path)
@@ -137,7 +138,7 @@ def test_failures_that_may_pass_are_tried_again_and_no_others(tmp_path: Path, se
     assert dict(server.requests) == {"/status/404": 1}
 
 
-def test_refetch_asks_for_unchanged_urls(tmp_path: Path, server: PictureServer) -> None:
+def test_refetch_downloads_unchanged_urls_again(tmp_path: Path, server: PictureServer) -> None:
     write_catalog(tmp_path, {"a": [server.url("/n/1.jpg")], "b": [server.url("/n/2.jpg")]})
     run(tmp_path)
     server.reset()
@@ -146,21 +147,21 @@ def test_refetch_asks_for_unchanged_urls(tmp_path: Path, server: PictureServer) 
     assert dict(server.requests) == {"/n/2.jpg": 1}
 
 
-def test_settings_that_matter(tmp_path: Path, server: PictureServer) -> None:
+def test_changed_limits_retry_failures_and_a_changed_size_refetches_all(tmp_path: Path, server: PictureServer) -> None:
     products = {"a": [server.url("/n/1.jpg")], "b": [server.url("/status/404")], "c": [server.url("/huge.png")]}
     write_catalog(tmp_path, products)
     run(tmp_path)
     server.reset()
-    run(tmp_path, SETTINGS.model_copy(update={"max_pixels": 1_000_000}))  # other limits: failures are judged again
+    run(tmp_path, SETTINGS.model_copy(update={"max_pixels": 1_000_000}))  # other limits: failures are retried
     assert dict(server.requests) == {"/status/404": 1, "/huge.png": 1}
     server.reset()
     assert run(tmp_path, SETTINGS.model_copy(update={"max_pixels": 1_000_000, "download_concurrency": 2})).skipped
-    run(tmp_path, SETTINGS.model_copy(update={"picture_side": 100}))  # other pictures: everything anew
+    run(tmp_path, SETTINGS.model_copy(update={"picture_side": 100}))  # another size: all pictures are fetched again
     assert len(server.requests) == 3
     assert [row["width"] for row in rows(tmp_path)] == [100, None, None]
 
 
-def test_local_files_edited_added_removed(tmp_path: Path, shop: Path) -> None:
+def test_edited_added_and_removed_local_files_are_noticed(tmp_path: Path, shop: Path) -> None:
     products = {f"p{number}": [f"{number}.jpg"] for number in range(8)}
     write_catalog(tmp_path, products, base=str(shop))
     report = run(tmp_path)
@@ -174,15 +175,15 @@ def test_local_files_edited_added_removed(tmp_path: Path, shop: Path) -> None:
     report = run(tmp_path)
     assert (report.ok, report.reused, report.failed) == (6, 4, {Reason.FILE_NOT_FOUND: 2})
     after = rows(tmp_path)
-    changed = [old["url"] for old, new in zip(before, after, strict=True) if old != new]
+    changed = [row["url"] for earlier, row in zip(before, after, strict=True) if earlier != row]
     assert changed == ["0.jpg", "5.jpg", "6.jpg"]
 
 
-def test_another_folder_of_the_same_names_is_other_pictures(tmp_path: Path, shop: Path) -> None:
+def test_same_paths_in_another_folder_are_other_pictures(tmp_path: Path, shop: Path) -> None:
     write_catalog(tmp_path, {"a": ["0.jpg"]}, base=str(shop))
     run(tmp_path)
     (tmp_path / "next").mkdir()
-    # as many bytes, and the very same time: only the folder tells
+    # same size and time: only the folder differs
     content = jpeg(color=(1, 0, 0))
     (tmp_path / "next" / "0.jpg").write_bytes(content)
     stamp = (shop / "0.jpg").stat()
@@ -193,7 +194,7 @@ def test_another_folder_of_the_same_names_is_other_pictures(tmp_path: Path, shop
     assert rows(tmp_path)[0]["source_sha256"] == hashlib.sha256(content).hexdigest()
 
 
-def test_a_killed_task_leaves_nothing_and_a_rerun_converges(
+def test_killed_shard_leaves_no_file_and_its_rerun_writes_the_same_bytes(
     tmp_path: Path, server: PictureServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     products = {f"p{n:03}": [server.url(f"/n/{n}.jpg")] for n in range(300)}
@@ -208,14 +209,14 @@ def test_a_killed_task_leaves_nothing_and_a_rerun_converges(
     add = images_file.ImagesWriter.add
     count = 0
 
-    def dies(self: images_file.ImagesWriter, *arguments: object) -> None:
+    def die(self: images_file.ImagesWriter, *arguments: Any) -> None:
         nonlocal count
         count += 1
         if count == 280:  # after a row group has been written
             raise Killed
-        add(self, *arguments)  # type: ignore[arg-type]
+        add(self, *arguments)
 
-    monkeypatch.setattr(images_file.ImagesWriter, "add", dies)
+    monkeypatch.setattr(images_file.ImagesWriter, "add", die)
     with pytest.raises(Killed):
         run(killed)
     assert not list((killed / "images").iterdir())
@@ -223,55 +224,39 @@ def test_a_killed_task_leaves_nothing_and_a_rerun_converges(
     assert report.sha256 == expected.sha256
 
 
-def test_slow_pictures_do_not_hold_up_the_others(
+def test_slow_picture_does_not_delay_the_others(
     tmp_path: Path, server: PictureServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first row comes last: all others wait on disk, in order, and come back whole."""
-    monkeypatch.setattr(spool_module, "SPOOL_BYTES", 10_000)
-    products = {"a": [server.url("/last/400")]} | {f"p{n:03}": [server.url(f"/n/{n}.jpg")] for n in range(400)}
+    """The first row is ready last: all others wait in the spool, on disk, and are read back whole."""
+    monkeypatch.setattr(spool, "SPOOL_BYTES", 10_000)
+    products = {"a": [server.url("/after-others/400")]} | {f"p{n:03}": [server.url(f"/n/{n}.jpg")] for n in range(400)}
     write_catalog(tmp_path, products)
     report = run(tmp_path, SETTINGS.model_copy(update={"download_concurrency": 4}))
     assert report.ok == 401
     assert all(hashlib.sha256(row["jpeg"]).hexdigest() == row["sha256"] for row in rows(tmp_path))
 
 
-def test_the_spool_moves_to_disk_and_uses_its_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool_module, "SPOOL_BYTES", 100)
-    pictures = {position: Fetched(OK, jpeg=bytes([position]) * 40) for position in range(10)}
-    with spool_module.Spool() as spool:
-        for _ in range(3):
-            for position, fetched in pictures.items():
-                spool.put([position], fetched)
-            spool.put([10, 11], Fetched(OK, jpeg=b"shared"))
-            spool.put([12], Fetched(Reason.TIMEOUT, "late"))
-            assert {position: spool.pop(position) for position in pictures} == pictures
-            assert spool.pop(10) == spool.pop(11) == Fetched(OK, jpeg=b"shared")
-            assert spool.pop(12) == Fetched(Reason.TIMEOUT, "late")
-            assert spool.pop(0) is None
-            assert (spool._in_memory, spool._on_disk, spool._end) == (0, 0, 0)
-
-
-def test_without_a_catalog(tmp_path: Path) -> None:
+def test_missing_catalog_fails_and_names_the_step(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="run the catalog step first"):
         run(tmp_path)
 
 
-def test_an_empty_shard(tmp_path: Path) -> None:
+def test_empty_shard_has_no_rows_and_is_skipped_later(tmp_path: Path) -> None:
     write_catalog(tmp_path, {})
     assert run(tmp_path).rows == 0
     assert rows(tmp_path) == []
     assert run(tmp_path).skipped
 
 
-@pytest.mark.parametrize("damage", ["one bit", "cut", "garbage"])
-def test_a_damaged_earlier_file_is_made_anew(tmp_path: Path, server: PictureServer, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["one bit", "truncated", "garbage"])
+def test_damaged_earlier_file_is_written_anew(tmp_path: Path, server: PictureServer, damage: str) -> None:
     write_catalog(tmp_path, {"a": [server.url("/n/1.jpg")]})
     run(tmp_path)
     path = tmp_path / "images" / "shard-00000.parquet"
     content = bytearray(path.read_bytes())
     if damage == "one bit":
         content[content.index(b"\xff\xd8\xff") + 200] ^= 1
-    path.write_bytes({"one bit": content, "cut": content[:-100], "garbage": b"garbage"}[damage])
+    path.write_bytes({"one bit": content, "truncated": content[:-100], "garbage": b"garbage"}[damage])
     write_catalog(tmp_path, {"a": [server.url("/n/1.jpg")], "b": [server.url("/n/2.jpg")]})
     server.reset()
     report = run(tmp_path)
@@ -280,15 +265,15 @@ def test_a_damaged_earlier_file_is_made_anew(tmp_path: Path, server: PictureServ
 
 
 @pytest.mark.spark
-def test_on_spark(tmp_path: Path, server: PictureServer, spark) -> None:
+def test_shards_are_downloaded_on_spark(tmp_path: Path, server: PictureServer, spark) -> None:
     products = {f"p{n}": [server.url(f"/n/{n}.jpg")] for n in range(40)} | {"gone": [server.url("/status/404")]}
     write_catalog(tmp_path, products, shards=4)
     settings = SETTINGS.model_copy(update={"shards": 4})
-    seen: list[int] = []
-    reports = run_download(spark, Folder(tmp_path), settings, on_report=lambda report: seen.append(report.shard))
+    reported: list[int] = []
+    reports = run_download(spark, Folder(tmp_path), settings, on_report=lambda report: reported.append(report.shard))
     assert [report.shard for report in reports] == [0, 1, 2, 3]
-    assert sorted(seen) == [0, 1, 2, 3]
+    assert sorted(reported) == [0, 1, 2, 3]
     assert sum(report.ok for report in reports) == 40
     assert read_shards(tmp_path, "images", 4).num_rows == 41
-    again = run_download(spark, Folder(tmp_path), settings, [1, 3])
-    assert [(report.shard, report.skipped) for report in again] == [(1, True), (3, True)]
+    reruns = run_download(spark, Folder(tmp_path), settings, [1, 3])
+    assert [(report.shard, report.skipped) for report in reruns] == [(1, True), (3, True)]

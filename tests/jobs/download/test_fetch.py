@@ -1,4 +1,4 @@
-"""Every picture ends as one result with the right reason, in time, with no more requests than needed."""
+"""Fetching: every picture yields one result with the right reason, in time, with no more requests than needed."""
 
 from __future__ import annotations
 
@@ -6,52 +6,53 @@ import asyncio
 import io
 import time
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from PIL import Image
+from tenacity import wait_fixed
 
+from artifacts.config import DownloadLimits
 from artifacts.schema import OK, Reason
-from artifacts.settings import Settings
-from jobs.download import fetch
-from jobs.download import http as fetch_http
+from jobs.download import fetch, http
 from jobs.download.fetch import Fetched, fetch_all
 from jobs.download.local import CatalogFolder
 from tests.servers import PictureServer
 
-SETTINGS = Settings(allow_private_addresses=True, max_picture_bytes=1_000_000, download_retries=2)
+LIMITS = DownloadLimits(allow_private_addresses=True, max_picture_bytes=1_000_000, download_retries=2)
 
 
-def run(urls: Sequence[str], base: str | None = None, **changes: object) -> list[Fetched]:
-    """The results in the order of the URLs."""
+def run(urls: Sequence[str], **limits: Any) -> list[Fetched]:
+    """Fetch the URLs under LIMITS, changed by `limits`; return the results in the order of the URLs."""
 
     async def main() -> dict[int, Fetched]:
         results: dict[int, Fetched] = {}
-        settings = SETTINGS.model_copy(update=changes)
-        async for key, fetched in fetch_all(enumerate(urls), settings, CatalogFolder(base)):
+        async for key, fetched in fetch_all(enumerate(urls), replace(LIMITS, **limits), CatalogFolder(None)):
             assert key not in results
             results[key] = fetched
         return results
 
     results = asyncio.run(main())
-    return [results[number] for number in range(len(urls))]
+    return [results[index] for index in range(len(urls))]
 
 
 @pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch_http, "_backoff", lambda state: 0.01)
+def _short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "BACKOFF", wait_fixed(0.01))
 
 
-def test_a_picture_is_kept_as_jpeg_with_both_digests(server: PictureServer) -> None:
-    (got,) = run([server.url("/ok.jpg")])
-    assert got.status == OK
-    assert got.detail is None
-    assert (got.width, got.height) == (120, 90)
-    assert got.jpeg
-    assert Image.open(io.BytesIO(got.jpeg)).size == (120, 90)
-    assert got.sha256 != got.source_sha256
-    assert got.source_bytes
-    assert server.agents == {SETTINGS.user_agent}
+def test_picture_is_kept_as_jpeg_with_both_digests(server: PictureServer) -> None:
+    (result,) = run([server.url("/ok.jpg")])
+    assert result.status == OK
+    assert result.detail is None
+    assert (result.width, result.height) == (120, 90)
+    assert result.jpeg
+    assert Image.open(io.BytesIO(result.jpeg)).size == (120, 90)
+    assert result.sha256 != result.source_sha256
+    assert result.source_bytes
+    assert server.agents == {LIMITS.user_agent}
 
 
 @pytest.mark.parametrize(
@@ -64,145 +65,144 @@ def test_a_picture_is_kept_as_jpeg_with_both_digests(server: PictureServer) -> N
         ("/status/503", Reason.HTTP_SERVER_ERROR, 3),
         ("/status/429", Reason.HTTP_SERVER_ERROR, 3),
         ("/status/408", Reason.HTTP_SERVER_ERROR, 3),
-        ("/second-try.jpg", None, 2),
-        ("/later/0", None, 2),
-        ("/later/soon", None, 2),
-        ("/hop/4", None, 5),
-        ("/hop/5", Reason.HTTP_CLIENT_ERROR, 6),
-        ("/loop", Reason.HTTP_CLIENT_ERROR, 6),
+        ("/fail-once.jpg", None, 2),
+        ("/retry-after/0", None, 2),
+        ("/retry-after/soon", None, 2),
+        ("/redirects/4", None, 6),
+        ("/redirects/5", Reason.HTTP_CLIENT_ERROR, 6),
+        ("/redirect-loop", Reason.HTTP_CLIENT_ERROR, 6),
         ("/page.jpg", Reason.NOT_AN_IMAGE, 1),
         ("/empty.jpg", Reason.NOT_AN_IMAGE, 1),
         ("/truncated.jpg", Reason.TRUNCATED_IMAGE, 1),
         ("/huge.png", Reason.TOO_MANY_PIXELS, 1),
         ("/tiny.png", Reason.TOO_SMALL, 1),
         ("/endless", Reason.TOO_MANY_BYTES, 1),
-        ("/raw/2000000/500", Reason.TOO_MANY_BYTES, 1),  # promised too much
-        ("/raw/900/500", Reason.CONNECTION_FAILED, 3),  # sent less than promised
-        ("/raw/500/800", Reason.CONNECTION_FAILED, 3),  # sent more than promised
-        ("/raw/x/500", Reason.CONNECTION_FAILED, 3),  # not HTTP
+        ("/raw/2000000/500", Reason.TOO_MANY_BYTES, 1),  # declares too many bytes
+        ("/raw/900/500", Reason.CONNECTION_FAILED, 3),  # sends fewer bytes than declared
+        ("/raw/500/800", Reason.CONNECTION_FAILED, 3),  # sends more bytes than declared
+        ("/raw/x/500", Reason.CONNECTION_FAILED, 3),  # is not HTTP
     ],
 )
-def test_reasons_and_tries(server: PictureServer, path: str, reason: Reason | None, requests: int) -> None:
-    (got,) = run([server.url(path)])
-    assert got.status == (reason or OK), got.detail
-    assert bool(got.detail) == bool(reason)
-    made = sum(server.requests.values()) - (server.requests["/ok.jpg"] and path.startswith("/hop"))
-    assert made == requests
+def test_failure_has_a_reason_and_only_transient_ones_are_retried(
+    server: PictureServer, path: str, reason: Reason | None, requests: int
+) -> None:
+    (result,) = run([server.url(path)])
+    assert result.status == (reason or OK), result.detail
+    assert bool(result.detail) == bool(reason)
+    assert sum(server.requests.values()) == requests
 
 
-def test_http_failures_name_the_status(server: PictureServer) -> None:
-    got = run([server.url("/status/404"), server.url("/status/502")])
-    assert [one.detail for one in got] == ["HTTP 404", "HTTP 502"]
+def test_detail_of_an_http_failure_names_the_status(server: PictureServer) -> None:
+    results = run([server.url("/status/404"), server.url("/status/502")])
+    assert [result.detail for result in results] == ["HTTP 404", "HTTP 502"]
 
 
-def test_one_deadline_for_everything(server: PictureServer) -> None:
-    """A body that drips, an endless chain of tries, and a Retry-After beyond the deadline all end in time."""
+def test_deadline_covers_body_retries_and_retry_after(server: PictureServer) -> None:
     began = time.monotonic()
-    drip, later = run([server.url("/drip"), server.url("/later/60")], download_timeout=2)
+    drip, rejected = run([server.url("/drip"), server.url("/retry-after/60")], download_timeout=2)
     assert time.monotonic() - began < 10
     assert drip.status == Reason.TIMEOUT
-    assert drip.detail == "not there within 2 s"
-    assert later.status == Reason.HTTP_SERVER_ERROR
-    assert server.requests["/later/60"] == 1  # waiting longer than there is time is not even begun
+    assert drip.detail == "not complete within 2 s"
+    assert rejected.status == Reason.HTTP_SERVER_ERROR
+    assert server.requests["/retry-after/60"] == 1  # no attempt that could begin only after the deadline
     assert server.requests["/drip"] == 1
 
 
-def test_retry_after_is_honoured(server: PictureServer) -> None:
+def test_retry_waits_as_long_as_retry_after_says(server: PictureServer) -> None:
     began = time.monotonic()
-    (got,) = run([server.url("/later/1")])
-    assert got.status == OK
+    (result,) = run([server.url("/retry-after/1")])
+    assert result.status == OK
     assert time.monotonic() - began >= 1
 
 
-def test_a_gzip_bomb_is_stopped_while_it_unpacks(server: PictureServer) -> None:
+def test_gzip_bomb_is_stopped_while_it_is_decompressed(server: PictureServer) -> None:
     tracemalloc.start()
-    (got,) = run([server.url("/bomb.jpg")])
+    (result,) = run([server.url("/bomb.jpg")])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert got.status == Reason.TOO_MANY_BYTES
+    assert result.status == Reason.TOO_MANY_BYTES
     assert peak < 20_000_000
 
 
-def test_urls_with_spaces_and_umlauts(server: PictureServer) -> None:
-    got = run(
+def test_urls_with_spaces_and_umlauts_are_fetched(server: PictureServer) -> None:
+    results = run(
         [
             server.url("/größe/rot & grün.jpg"),
             server.url("/gr%C3%B6%C3%9Fe/rot%20&%20gr%C3%BCn.jpg"),
             "  " + server.url("/ok.jpg") + " \n",
-            server.url("/away?to=/größe/rot %26 grün.jpg"),
+            server.url("/redirect?to=/größe/rot %26 grün.jpg"),
         ]
     )
-    assert [one.status for one in got] == [OK] * 4
+    assert [result.status for result in results] == [OK] * 4
 
 
-def test_nobody_listens(server: PictureServer) -> None:
-    got = run(["http://127.0.0.1:9/a.jpg", "http://nothing.invalid/a.jpg"])
-    assert [one.status for one in got] == [Reason.CONNECTION_FAILED] * 2
+def test_unreachable_hosts_fail_with_connection_failed(server: PictureServer) -> None:
+    results = run(["http://127.0.0.1:9/a.jpg", "http://nothing.invalid/a.jpg"])
+    assert [result.status for result in results] == [Reason.CONNECTION_FAILED] * 2
 
 
-def test_a_redirect_may_not_change_the_scheme_or_carry_credentials(server: PictureServer) -> None:
+def test_redirect_to_another_scheme_or_with_credentials_is_a_bad_url(server: PictureServer) -> None:
     targets = ["file:///etc/hostname", "gopher://127.0.0.1/", "http://me:secret@127.0.0.1/", "http://[::1"]
-    got = run([server.url(f"/away?to={target}") for target in targets])
-    assert [one.status for one in got] == [Reason.BAD_URL] * 4
+    results = run([server.url(f"/redirect?to={target}") for target in targets])
+    assert [result.status for result in results] == [Reason.BAD_URL] * 4
 
 
-def test_per_host_and_overall_limits(server: PictureServer) -> None:
-    run([server.url(f"/n/{number}.jpg") for number in range(60)], download_per_host=3)
-    assert server.most_at_once <= 3
-    server.reset()
-    run([server.url(f"/n/{number}.jpg") for number in range(60)], download_concurrency=2)
-    assert server.most_at_once <= 2
+@pytest.mark.parametrize("limit", [{"download_per_host": 3}, {"download_concurrency": 2}])
+def test_concurrency_stays_within_the_limit(server: PictureServer, limit: dict[str, int]) -> None:
+    run([server.url(f"/n/{number}.jpg") for number in range(60)], **limit)
+    assert server.max_concurrency <= max(limit.values())
 
 
-def test_the_rate_limit_does_not_eat_the_deadline(server: PictureServer) -> None:
-    """Of 16 pictures at 5 a second the last one waits longer for its turn than a picture may take."""
+def test_waiting_for_the_rate_limit_does_not_count_against_the_deadline(server: PictureServer) -> None:
+    """Of 16 pictures at 5 a second the last one waits longer for its request than a picture may take."""
     began = time.monotonic()
     urls = [server.url(f"/n/{number}.jpg") for number in range(16)]
-    got = run(urls, download_rate_per_host=5, download_timeout=2)
-    assert [one.status for one in got] == [OK] * 16
+    results = run(urls, download_rate_per_host=5, download_timeout=2)
+    assert [result.status for result in results] == [OK] * 16
     assert time.monotonic() - began >= 2
 
 
-def test_a_dead_host_is_given_up(server: PictureServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch_http, "GIVE_UP_AFTER", 4)
+def test_host_is_given_up_after_consecutive_failures(server: PictureServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MAX_HOST_FAILURES", 4)
     urls = [server.url(f"/status/500?{number}") for number in range(100)]
-    got = run([*urls], download_retries=0, download_per_host=2)
-    assert {one.status for one in got} == {Reason.HTTP_SERVER_ERROR}
+    results = run(urls, download_retries=0, download_per_host=2)
+    assert {result.status for result in results} == {Reason.HTTP_SERVER_ERROR}
     assert server.requests["/status/500"] <= 6
-    assert "given up" in (got[-1].detail or "")
+    assert "host given up" in (results[-1].detail or "")
 
 
-def test_the_input_is_read_as_it_is_needed(server: PictureServer) -> None:
-    taken = 0
+def test_requests_are_consumed_only_as_far_as_the_window(server: PictureServer) -> None:
+    consumed = 0
 
-    def urls():
-        nonlocal taken
+    def requests() -> Iterator[tuple[int, str]]:
+        nonlocal consumed
         for number in range(400):
-            taken += 1
+            consumed += 1
             yield number, server.url(f"/n/{number}.jpg")
 
     async def main() -> None:
-        settings = SETTINGS.model_copy(update={"download_concurrency": 2})
-        results = fetch_all(urls(), settings, CatalogFolder(None))
+        results = fetch_all(requests(), replace(LIMITS, download_concurrency=2), CatalogFolder(None))
         await anext(results)
-        assert taken <= 2 * fetch.WINDOW
-        await results.aclose()  # what is under way is cancelled, without a warning
+        assert consumed <= 2 * fetch.WINDOW
+        await results.aclose()  # cancels the running downloads without a warning
 
     asyncio.run(main())
 
 
-def test_a_bug_of_ours_is_not_a_bad_picture(server: PictureServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_exception_is_raised_and_not_a_result(
+    server: PictureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> Fetched:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(fetch, "stored_picture", broken)
+    monkeypatch.setattr(fetch, "normalize_picture", broken)
     with pytest.raises(KeyError, match="a bug"):
         run([server.url("/ok.jpg"), server.url("/drip")])
 
 
-def test_many_pictures_end_as_exactly_one_result_each(server: PictureServer) -> None:
-    kinds = ["/n/{}.jpg", "/status/404?{}", "/page.jpg?{}", "/second-try.jpg?{}", "/hop/2?{}", "/truncated.jpg?{}"]
-    urls = [server.url(kinds[number % len(kinds)].format(number)) for number in range(300)]
-    got = run([*urls, "", "nonsense", "http://", "ftp://x/y", "http://[", "\0"])
-    assert len(got) == 306
-    assert all(one.status == OK or one.status in set(Reason) for one in got)
+def test_each_of_many_pictures_yields_exactly_one_result(server: PictureServer) -> None:
+    paths = ["/n/{}.jpg", "/status/404?{}", "/page.jpg?{}", "/fail-once.jpg?{}", "/redirects/2?{}", "/truncated.jpg?{}"]
+    urls = [server.url(paths[number % len(paths)].format(number)) for number in range(300)]
+    results = run([*urls, "", "nonsense", "http://", "ftp://x/y", "http://[", "\0"])
+    assert len(results) == 306
+    assert all(result.status == OK or result.status in set(Reason) for result in results)

@@ -1,4 +1,4 @@
-"""Files beside the catalog are read; nothing outside its folder is, and nothing that is not a plain file."""
+"""Files beside the catalog: regular files inside its folder are read, and nothing else is."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ def base(tmp_path: Path) -> Path:
     (base / "images" / "größe 1%.jpg").write_bytes(b"picture")
     (base / "a.jpg").write_bytes(b"a")
     (tmp_path / "secret").write_bytes(b"secret")
-    (tmp_path / "shop-of-others").mkdir()
-    (tmp_path / "shop-of-others" / "a.jpg").write_bytes(b"not ours")
+    (tmp_path / "shop-2").mkdir()
+    (tmp_path / "shop-2" / "a.jpg").write_bytes(b"another shop")
     return base
 
 
-def reason(folder: CatalogFolder, url: str) -> Reason:
-    with pytest.raises(PictureError) as caught:
+def read_failure(folder: CatalogFolder, url: str) -> Reason:
+    """Return the reason for which a file cannot be read."""
+    with pytest.raises(PictureError) as error:
         folder.read(url, LIMIT)
-    return caught.value.reason
+    return error.value.reason
 
 
-def test_inside(base: Path) -> None:
+def test_file_inside_the_folder_is_read(base: Path) -> None:
     folder = CatalogFolder(str(base))
     assert folder.read("images/größe 1%.jpg", LIMIT) == b"picture"
     assert folder.read("./images/../a.jpg", LIMIT) == b"a"
@@ -43,33 +44,33 @@ def test_inside(base: Path) -> None:
     assert folder.read(f"file://localhost{base}/a.jpg", LIMIT) == b"a"
 
 
-def test_outside(base: Path, tmp_path: Path) -> None:
+def test_file_outside_the_folder_is_rejected(base: Path, tmp_path: Path) -> None:
     folder = CatalogFolder(str(base))
     (base / "link").symlink_to(tmp_path / "secret")
     (base / "folder").symlink_to(tmp_path)
     (base / "inner").symlink_to(base / "a.jpg")
     for url in [
         "../secret", "images/../../secret", str(tmp_path / "secret"), "/etc/hostname", "file:///etc/hostname", "link",
-        "folder/secret", "../shop-of-others/a.jpg", f"{base}/../secret", "file:..%2fsecret", "..", "/",
+        "folder/secret", "../shop-2/a.jpg", f"{base}/../secret", "file:..%2fsecret", "..", "/",
     ]:  # fmt: skip
-        assert reason(folder, url) == Reason.OUTSIDE_CATALOG, url
+        assert read_failure(folder, url) == Reason.OUTSIDE_CATALOG, url
     assert folder.read("inner", LIMIT) == b"a"
 
 
-def test_a_base_that_is_itself_a_link(base: Path, tmp_path: Path) -> None:
+def test_folder_may_be_a_link(base: Path, tmp_path: Path) -> None:
     (tmp_path / "current").symlink_to(base)
     assert CatalogFolder(str(tmp_path / "current")).read("a.jpg", LIMIT) == b"a"
 
 
-def test_no_base() -> None:
+def test_catalog_without_a_folder_has_no_files() -> None:
     folder = CatalogFolder(None)
-    assert reason(folder, "a.jpg") == Reason.OUTSIDE_CATALOG
-    assert reason(folder, "/etc/hostname") == Reason.OUTSIDE_CATALOG
-    assert reason(folder, "") == Reason.BAD_URL
+    assert read_failure(folder, "a.jpg") == Reason.OUTSIDE_CATALOG
+    assert read_failure(folder, "/etc/hostname") == Reason.OUTSIDE_CATALOG
+    assert read_failure(folder, "") == Reason.BAD_URL
     assert folder.stamp("a.jpg") is None
 
 
-def test_not_there_or_not_a_file(base: Path) -> None:
+def test_missing_or_irregular_file_is_not_found(base: Path) -> None:
     folder = CatalogFolder(str(base))
     os.mkfifo(base / "pipe.jpg")
     (base / "loop").symlink_to("loop")
@@ -86,23 +87,23 @@ def test_not_there_or_not_a_file(base: Path) -> None:
         "x" * 5000,
         "a\udc80\ud800",
     ]:
-        assert reason(folder, url) == Reason.FILE_NOT_FOUND, url
+        assert read_failure(folder, url) == Reason.FILE_NOT_FOUND, url
         assert folder.stamp(url) == NO_FILE, url
 
 
-def test_other_kinds(base: Path) -> None:
+def test_large_files_and_other_schemes_are_rejected(base: Path) -> None:
     folder = CatalogFolder(str(base))
     (base / "large.jpg").write_bytes(b"x" * (LIMIT + 1))
-    assert reason(folder, "large.jpg") == Reason.TOO_MANY_BYTES
+    assert read_failure(folder, "large.jpg") == Reason.TOO_MANY_BYTES
     for url in ["ftp://x/a.jpg", "s3://bucket/a.jpg", "file://elsewhere/a.jpg", "data:x", "a\0b", ""]:
-        assert reason(folder, url) == Reason.BAD_URL, url
+        assert read_failure(folder, url) == Reason.BAD_URL, url
 
 
-def test_a_device_is_never_opened(base: Path) -> None:
-    assert reason(CatalogFolder("/dev"), "zero") == Reason.FILE_NOT_FOUND
+def test_device_is_never_opened(base: Path) -> None:
+    assert read_failure(CatalogFolder("/dev"), "zero") == Reason.FILE_NOT_FOUND
 
 
-def test_stamps_tell_an_edit(base: Path) -> None:
+def test_stamp_changes_with_the_file(base: Path) -> None:
     folder = CatalogFolder(str(base))
     before = folder.stamp("a.jpg")
     assert before == folder.stamp(str(base / "a.jpg"))
@@ -123,27 +124,27 @@ def memory() -> Iterator[str]:
     store.rm("/catalog-tests", recursive=True)
 
 
-def test_a_base_on_a_store(memory: str) -> None:
+def test_folder_may_be_on_a_store(memory: str) -> None:
     folder = CatalogFolder(memory)
     assert folder.read("images/a.jpg", LIMIT) == b"remote"
     assert folder.read(f"{memory}/images/a.jpg", LIMIT) == b"remote"
     assert folder.stamp("images/a.jpg") is None
-    assert reason(folder, "images/b.jpg") == Reason.FILE_NOT_FOUND
-    assert reason(folder, "images") == Reason.FILE_NOT_FOUND
-    assert reason(folder, "ftp://x/y") == Reason.BAD_URL
+    assert read_failure(folder, "images/b.jpg") == Reason.FILE_NOT_FOUND
+    assert read_failure(folder, "images") == Reason.FILE_NOT_FOUND
+    assert read_failure(folder, "ftp://x/y") == Reason.BAD_URL
     for url in ["../secret.jpg", "images/../../secret.jpg", "/etc/hostname", "memory://catalog-tests/secret.jpg", ".."]:
-        assert reason(folder, url) == Reason.OUTSIDE_CATALOG, url
-    with pytest.raises(PictureError) as caught:
+        assert read_failure(folder, url) == Reason.OUTSIDE_CATALOG, url
+    with pytest.raises(PictureError) as error:
         folder.read("images/a.jpg", 3)
-    assert caught.value.reason == Reason.TOO_MANY_BYTES
+    assert error.value.reason == Reason.TOO_MANY_BYTES
 
 
-def test_a_base_on_the_web() -> None:
+def test_folder_may_be_on_the_web() -> None:
     folder = CatalogFolder("https://shop.example/feeds")
     assert str(folder.web_url("images/a b.jpg")) == "https://shop.example/feeds/images/a%20b.jpg"
     assert str(folder.web_url("/images/a.jpg")) == "https://shop.example/images/a.jpg"
     assert str(folder.web_url("//cdn.example/a.jpg")) == "https://cdn.example/a.jpg"
     assert folder.web_url("ftp://x/a.jpg") is None
-    assert reason(folder, "ftp://x/a.jpg") == Reason.BAD_URL
+    assert read_failure(folder, "ftp://x/a.jpg") == Reason.BAD_URL
     assert folder.depends("images/a.jpg")
     assert not folder.depends("HTTP://shop.example/a.jpg")

@@ -1,4 +1,4 @@
-"""The sample catalog as files: same seed same bytes, sane values, nobody's files overwritten."""
+"""The files of a sample catalog: same seed, same bytes; plausible values; no foreign files overwritten."""
 
 import csv
 import json
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from jobs.sample import draw_catalog, product
-from jobs.sample.catalog import COLUMNS, TODAY, row
+from jobs.sample.catalog import COLUMNS, TODAY, catalog_row, draw_catalog
 from jobs.sample.kinds.registry import CATEGORIES, KINDS
+from jobs.sample.product import generate_product
 from jobs.sample.words import BRANDS
 
 SIDE = 48
@@ -31,7 +31,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_catalog(40, 7, tmp_path_factory.mktemp("sample") / "shop", side=SIDE, processes=1).parent
 
 
-def test_same_seed_same_bytes_with_any_number_of_processes(sample: Path, tmp_path: Path):
+def test_same_seed_gives_same_bytes_with_any_number_of_processes(sample: Path, tmp_path: Path):
     again = draw_catalog(40, 7, tmp_path / "again", side=SIDE, processes=2).parent
     assert contents(again) == contents(sample)
 
@@ -42,14 +42,14 @@ def test_another_seed_gives_another_catalog(sample: Path, tmp_path: Path):
     assert contents(other.parent)["images/000000.jpg"] != contents(sample)["images/000000.jpg"]
 
 
-def test_a_product_is_the_same_in_a_catalog_of_any_size(sample: Path, tmp_path: Path):
+def test_product_is_the_same_in_catalogs_of_any_size(sample: Path, tmp_path: Path):
     few = draw_catalog(3, 7, tmp_path / "few", side=SIDE, processes=1)
     assert rows(few) == rows(sample / "catalog.csv")[:3]
     for name in ("images/000000.jpg", "images/000002.jpg"):
         assert contents(few.parent)[name] == contents(sample)[name]
 
 
-def test_the_table_and_its_pictures(sample: Path):
+def test_table_lists_every_picture(sample: Path):
     table = rows(sample / "catalog.csv")
     assert tuple(table[0]) == COLUMNS
     assert len(table) == 40
@@ -61,8 +61,8 @@ def test_the_table_and_its_pictures(sample: Path):
     assert {line["image_url"] for line in table} == {f"images/{p.name}" for p in (sample / "images").iterdir()}
 
 
-def test_values_are_what_a_catalog_may_hold():
-    lines = [row(product(7, index)) for index in range(1500)]
+def test_values_are_in_range_and_varied():
+    lines = [catalog_row(generate_product(7, index)) for index in range(1500)]
     for line in lines:
         low, high = KINDS[line["kind"]].prices
         assert low <= float(line["price"]) <= high + 1
@@ -81,7 +81,7 @@ def test_values_are_what_a_catalog_may_hold():
     assert sum((TODAY - datetime.fromisoformat(line["added_at"])).days < 30 for line in lines) > 50
 
 
-def test_several_pictures_of_a_product(sample: Path, tmp_path: Path):
+def test_image_url_lists_several_pictures(sample: Path, tmp_path: Path):
     table = draw_catalog(2, 7, tmp_path / "many", pictures_per_product=3, side=SIDE, processes=1)
     urls = json.loads(rows(table)[1]["image_url"])
     assert urls == ["images/000001.jpg", "images/000001-1.jpg", "images/000001-2.jpg"]
@@ -90,14 +90,14 @@ def test_several_pictures_of_a_product(sample: Path, tmp_path: Path):
     assert pictures[0] == contents(sample)["images/000001.jpg"]
 
 
-def test_progress_counts_up_to_the_end(tmp_path: Path):
-    seen: list[int] = []
-    draw_catalog(20, 1, tmp_path / "shop", side=SIDE, processes=1, progress=seen.append)
-    assert seen == sorted(seen)
-    assert seen[-1] == 20
+def test_progress_counts_up_to_the_number_of_products(tmp_path: Path):
+    calls: list[int] = []
+    draw_catalog(20, 1, tmp_path / "shop", side=SIDE, processes=1, progress=calls.append)
+    assert calls == sorted(calls)
+    assert calls[-1] == 20
 
 
-def test_an_earlier_sample_is_replaced_whole(tmp_path: Path):
+def test_new_sample_replaces_an_earlier_one_completely(tmp_path: Path):
     shop = tmp_path / "shop"
     draw_catalog(5, 1, shop, side=SIDE, pictures_per_product=2, processes=1)
     draw_catalog(2, 2, shop, side=SIDE, processes=1)
@@ -105,7 +105,7 @@ def test_an_earlier_sample_is_replaced_whole(tmp_path: Path):
     assert contents(shop) == contents(fresh)
 
 
-def test_an_interrupted_sample_has_no_table_and_can_be_drawn_again(tmp_path: Path):
+def test_interrupted_sample_has_no_table_and_can_be_drawn_again(tmp_path: Path):
     shop = tmp_path / "shop"
     draw_catalog(20, 1, shop, side=SIDE, processes=1)
 
@@ -125,7 +125,7 @@ def test_an_interrupted_sample_has_no_table_and_can_be_drawn_again(tmp_path: Pat
     [{"products": 0}, {"products": -3}, {"seed": -1}, {"seed": 2**32}, {"pictures_per_product": 0}, {"processes": 0}],
     ids=str,
 )
-def test_bad_numbers_are_refused_before_anything_is_written(tmp_path: Path, options: dict[str, int]):
+def test_arguments_out_of_range_raise_before_anything_is_written(tmp_path: Path, options: dict[str, int]):
     arguments = {"products": 2, "seed": 1, **options}
     with pytest.raises(ValueError, match=next(iter(options))):
         draw_catalog(out=tmp_path / "shop", side=SIDE, **arguments)
@@ -133,16 +133,16 @@ def test_bad_numbers_are_refused_before_anything_is_written(tmp_path: Path, opti
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "images/holiday.jpg", "catalog.csv", "images/000001.jpg"])
-def test_somebody_elses_folder_is_refused_and_left_alone(tmp_path: Path, name: str):
+def test_folder_with_foreign_files_is_rejected_unchanged(tmp_path: Path, name: str):
     foreign = tmp_path / "shop" / name
     foreign.parent.mkdir(parents=True)
-    foreign.write_text("mine")
+    foreign.write_text("foreign")
     with pytest.raises(ValueError, match="choose an empty folder"):
         draw_catalog(2, 1, tmp_path / "shop", side=SIDE, processes=1)
-    assert contents(tmp_path / "shop") == {name: b"mine"}
+    assert contents(tmp_path / "shop") == {name: b"foreign"}
 
 
-def test_a_file_in_the_way_is_refused(tmp_path: Path):
+def test_file_in_place_of_the_folder_is_rejected(tmp_path: Path):
     (tmp_path / "shop").write_text("a file")
     with pytest.raises(ValueError, match="is a file"):
         draw_catalog(2, 1, tmp_path / "shop", side=SIDE)

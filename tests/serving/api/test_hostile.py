@@ -1,4 +1,4 @@
-"""What is made to break the server gets 4xx problem+json, and every answer is what the OpenAPI document promises."""
+"""Hostile input gets a 4xx problem, and every answer conforms to the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -29,42 +29,42 @@ INJECTIONS = [
 ]  # fmt: skip
 
 
-def ask(client: FlaskClient, pairs: list[tuple[str, str]]) -> Any:
+def search(client: FlaskClient, pairs: list[tuple[str, str]]) -> Any:
     return client.get("/v1/search/text?" + urlencode([("q", "red"), *pairs]))
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
-def test_values_are_values(rich_client: FlaskClient, text: str) -> None:
+def test_injections_in_filter_values_match_nothing(rich_client: FlaskClient, text: str) -> None:
     for name in ("category", "brand"):
-        assert ask(rich_client, [(name, text)]).get_json()["total_found"] == 0
-        assert ask(rich_client, [(f"{name}_not", text)]).get_json()["total_found"] == 65
+        assert search(rich_client, [(name, text)]).get_json()["total_found"] == 0
+        assert search(rich_client, [(f"{name}_not", text)]).get_json()["total_found"] == 65
     for name in ("filter", "filter_min", "filter_max", "filter_below", "filter_not"):
-        answer = ask(rich_client, [(name, f"colour:{text}")])
+        answer = search(rich_client, [(name, f"colour:{text}")])
         assert answer.status_code == 200
         assert answer.get_json()["total_found"] < 65 or name == "filter_not"
-    assert ids(ask(rich_client, []).get_json())  # all of it is still there
+    assert ids(search(rich_client, []).get_json())  # the products are still there
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
-def test_names_are_names(rich_client: FlaskClient, text: str) -> None:
+def test_injections_in_attribute_names_are_rejected(rich_client: FlaskClient, text: str) -> None:
     for name in ("filter", "filter_not", "filter_min", "filter_max", "filter_below"):
-        detail = problem(ask(rich_client, [(name, f"{text.replace(':', '')}:1")]), 422, name)
+        detail = problem(search(rich_client, [(name, f"{text.replace(':', '')}:1")]), 422, name)
         assert "there is no attribute" in detail
         assert len(detail) < 1000
     for name in ("missing", "present"):
-        assert "there is no attribute" in problem(ask(rich_client, [(name, text)]), 422, name)
-    assert "there is no attribute" in problem(ask(rich_client, [("facets", text.replace(",", ""))]), 422, "facets")
+        assert "there is no attribute" in problem(search(rich_client, [(name, text)]), 422, name)
+    assert "there is no attribute" in problem(search(rich_client, [("facets", text.replace(",", ""))]), 422, "facets")
 
 
 @pytest.mark.parametrize(
     "column", ["product_id", "title", "image_url", "row", "first_picture", "picture", "PRICE", "price "]
 )
-def test_columns_that_are_not_for_filtering(rich_client: FlaskClient, column: str) -> None:
-    assert "there is no attribute" in problem(ask(rich_client, [("filter", f"{column}:1")]), 422, "filter")
+def test_internal_columns_cannot_be_filtered_on(rich_client: FlaskClient, column: str) -> None:
+    assert "there is no attribute" in problem(search(rich_client, [("filter", f"{column}:1")]), 422, "filter")
 
 
 @pytest.mark.parametrize(
-    ("pairs", "field", "says"),
+    ("pairs", "field", "detail"),
     [
         ([("filter", f"colour:{n}") for n in range(10_000)], "filter", "more than 200 values"),
         ([("category", str(n)) for n in range(10_000)], "filter", "more than 200 values"),
@@ -96,24 +96,24 @@ def test_columns_that_are_not_for_filtering(rich_client: FlaskClient, column: st
         ([("q' OR 1=1", "x")], "q' OR 1=1", "not permitted"),
     ],
 )
-def test_hostile_parameters(
-    rich_client: FlaskClient, pairs: list[tuple[str, str]], field: str | None, says: str
+def test_hostile_parameters_are_rejected_by_name(
+    rich_client: FlaskClient, pairs: list[tuple[str, str]], field: str | None, detail: str
 ) -> None:
-    response = ask(rich_client, pairs)
+    response = search(rich_client, pairs)
     if field is None:
         assert response.status_code in (200, 422)
     else:
-        assert says in problem(response, 422, field)
+        assert detail in problem(response, 422, field)
 
 
-def test_ten_thousand_values_in_json(rich_client: FlaskClient) -> None:
+def test_ten_thousand_filter_values_in_json_are_rejected(rich_client: FlaskClient) -> None:
     body = {"text": "red", "filter": [f"colour:{n}" for n in range(10_000)]}
     assert "more than 200 values" in problem(rich_client.post("/v1/search", json=body), 422, "filter")
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"images":[', b'{"weights":'])
 @pytest.mark.parametrize("depth", [50, 5_000, 200_000])
-def test_deep_nesting(rich_client: FlaskClient, opening: bytes, depth: int) -> None:
+def test_deeply_nested_json_is_rejected(rich_client: FlaskClient, opening: bytes, depth: int) -> None:
     for route in ("/v1/search", "/v1/search/batch"):
         response = rich_client.post(route, data=opening * depth, content_type="application/json")
         assert response.status_code in (400, 413, 422)
@@ -127,7 +127,7 @@ def test_deep_nesting(rich_client: FlaskClient, opening: bytes, depth: int) -> N
 @pytest.mark.parametrize(
     "value", [None, 5, True, {"name": "colour"}, [["colour:red"]], [5], [None], [{}], "colour:red"]
 )
-def test_filters_of_the_wrong_type(rich_client: FlaskClient, value: Any) -> None:
+def test_filters_of_the_wrong_type_are_rejected(rich_client: FlaskClient, value: Any) -> None:
     for name in ("filter", "category", "missing", "facets"):
         response = rich_client.post("/v1/search", json={"text": "red", name: value})
         assert response.status_code == 422
@@ -136,7 +136,7 @@ def test_filters_of_the_wrong_type(rich_client: FlaskClient, value: Any) -> None
 
 @pytest.mark.parametrize("name", ["text", "crop", "limit", "price_min", "cursor", "image_weight", "filter", "rerank"])
 @pytest.mark.parametrize("value", ["9" * 5_000, "[" * 100_000, "null", '"red"', "{}", "NaN", "1e999", "\x00"])
-def test_form_fields_are_texts(rich_client: FlaskClient, name: str, value: str) -> None:
+def test_form_fields_are_read_as_text(rich_client: FlaskClient, name: str, value: str) -> None:
     data = {"text": "red", name: value}
     response = rich_client.post("/v1/search/hybrid", data=data, content_type="multipart/form-data")
     if response.status_code != 200:
@@ -158,7 +158,7 @@ FIELDS = st.sampled_from(
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.dictionaries(FIELDS, JSON, max_size=5))
-def test_any_json_is_answered_or_refused(rich_client: FlaskClient, body: dict[str, Any]) -> None:
+def test_arbitrary_json_is_answered_or_rejected(rich_client: FlaskClient, body: dict[str, Any]) -> None:
     response = rich_client.post("/v1/search", json=body)
     assert response.status_code in (200, 400, 410, 413, 415, 422), response.get_data(as_text=True)
     assert response.mimetype == ("application/json" if response.status_code == 200 else "application/problem+json")
@@ -171,20 +171,22 @@ FORM_FIELDS = st.sampled_from(
 
 
 @pytest.mark.parametrize("route", ["/v1/search/image", "/v1/search/hybrid"])
-@pytest.mark.parametrize("kind", ["multipart/form-data", "application/x-www-form-urlencoded"])
-def test_any_form_is_answered_or_refused(rich_client: FlaskClient, rich_shop: Path, route: str, kind: str) -> None:
-    whole = photo(rich_shop, 0).read()
-    one_file = st.binary(max_size=40) | st.sampled_from([whole, whole[:200], b"GIF89a" + bytes(20)])
-    files = st.fixed_dictionaries({}, optional={"image": one_file, "image_url": one_file, "limit": one_file})
-    given_texts = st.dictionaries(FORM_FIELDS, st.text(max_size=20) | JSON.map(str), max_size=5)
+@pytest.mark.parametrize("content_type", ["multipart/form-data", "application/x-www-form-urlencoded"])
+def test_arbitrary_form_is_answered_or_rejected(
+    rich_client: FlaskClient, rich_shop: Path, route: str, content_type: str
+) -> None:
+    picture = photo(rich_shop, 0).read()
+    file = st.binary(max_size=40) | st.sampled_from([picture, picture[:200], b"GIF89a" + bytes(20)])
+    files = st.fixed_dictionaries({}, optional={"image": file, "image_url": file, "limit": file})
+    fields = st.dictionaries(FORM_FIELDS, st.text(max_size=20) | JSON.map(str), max_size=5)
 
     @settings(max_examples=100)
-    @given(given_texts, files, given_texts)
+    @given(fields, files, fields)
     def send(texts: dict[str, str], uploads: dict[str, bytes], url: dict[str, str]) -> None:
         parts: dict[str, Any] = dict(texts)
-        if kind == "multipart/form-data":
+        if content_type == "multipart/form-data":
             parts |= {name: (BytesIO(content), "x.jpg") for name, content in uploads.items()}
-        response = rich_client.post(route, data=parts, content_type=kind, query_string=url)
+        response = rich_client.post(route, data=parts, content_type=content_type, query_string=url)
         assert response.status_code in (200, 400, 410, 413, 415, 422), response.get_data(as_text=True)
         expected = "application/json" if response.status_code == 200 else "application/problem+json"
         assert response.mimetype == expected
@@ -200,28 +202,28 @@ def document(rich_client: FlaskClient) -> schemathesis.BaseSchema:
     return schemathesis.openapi.from_wsgi("/openapi.json", rich_client.application)
 
 
-def requests() -> list[Any]:
-    """Every operation with requests that keep to the document, and with ones that do not where there is a way.
+def operations() -> list[Any]:
+    """Every operation, once for valid requests, and once for invalid ones if it accepts any input.
 
-    Forms that do not are `test_any_form_is_answered_or_refused`: schemathesis 4.32 now and then checks its own
-    pictures against a text pattern when it makes such a form, and ends in "Unsupported type: 'Binary'".
+    Invalid forms are left to `test_arbitrary_form_is_answered_or_rejected`: while generating one, schemathesis 4.32
+    occasionally matches its own pictures against a text pattern, and fails with "Unsupported type: 'Binary'".
     """
-    found: list[Any] = []
+    cases: list[Any] = []
     for path, methods in create_app(Settings().server, watch=False).api_doc["paths"].items():
         for method, operation in methods.items():
-            found.append((path, method, schemathesis.GenerationMode.POSITIVE))
+            cases.append((path, method, schemathesis.GenerationMode.POSITIVE))
             body = operation.get("requestBody", {}).get("content", {})
-            query = any(each["in"] == "query" for each in operation.get("parameters", ()))
+            query = any(parameter["in"] == "query" for parameter in operation.get("parameters", ()))
             if "multipart/form-data" not in body and (body or query):
-                found.append((path, method, schemathesis.GenerationMode.NEGATIVE))
-    return found
+                cases.append((path, method, schemathesis.GenerationMode.NEGATIVE))
+    return cases
 
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
-@pytest.mark.parametrize(("path", "method", "mode"), requests())
-def test_every_answer_is_as_the_document_says(
+@pytest.mark.parametrize(("path", "method", "mode"), operations())
+def test_answers_conform_to_the_openapi_document(
     document: schemathesis.BaseSchema, path: str, method: str, mode: schemathesis.GenerationMode
 ) -> None:
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from serving.overload.queue_time import current_request
+from serving.overload.queue_time import record_queue_time
 
 
 @pytest.fixture(autouse=True)
-def _forget_queue_time() -> Iterator[None]:
-    """A test that plays a worker in the main thread leaves no waiting time to the tests after it."""
+def _reset_queue_time() -> Iterator[None]:
+    """Forget the queue time after a test that runs a worker in the main thread."""
     yield
-    current_request.__dict__.clear()
+    record_queue_time(0.0)

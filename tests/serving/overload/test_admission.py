@@ -1,4 +1,4 @@
-"""The gate: first come, first served, and no to what could not be answered in time."""
+"""Admission: slots, the order of the queue, and searches that are rejected because they would be answered too late."""
 
 from __future__ import annotations
 
@@ -23,136 +23,158 @@ from tests.serving.answers import client_for, problem
 from tests.waiting import wait_until
 
 
-class Visitor:
-    """A search in a thread of its own, at the gate or through it."""
+class Search:
+    """A search in its own thread, which holds its slot until `finish` is called."""
 
-    def __init__(self, gate: AdmissionController, order: list[str], name: str = "") -> None:
-        self.leave = threading.Event()
-        self.inside = threading.Event()
+    def __init__(
+        self,
+        admission: AdmissionController,
+        order: list[str] | None = None,
+        name: str = "",
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        self.may_finish = threading.Event()
+        self.admitted = threading.Event()
         self.refused: Busy | None = None
-        self._thread = threading.Thread(target=self._visit, args=(gate, order, name), daemon=True)
+        self._admission, self._clock = admission, clock
+        self._thread = threading.Thread(target=self._run, args=([] if order is None else order, name), daemon=True)
         self._thread.start()
 
-    def _visit(self, gate: AdmissionController, order: list[str], name: str) -> None:
+    def _run(self, order: list[str], name: str) -> None:
         try:
-            with gate.admitted(perf_counter()):
+            with self._admission.admitted(self._clock()):
                 order.append(name)
-                self.inside.set()
-                self.leave.wait(60)
+                self.admitted.set()
+                self.may_finish.wait(60)
         except Busy as busy:
             self.refused = busy
 
-    def end(self) -> None:
-        self.leave.set()
+    def finish(self) -> None:
+        self.may_finish.set()
         self._thread.join()
 
 
-def waiting(gate: AdmissionController, count: int) -> Callable[[], bool]:
-    return lambda: len(gate._waiting) == count
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-def test_so_many_work_and_the_others_come_in_order() -> None:
-    gate, order = AdmissionController(2, 10, 60), []
-    visitors = [Visitor(gate, order, "a"), Visitor(gate, order, "b")]
-    wait_until(lambda: all(each.inside.is_set() for each in visitors))
-    for place, name in enumerate("cdef", start=1):
-        visitors.append(Visitor(gate, order, name))
-        wait_until(waiting(gate, place))
+def admission_of_slow_searches(
+    slots: int, queue_limit: int, deadline_seconds: float, *, mean_seconds: float
+) -> tuple[AdmissionController, Clock]:
+    """An admission controller that has seen a search take `mean_seconds`, and its clock."""
+    clock = Clock()
+    admission = AdmissionController(slots, queue_limit, deadline_seconds, clock)
+    with admission.admitted(clock()):
+        clock.now += mean_seconds
+    return admission, clock
+
+
+def test_admission_serves_in_arrival_order() -> None:
+    admission, order = AdmissionController(2, 10, 60), []
+    searches = [Search(admission, order, "a"), Search(admission, order, "b")]
+    wait_until(lambda: all(search.admitted.is_set() for search in searches))
+    for length, name in enumerate("cdef", start=1):
+        searches.append(Search(admission, order, name))
+        wait_until(lambda length=length: admission.waiting == length)
     assert sorted(order) == ["a", "b"]
-    for place, visitor in enumerate(visitors):
-        visitor.end()
-        for following in visitors[place + 2 : place + 3]:
-            wait_until(following.inside.is_set)
+    for position, search in enumerate(searches):
+        search.finish()
+        for following in searches[position + 2 : position + 3]:
+            wait_until(following.admitted.is_set)
     assert order[2:] == ["c", "d", "e", "f"]
-    assert gate._free == 2
+    assert admission.free_slots == 2
 
 
-def test_a_full_queue_says_no_at_once() -> None:
-    gate, order = AdmissionController(1, 2, 60), []
-    first = Visitor(gate, order)
-    wait_until(first.inside.is_set)
-    others = [Visitor(gate, order) for _ in range(2)]
-    wait_until(waiting(gate, 2))
-    with pytest.raises(Busy) as caught, gate.admitted(perf_counter()):
+def test_admission_rejects_at_once_when_the_queue_is_full() -> None:
+    admission = AdmissionController(1, 2, 60)
+    first = Search(admission)
+    wait_until(first.admitted.is_set)
+    queued = [Search(admission) for _ in range(2)]
+    wait_until(lambda: admission.waiting == 2)
+    with pytest.raises(Busy) as caught, admission.admitted(perf_counter()):
         pass
     assert caught.value.retry_after >= 1
-    for visitor in (first, *others):
-        visitor.end()
-    with gate.admitted(perf_counter()):
+    for search in (first, *queued):
+        search.finish()
+    with admission.admitted(perf_counter()):
         pass
 
 
-def test_whoever_would_come_too_late_is_not_let_wait() -> None:
-    gate, order = AdmissionController(1, 100, 32), []
-    gate._mean = 4.0  # seconds that a search has taken so far
-    first = Visitor(gate, order)
-    wait_until(first.inside.is_set)
-    gate.check()
-    gate.check(queue_time=0.7)
+def test_admission_rejects_searches_that_would_wait_too_long() -> None:
+    admission, clock = admission_of_slow_searches(1, 100, 32, mean_seconds=4.0)
+    first = Search(admission, clock=clock)
+    wait_until(first.admitted.is_set)
+    admission.check()
+    admission.check(queue_time=0.7)
     with pytest.raises(Busy):
-        gate.check(queue_time=0.9)  # 4.9 s in all
-    with pytest.raises(Busy), gate.admitted(perf_counter() - 0.9):
+        admission.check(queue_time=0.9)  # 4.9 s in all, more than 15 % of 32 s
+    with pytest.raises(Busy), admission.admitted(clock() - 0.9):
         pass
-    second = Visitor(gate, order)  # 4 s to wait: less than 15 % of its time
-    wait_until(waiting(gate, 1))
-    with pytest.raises(Busy) as caught, gate.admitted(perf_counter()):  # 8 s to wait
+    second = Search(admission, clock=clock)  # 4 s to wait
+    wait_until(lambda: admission.waiting == 1)
+    with pytest.raises(Busy) as caught, admission.admitted(clock()):  # 8 s to wait
         pass
     assert caught.value.retry_after == 8
     with pytest.raises(Busy):
-        gate.check()
-    first.end()
-    second.end()
+        admission.check()
+    first.finish()
+    second.finish()
 
 
-def test_searches_that_are_on_their_way_here_count_as_waiting() -> None:
-    gate, order = AdmissionController(2, 100, 60), []
-    gate._mean = 4.0
-    gate.check(pending=50)  # there is room: let it come, and see
-    visitors = [Visitor(gate, order), Visitor(gate, order)]
-    wait_until(lambda: all(each.inside.is_set() for each in visitors))
-    gate.check(pending=3)  # three before it, so 8 s to wait: less than 15 % of its time
+def test_admission_counts_pending_searches_as_waiting() -> None:
+    admission, clock = admission_of_slow_searches(2, 100, 60, mean_seconds=4.0)
+    admission.check(pending=50)  # never rejects while a slot is free
+    searches = [Search(admission, clock=clock), Search(admission, clock=clock)]
+    wait_until(lambda: all(search.admitted.is_set() for search in searches))
+    admission.check(pending=3)  # behind three others it waits 8 s, less than 15 % of 60 s
     with pytest.raises(Busy) as caught:
-        gate.check(pending=4)
+        admission.check(pending=4)
     assert caught.value.retry_after == 10
-    for visitor in visitors:
-        visitor.end()
+    for search in searches:
+        search.finish()
 
 
-def test_waiting_ends_with_the_deadline() -> None:
-    gate, order = AdmissionController(1, 10, 0.05), []
-    first = Visitor(gate, order)
-    wait_until(first.inside.is_set)
-    second = Visitor(gate, order)
+def test_waiting_ends_at_the_deadline() -> None:
+    admission = AdmissionController(1, 10, 0.05)
+    first = Search(admission)
+    wait_until(first.admitted.is_set)
+    second = Search(admission)
     wait_until(lambda: second.refused is not None)
-    assert len(gate._waiting) == 0
-    first.end()
-    third = Visitor(gate, order)
-    wait_until(third.inside.is_set)
-    third.end()
-    assert gate._free == 1
+    assert admission.waiting == 0
+    first.finish()
+    third = Search(admission)
+    wait_until(third.admitted.is_set)
+    third.finish()
+    assert admission.free_slots == 1
 
 
-def test_a_search_that_fails_gives_its_slot_back() -> None:
-    gate = AdmissionController(1, 0, 60)
+def test_failing_search_returns_its_slot() -> None:
+    admission = AdmissionController(1, 0, 60)
     for _ in range(3):
-        with pytest.raises(KeyError), gate.admitted(perf_counter()):
+        with pytest.raises(KeyError), admission.admitted(perf_counter()):
             raise KeyError
-    assert gate._free == 1
+    assert admission.free_slots == 1
 
 
-def test_many_threads_lose_no_slot() -> None:
-    gate = AdmissionController(3, 50, 60)
-    at_once, most, lock = [0], [0], threading.Lock()
+def test_admission_keeps_its_limit_with_many_threads() -> None:
+    admission = AdmissionController(3, 50, 60)
+    in_progress, maximum, lock = [0], [0], threading.Lock()
 
     def work() -> None:
         for _ in range(200):
             try:
-                with gate.admitted(perf_counter()):
+                with admission.admitted(perf_counter()):
                     with lock:
-                        at_once[0] += 1
-                        most[0] = max(most[0], at_once[0])
+                        in_progress[0] += 1
+                        maximum[0] = max(maximum[0], in_progress[0])
                     with lock:
-                        at_once[0] -= 1
+                        in_progress[0] -= 1
             except Busy:
                 pass
 
@@ -161,22 +183,22 @@ def test_many_threads_lose_no_slot() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert most[0] <= 3
-    assert gate._free == 3
-    assert not gate._waiting
+    assert maximum[0] <= 3
+    assert admission.free_slots == 3
+    assert admission.waiting == 0
 
 
-def test_a_stage_after_the_deadline_is_not_begun() -> None:
+def test_request_timer_stops_after_the_deadline() -> None:
     timer = RequestTimer(0.0)
     with pytest.raises(Busy):
         timer.mark("read")
     RequestTimer(60.0).mark("read")
 
 
-# ── asked of the server ──────────────────────────────────────────────────────────────────────────────────────────
+# ── through the server ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_busy_server_says_so_in_one_shape(rich: Settings) -> None:
+def test_busy_server_refuses_every_kind_of_search(rich: Settings) -> None:
     client = client_for(rich.model_copy(update={"threads": 1, "queue": 0}))
     with services_of(client.application).admission.admitted(perf_counter()):
         for response in (
@@ -185,7 +207,7 @@ def test_a_busy_server_says_so_in_one_shape(rich: Settings) -> None:
             client.post("/v1/search/batch", json={"searches": [{"text": "red"}]}),
             client.get("/v1/products/p001/similar"),
         ):
-            assert "more to do" in problem(response, 503)
+            assert problem(response, 503) == str(Busy(1))
             assert int(response.headers["Retry-After"]) >= 1
         assert client.get("/healthz").status_code == 200
         assert client.get("/v1/products/p001").status_code == 200
@@ -195,7 +217,7 @@ def test_a_busy_server_says_so_in_one_shape(rich: Settings) -> None:
     assert client.get("/v1/search/text?q=red").status_code == 200
 
 
-def test_what_is_refused_is_not_read(rich: Settings) -> None:
+def test_refused_searches_are_not_parsed(rich: Settings) -> None:
     client = client_for(rich.model_copy(update={"threads": 1, "queue": 0}))
     with services_of(client.application).admission.admitted(perf_counter()):
         problem(client.post("/v1/search", data=b"{ not JSON", content_type="application/json"), 503)
@@ -203,50 +225,52 @@ def test_what_is_refused_is_not_read(rich: Settings) -> None:
     problem(client.get("/v1/search/text?limit=none"), 422, "limit")
 
 
-def test_time_spent_waiting_for_a_thread_is_a_searchs_own(rich: Settings) -> None:
-    asked: list[float | None] = []
+def test_queue_time_counts_towards_the_deadline(rich: Settings) -> None:
+    queued_at: list[float | None] = []
 
-    class Told(ThreadWorker):
+    class WorkerWithoutProcess(ThreadWorker):
         def __init__(self) -> None:
-            """None of gunicorn's: no process is to be made."""
+            """Skip gunicorn's constructor, which needs a process."""
 
         def enqueue_req(self, conn: TConn) -> None:
-            asked.append(conn.came)
+            queued_at.append(conn.queued_at)
 
         def handle_request(self, req: object, conn: TConn) -> bool:
             return client.get("/v1/search/text?q=red").status_code == 200
 
-    class Tested(Worker, Told):
+    class TestedWorker(Worker, WorkerWithoutProcess):
         pass
 
     client = client_for(rich)
-    here, there = socket.socketpair()  # of no network, so the kernel tells nothing of it
-    worker, conn = Tested(), SimpleNamespace(initialized=True, data_ready=False, came=None, sock=here)
+    end, other_end = socket.socketpair()  # not TCP, so the kernel reports no times
+    worker, conn = TestedWorker(), SimpleNamespace(initialized=True, data_ready=False, queued_at=None, sock=end)
     worker.enqueue_req(conn)
-    assert conn.came == pytest.approx(perf_counter(), abs=5)
+    assert conn.queued_at == pytest.approx(perf_counter(), abs=5)
     assert worker.handle_request(None, conn)
-    conn.came -= rich.deadline_seconds
+    conn.queued_at -= rich.deadline_seconds
     assert not worker.handle_request(None, conn)
     assert queue_time() > rich.deadline_seconds
-    # a connection that is new may have been waiting for its caller
+    # a new connection may have waited for its caller
     conn.initialized = False
     worker.enqueue_req(conn)
-    assert asked == [asked[0], None]
+    assert queued_at == [queued_at[0], None]
     assert worker.handle_request(None, conn)
     assert queue_time() == 0
-    here.close()
-    there.close()
+    end.close()
+    other_end.close()
 
 
-def test_a_search_past_its_deadline_is_given_up(rich: Settings) -> None:
+def test_search_past_its_deadline_is_refused_and_returns_its_slot(rich: Settings) -> None:
     client = client_for(rich.model_copy(update={"deadline_seconds": 1e-9}))
     problem(client.get("/v1/search/text?q=red"), 503)
-    assert services_of(client.application).admission._free == rich.threads
+    assert services_of(client.application).admission.free_slots == rich.threads
 
 
-def test_the_doorman_knows_every_search(rich: Settings) -> None:
+def test_load_shedder_knows_every_search_route(rich: Settings) -> None:
     paths = client_for(rich).application.api_doc["paths"]
-    searches = {path for path, methods in paths.items() for each in methods.values() if each.get("tags") == ["search"]}
-    kinds = {path: search_type_of(path.replace("{product_id}", "a/b")) for path in paths}
-    assert {path for path, kind in kinds.items() if kind is not None} == searches
-    assert len({kinds[path] for path in searches}) == len(searches) == 6
+    searches = {
+        path for path, methods in paths.items() for method in methods.values() if method.get("tags") == ["search"]
+    }
+    types = {path: search_type_of(path.replace("{product_id}", "a/b")) for path in paths}
+    assert {path for path, search_type in types.items() if search_type is not None} == searches
+    assert len({types[path] for path in searches}) == len(searches) == 6

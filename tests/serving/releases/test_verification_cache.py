@@ -1,4 +1,4 @@
-"""What the workers of one server check once for all of them."""
+"""The verification cache: what one worker verified, another need not, and they load one after the other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def shared_dir(tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_one_worker_keeps_another_holds(segment: Path, shared_dir: Path) -> None:
+def test_workers_share_verified_segments(segment: Path, shared_dir: Path) -> None:
     assert not VerificationCache(shared_dir).holds(segment, "digest")
     VerificationCache(shared_dir).keep(segment, "digest", file_state(segment))
     assert VerificationCache(shared_dir).holds(segment, "digest")
@@ -41,47 +41,47 @@ def test_what_one_worker_keeps_another_holds(segment: Path, shared_dir: Path) ->
     assert not VerificationCache(shared_dir).holds(segment.parent / "copy", "digest")
 
 
-@pytest.mark.parametrize("touch", ["content", "replaced", "removed", "added", "all"])
-def test_what_was_touched_is_to_be_checked_again(segment: Path, shared_dir: Path, touch: str) -> None:
-    checked = VerificationCache(shared_dir)
-    checked.keep(segment, "digest", file_state(segment))
+@pytest.mark.parametrize("change", ["content", "replaced", "removed", "added", "all"])
+def test_changed_segment_has_to_be_verified_again(segment: Path, shared_dir: Path, change: str) -> None:
+    cache = VerificationCache(shared_dir)
+    cache.keep(segment, "digest", file_state(segment))
     stat = (segment / "a").stat()
-    if touch == "content":
+    if change == "content":
         (segment / "a").write_bytes(b"One")
-        os.utime(segment / "a", ns=(stat.st_atime_ns, stat.st_mtime_ns))  # size and time of writing are as before
-    elif touch == "replaced":
+        os.utime(segment / "a", ns=(stat.st_atime_ns, stat.st_mtime_ns))  # same size and modification time as before
+    elif change == "replaced":
         (segment / "c").write_bytes(b"one")
         (segment / "c").replace(segment / "a")
-    elif touch == "removed":
+    elif change == "removed":
         (segment / "a").unlink()
-    elif touch == "added":
+    elif change == "added":
         (segment / "c").touch()
     else:
         shutil.rmtree(segment)
-    assert not checked.holds(segment, "digest")
+    assert not cache.holds(segment, "digest")
 
 
-def test_a_process_by_itself_remembers_nothing(segment: Path) -> None:
-    checked = VerificationCache(None)
-    with checked.turn(threading.Event()):
-        checked.keep(segment, "digest", file_state(segment))
-    assert not checked.holds(segment, "digest")
+def test_cache_without_a_folder_records_nothing(segment: Path) -> None:
+    cache = VerificationCache(None)
+    with cache.lock(threading.Event()):
+        cache.keep(segment, "digest", file_state(segment))
+    assert not cache.holds(segment, "digest")
 
 
-def test_one_at_a_time_until_all_is_to_end(shared_dir: Path) -> None:
+def test_lock_excludes_other_workers_until_the_process_stops(shared_dir: Path) -> None:
     stop, entered = threading.Event(), threading.Event()
 
-    def next_one() -> None:
-        with VerificationCache(shared_dir).turn(stop):
+    def enter() -> None:
+        with VerificationCache(shared_dir).lock(stop):
             entered.set()
 
-    for end in (lambda: None, stop.set):
+    for release in (lambda: None, stop.set):
         entered.clear()
-        other = threading.Thread(target=next_one)
-        with VerificationCache(shared_dir).turn(stop):
+        other = threading.Thread(target=enter)
+        with VerificationCache(shared_dir).lock(stop):
             other.start()
             assert not entered.wait(0.3)
-            end()
+            release()
             if stop.is_set():
                 wait_until(entered.is_set)
         other.join()

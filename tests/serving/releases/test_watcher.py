@@ -1,4 +1,4 @@
-"""Hot reload: a new release takes over, a bad one is refused, the old one is let go."""
+"""Hot reload: a new release replaces the old one, a damaged one is refused, and replaced ones are freed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def watcher_for(settings: Settings, shared_dir: Path | None = None) -> ReleaseWa
 
 
 def damage(settings: Settings, version: str, name: str) -> Path:
-    """Flip one bit of a file of a version's segment."""
+    """Flip one bit in a file of a version's segment; returns its path."""
     store = Store(settings.releases, settings.cache)
     path = store.segment_path(store.manifest(version).segments[0].id) / name
     content = bytearray(path.read_bytes())
@@ -49,26 +49,26 @@ def damage(settings: Settings, version: str, name: str) -> Path:
     return path
 
 
-def test_a_new_version_takes_over_and_the_old_is_freed(settings: Settings) -> None:
+def test_new_version_replaces_the_old_one_which_is_freed(settings: Settings) -> None:
     watcher = watcher_for(settings.model_copy(update={"cursor_seconds": 0.0}))
     with pytest.raises(NoRelease):
         watcher.snapshot()
     watcher.poll()
     old = watcher.snapshot()
     version = publish_another(settings, 30)
-    assert watcher.snapshot() is old  # until somebody looks
+    assert watcher.snapshot() is old  # until the next poll
     watcher.poll()
     assert watcher.snapshot().manifest.version == version
     assert watcher.loads == 2
-    # a request that began before still has the whole old version
+    # a request that began before still sees the old version
     assert old.release.count(()) == 36
-    gone = weakref.ref(old.release)
+    release = weakref.ref(old.release)
     del old
     gc.collect()
-    assert gone() is None
+    assert release() is None
 
 
-def test_nothing_is_loaded_twice(settings: Settings) -> None:
+def test_poll_does_not_load_the_same_version_again(settings: Settings) -> None:
     watcher = watcher_for(settings)
     watcher.poll()
     first = watcher.snapshot()
@@ -79,7 +79,7 @@ def test_nothing_is_loaded_twice(settings: Settings) -> None:
 
 @pytest.fixture
 def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the segments whose files were read through, in that order."""
+    """Names of the segments that were verified, in that order."""
     names: list[str] = []
 
     def verify(folder: Path, *, threads: int) -> object:
@@ -91,19 +91,19 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def republish(settings: Settings) -> str:
-    """A version of the segments that the current one is of, with other parameters."""
+    """Publish a version with the current one's segments and other search parameters."""
     store = Store(settings.releases, settings.cache)
     old = store.manifest()
-    search = {kind: params.deeper(2) for kind, params in old.search.items()}
+    search = {modality: params.deeper(2) for modality, params in old.search.items()}
     draft = old.model_copy(update={"created_at": old.created_at + timedelta(seconds=1), "search": search})
     return store.publish(draft.named(), {}, expected=old.version)
 
 
-def test_a_version_of_the_same_segments_opens_and_reads_none(settings: Settings, verified: list[str]) -> None:
+def test_version_with_open_segments_shares_them_unverified(settings: Settings, verified: list[str]) -> None:
     watcher = watcher_for(settings)
     watcher.poll()
     old = watcher.snapshot()
-    assert verified == [each.id for each in old.manifest.segments]
+    assert verified == [segment.id for segment in old.manifest.segments]
     verified.clear()
     version = republish(settings)
     watcher.poll()
@@ -112,7 +112,7 @@ def test_a_version_of_the_same_segments_opens_and_reads_none(settings: Settings,
     assert new.encoder is old.encoder
     assert new.release.segments == old.release.segments
     assert verified == []
-    # and back, while that is kept
+    # and back, while the first one is kept
     Store(settings.releases, settings.cache).rollback(old.manifest.version)
     watcher.poll()
     assert watcher.snapshot().manifest.version == old.manifest.version
@@ -120,7 +120,7 @@ def test_a_version_of_the_same_segments_opens_and_reads_none(settings: Settings,
     watcher.close()
 
 
-def test_workers_of_a_server_read_a_version_once(settings: Settings, tmp_path: Path, verified: list[str]) -> None:
+def test_workers_of_a_server_verify_a_version_once(settings: Settings, tmp_path: Path, verified: list[str]) -> None:
     shared_dir = tmp_path / "shared_dir"
     shared_dir.mkdir()
     for _ in range(2):
@@ -131,7 +131,7 @@ def test_workers_of_a_server_read_a_version_once(settings: Settings, tmp_path: P
         watcher.close()
     version = publish_another(settings, 30)
     damage(settings, version, "vectors.f16")
-    for _ in range(2):  # what is damaged is never known as whole
+    for _ in range(2):  # a damaged segment is never recorded as verified
         watcher = watcher_for(settings, shared_dir)
         watcher.poll()
         assert watcher.failure is not None
@@ -141,7 +141,7 @@ def test_workers_of_a_server_read_a_version_once(settings: Settings, tmp_path: P
 @pytest.mark.parametrize(
     "name", ["vectors.f16", "index-00000.faiss", "products.arrow", "products.duckdb", "segment.json"]
 )
-def test_one_flipped_bit_is_refused_by_name_and_the_old_goes_on(settings: Settings, name: str) -> None:
+def test_damaged_version_is_refused_by_file_and_the_old_one_stays(settings: Settings, name: str) -> None:
     app = create_app(settings.server, watch=False)
     watcher: ReleaseWatcher = services_of(app).watcher
     watcher.poll()
@@ -164,17 +164,17 @@ def test_one_flipped_bit_is_refused_by_name_and_the_old_goes_on(settings: Settin
     serving = client.get("/v1/release").get_json()["version"]
     assert f'image_search_release_workers{{version="{serving}"}} 1.0' in metrics
     assert client.get("/v1/search/text?q=red").get_json()["release"] == served.manifest.version
-    # it is not tried over and over
+    # it is not loaded again
     watcher.poll()
     assert watcher.failures == 1
-    # and a good one mends it
+    # a good version clears the failure
     good = publish_another(settings, 33)
     watcher.poll()
     assert watcher.snapshot().manifest.version == good
     assert client.get("/readyz").get_json() == {"status": "ok", "release": good, "failure": None}
 
 
-def test_a_release_of_other_weights_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_release_of_another_encoder_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     watcher = watcher_for(settings)
     monkeypatch.setattr("tests.encoders.ColourWords.weights_sha256", "d" * 64)
     watcher.poll()
@@ -182,7 +182,7 @@ def test_a_release_of_other_weights_is_refused(settings: Settings, monkeypatch: 
         watcher.snapshot()
 
 
-def test_a_store_out_of_reach_leaves_what_is_loaded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_store_leaves_the_loaded_release(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     watcher = watcher_for(settings)
     watcher.poll()
     served = watcher.snapshot()
@@ -195,9 +195,7 @@ def test_a_store_out_of_reach_leaves_what_is_loaded(settings: Settings, monkeypa
     assert watcher.snapshot() is served
 
 
-def test_a_version_that_could_not_be_fetched_is_tried_again(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_fetch_is_retried(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     watcher = watcher_for(settings)
 
     def broken(self: Store, manifest: Manifest) -> list[Path]:
@@ -213,25 +211,24 @@ def test_a_version_that_could_not_be_fetched_is_tried_again(
     assert watcher.failure is None
 
 
-@pytest.mark.parametrize("error", [duckdb.IOException("newer format"), KeyError("dim"), TypeError("own encoder")])
-def test_whatever_goes_wrong_the_watching_goes_on(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+@pytest.mark.parametrize("error", [duckdb.IOException, KeyError, TypeError])
+def test_watcher_survives_any_error_of_a_load(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     watcher = watcher_for(settings.model_copy(update={"reload_seconds": 0.01}))
     watcher.start()
     try:
         wait_until(lambda: watcher.loads == 1)
-        opened = ReleaseWatcher._opened
 
-        def broken(*_: object) -> None:
-            raise error
+        def broken(*_: object, **__: object) -> None:
+            raise error("of a library")
 
-        monkeypatch.setattr(ReleaseWatcher, "_opened", broken)
-        publish_another(settings, 30)
-        wait_until(lambda: watcher.failure is not None)
+        with monkeypatch.context() as patch:
+            patch.setattr("serving.releases.loader.load_encoder", broken)
+            publish_another(settings, 30)
+            wait_until(lambda: watcher.failure is not None)
         assert watcher.failure is not None
         assert watcher.failure.lasting
-        monkeypatch.setattr(ReleaseWatcher, "_opened", opened)
         version = publish_another(settings, 33)
         wait_until(lambda: watcher.snapshot().manifest.version == version)
         assert watcher.failure is None
@@ -239,7 +236,7 @@ def test_whatever_goes_wrong_the_watching_goes_on(
         watcher.close()
 
 
-def test_requests_see_one_version_whole_while_versions_change(settings: Settings) -> None:
+def test_requests_see_one_version_while_versions_change(settings: Settings) -> None:
     app = create_app(settings.server, watch=False)
     watcher: ReleaseWatcher = services_of(app).watcher
     watcher.poll()
@@ -254,16 +251,17 @@ def test_requests_see_one_version_whole_while_versions_change(settings: Settings
         client = app.test_client()
         while not stop.is_set():
             answer = client.get("/v1/search/text?q=red&limit=100&facets=colour").get_json()
-            seen = (len(answer["results"]), answer["total_found"], sum(v["count"] for v in answer["facets"]["colour"]))
-            if set(seen) != {sizes[answer["release"]]}:
-                wrong.append(f"{answer['release']}: {seen}")
+            counted = sum(value["count"] for value in answer["facets"]["colour"])
+            counts = (len(answer["results"]), answer["total_found"], counted)
+            if set(counts) != {sizes[answer["release"]]}:
+                wrong.append(f"{answer['release']}: {counts}")
             answered[number] += 1
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
     for version in sizes:
-        store.rollback(version)  # moves CURRENT to any version there is
+        store.rollback(version)  # moves CURRENT to any version of the store
         before = list(answered)
         watcher.poll()
         wait_until(lambda: all(now > then for now, then in zip(answered, before, strict=True)))  # noqa: B023
@@ -275,24 +273,25 @@ def test_requests_see_one_version_whole_while_versions_change(settings: Settings
     assert watcher.loads == 5
 
 
-def test_the_watching_thread_loads_and_stops(settings: Settings) -> None:
+def test_watcher_thread_loads_and_stops(settings: Settings) -> None:
     watcher = watcher_for(settings)
     watcher.start()
     assert watcher.first_poll.wait(60)
     assert watcher.snapshot().release.pictures == 36
-    thread = watcher._thread.native_id
-    assert thread is not None
-    if sys.platform == "linux":  # whatever is loaded from now on, searches go first
-        wait_until(lambda: os.getpriority(os.PRIO_PROCESS, thread) > os.getpriority(os.PRIO_PROCESS, 0))
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == "release-watcher")
+    assert thread.native_id is not None
+    if sys.platform == "linux":  # searches have priority over later loads
+        wait_until(lambda: os.getpriority(os.PRIO_PROCESS, thread.native_id) > os.getpriority(os.PRIO_PROCESS, 0))
     watcher.stop()
+    assert not thread.is_alive()
 
 
-def test_a_closed_watcher_serves_nothing_any_more(settings: Settings) -> None:
+def test_closed_watcher_closes_its_release(settings: Settings) -> None:
     watcher = watcher_for(settings)
     watcher.poll()
     release = watcher.snapshot().release
     watcher.close()
-    watcher.close()  # a worker may end twice: by its signal and by its parent's
+    watcher.close()  # closing twice is allowed
     with pytest.raises(NoRelease):
         watcher.snapshot()
     with pytest.raises(duckdb.ConnectionException):

@@ -1,4 +1,4 @@
-"""Diversity, near-duplicates, and what explain tells of a score and of the way there."""
+"""Diversity, near-duplicates, sorting by an attribute, and explanations of scores and searches."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.search.diversity import collapse_duplicates, mmr_order
+from serving.ranking.diversity import collapse_duplicates, mmr_order
 from tests.serving.answers import ids, problem, scores
 
 
-def drawn(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def random_products(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Descending scores, and unit vectors."""
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((count, 6)).astype(np.float32)
     return np.sort(rng.random(count))[::-1], vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -22,83 +23,83 @@ def drawn(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @settings(deadline=None)
 @given(st.integers(0, 30), st.integers(0, 1000), st.sampled_from([0.0, 0.2, 0.5, 1.0]))
-def test_each_place_goes_to_the_most_relevant_that_is_least_like_those_before(
+def test_mmr_order_maximizes_relevance_less_similarity_at_each_position(
     count: int, seed: int, diversity: float
 ) -> None:
-    values, vectors = drawn(count, seed)
+    values, vectors = random_products(count, seed)
     order = mmr_order(values, vectors, diversity)
     assert sorted(order) == list(range(count))
-    for place in range(1, count):
-        shown, left = order[:place], order[place:]
-        worth = {
-            each: (1 - diversity) * values[each] - diversity * float((vectors[shown] @ vectors[each]).max())
-            for each in left
+    for position in range(1, count):
+        before, remaining = order[:position], order[position:]
+        relevance = {
+            index: (1 - diversity) * values[index] - diversity * float((vectors[before] @ vectors[index]).max())
+            for index in remaining
         }
-        assert worth[order[place]] == pytest.approx(max(worth.values()), abs=1e-6)
+        assert relevance[order[position]] == pytest.approx(max(relevance.values()), abs=1e-6)
 
 
-def test_without_diversity_the_order_stays() -> None:
-    values, vectors = drawn(20, 0)
+def test_mmr_order_without_diversity_keeps_the_order() -> None:
+    values, vectors = random_products(20, 0)
     assert mmr_order(values, vectors, 0.0) == list(range(20))
 
 
 @settings(deadline=None)
 @given(st.integers(0, 30), st.integers(0, 1000), st.sampled_from([0.5, 0.9, 1.0]))
-def test_folding_keeps_the_first_of_those_that_look_the_same(count: int, seed: int, threshold: float) -> None:
-    _, vectors = drawn(count, seed)
+def test_collapse_keeps_the_first_of_similar_products(count: int, seed: int, threshold: float) -> None:
+    _, vectors = random_products(count, seed)
     kept = collapse_duplicates(vectors, threshold)
-    assert sorted([*kept, *(each for others in kept.values() for each in others)]) == list(range(count))
+    assert sorted([*kept, *(index for others in kept.values() for index in others)]) == list(range(count))
     assert list(kept) == sorted(kept)
     similar = vectors @ vectors.T
     for first, others in kept.items():
         assert all(other > first and similar[first, other] >= threshold for other in others)
-    places = list(kept)
-    assert not (np.triu(similar[np.ix_(places, places)] >= threshold, 1)).any()
+    firsts = list(kept)
+    assert not (np.triu(similar[np.ix_(firsts, firsts)] >= threshold, 1)).any()
 
 
-# ── asked of the server ──────────────────────────────────────────────────────────────────────────────────────────
+# ── through the server ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_twins_fold_into_the_best_of_them(rich_client: FlaskClient) -> None:
+def test_collapse_folds_duplicates_into_the_best_of_them(rich_client: FlaskClient) -> None:
     plain = rich_client.get("/v1/search/text?q=red&rerank=false&limit=100").get_json()
-    folded = rich_client.get("/v1/search/text?q=red&rerank=false&limit=100&collapse=0.9999").get_json()
+    collapsed = rich_client.get("/v1/search/text?q=red&rerank=false&limit=100&collapse=0.9999").get_json()
     # p000, its twins and one picture of pair-0 are the same photo.
-    shared_dir = {"p000", "twin-1", "twin-2", "pair-0"}
-    first = next(result for result in folded["results"] if result["product_id"] in shared_dir)
-    assert {first["product_id"], *first["duplicates"]} == shared_dir
-    assert len([each for each in ids(folded) if each in shared_dir]) == 1
-    assert first["product_id"] == next(each for each in ids(plain) if each in shared_dir)
+    twins = {"p000", "twin-1", "twin-2", "pair-0"}
+    first = next(result for result in collapsed["results"] if result["product_id"] in twins)
+    assert {first["product_id"], *first["duplicates"]} == twins
+    assert len([product_id for product_id in ids(collapsed) if product_id in twins]) == 1
+    assert first["product_id"] == next(product_id for product_id in ids(plain) if product_id in twins)
     assert all(result["duplicates"] is None for result in plain["results"])
-    assert folded["total_found"] == plain["total_found"]  # products that pass the filters, folded or not
+    assert collapsed["total_found"] == plain["total_found"]  # products that pass the filters, collapsed or not
 
 
-def test_diversity_brings_unlike_products_forward(rich_client: FlaskClient) -> None:
-    def kinds(diversity: float) -> int:
+def test_diversity_moves_dissimilar_products_forward(rich_client: FlaskClient) -> None:
+    def count_colours(diversity: float) -> int:
         url = f"/v1/search/text?q=red&rerank=false&limit=8&diversity={diversity}"
         results = rich_client.get(url).get_json()["results"]
         return len({result["attributes"].get("colour") for result in results})
 
-    assert kinds(0) == 1
-    assert kinds(1) >= 5
-    assert kinds(0) <= kinds(0.5) <= kinds(1)
-    # nobody is dropped for it
+    assert count_colours(0) == 1
+    assert count_colours(1) >= 5
+    assert count_colours(0) <= count_colours(0.5) <= count_colours(1)
+    # No product is dropped.
     answer = rich_client.get("/v1/search/text?q=red&limit=100&diversity=0.7").get_json()
     assert len(answer["results"]) == 65
 
 
-def test_explain_takes_a_score_apart(rich_client: FlaskClient) -> None:
+def test_explain_breaks_scores_into_parts(rich_client: FlaskClient) -> None:
     answer = rich_client.get("/v1/search/text?q=red&explain=true&limit=100").get_json()
     for result in answer["results"]:
         assert sum(result["score_parts"].values()) == pytest.approx(result["score"], abs=1e-5)
         assert result["score_parts"]["similarity"] == pytest.approx(result["similarity_score"], abs=1e-6)
         assert ("rating" in result["score_parts"]) == ((result["avg_rating"] or 0) >= 4.5)
         assert ("popularity" in result["score_parts"]) == bool(result["popularity_score"])
-    silent = rich_client.get("/v1/search/text?q=red").get_json()
-    assert silent["explain"] is None
-    assert all(result["score_parts"] is None for result in silent["results"])
+    unexplained = rich_client.get("/v1/search/text?q=red").get_json()
+    assert unexplained["explain"] is None
+    assert all(result["score_parts"] is None for result in unexplained["results"])
 
 
-def test_explain_tells_path_rows_probes_candidates_and_milliseconds(rich_client: FlaskClient) -> None:
+def test_explain_reports_plan_parameters_and_timings(rich_client: FlaskClient) -> None:
     explain = rich_client.get("/v1/search/text?q=red&explain=true&filter=colour:red").get_json()["explain"]
     assert explain["segments"] == [{"path": "exact", "allowed": 13 + 1, "probes": 0, "candidates": 14}]
     assert set(explain["params"]) == {"nprobe", "rescore", "filtered_probes", "filtered_rescore"}
@@ -106,7 +107,7 @@ def test_explain_tells_path_rows_probes_candidates_and_milliseconds(rich_client:
     assert all(value >= 0 for value in explain["milliseconds"].values())
 
 
-def test_a_bare_product_scores_by_similarity_alone(rich_client: FlaskClient) -> None:
+def test_product_without_signals_scores_by_similarity_alone(rich_client: FlaskClient) -> None:
     results = rich_client.get("/v1/search/text?q=green&explain=true&limit=100&max_per_category=0").get_json()["results"]
     bare = next(result for result in results if result["product_id"] == "bare")
     assert bare["score"] == bare["similarity_score"]
@@ -115,26 +116,27 @@ def test_a_bare_product_scores_by_similarity_alone(rich_client: FlaskClient) -> 
 
 
 @pytest.mark.parametrize("more", ["", "&rerank=false", "&max_per_category=1", "&collapse=0.9999&diversity=0.5"])
-def test_the_best_matches_by_an_attribute(rich_client: FlaskClient, more: str) -> None:
-    def answer(sort: str) -> list[dict[str, Any]]:
+def test_sort_orders_the_best_matches_by_an_attribute(rich_client: FlaskClient, more: str) -> None:
+    def results(sort: str) -> list[dict[str, Any]]:
         return rich_client.get(f"/v1/search/text?q=red&limit=100&sort={sort}{more}").get_json()["results"]
 
-    cheap, dear = answer("price"), answer("-price")
-    assert len(cheap) >= 40
-    assert {each["product_id"] for each in cheap} == {each["product_id"] for each in dear}
-    prices = [each["price"] for each in cheap if each["price"] is not None]
+    ascending, descending = results("price"), results("-price")
+    assert len(ascending) >= 40
+    assert {result["product_id"] for result in ascending} == {result["product_id"] for result in descending}
+    prices = [result["price"] for result in ascending if result["price"] is not None]
     assert prices == sorted(prices)
-    assert [each["price"] for each in dear if each["price"] is not None] == prices[::-1]
-    assert cheap[-1]["product_id"] == dear[-1]["product_id"] == "bare"  # it has no price
-    sizes = [each["attributes"]["size"] for each in answer("size")]
-    assert [each for each in sizes if each is not None] == sorted(each for each in sizes if each is not None)
-    if more == "&rerank=false":  # where the attribute says nothing, the best come first
-        twins = [each["score"] for each in answer("size") if each["attributes"]["size"] == 0]
-        assert len(twins) > 2
-        assert twins == sorted(twins, reverse=True)
+    assert [result["price"] for result in descending if result["price"] is not None] == prices[::-1]
+    assert ascending[-1]["product_id"] == descending[-1]["product_id"] == "bare"  # it has no price
+    by_size = results("size")
+    sizes = [result["attributes"]["size"] for result in by_size if result["attributes"]["size"] is not None]
+    assert sizes == sorted(sizes)
+    if more == "&rerank=false":  # products with the same value stay in the order of their scores
+        ties = [result["score"] for result in by_size if result["attributes"]["size"] == 0]
+        assert len(ties) > 2
+        assert ties == sorted(ties, reverse=True)
 
 
 @pytest.mark.parametrize("sort", ["", "-", "nothing", "--price", "price;"])
-def test_only_attributes_that_are_there_can_be_sorted_by(rich_client: FlaskClient, sort: str) -> None:
+def test_sort_by_an_unknown_attribute_is_rejected(rich_client: FlaskClient, sort: str) -> None:
     detail = problem(rich_client.get("/v1/search/text", query_string={"q": "red", "sort": sort}), 422, "sort")
     assert "there is no attribute" in detail

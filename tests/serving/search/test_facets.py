@@ -1,4 +1,4 @@
-"""Counts of a filter rail: exact over the filtered set, and how many of these are near."""
+"""Facets: exact counts over the filtered products, counts among the most similar, and bands of numbers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artifacts.release.release import Release
-from serving.search.facets import _words, round_edges
+from serving.search.facets import band_name, round_edges
 from serving.services import services_of
 from tests.serving.answers import ids, problem
 
 
-def ask(client: FlaskClient, **query: Any) -> dict[str, Any]:
+def search(client: FlaskClient, **query: Any) -> dict[str, Any]:
     response = client.get("/v1/search/text?" + urlencode({"q": "red", "limit": 1, **query}, doseq=True))
     assert response.status_code == 200, response.get_data(as_text=True)
     return response.get_json()
@@ -52,14 +52,14 @@ COLUMNS = ["category", "brand", "colour", "size"]
 
 
 def where(query: dict[str, Any]) -> str:
-    """The same filter as plain SQL, written by hand."""
+    """The same filter as handwritten SQL."""
 
-    def texts(values: list[str]) -> str:
+    def literals(values: list[str]) -> str:
         return ", ".join("'" + value.replace("'", "''") + "'" for value in values)
 
-    parts = ["TRUE", *(f"{name} IN ({texts(query[name])})" for name in ("category", "brand") if name in query)]
+    parts = ["TRUE", *(f"{name} IN ({literals(query[name])})" for name in ("category", "brand") if name in query)]
     if "category_not" in query:
-        parts.append(f"(category IS NULL OR category NOT IN ({texts(query['category_not'])}))")
+        parts.append(f"(category IS NULL OR category NOT IN ({literals(query['category_not'])}))")
     if "price_min" in query:
         parts.append(f"price >= {query['price_min']}")
     if "price_max" in query:
@@ -67,7 +67,7 @@ def where(query: dict[str, Any]) -> str:
     for name in ("colour", "size"):
         values = [pair.split(":")[1] for pair in query.get("filter", ()) if pair.startswith(name)]
         if values:
-            parts.append(f"{name}::VARCHAR IN ({texts(values)})")
+            parts.append(f"{name}::VARCHAR IN ({literals(values)})")
     if "filter_not" in query:
         name, value = query["filter_not"].split(":")
         parts.append(f"({name} IS NULL OR {name}::VARCHAR <> '{value}')")
@@ -83,8 +83,8 @@ def where(query: dict[str, Any]) -> str:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=FILTERS)
-def test_counts_are_those_of_plain_sql(rich_client: FlaskClient, products: pa.Table, query: dict[str, Any]) -> None:
-    answer = ask(rich_client, **query, facets=",".join(COLUMNS), limit=100)
+def test_counts_equal_those_of_plain_sql(rich_client: FlaskClient, products: pa.Table, query: dict[str, Any]) -> None:
+    answer = search(rich_client, **query, facets=",".join(COLUMNS), limit=100)
     with duckdb.connect() as connection:
         connection.register("products", products)
         for column in COLUMNS:
@@ -92,16 +92,16 @@ def test_counts_are_those_of_plain_sql(rich_client: FlaskClient, products: pa.Ta
                 f"SELECT {column}, count(DISTINCT product_id) AS n FROM products "  # noqa: S608
                 f"WHERE {column} IS NOT NULL AND {where(query)} GROUP BY 1 ORDER BY n DESC, {column}::VARCHAR"
             ).fetchall()
-            assert [(each["value"], each["count"]) for each in answer["facets"][column]] == counts
-        found = connection.execute(f"SELECT DISTINCT product_id FROM products WHERE {where(query)}").fetchall()  # noqa: S608
-    assert set(ids(answer)) == {product_id for (product_id,) in found}
-    assert answer["total_found"] == len(found)
+            assert [(value["value"], value["count"]) for value in answer["facets"][column]] == counts
+        rows = connection.execute(f"SELECT DISTINCT product_id FROM products WHERE {where(query)}").fetchall()  # noqa: S608
+    assert set(ids(answer)) == {product_id for (product_id,) in rows}
+    assert answer["total_found"] == len(rows)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=FILTERS)
-def test_bands_hold_what_their_filters_find(rich_client: FlaskClient, query: dict[str, Any]) -> None:
-    bands = ask(rich_client, **query, facets="price")["facets"]["price"]
+def test_band_counts_equal_the_totals_of_their_filters(rich_client: FlaskClient, query: dict[str, Any]) -> None:
+    bands = search(rich_client, **query, facets="price")["facets"]["price"]
     for band in bands:
         narrowed = {**query, "filter_below": [query["filter_below"]] if "filter_below" in query else []}
         if band["below"] is not None:
@@ -109,76 +109,78 @@ def test_bands_hold_what_their_filters_find(rich_client: FlaskClient, query: dic
         if band["minimum"] is not None:
             narrowed["filter_min"] = f"price:{band['minimum']}"
         narrowed["present"] = [*([query["present"]] if "present" in query else []), "price"]
-        assert ask(rich_client, **narrowed)["total_found"] == band["count"] > 0
-    priced = ask(rich_client, **{**query, "present": [*([query["present"]] if "present" in query else []), "price"]})
+        assert search(rich_client, **narrowed)["total_found"] == band["count"] > 0
+    priced = search(rich_client, **{**query, "present": [*([query["present"]] if "present" in query else []), "price"]})
     assert sum(band["count"] for band in bands) == priced["total_found"]
 
 
-def test_bands_meet_at_round_numbers_and_stay_where_they_are(rich_client: FlaskClient) -> None:
-    bands = ask(rich_client, facets="price")["facets"]["price"]
+def test_bands_meet_at_round_numbers_and_do_not_move_with_filters(rich_client: FlaskClient) -> None:
+    bands = search(rich_client, facets="price")["facets"]["price"]
     assert 4 <= len(bands) <= 6
     assert bands[0]["minimum"] is None
     assert bands[-1]["below"] is None
     assert bands[0]["value"] == f"under {bands[0]['below']:g}"
     assert bands[-1]["value"] == f"{bands[-1]['minimum']:g} and more"
     assert all(before["below"] == after["minimum"] for before, after in pairwise(bands))
-    few = ask(rich_client, facets="price", category="pair")["facets"]["price"]
+    narrowed = search(rich_client, facets="price", category="pair")["facets"]["price"]
     limits = {(band["minimum"], band["below"]) for band in bands}
-    assert {(band["minimum"], band["below"]) for band in few} <= limits
+    assert {(band["minimum"], band["below"]) for band in narrowed} <= limits
 
 
-def test_the_neighbourhood_is_counted_apart(rich_client: FlaskClient) -> None:
+def test_nearby_counts_all_products_of_a_small_catalog(rich_client: FlaskClient) -> None:
     # All 65 products are among the nearest 200, or 100.
-    answer = ask(rich_client, facets="colour,price")
-    assert all(each["nearby"] == each["count"] for name in ("colour", "price") for each in answer["facets"][name])
+    answer = search(rich_client, facets="colour,price")
+    assert all(value["nearby"] == value["count"] for name in ("colour", "price") for value in answer["facets"][name])
 
 
-def test_only_the_most_similar_are_near(rich_client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.search.service.PLAIN_WINDOW", 10)
-    answer = ask(rich_client, q="red", facets="colour", rerank="false", max_per_category=0, limit=10)
-    near = {each["value"]: each["nearby"] for each in answer["facets"]["colour"]}
-    assert near["red"] == sum(result["attributes"]["colour"] == "red" for result in answer["results"]) == 10
-    assert sum(near.values()) == 10
+def test_nearby_counts_only_the_most_similar_products(
+    rich_client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.search.task.PLAIN_WINDOW", 10)
+    answer = search(rich_client, q="red", facets="colour", rerank="false", max_per_category=0, limit=10)
+    nearby = {value["value"]: value["nearby"] for value in answer["facets"]["colour"]}
+    assert nearby["red"] == sum(result["attributes"]["colour"] == "red" for result in answer["results"]) == 10
+    assert sum(nearby.values()) == 10
 
 
-def test_with_multi_select_a_facet_ignores_its_own_filter_alone(rich_client: FlaskClient) -> None:
-    one = ask(rich_client, facets="category,colour", category="circle")
-    assert [each["value"] for each in one["facets"]["category"]] == ["circle"]
-    several = ask(rich_client, facets="category,colour", category="circle", multi_select="true")
-    unfiltered = ask(rich_client, facets="category")["facets"]["category"]
-    assert [(each["value"], each["count"]) for each in several["facets"]["category"]] == [
-        (each["value"], each["count"]) for each in unfiltered
+def test_multi_select_ignores_only_the_facets_own_filter(rich_client: FlaskClient) -> None:
+    single = search(rich_client, facets="category,colour", category="circle")
+    assert [value["value"] for value in single["facets"]["category"]] == ["circle"]
+    multiple = search(rich_client, facets="category,colour", category="circle", multi_select="true")
+    unfiltered = search(rich_client, facets="category")["facets"]["category"]
+    assert [(value["value"], value["count"]) for value in multiple["facets"]["category"]] == [
+        (value["value"], value["count"]) for value in unfiltered
     ]
-    assert several["facets"]["colour"] == one["facets"]["colour"]
-    assert several["total_found"] == one["total_found"]
+    assert multiple["facets"]["colour"] == single["facets"]["colour"]
+    assert multiple["total_found"] == single["total_found"]
 
 
-def test_whole_numbers_of_few_values_are_counted_one_by_one(rich_client: FlaskClient) -> None:
-    assert {each["value"] for each in ask(rich_client, facets="size")["facets"]["size"]} == {0, 1, 2, 7, 8}
+def test_integers_with_few_values_are_counted_by_value(rich_client: FlaskClient) -> None:
+    assert {value["value"] for value in search(rich_client, facets="size")["facets"]["size"]} == {0, 1, 2, 7, 8}
 
 
-def test_products_of_the_query_are_not_counted(rich_client: FlaskClient) -> None:
+def test_example_products_of_the_query_are_not_counted(rich_client: FlaskClient) -> None:
     answer = rich_client.get("/v1/products/p004/similar?facets=category,price,colour").get_json()
     for name in ("category", "price"):
         missing = rich_client.get(f"/v1/products/p004/similar?missing={name}").get_json()["total_found"]
-        assert sum(each["count"] for each in answer["facets"][name]) + missing == answer["total_found"] == 64
+        assert sum(value["count"] for value in answer["facets"][name]) + missing == answer["total_found"] == 64
     body = {"like": ["p004"], "filter": ["colour:white"], "multi_select": True, "facets": ["colour"]}
     counts = rich_client.post("/v1/search", json=body).get_json()["facets"]["colour"]
-    whole = ask(rich_client, facets="colour")["facets"]["colour"]
-    assert sum(each["count"] for each in counts) == sum(each["count"] for each in whole) - 1
+    all_counts = search(rich_client, facets="colour")["facets"]["colour"]
+    assert sum(value["count"] for value in counts) == sum(value["count"] for value in all_counts) - 1
 
 
-def test_limits_of_bands_are_numbers_that_filters_take(rich_client: FlaskClient) -> None:
-    """A caller may write the whole number 7 as 7.0."""
+def test_filters_accept_band_limits_as_floats(rich_client: FlaskClient) -> None:
+    """JSON clients may write the integer 7 as 7.0."""
     assert (
-        ask(rich_client, filter_min="size:7.0")["total_found"]
-        == ask(rich_client, filter_min="size:7")["total_found"]
+        search(rich_client, filter_min="size:7.0")["total_found"]
+        == search(rich_client, filter_min="size:7")["total_found"]
         == 2
     )
 
 
 @pytest.mark.parametrize(
-    ("facets", "says"),
+    ("facets", "detail"),
     [
         ("nothing", "there is no attribute 'nothing'"),
         ("added_at", "holds dates"),
@@ -187,9 +189,9 @@ def test_limits_of_bands_are_numbers_that_filters_take(rich_client: FlaskClient)
         (",".join(f"a{n}" for n in range(21)), "21 attributes; at most 20"),
     ],
 )
-def test_facets_that_are_none(rich_client: FlaskClient, facets: str, says: str) -> None:
+def test_invalid_facets_are_rejected(rich_client: FlaskClient, facets: str, detail: str) -> None:
     response = rich_client.get("/v1/search/text?" + urlencode({"q": "red", "facets": facets}))
-    assert says in problem(response, 422, "facets")
+    assert detail in problem(response, 422, "facets")
 
 
 # ── round edges ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -207,12 +209,12 @@ def test_facets_that_are_none(rich_client: FlaskClient, facets: str, says: str) 
         ([0.001, 0.002, 0.003, 0.004], (0.002, 0.003)),
     ],
 )
-def test_edges_are_as_round_as_there_is_room_for(quantiles: list[float], edges: tuple[float, ...]) -> None:
+def test_edges_are_the_roundest_numbers_between_quantiles(quantiles: list[float], edges: tuple[float, ...]) -> None:
     assert round_edges(quantiles) == pytest.approx(edges)
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=8))
-def test_edges_rise_and_cut_something_off(values: list[float]) -> None:
+def test_edges_are_finite_ascending_and_within_the_quantiles(values: list[float]) -> None:
     quantiles = sorted(values)
     edges = round_edges(quantiles)
     assert list(edges) == sorted(set(edges))
@@ -220,6 +222,6 @@ def test_edges_rise_and_cut_something_off(values: list[float]) -> None:
     assert len(edges) <= max(0, len(quantiles) - 2)
 
 
-def test_large_numbers_are_told_apart() -> None:
-    assert _words(1234567, 1234568) == "1234567 to 1234568"
-    assert _words(None, 0.1) == "under 0.1"
+def test_band_names_keep_all_digits_of_large_numbers() -> None:
+    assert band_name(1234567, 1234568) == "1234567 to 1234568"
+    assert band_name(None, 0.1) == "under 0.1"

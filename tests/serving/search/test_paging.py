@@ -1,4 +1,4 @@
-"""Pages put together are the list that one search gives, also while releases change under them."""
+"""Paging: pages join to the list of a single search, also while releases change; and which cursors are rejected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artifacts.settings import Settings
-from serving.search import service as search_module
+from serving.search import task as task_module
 from serving.search.paging import Cursor
 from serving.services import services_of
 from tests.serving.answers import client_for, ids, problem
@@ -24,7 +24,7 @@ from tests.serving.versions import publish_another
 
 
 def pages(client: FlaskClient, query: dict[str, Any], limits: list[int]) -> list[dict[str, Any]]:
-    """All pages of a search, by cursor, of these lengths in turn."""
+    """Follow a search's cursors to its end; pages have the lengths in `limits` in turn."""
     answers: list[dict[str, Any]] = []
     cursor: dict[str, str] = {}
     while True:
@@ -57,37 +57,37 @@ QUERIES = st.fixed_dictionaries(
 @pytest.mark.parametrize("window", [200, 4])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=QUERIES, limits=st.lists(st.integers(1, 40), min_size=1, max_size=3))
-def test_pages_put_together_are_the_whole_list(
+def test_pages_join_to_the_whole_list(
     rich_client: FlaskClient, window: int, query: dict[str, Any], limits: list[int]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        # With a small window a page reaches over several tiers.
-        patch.setattr(search_module, "WINDOW", window)
-        patch.setattr(search_module, "PLAIN_WINDOW", window)
+        # With a small window, a page spans several tiers.
+        patch.setattr(task_module, "WINDOW", window)
+        patch.setattr(task_module, "PLAIN_WINDOW", window)
         whole = rich_client.get("/v1/search/text?" + urlencode({**query, "limit": 100}, doseq=True)).get_json()
         answers = pages(rich_client, query, limits)
     listed = [result for answer in answers for result in answer["results"]]
     assert listed == whole["results"]
     assert len({result["product_id"] for result in listed}) == len(listed)
     assert all(answer["total_found"] == whole["total_found"] for answer in answers)
-    folded = sum(len(result["duplicates"] or ()) for result in listed)
-    # What is sorted by an attribute ends with the window.
-    assert len(listed) + folded == min(whole["total_found"], window if "sort" in query else 10**9)
+    collapsed = sum(len(result["duplicates"] or ()) for result in listed)
+    # A list sorted by an attribute ends with the window.
+    assert len(listed) + collapsed == min(whole["total_found"], window if "sort" in query else 10**9)
     assert all(len(answer["results"]) == limits[n % len(limits)] for n, answer in enumerate(answers[:-1]))
 
 
-def test_offsets_cut_the_same_list(rich_client: FlaskClient) -> None:
+def test_offsets_cut_the_same_list_as_cursors(rich_client: FlaskClient) -> None:
     whole = ids(rich_client.get("/v1/search/text?q=red&limit=100").get_json())
     for offset in random.Random(0).sample(range(65), 12):
         answer = rich_client.get(f"/v1/search/text?q=red&limit=9&offset={offset}").get_json()
         assert ids(answer) == whole[offset : offset + 9]
         assert (answer["next_cursor"] is None) == (offset + 9 >= 65)
-    # a cursor goes on from any page
+    # A cursor continues from any page.
     rest = rich_client.get(f"/v1/search/text?q=red&limit=100&cursor={answer['next_cursor']}").get_json()
     assert ids(rest) == whole[offset + 9 :]
 
 
-def test_every_kind_of_search_has_pages(rich_client: FlaskClient) -> None:
+def test_every_search_route_has_pages(rich_client: FlaskClient) -> None:
     first = rich_client.get("/v1/products/p004/similar?limit=5").get_json()
     second = rich_client.get(f"/v1/products/p004/similar?limit=5&cursor={first['next_cursor']}").get_json()
     assert ids(first) + ids(second) == ids(rich_client.get("/v1/products/p004/similar?limit=10").get_json())
@@ -97,7 +97,7 @@ def test_every_kind_of_search_has_pages(rich_client: FlaskClient) -> None:
     assert ids(first) + ids(second) == ids(rich_client.post("/v1/search", json={**body, "limit": 10}).get_json())
 
 
-def test_paging_ends_where_the_settings_say(rich: Settings) -> None:
+def test_paging_ends_at_the_maximum_offset(rich: Settings) -> None:
     client = client_for(rich.model_copy(update={"max_offset": 20}))
     answers = pages(client, {"q": "red"}, [10])
     assert len(answers) == 3
@@ -107,7 +107,7 @@ def test_paging_ends_where_the_settings_say(rich: Settings) -> None:
 # ── while releases change ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_cursor_stays_with_the_release_it_began_on(versions: Settings) -> None:
+def test_cursor_stays_on_the_release_it_began_on(versions: Settings) -> None:
     client = client_for(versions)
     watcher = services_of(client.application).watcher
     whole = ids(client.get("/v1/search/text?q=red&limit=100").get_json())
@@ -119,14 +119,14 @@ def test_a_cursor_stays_with_the_release_it_began_on(versions: Settings) -> None
     assert second["release"] == first["release"] != client.get("/v1/release").get_json()["version"]
     assert second["total_found"] == 36
     assert client.get("/v1/search/text?q=red").get_json()["total_found"] == 30
-    # another release on top: the first is still kept
+    # After another release, the first one is still loaded.
     publish_another(versions, 33)
     watcher.poll()
     third = client.get(f"/v1/search/text?q=red&limit=10&cursor={second['next_cursor']}").get_json()
     assert ids(third) == whole[20:30]
 
 
-def test_a_replaced_release_is_let_go_of_in_time(versions: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cursor_of_a_replaced_release_expires(versions: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     client = client_for(versions)
     watcher = services_of(client.application).watcher
     cursor = client.get("/v1/search/text?q=red&limit=10").get_json()["next_cursor"]
@@ -140,8 +140,8 @@ def test_a_replaced_release_is_let_go_of_in_time(versions: Settings, monkeypatch
     assert "search again from the first page" in problem(client.get(url), 410, "cursor")
 
 
-def test_a_cursor_of_a_release_not_loaded_yet_may_be_tried_again(versions: Settings) -> None:
-    """Another worker, or another replica, may have loaded it already."""
+def test_cursor_of_a_release_not_loaded_yet_asks_for_a_retry(versions: Settings) -> None:
+    """Another worker or replica may have loaded the release earlier."""
     ahead, behind = client_for(versions), client_for(versions)
     publish_another(versions, 30)
     services_of(ahead.application).watcher.poll()
@@ -153,18 +153,20 @@ def test_a_cursor_of_a_release_not_loaded_yet_may_be_tried_again(versions: Setti
     assert behind.get(f"/v1/search/text?q=red&limit=10&cursor={cursor}").status_code == 200
 
 
-def test_a_store_out_of_reach_is_no_fault_of_a_cursor(rich: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_store_does_not_turn_a_cursor_into_a_server_error(
+    rich: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = client_for(rich)
 
-    def broken(_: object) -> None:
+    def fail(_: object) -> None:
         raise ConnectionError("no route")
 
-    monkeypatch.setattr("artifacts.store.store.Store.current", broken)
-    url = "/v1/search/text?" + urlencode({"q": "red", "cursor": forged(r="99991231T000000Z-000000000000")})
+    monkeypatch.setattr("artifacts.store.store.Store.current", fail)
+    url = "/v1/search/text?" + urlencode({"q": "red", "cursor": forge_cursor(r="99991231T000000Z-000000000000")})
     problem(client.get(url), 410, "cursor")
 
 
-# ── cursors that are none ────────────────────────────────────────────────────────────────────────────────────────
+# ── invalid cursors ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -180,57 +182,57 @@ def test_a_store_out_of_reach_is_no_fault_of_a_cursor(rich: Settings, monkeypatc
         {"price_min": "3"},
     ],
 )
-def test_a_cursor_goes_with_its_own_search(rich_client: FlaskClient, change: dict[str, str]) -> None:
+def test_cursor_of_another_search_is_rejected(rich_client: FlaskClient, change: dict[str, str]) -> None:
     cursor = rich_client.get("/v1/search/text?q=red&limit=5").get_json()["next_cursor"]
     url = "/v1/search/text?" + urlencode({"q": "red", "limit": 5, "cursor": cursor, **change}, doseq=True)
     assert "belongs to another search" in problem(rich_client.get(url), 422, "cursor")
 
 
-def test_a_filter_is_the_same_however_it_is_written(rich_client: FlaskClient) -> None:
+def test_cursor_accepts_the_same_filter_written_differently(rich_client: FlaskClient) -> None:
     url = "/v1/search/text?q=red&limit=5&"
     cursor = rich_client.get(f"{url}category=circle&category=square&brand=brand 1").get_json()["next_cursor"]
     again = rich_client.get(f"{url}brand=brand 1&filter=category:square&filter=category:circle&cursor={cursor}")
     assert again.status_code == 200
 
 
-def test_what_a_page_shows_may_change_on_the_way(rich_client: FlaskClient) -> None:
+def test_limit_facets_and_explain_may_change_between_pages(rich_client: FlaskClient) -> None:
     cursor = rich_client.get("/v1/search/text?q=red&limit=5").get_json()["next_cursor"]
     url = "/v1/search/text?" + urlencode({"q": "red", "limit": 50, "cursor": cursor, "facets": "brand", "explain": 1})
     assert rich_client.get(url).get_json()["facets"]["brand"]
 
 
-def test_a_cursor_and_an_offset_contradict_each_other(rich_client: FlaskClient) -> None:
+def test_cursor_with_an_offset_is_rejected(rich_client: FlaskClient) -> None:
     cursor = rich_client.get("/v1/search/text?q=red&limit=5").get_json()["next_cursor"]
     url = f"/v1/search/text?q=red&limit=5&offset=5&cursor={cursor}"
     assert "goes without a cursor" in problem(rich_client.get(url), 422, "offset")
 
 
-def forged(**parts: Any) -> str:
-    whole = {"r": "v", "o": 5, "s": "x", "d": "2026-11-22", **parts}
-    return base64.urlsafe_b64encode(json.dumps(whole).encode()).decode().rstrip("=")
+def forge_cursor(**parts: Any) -> str:
+    fields = {"r": "v", "o": 5, "s": "x", "d": "2026-11-22", **parts}
+    return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
 
 
 @pytest.mark.parametrize(
     "cursor",
     [
         "", "x", "é", "!!!!", "e30", "W10", "bnVsbA", "%00", "A" * 500,
-        forged(o=-1), forged(o="5"), forged(o=True), forged(o=1.5), forged(r=5), forged(s=None), forged(d="today"),
-        forged(d=5),
+        forge_cursor(o=-1), forge_cursor(o="5"), forge_cursor(o=True), forge_cursor(o=1.5), forge_cursor(r=5),
+        forge_cursor(s=None), forge_cursor(d="today"), forge_cursor(d=5),
         base64.urlsafe_b64encode(b"[" * 300).decode(),
     ],
 )  # fmt: skip
-def test_cursors_that_are_none(rich_client: FlaskClient, cursor: str) -> None:
+def test_malformed_cursors_are_rejected(rich_client: FlaskClient, cursor: str) -> None:
     response = rich_client.get("/v1/search/text?" + urlencode({"q": "red", "cursor": cursor}))
-    assert "is not one" in problem(response, 422, "cursor")
+    assert "is not a cursor" in problem(response, 422, "cursor")
 
 
-def test_a_forged_cursor_reaches_nothing(rich_client: FlaskClient) -> None:
-    url = "/v1/search/text?" + urlencode({"q": "red", "cursor": forged(r="../../etc/passwd")})
+def test_forged_cursors_are_rejected(rich_client: FlaskClient) -> None:
+    url = "/v1/search/text?" + urlencode({"q": "red", "cursor": forge_cursor(r="../../etc/passwd")})
     problem(rich_client.get(url), 410, "cursor")
     version = rich_client.get("/v1/release").get_json()["version"]
-    url = "/v1/search/text?" + urlencode({"q": "red", "cursor": forged(r=version)})
+    url = "/v1/search/text?" + urlencode({"q": "red", "cursor": forge_cursor(r=version)})
     assert "another search" in problem(rich_client.get(url), 422, "cursor")
-    url = "/v1/search/text?" + urlencode({"q": "red", "cursor": forged(r=version, o=10**9)})
+    url = "/v1/search/text?" + urlencode({"q": "red", "cursor": forge_cursor(r=version, o=10**9)})
     assert "at most 10000" in problem(rich_client.get(url), 422, "offset")
 
 
@@ -243,5 +245,5 @@ def test_a_forged_cursor_reaches_nothing(rich_client: FlaskClient) -> None:
         today=st.dates().map(lambda day: datetime.combine(day, time(), UTC)),
     )
 )
-def test_cursors_say_what_they_were_made_of(cursor: Cursor) -> None:
+def test_cursors_decode_to_what_was_encoded(cursor: Cursor) -> None:
     assert Cursor.decoded(cursor.encoded()) == cursor

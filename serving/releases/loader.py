@@ -1,0 +1,148 @@
+"""Loads a version of the store: fetch, verify, open and warm it.
+
+A worker that serves searches loads a new version beside the old one and shares the segments that both have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from artifacts.config import ReleaseWatching
+from artifacts.encoders.base import Encoder
+from artifacts.encoders.registry import load_encoder
+from artifacts.errors import IncompatibleRelease, LookalikeError
+from artifacts.release.release import Release
+from artifacts.segments.info import VERIFY_THREADS, read_info
+from artifacts.segments.segment import Segment
+from artifacts.store.manifest import Manifest
+from artifacts.store.store import Store
+from serving.releases.batching import Batcher
+from serving.releases.snapshot import Snapshot, search_index
+from serving.releases.verification_cache import VerificationCache, file_state
+
+#: Limit of queries in one call of the index; more would delay all of them by more than the shared work saves.
+_INDEX_BATCH = 16
+
+
+class LoadError(Exception):
+    """A version could not be loaded.
+
+    Attributes:
+        lasting: whether another attempt would fail in the same way.
+    """
+
+    def __init__(self, message: str, *, lasting: bool) -> None:
+        super().__init__(message)
+        self.lasting = lasting
+
+
+class ReleaseLoader:
+    """Makes snapshots of versions.
+
+    Args:
+        store: holds the versions.
+        config: how to load them.
+        verification_cache: what the workers of this server have verified.
+    """
+
+    def __init__(self, store: Store, config: ReleaseWatching, verification_cache: VerificationCache) -> None:
+        self._store, self._config, self._verification_cache = store, config, verification_cache
+        # A call of the index keeps one core busy, and the cores are shared with the other workers.
+        self._concurrency = max(1, len(os.sched_getaffinity(0)) // config.workers // config.native_threads)
+
+    def load(self, version: str, snapshots: Sequence[Snapshot], stop: threading.Event) -> Snapshot:
+        """Load a version.
+
+        Args:
+            version: of the store.
+            snapshots: those that are open; their segments and encoders are shared. Empty when the server starts.
+            stop: set when the process ends, so that it does not wait for other workers.
+
+        Raises:
+            LoadError: the version cannot be fetched, is damaged, or does not fit this server.
+        """
+        fetched = False
+        try:
+            manifest = self._store.manifest(version)
+            with contextlib.ExitStack() as lock:
+                lock.enter_context(self._verification_cache.lock(stop))
+                segments = [segment for snapshot in snapshots for segment in snapshot.release.segments]
+                folders = self._fetch(manifest, segments)
+                fetched = True
+                if not snapshots:
+                    lock.close()  # no searches to leave the cores to, and loading an encoder takes seconds
+                return self._open(manifest, folders, segments, snapshots)
+        except Exception as error:
+            # FAISS, Arrow, DuckDB, torch, a store's client and custom encoders all raise errors of their own, and none
+            # may stop the watcher. Errors up to the fetch are often temporary; later ones last, because a version
+            # never changes.
+            lasting = isinstance(error, LookalikeError) or (fetched and not isinstance(error, OSError))
+            raise LoadError(str(error), lasting=lasting) from error
+
+    def _fetch(self, manifest: Manifest, segments: Sequence[Segment]) -> list[Path]:
+        """Return the local folders of a version's segments, all verified by this worker or another."""
+        opened = {segment.folder: segment.info for segment in segments}
+        # Before the first release is loaded no search needs the cores; beside searches one core is enough.
+        threads = 1 if opened else VERIFY_THREADS
+        folders: list[Path] = []
+        for segment, folder in zip(manifest.segments, self._store.fetch(manifest), strict=True):
+            is_open = folder in opened and opened[folder] == read_info(folder)
+            if not (is_open or self._verification_cache.holds(folder, segment.info_sha256)):
+                state = file_state(folder)
+                self._store.verified(segment, threads=threads)
+                self._verification_cache.keep(folder, segment.info_sha256, state)
+            folders.append(folder)
+        return folders
+
+    def _open(
+        self, manifest: Manifest, folders: list[Path], segments: Sequence[Segment], snapshots: Sequence[Snapshot]
+    ) -> Snapshot:
+        release = Release(manifest, folders, verify=False, threads=self._config.native_threads, opened=segments)
+        encoder = self._load_encoder(manifest)
+        snapshot = Snapshot(
+            release,
+            encoder,
+            Batcher("index", functools.partial(search_index, release), _INDEX_BATCH, self._concurrency),
+            Batcher("text", encoder.encode_texts, self._config.embed_batch),
+            Batcher("image", encoder.encode_prepared, self._config.embed_batch),
+        )
+        _warm(snapshot, texts=all(encoder is not other.encoder for other in snapshots))
+        _release_free_memory()
+        return snapshot
+
+    def _load_encoder(self, manifest: Manifest) -> Encoder:
+        # The manifest names the encoder that made the vectors; the setting, if there is one, says where it is here.
+        spec = self._config.encoder or manifest.encoder["spec"]
+        encoder = load_encoder(spec, self._config.device, quick=self._config.quick_texts)
+        actual, expected = encoder.describe(), manifest.encoder
+        for name in ("weights_sha256", "dim", "preprocessing"):
+            if actual[name] != expected[name]:
+                raise IncompatibleRelease(
+                    f"version {manifest.version} was made with encoder {expected['id']}, but this server has "
+                    f"{actual['id']}: their {name} differ, so query vectors would not be comparable with the release's"
+                )
+        return encoder
+
+
+def _warm(snapshot: Snapshot, *, texts: bool) -> None:
+    """Run one search, so that the first caller does not wait for pages to be read, and encode one text if asked to."""
+    query = np.zeros((1, snapshot.encoder.dim), np.float32)
+    query[0, 0] = 1
+    snapshot.release.to_results(snapshot.release.search(query, 10, snapshot.params("image"))[0][0])
+    if texts and snapshot.encoder.supports_text:
+        snapshot.encoder.encode_texts(["warm up"])
+
+
+def _release_free_memory() -> None:
+    """Return memory that loading freed to the system: glibc would keep it, some 200 MB for a CLIP model."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+    if trim is not None:
+        trim(0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from artifacts.config import IndexConfig
 from artifacts.index import build, params
 from artifacts.index.vectors import Vectors
 from artifacts.products.writer import write_products
@@ -22,7 +23,6 @@ from artifacts.segments.info import (
     SegmentInfo,
 )
 from artifacts.segments.thumbnails import THUMBNAILS_FILE, ThumbnailWriter
-from artifacts.settings import Settings
 from artifacts.storage import fsync, sha256_of
 
 #: Rows whose vectors are in memory at once while the index is filled: 256 MB of float32 at 512-d.
@@ -70,7 +70,7 @@ class SegmentWriter:
         segment_id: str,
         encoder_id: str,
         schema: pa.Schema,
-        settings: Settings,
+        config: IndexConfig,
         *,
         inputs: str = "",
         tombstones: Iterable[str] = (),
@@ -80,6 +80,7 @@ class SegmentWriter:
 
         Args:
             schema: the product rows' schema (there may be no rows).
+            config: how the index is built.
             progress: called with rows added to the index and rows in all.
         """
         if self._thumbnails:
@@ -88,7 +89,7 @@ class SegmentWriter:
         self._tables = []
         counts = products.column("product_id").value_counts().field("counts").to_numpy(zero_copy_only=False)
         write_products(products, self.folder)
-        index = self._build_index(settings, progress)
+        index = self._build_index(config, progress)
         deleted = sorted(set(tombstones))
         if deleted:
             (self.folder / TOMBSTONES_FILE).write_bytes(json.dumps(deleted).encode())
@@ -110,23 +111,23 @@ class SegmentWriter:
         _sealed(path)
         return info
 
-    def _build_index(self, settings: Settings, progress: Callable[[int, int], None]) -> IndexInfo:
+    def _build_index(self, config: IndexConfig, progress: Callable[[int, int], None]) -> IndexInfo:
         vectors = Vectors(self.folder / VECTORS_FILE, self.rows, self.dim).array
-        if settings.codec == "flat" or self.rows <= max(settings.flat_max_rows, params.MIN_TRAIN_ROWS):
+        if config.codec == "flat" or self.rows <= max(config.flat_max_rows, params.MIN_TRAIN_ROWS):
             blocks = (vectors[start : start + _ADD_BLOCK] for start in range(0, self.rows, _ADD_BLOCK))
             build.write_flat(blocks, self.dim, self._index_file(0))
             progress(self.rows, self.rows)
             return IndexInfo(codec="flat", factory="SQfp16")
         lists = params.lists_for(self.rows)
-        wanted = max(lists * settings.train_rows_per_list, params.MIN_TRAIN_ROWS)
-        sample = training_rows(self.rows, wanted, settings.seed)
-        factory = params.factory_string(settings.codec, self.dim, lists)
-        trained = build.train(factory, self.dim, vectors[sample].astype(np.float32), seed=settings.seed)
+        wanted = max(lists * config.train_rows_per_list, params.MIN_TRAIN_ROWS)
+        sample = training_rows(self.rows, wanted, config.seed)
+        factory = params.factory_string(config.codec, self.dim, lists)
+        trained = build.train(factory, self.dim, vectors[sample].astype(np.float32), seed=config.seed)
         files = 0
         with (self.folder / LISTS_FILE).open("wb") as list_file:
-            for first in range(0, self.rows, settings.rows_per_index):
+            for first in range(0, self.rows, config.rows_per_index):
                 index = build.empty_copy(trained)
-                last = min(first + settings.rows_per_index, self.rows)
+                last = min(first + config.rows_per_index, self.rows)
                 for start in range(first, last, _ADD_BLOCK):
                     block = vectors[start : min(start + _ADD_BLOCK, last)].astype(np.float32)
                     list_file.write(build.add(index, block, start).tobytes())
@@ -134,7 +135,7 @@ class SegmentWriter:
                 build.write(index, self._index_file(files))
                 files += 1
         return IndexInfo(
-            codec=settings.codec, factory=factory, lists=lists, train_rows=len(sample), seed=settings.seed, files=files
+            codec=config.codec, factory=factory, lists=lists, train_rows=len(sample), seed=config.seed, files=files
         )
 
     def _index_file(self, number: int) -> Path:

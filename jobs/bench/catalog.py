@@ -67,7 +67,7 @@ def drawn_catalog(
         for block in space.pictures(rows, settings.seed + 1):
             products = _products(writer.rows, block.categories, schema, settings.seed)
             writer.add(products, block.vectors.astype(np.float16))
-        writer.finish("bench", "bench", schema, settings, inputs=inputs, progress=progress)
+        writer.finish("bench", "bench", schema, settings.pipeline.index, inputs=inputs, progress=progress)
     segment = Segment(folder, verify=False)
     names = segment.column("category").to_numpy()
     pictures = next(space.pictures(queries, settings.seed + 2))

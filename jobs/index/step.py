@@ -82,7 +82,7 @@ def run_index(
             products += _add_shard(workspace, shard, encoder, settings, writer, schema, tally)
             progress(shard + 1, catalog.shards)
         _check(catalog, products, tally, settings)
-        info = writer.finish(segment_id, encoder.id, schema, settings)
+        info = writer.finish(segment_id, encoder.id, schema, settings.pipeline.index)
     counts = Counts(
         input_rows=catalog.input_rows,
         indexed=info.products,

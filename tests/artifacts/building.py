@@ -86,7 +86,8 @@ def write_segment(
     writer = SegmentWriter(folder, vectors.shape[1])
     if rows:
         writer.add(products, vectors, thumbnails)
-    return writer.finish(segment_id, encoder_id, products.schema, settings or Settings(), tombstones=tombstones)
+    config = (settings or Settings()).pipeline.index
+    return writer.finish(segment_id, encoder_id, products.schema, config, tombstones=tombstones)
 
 
 def manifest_of(

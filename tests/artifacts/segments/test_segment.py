@@ -284,7 +284,7 @@ def test_blocks_do_not_matter(tmp_path: Path):
         writer = SegmentWriter(tmp_path / name, 16)
         for start in range(0, 700, step):
             writer.add(products.slice(start, step), vectors[start : start + step])
-        writer.finish("s", "toy", products.schema, INDEXED)
+        writer.finish("s", "toy", products.schema, INDEXED.pipeline.index)
     a, b = (verify_segment(tmp_path / name).files for name in "ab")
     assert {name: file for name, file in a.items() if name != "products.duckdb"} == {
         name: file for name, file in b.items() if name != "products.duckdb"

@@ -20,7 +20,8 @@ from artifacts.settings import Settings
 from artifacts.store.store import Store
 from jobs.bench.vectors import RECIPE, ClipLike
 from jobs.evaluate.queries import draw_queries
-from jobs.workspace import fingerprint, recorded_shards
+from jobs.workspace.fingerprints import fingerprint
+from jobs.workspace.workspace import Workspace
 
 #: Of the drawn products: brands, share without a rating, the newest's day and how much older the others are at most.
 _BRANDS, _UNRATED, _NEWEST, _OLDEST_DAYS = 500, 0.3, "2026-11-01", 700
@@ -120,15 +121,15 @@ def published_catalog(queries: int, settings: Settings) -> BenchCatalog:
         raise LookalikeError(f"version {manifest.version} has {len(manifest.segments)} segments; rebuild it first")
     encoder = load_encoder(str(manifest.encoder["spec"]), settings.device)
     segment = Segment(store.fetch(manifest)[0])
-    workspace, shards = recorded_shards(settings.workspace)
+    workspace = Workspace.existing(settings.workspace)
     names = segment.column("category").to_numpy()
     of = dict(zip(segment.column("product_id").to_pylist(), names, strict=True))
     kinds: list[Queries] = []
-    for drawn in draw_queries(workspace, shards, encoder, queries, settings.seed):
+    for drawn in draw_queries(workspace, encoder, queries, settings.seed):
         here = [place for place, product_id in enumerate(drawn.product_ids) if product_id in of]
         if not here:
             raise LookalikeError(f"none of the products in {settings.workspace} are in version {manifest.version}")
         about = np.array([of[drawn.product_ids[place]] for place in here])
-        kinds.append(Queries(drawn.kind, drawn.vectors[here], about))
+        kinds.append(Queries(drawn.modality, drawn.vectors[here], about))
     index = segment.info.index
     return BenchCatalog(f"{segment.info.rows:,} pictures of {manifest.version}, {index.factory}", segment, names, kinds)

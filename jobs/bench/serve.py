@@ -46,7 +46,7 @@ from jobs.bench.catalog import drawn_catalog
 from jobs.bench.load.load import Load, Sample, by_text, by_vector, percentiles
 from jobs.bench.load.server import Cores, Memory, ServerProcess
 from jobs.evaluate.calibration import DEPTH, calibrate, recall
-from jobs.workspace import fingerprint
+from jobs.workspace.fingerprints import fingerprint
 
 _ENCODER = "python:jobs.bench.encoder:ClipShaped"
 #: Shares of the measured text rate that are offered.

@@ -17,7 +17,7 @@ from artifacts.errors import CatalogError
 from artifacts.storage import sha256_of
 from jobs.catalog.source import Source, base_of, fetch_files
 from jobs.catalog.staging import Staging, match_columns, run_sql
-from jobs.workspace import fingerprint
+from jobs.workspace.fingerprints import fingerprint
 
 _INTEGERS = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"})
 _BIG_INTEGERS = frozenset({"UBIGINT", "HUGEINT", "UHUGEINT", "BIGNUM"})

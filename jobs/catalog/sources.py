@@ -28,7 +28,7 @@ from jobs.catalog.parquet_parts import parquet_source, parts_below
 from jobs.catalog.picture_folder import picture_folder_source
 from jobs.catalog.source import Source, base_of, fetch_files
 from jobs.catalog.staging import Staging
-from jobs.workspace import fingerprint
+from jobs.workspace.fingerprints import fingerprint
 
 FORMS = (
     "a .csv, .tsv, .jsonl, .ndjson (also .gz) or .parquet file, a folder or glob of .parquet parts, "

@@ -18,10 +18,10 @@ from typing import TypeVar
 
 from aiohttp.abc import AbstractResolver
 
+from artifacts.config import DownloadLimits
 from artifacts.errors import PictureError
 from artifacts.pictures import encode_jpeg, read_picture
 from artifacts.schema import OK
-from artifacts.settings import Settings
 from jobs.download.http import HttpClient
 from jobs.download.local import CatalogFolder
 
@@ -49,7 +49,7 @@ class Fetched:
 
 async def fetch_all(
     jobs: Iterable[tuple[Key, str]],
-    settings: Settings,
+    settings: DownloadLimits,
     folder: CatalogFolder,
     *,
     resolver: AbstractResolver | None = None,
@@ -94,7 +94,7 @@ async def fetch_all(
 class _Fetcher:
     def __init__(
         self,
-        settings: Settings,
+        settings: DownloadLimits,
         folder: CatalogFolder,
         client: HttpClient,
         room: asyncio.Semaphore,

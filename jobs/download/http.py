@@ -22,9 +22,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 from yarl import URL
 
+from artifacts.config import DownloadLimits
 from artifacts.errors import PictureError
 from artifacts.schema import TRANSIENT_REASONS, Reason
-from artifacts.settings import Settings
 from jobs.download.addresses import BlockedAddress, parse_url, public_socket
 
 MAX_REDIRECTS = 5
@@ -89,7 +89,9 @@ class HttpClient:
         resolver: replaces DNS (tests); the addresses it gives are checked like any other.
     """
 
-    def __init__(self, settings: Settings, room: asyncio.Semaphore, resolver: AbstractResolver | None = None) -> None:
+    def __init__(
+        self, settings: DownloadLimits, room: asyncio.Semaphore, resolver: AbstractResolver | None = None
+    ) -> None:
         self._settings = settings
         self._room = room
         self._resolver = resolver

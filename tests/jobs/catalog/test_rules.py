@@ -11,17 +11,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from artifacts.settings import Settings
-from artifacts.storage import Folder
 from jobs.catalog.report import CatalogReport
 from jobs.catalog.shards import read_products
-from jobs.catalog.step import run_catalog
-from jobs.workspace import open_workspace
+from jobs.catalog.step import validate_catalog
+from jobs.workspace.workspace import Workspace
 
 UTC = dt.UTC
 
 
-def validate(tmp_path: Path, rows: list[dict[str, Any]], *, kind: str = "csv") -> tuple[CatalogReport, Folder]:
+def validate(tmp_path: Path, rows: list[dict[str, Any]], *, kind: str = "csv") -> tuple[CatalogReport, Workspace]:
     """Rows, with a good product_id and image_url where they have none, through the whole step."""
     rows = [{"product_id": f"p{number}", "image_url": "u.jpg", **row} for number, row in enumerate(rows, start=1)]
     rows.append({"product_id": "good", "image_url": "u.jpg"})
@@ -34,16 +32,16 @@ def validate(tmp_path: Path, rows: list[dict[str, Any]], *, kind: str = "csv") -
             writer.writerows(rows)
         else:
             file.writelines(json.dumps(row) + "\n" for row in rows)
-    workspace = open_workspace(str(tmp_path / "ws"), 1)
-    return run_catalog(str(path), workspace, Settings(shards=1, max_reject_rate=1)), workspace
+    workspace = Workspace.open(str(tmp_path / "ws"), 1)
+    return validate_catalog(str(path), workspace, 1), workspace
 
 
-def verdicts(workspace: Folder) -> dict[int, tuple[str, str]]:
-    rows = pq.read_table(workspace.local("catalog/rejects.parquet")).to_pylist()
+def verdicts(workspace: Workspace) -> dict[int, tuple[str, str]]:
+    rows = pq.read_table(workspace.folder.local("catalog/rejects.parquet")).to_pylist()
     return {row["input_row"]: (row["reason"], row["detail"]) for row in rows}
 
 
-def products(workspace: Folder) -> dict[str, dict[str, Any]]:
+def products(workspace: Workspace) -> dict[str, dict[str, Any]]:
     return {row["product_id"]: row for row in read_products(workspace, 0).to_pylist()}
 
 

@@ -13,14 +13,15 @@ import pytest
 from artifacts.errors import StepFailed
 from artifacts.schema import IMAGES, OK, Reason
 from artifacts.settings import Settings
-from artifacts.storage import Folder
 from jobs.download import http as fetch_http
 from jobs.download import images_file
 from jobs.download import spool as spool_module
 from jobs.download.fetch import Fetched
 from jobs.download.step import download_shard, run_download
-from jobs.workspace import ShardReport
+from jobs.workspace.shards import ShardReport
+from jobs.workspace.workspace import Workspace
 from tests.catalogs import read_shards, write_catalog
+from tests.pipeline import context_on
 from tests.servers import PictureServer, jpeg
 
 SETTINGS = Settings(shards=1, allow_private_addresses=True, download_retries=1)
@@ -32,7 +33,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(workspace: Path, settings: Settings = SETTINGS, **options: object) -> ShardReport:
-    return download_shard(str(workspace), 0, 1, settings, **options)  # type: ignore[arg-type]
+    return download_shard(Workspace(str(workspace), 1), 0, settings.pipeline.download, **options)  # type: ignore[arg-type]
 
 
 def rows(workspace: Path) -> list[dict]:
@@ -252,7 +253,7 @@ def test_the_spool_moves_to_disk_and_uses_its_room_again(monkeypatch: pytest.Mon
 
 
 def test_without_a_catalog(tmp_path: Path) -> None:
-    with pytest.raises(StepFailed, match="run the catalog step first"):
+    with pytest.raises(StepFailed, match="the catalog step has not been run"):
         run(tmp_path)
 
 
@@ -282,13 +283,14 @@ def test_a_damaged_earlier_file_is_made_anew(tmp_path: Path, server: PictureServ
 @pytest.mark.spark
 def test_on_spark(tmp_path: Path, server: PictureServer, spark) -> None:
     products = {f"p{n}": [server.url(f"/n/{n}.jpg")] for n in range(40)} | {"gone": [server.url("/status/404")]}
-    write_catalog(tmp_path, products, shards=4)
-    settings = SETTINGS.model_copy(update={"shards": 4})
+    workspace = write_catalog(tmp_path, products, shards=4)
     seen: list[int] = []
-    reports = run_download(spark, Folder(tmp_path), settings, on_report=lambda report: seen.append(report.shard))
+    context = context_on(workspace, SETTINGS, spark=lambda: spark, on_shard=lambda report: seen.append(report.shard))
+    reports = run_download(context).report.reports
     assert [report.shard for report in reports] == [0, 1, 2, 3]
     assert sorted(seen) == [0, 1, 2, 3]
     assert sum(report.ok for report in reports) == 40
     assert read_shards(tmp_path, "images", 4).num_rows == 41
-    again = run_download(spark, Folder(tmp_path), settings, [1, 3])
-    assert [(report.shard, report.skipped) for report in again] == [(1, True), (3, True)]
+    again = run_download(context, [1, 3])
+    assert [(report.shard, report.skipped) for report in again.report.reports] == [(1, True), (3, True)]
+    assert not again.changed

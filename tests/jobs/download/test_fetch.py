@@ -7,19 +7,20 @@ import io
 import time
 import tracemalloc
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
+from artifacts.config import DownloadLimits
 from artifacts.schema import OK, Reason
-from artifacts.settings import Settings
 from jobs.download import fetch
 from jobs.download import http as fetch_http
 from jobs.download.fetch import Fetched, fetch_all
 from jobs.download.local import CatalogFolder
 from tests.servers import PictureServer
 
-SETTINGS = Settings(allow_private_addresses=True, max_picture_bytes=1_000_000, download_retries=2)
+SETTINGS = DownloadLimits(allow_private_addresses=True, max_picture_bytes=1_000_000, download_retries=2)
 
 
 def run(urls: Sequence[str], base: str | None = None, **changes: object) -> list[Fetched]:
@@ -27,7 +28,7 @@ def run(urls: Sequence[str], base: str | None = None, **changes: object) -> list
 
     async def main() -> dict[int, Fetched]:
         results: dict[int, Fetched] = {}
-        settings = SETTINGS.model_copy(update=changes)
+        settings = replace(SETTINGS, **changes)
         async for key, fetched in fetch_all(enumerate(urls), settings, CatalogFolder(base)):
             assert key not in results
             results[key] = fetched
@@ -182,7 +183,7 @@ def test_the_input_is_read_as_it_is_needed(server: PictureServer) -> None:
             yield number, server.url(f"/n/{number}.jpg")
 
     async def main() -> None:
-        settings = SETTINGS.model_copy(update={"download_concurrency": 2})
+        settings = replace(SETTINGS, download_concurrency=2)
         results = fetch_all(urls(), settings, CatalogFolder(None))
         await anext(results)
         assert taken <= 2 * fetch.WINDOW

@@ -85,41 +85,58 @@ class StepResult(Generic[Report]):
     report: Report
 
 
-def run_shards(
-    context: StepContext,
-    shards: Sequence[int],
-    unchanged: Callable[[int], ShardReport | None],
-    make_task: Callable[[SparkSession, Sequence[int]], ShardTask],
-    *,
-    preload: Callable[[Sequence[int]], Sequence[str]] = lambda changed: (),
-) -> ShardTotals:
-    """Run a Spark task for each shard that has work to do. Without any, Spark is neither imported nor started.
+@dataclass(frozen=True)
+class ShardPlan:
+    """The work of a step over shards.
+
+    Attributes:
+        unchanged: reports of the shards that are up to date.
+        changed: shards that have work to do.
+        make_task: called with the session and `changed`, if there are any; returns what a worker calls for each.
+        preload: modules that all workers need, see `jobs.spark.daemon`.
+    """
+
+    unchanged: Sequence[ShardReport]
+    changed: Sequence[int]
+    make_task: Callable[[SparkSession, Sequence[int]], ShardTask]
+    preload: Sequence[str] = ()
+
+
+def split_shards(
+    shards: Sequence[int], unchanged: Callable[[int], ShardReport | None]
+) -> tuple[list[ShardReport], list[int]]:
+    """Separate shards that are up to date from those that have work to do.
 
     Args:
         unchanged: returns the report of a shard that is up to date, and None for any other.
-        make_task: called with the session and the shards that have changed.
-        preload: modules that all workers need for these shards, see `jobs.spark.daemon`.
+    """
+    reports = {shard: unchanged(shard) for shard in shards}
+    return (
+        [report for report in reports.values() if report],
+        [shard for shard, report in reports.items() if report is None],
+    )
+
+
+def run_plan(context: StepContext, plan: ShardPlan) -> ShardTotals:
+    """Run a Spark task for each shard that has work to do. Without any, Spark is neither imported nor started.
 
     Raises:
         StepFailed: a shard failed.
     """
     began = time.monotonic()
-    reports: dict[int, ShardReport] = {}
+    total = len(plan.unchanged) + len(plan.changed)
+    reports: list[ShardReport] = []
 
     def on_report(report: ShardReport) -> None:
-        reports[report.shard] = report
+        reports.append(report)
         context.on_shard(report)
-        context.progress(len(reports), len(shards))
+        context.progress(len(reports), total)
 
-    changed: list[int] = []
-    for shard in shards:
-        if report := unchanged(shard):
-            on_report(report)
-        else:
-            changed.append(shard)
-    if changed:
+    for report in plan.unchanged:
+        on_report(report)
+    if plan.changed:
         from jobs.spark.shards import map_shards
 
         spark = context.spark()
-        map_shards(spark, changed, make_task(spark, changed), on_report, preload=preload(changed))
-    return ShardTotals([reports[shard] for shard in shards], round(time.monotonic() - began, 3))
+        map_shards(spark, plan.changed, plan.make_task(spark, plan.changed), on_report, preload=plan.preload)
+    return ShardTotals(sorted(reports, key=lambda report: report.shard), round(time.monotonic() - began, 3))

@@ -12,6 +12,7 @@ an encoder loads it and compares its id: nothing is published under an identity 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -147,8 +148,8 @@ def _inputs(spec: str, weights: Sequence[str]) -> dict[str, Any]:
     paths = [*weights, folder] if folder else weights
     return {
         "packages": {name: _version(name) for name in _PACKAGES},
-        "modules": _stamps(Path(__file__).parent, "*.py"),
-        "files": {name: stamp for path in paths for name, stamp in _stamps(Path(path)).items()},
+        "modules": _digest(_stamps(Path(__file__).parent, "*.py")),
+        "files": _digest([_stamps(Path(path)) for path in paths]),
     }
 
 
@@ -179,6 +180,10 @@ def _stamps(path: Path, pattern: str = "*") -> dict[str, list[int]]:
                 status = file.stat()
                 stamps[os.fspath(file)] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
     return stamps
+
+
+def _digest(stamps: object) -> str:
+    return hashlib.sha256(json.dumps(stamps, sort_keys=True).encode()).hexdigest()
 
 
 def _downloaded_weights(encoder: Encoder) -> list[str]:

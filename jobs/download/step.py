@@ -27,7 +27,7 @@ from jobs.download.fetch import fetch_all
 from jobs.download.images_file import EarlierImages, ImagesWriter, Picture
 from jobs.download.local import CatalogFolder
 from jobs.download.spool import Spool
-from jobs.steps import StepContext, StepResult, run_shards
+from jobs.steps import ShardPlan, StepContext, StepResult, run_plan, split_shards
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.shards import ShardCounts, ShardFolder, ShardReport, ShardTotals, shard_name
 from jobs.workspace.workspace import Workspace
@@ -51,18 +51,33 @@ def run_download(
     Raises:
         StepFailed: the catalog step has not been done, or a shard failed.
     """
+    totals = run_plan(context, plan_download(context, shards, retry=retry, refetch=refetch))
+    return StepResult(totals.changed, totals.note("pictures", "fetched"), totals)
+
+
+def plan_download(
+    context: StepContext,
+    shards: Sequence[int] | None = None,
+    *,
+    retry: Retry = "transient",
+    refetch: frozenset[str] = frozenset(),
+) -> ShardPlan:
+    """Find the shards that have pictures to fetch.
+
+    Raises:
+        StepFailed: the catalog step has not been done.
+    """
     workspace, limits = context.workspace, context.config.download
     catalog = read_catalog_report(workspace)
-    chosen = range(workspace.shards) if shards is None else shards
 
     def unchanged(shard: int) -> ShardReport | None:
         if catalog.ok > COMPARED_BY_DRIVER:
             return None
         return _Shard(workspace, catalog, shard, limits, retry, refetch).unchanged()
 
+    done, changed = split_shards(range(workspace.shards) if shards is None else shards, unchanged)
     task = partial(download_shard, workspace, limits=limits, retry=retry, refetch=refetch)
-    totals = run_shards(context, chosen, unchanged, lambda spark, changed: task)
-    return StepResult(totals.changed, totals.note("pictures", "fetched"), totals)
+    return ShardPlan(done, changed, lambda spark, changed: task)
 
 
 def download_shard(

@@ -24,7 +24,7 @@ from artifacts.schema import OK
 from jobs.embed.cache import VectorTable, read_cached
 from jobs.embed.model import encode_batches, limit_threads
 from jobs.parquet import corruption_guard
-from jobs.steps import ShardTask, StepContext, StepResult, run_shards
+from jobs.steps import ShardPlan, ShardTask, StepContext, StepResult, run_plan, split_shards
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.shards import ShardCounts, ShardFolder, ShardReport, ShardTotals
 from jobs.workspace.workspace import Workspace
@@ -51,8 +51,17 @@ def run_embed(context: StepContext, shards: Sequence[int] | None = None) -> Step
         StepFailed: the download step has not been done, or a shard failed.
         EncoderError: the encoder cannot be loaded.
     """
+    totals = run_plan(context, plan_embed(context, shards))
+    return StepResult(totals.changed, totals.note("pictures", "embedded"), totals)
+
+
+def plan_embed(context: StepContext, shards: Sequence[int] | None = None) -> ShardPlan:
+    """Find the shards that have pictures to embed, or to remove.
+
+    Raises:
+        StepFailed: the download step has not been done.
+    """
     workspace, config, cache = context.workspace, context.config.encoder, context.config.cache
-    chosen = range(workspace.shards) if shards is None else shards
     # Where it takes loading the encoder to know which vectors are there, the workers do it: they load it anyway.
     identity = known_identity(config.encoder, config.device, cache)
 
@@ -68,17 +77,15 @@ def run_embed(context: StepContext, shards: Sequence[int] | None = None) -> Step
         threads = threads_per_task(spark, len(changed))
         return partial(_embed_on_worker, workspace, config=config, cache=cache, identity=identity, threads=threads)
 
-    def preload(changed: Sequence[int]) -> Sequence[str]:
-        return _encoder_modules(config.encoder) if _needs_model(workspace, identity, changed) else ()
-
-    totals = run_shards(context, chosen, unchanged, make_task, preload=preload)
-    return StepResult(totals.changed, totals.note("pictures", "embedded"), totals)
+    done, changed = split_shards(range(workspace.shards) if shards is None else shards, unchanged)
+    preload = _encoder_modules(config.encoder) if _needs_model(workspace, identity, changed) else ()
+    return ShardPlan(done, changed, make_task, preload)
 
 
 def _needs_model(workspace: Workspace, identity: EncoderIdentity | None, shards: Sequence[int]) -> bool:
     """Whether these shards have pictures to embed, by their reports; a shard that only lost pictures has none."""
     if identity is None:
-        return True
+        return bool(shards)
     embeddings = workspace.embeddings(identity.slug)
     return any(_images_report(workspace, shard).done or not embeddings.exists(shard) for shard in shards)
 

@@ -17,7 +17,7 @@ from rich.table import Column, Table
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
 from jobs.bench.commands import bench_app
-from jobs.console import ReleasesOption, WorkspaceOption, err, out, settings_with
+from jobs.console import ReleasesOption, WorkspaceOption, err, out, settings_with, variables_of
 
 if TYPE_CHECKING:
     from artifacts.store.store import Store
@@ -141,7 +141,13 @@ def demo(
         host=host,
         port=port,
     )
-    run_demo(folder, products=products, settings=settings, reporter=Reporter(err))
+    run_demo(
+        folder,
+        products=products,
+        config=settings.pipeline,
+        variables=variables_of(settings),
+        reporter=Reporter(err),
+    )
     run(settings.server)
 
 

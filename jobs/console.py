@@ -21,3 +21,9 @@ WorkspaceOption = Annotated[str | None, typer.Option("--workspace", help="Folder
 def settings_with(**given: Any) -> Settings:
     """The settings table, with what was given on the command line in place of the environment's."""
     return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def variables_of(settings: Settings) -> dict[str, str]:
+    """The settings that are not the defaults, as LOOKALIKE_ variables for another process."""
+    values = settings.model_dump(mode="json", exclude_defaults=True)
+    return {f"LOOKALIKE_{name.upper()}": str(value) for name, value in values.items()}

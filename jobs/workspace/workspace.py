@@ -99,6 +99,10 @@ class Workspace:
         """Vectors of one encoder: `embeddings_schema`, sorted by the sha256 of their picture."""
         return ShardFolder("embed", self.folder / "embeddings" / encoder_slug, self.shards)
 
+    def all_embeddings(self) -> list[ShardFolder]:
+        """The vectors of every encoder that has been used."""
+        return [self.embeddings(slug) for slug in self.folder.names("embeddings")]
+
     @property
     def candidate(self) -> Folder:
         """The release that may be published next: CANDIDATE, CANDIDATE_REJECTS, EVALUATION, REPORT."""

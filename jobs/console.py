@@ -21,3 +21,9 @@ WorkspaceOption = Annotated[str | None, typer.Option("--workspace", help="Folder
 def settings_with(**options: Any) -> Settings:
     """Return the settings; options of the command line that are not None override the environment."""
     return Settings(**{name: value for name, value in options.items() if value is not None})
+
+
+def variables_of(settings: Settings) -> dict[str, str]:
+    """Return the settings that differ from the defaults as LOOKALIKE_ variables, for another process."""
+    values = settings.model_dump(mode="json", exclude_defaults=True)
+    return {f"LOOKALIKE_{name.upper()}": str(value) for name, value in values.items()}

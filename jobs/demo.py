@@ -1,79 +1,86 @@
 """`lookalike demo`: a sample catalog, and the DAG `catalog_rebuild` run on it by Airflow, from download to publish.
 
-Airflow runs as its own program, in an environment and with a database of its own: nothing of an Airflow that is set up
-on this machine is read or touched.
+Airflow runs as a program of its own, in an environment and with a database of its own: an Airflow that is installed on
+this machine is neither read nor changed.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import queue
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+from artifacts.config import PipelineConfig
 from artifacts.errors import StepFailed
-from artifacts.settings import Settings
 from artifacts.store.store import Store
 from jobs.progress import Reporter, Step
 from jobs.sample.catalog import draw_catalog
+from jobs.spark.java import java_home
+from jobs.workspace.shards import ShardReport
+from jobs.workspace.workspace import Workspace
 
 DAG = "catalog_rebuild"
-#: The checkout: a wheel has no dags.
+#: The checkout: a wheel contains no DAGs.
 ROOT = Path(__file__).parent.parent
-#: Lines of Airflow's log to show when it says nothing clearer.
+#: Lines of Airflow's log that are shown if a failure has no clear sentence.
 _LAST_LINES = 15
+#: Seconds between two looks at the shards that are done.
+_POLL_SECONDS = 0.5
 
-_STARTS = re.compile(r"\[DAG TEST\] starting task_id=(\w+)")
-_ENDS = re.compile(r"\[DAG TEST\] end task task_id=(\w+)")
-_RESULT = re.compile(r"\] result: (.+?)(?: +\[[\w.]+\]|$)")
-_SHARD = re.compile(r"(?:download|embed) shard \d+ of (\d+): (\d+) rows, (\d+) ok, (unchanged|(\d+) reused)")
-_FAILS = re.compile(r"Task failed with exception|\[DAG TEST\] Error running task")
-#: What `spark_submit.py` prints, and how a traceback ends.
-_SENTENCE = re.compile(r"\] error: (.+?)(?: +\[[\w.]+\]|$)|^artifacts\.errors\.\w+: (.+)$")
+#: The sentence that `spark_submit.py` fails with. Airflow is told its exit code alone and copies its output to the log,
+#: so the log is the one place that has it.
+_SPARK_ERROR = re.compile(r"\] error: (.+?)(?: +\[[\w.]+\]|$)", re.MULTILINE)
 
 
-def run_demo(folder: Path, *, products: int, settings: Settings, reporter: Reporter) -> str:
+def run_demo(
+    folder: Path, *, products: int, config: PipelineConfig, variables: Mapping[str, str], reporter: Reporter
+) -> str:
     """Draw a sample catalog into `folder` and let Airflow build and publish a release of it.
 
     A second run draws, downloads, embeds and indexes nothing again.
 
     Args:
         folder: gets `catalog/`, and `airflow/` with Airflow's database and logs.
-        settings: where releases and workspace are, and the encoder.
+        config: names the releases, the workspace and the encoder.
+        variables: the settings behind `config`, as LOOKALIKE_ variables for Airflow's tasks.
 
     Returns:
-        The version now served.
+        The version that is served now.
 
     Raises:
-        StepFailed: Airflow is not there, or a task failed; says where the log is.
+        StepFailed: Airflow is not installed, or a task failed; names the log.
     """
-    airflow = _Airflow(folder.resolve() / "airflow", settings)
-    catalog = _sample(folder / "catalog", products, settings.seed, reporter)
-    store = Store(settings.releases, settings.cache)
+    airflow = _Airflow(folder.resolve() / "airflow", config, variables)
+    catalog = _draw_sample(folder / "catalog", products, config.index.seed, reporter)
+    store = Store(config.releases, config.cache)
     before = store.current()
     with reporter.step("airflow") as step:
         step.note(airflow.prepare())
-    with airflow.dag_run(catalog) as lines:
-        for line in lines:
-            if found := _STARTS.search(line):
-                with reporter.step(found[1]) as step:
-                    _follow(found[1], lines, step, airflow.log)
+    with airflow.dag_run(catalog) as events:
+        while (event := events.get()) is not None:
+            if event["state"] == "running":
+                with reporter.step(event["task"]) as step:
+                    _follow(event["task"], events, step, config, airflow.log)
     after = store.current()
     if after is None:
-        raise StepFailed(f"the DAG ended well but published nothing: see {airflow.log}")
+        raise StepFailed(f"the DAG succeeded but published nothing: see {airflow.log}")
     if after == before:
         reporter.console.print(f"Nothing has changed: {after} is still served.", highlight=False)
     return after
 
 
-def _sample(folder: Path, products: int, seed: int, reporter: Reporter) -> Path:
-    """The sample catalog, drawn unless it is there."""
+def _draw_sample(folder: Path, products: int, seed: int, reporter: Reporter) -> Path:
+    """Draw the sample catalog, unless an earlier run has."""
     with reporter.step("sample", "products") as step:
         recipe, table = folder / "sample.json", folder / "catalog.csv"
         if table.exists() and recipe.exists():  # the table is written last
@@ -86,21 +93,25 @@ def _sample(folder: Path, products: int, seed: int, reporter: Reporter) -> Path:
         return table
 
 
+#: Events of `dags/run_and_report.py`; None once the run has ended.
+_Events = queue.Queue[dict[str, Any] | None]
+
+
 class _Airflow:
     """Airflow as another program: `dags/airflow.env`, and a home in the demo's folder."""
 
-    def __init__(self, home: Path, settings: Settings) -> None:
+    def __init__(self, home: Path, config: PipelineConfig, variables: Mapping[str, str]) -> None:
         if not (ROOT / "dags" / "airflow.env").exists():
             raise StepFailed("the demo runs the DAGs of a checkout, and this is an installed package: clone Lookalike")
         try:
             self._version = version("apache-airflow")
         except PackageNotFoundError:
             raise StepFailed("the demo needs Airflow: pip install -e '.[cpu,serve,pipeline,airflow]'") from None
-        self._home, self._settings = home, settings
+        self._home, self._config, self._variables = home, config, variables
         self.log = home / "demo.log"
 
     def prepare(self) -> str:
-        """Make the database, unless it is there; returns what there is to say."""
+        """Create the database, unless an earlier run has; returns Airflow's version."""
         marker = self._home / "migrated"
         if not marker.exists() or marker.read_text() != self._version:
             self._home.mkdir(parents=True, exist_ok=True)
@@ -113,48 +124,51 @@ class _Airflow:
         return self._version
 
     @contextmanager
-    def dag_run(self, catalog: Path) -> Iterator[Iterator[str]]:
-        """Run the DAG; gives the lines of its log as they come. What is left running when the block ends is stopped."""
-        settings = self._settings
+    def dag_run(self, catalog: Path) -> Iterator[_Events]:
+        """Run the DAG; yields its tasks' states as they change. All processes are stopped when the block ends."""
+        config = self._config
         conf = {
             "catalog": str(catalog.resolve()),
-            "releases": settings.releases,
-            "workspace": settings.workspace,
-            "encoder": settings.encoder,
-            "codec": settings.codec,
-            "shards": settings.shards,
+            "releases": config.releases,
+            "workspace": config.workspace,
+            "encoder": config.encoder.encoder,
+            "codec": config.index.codec,
+            "shards": config.shards,
             "groups": 1,  # a JVM takes seconds to start
         }
-        command = [sys.executable, "-m", "airflow", "dags", "test", DAG, "--conf", json.dumps(conf)]
-        process = subprocess.Popen(
-            command,
-            env=self._environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # Spark's JVM is stopped with it
-        )
-        assert process.stdout is not None  # noqa: S101 — for the type checker
+        receiving, sending = os.pipe()
+        command = [sys.executable, str(ROOT / "dags" / "run_and_report.py"), DAG, json.dumps(conf), str(sending)]
+        with self.log.open("w") as log:
+            process = subprocess.Popen(
+                command,
+                env=self._environment(),
+                stdout=log,
+                stderr=log,
+                pass_fds=[sending],
+                start_new_session=True,  # Spark's JVM is stopped with it
+            )
+        os.close(sending)
+        events: _Events = queue.Queue()
+        reader = threading.Thread(target=_read_events, args=(receiving, events), daemon=True)
+        reader.start()
         try:
-            with self.log.open("w") as log, process.stdout as output:
-                yield _copied(output, log)
-                if process.wait() != 0:
-                    raise StepFailed(_failure(f"airflow dags test {DAG}", self.log))
+            yield events
+            if process.wait() != 0:
+                raise StepFailed(_failure(f"the DAG {DAG}", self.log))
         finally:
             _stop(process)
+            reader.join()
 
     def _environment(self) -> dict[str, str]:
-        from jobs.spark.session import java_home
-
-        # Another Airflow's database must not become ours.
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-        for name, value in self._settings.model_dump(mode="json", exclude_defaults=True).items():
-            ours[f"LOOKALIKE_{name.upper()}"] = str(value)
-        ours |= {"LOOKALIKE_ROOT": str(ROOT), "LOOKALIKE_PYTHON": sys.executable, "JAVA_HOME": java_home()}
+        # Another Airflow's database must not be used.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+        inherited |= self._variables
+        inherited |= {"LOOKALIKE_ROOT": str(ROOT), "LOOKALIKE_PYTHON": sys.executable, "JAVA_HOME": java_home()}
         script = 'set -a; . "$LOOKALIKE_ROOT/dags/airflow.env"; exec "$LOOKALIKE_PYTHON" -c "$1"'
         show = "import json, os; print(json.dumps(dict(os.environ)))"
-        read = subprocess.run(["sh", "-c", script, "sh", show], env=ours, capture_output=True, text=True, check=True)
+        read = subprocess.run(
+            ["sh", "-c", script, "sh", show], env=inherited, capture_output=True, text=True, check=True
+        )
         return json.loads(read.stdout) | {
             "AIRFLOW_HOME": str(self._home),
             "NO_COLOR": "1",
@@ -162,46 +176,64 @@ class _Airflow:
         }
 
 
-def _copied(output: Iterator[str], log: object) -> Iterator[str]:
-    for line in output:
-        print(line, end="", file=log, flush=True)  # type: ignore[arg-type]
-        yield line.rstrip("\n")
+def _read_events(descriptor: int, events: _Events) -> None:
+    """Pass events on until the other end of a pipe is closed."""
+    with open(descriptor) as stream:
+        for line in stream:
+            events.put(json.loads(line))
+    events.put(None)
 
 
-def _follow(task: str, lines: Iterator[str], step: Step, log: Path) -> None:
-    """Read a task's lines up to its last one, and show how far it is."""
-    shards = rows = reused = 0
-    failed = False
-    sentence = ""
-    for line in lines:
-        if found := _SHARD.search(line):
-            shards += 1
-            rows += int(found[3])
-            reused += int(found[3] if found[4] == "unchanged" else found[5])
-            step.at(shards, int(found[1]))
-        elif found := _RESULT.search(line):
-            step.note(found[1])
-        elif found := _SENTENCE.search(line):
-            sentence = found[1] or found[2]
-        elif _FAILS.search(line):
-            failed = True
-        elif _ENDS.search(line):
+def _follow(task: str, events: _Events, step: Step, config: PipelineConfig, log: Path) -> None:
+    """Show a task's progress until its state changes.
+
+    Raises:
+        StepFailed: the task failed.
+    """
+    shards = _ShardCounter(task, config)
+    while True:
+        try:
+            event = events.get(timeout=_POLL_SECONDS)
             break
-    else:
-        failed = True
-    if failed:
-        raise StepFailed(f"{task} failed: {sentence} (log: {log})" if sentence else _failure(task, log))
-    if shards:
-        step.note(f"{rows - reused:,} pictures" + (f", {reused:,} kept from before" if reused else ""))
+        except queue.Empty:
+            if done := shards.count():
+                step.at(done, config.shards)
+    if event is not None and event["state"] == "success":
+        step.note(event["note"])
+        return
+    sentence = event["error"] if event else ""
+    if not sentence and (errors := _SPARK_ERROR.findall(log.read_text(errors="replace"))):
+        sentence = errors[-1]
+    raise StepFailed(f"{task} failed: {sentence} (log: {log})" if sentence else _failure(task, log))
 
 
-def _failure(what: str, log: Path) -> str:
+class _ShardCounter:
+    """Counts the shards that a task has finished since it began, by their reports in the workspace."""
+
+    def __init__(self, task: str, config: PipelineConfig) -> None:
+        self._task, self._workspace = task, Workspace(config.workspace, config.shards)
+        self._before = self._reports()
+
+    def count(self) -> int:
+        return sum(report not in self._before for report in self._reports())
+
+    def _reports(self) -> list[ShardReport]:
+        """The reports of the shards that the task writes; none for tasks that write no shards."""
+        folders = []
+        if self._task == "download":
+            folders = [self._workspace.images]
+        elif self._task == "embed":
+            folders = self._workspace.all_embeddings()
+        return [report for folder in folders for shard in range(folder.shards) if (report := folder.report(shard))]
+
+
+def _failure(subject: str, log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
-    return f"{what} failed. Its log, {log}, ends with:\n" + "\n".join(f"  {line[:300]}" for line in lines)
+    return f"{subject} failed. Its log, {log}, ends with:\n" + "\n".join(f"  {line[:300]}" for line in lines)
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
-    """End the process and all that it started."""
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the process and all that it has started."""
     if process.poll() is not None:
         return
     os.killpg(process.pid, signal.SIGTERM)

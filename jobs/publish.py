@@ -1,46 +1,56 @@
-"""Step 6: make the candidate a version, point CURRENT at it, and prune what is old."""
+"""Step 6: make the candidate a version, point CURRENT at it, and prune old versions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from artifacts.errors import GateFailed, NoRelease
-from artifacts.settings import Settings
-from artifacts.storage import Folder
+from artifacts.store.manifest import Manifest
 from artifacts.store.store import Store
-from jobs.candidate import EVALUATION, REJECTS, REPORT, load_candidate
+from jobs.candidate import Candidate, load_candidate
+from jobs.steps import StepContext, StepResult
+from jobs.workspace.fingerprints import Recorded, if_changed
+from jobs.workspace.workspace import CANDIDATE_REJECTS, EVALUATION, REPORT
 
 
 @dataclass(frozen=True)
 class PublishReport:
-    """What `run_publish` did."""
+    """The outcome of `run_publish`."""
 
-    version: str  # the version now served
-    unchanged: bool  # it was served already
-    pruned: list[str] = field(default_factory=list)
+    version: str  # the version that is served now
+    unchanged: bool  # it was served before
+    pruned: list[str] = field(default_factory=list)  # paths within the store
 
 
-def run_publish(workspace: Folder, store: Store, settings: Settings) -> PublishReport:
-    """Publish the candidate if it passed the gate.
+def run_publish(context: StepContext) -> StepResult[PublishReport]:
+    """Publish the candidate if it has passed the gate.
 
     Raises:
         GateFailed: it has not passed.
-        PublishConflict: something else was published since the candidate was built.
+        PublishConflict: another version was published since the candidate was built.
     """
-    candidate = load_candidate(workspace)
+    candidate = load_candidate(context.workspace)
     if not candidate.passed:
-        raise GateFailed(f"the candidate has not passed the gate; see {workspace.url}/{REPORT}")
+        raise GateFailed(f"the candidate has not passed the gate; see {context.workspace.candidate.url}/{REPORT}")
     manifest = candidate.manifest()
-    now = store.current()
-    if now is not None and _content_of(store, now) == manifest.content_id:
-        return PublishReport(now, unchanged=True)
-    files = {name.rsplit("/", 1)[-1]: workspace.read_bytes(name) for name in (EVALUATION, REPORT, REJECTS)}
-    version = store.publish(manifest, files, expected=candidate.expected)
-    return PublishReport(version, unchanged=False, pruned=store.prune(settings.keep_releases))
+    outcome = if_changed(manifest.content_id, _served(context.store), lambda: _publish(context, candidate, manifest))
+    version = outcome.value.version
+    return StepResult(outcome.changed, version + ("" if outcome.changed else ", unchanged"), outcome.value)
 
 
-def _content_of(store: Store, version: str) -> str | None:
+def _served(store: Store) -> Recorded[PublishReport] | None:
+    """The version that is served, under the digest of its content."""
+    version = store.current()
+    if version is None:
+        return None
     try:
-        return store.manifest(version).content_id
+        return Recorded(store.manifest(version).content_id, PublishReport(version, unchanged=True))
     except NoRelease:
-        return None  # CURRENT names a version that is gone; publishing mends it
+        return None  # CURRENT names a version that has been removed; publishing repairs it
+
+
+def _publish(context: StepContext, candidate: Candidate, manifest: Manifest) -> PublishReport:
+    folder = context.workspace.candidate
+    files = {name: folder.read_bytes(name) for name in (EVALUATION, REPORT, CANDIDATE_REJECTS)}
+    version = context.store.publish(manifest, files, expected=candidate.expected)
+    return PublishReport(version, unchanged=False, pruned=context.store.prune(context.config.keep_releases))

@@ -12,8 +12,11 @@ import pyarrow.parquet as pq
 
 from artifacts.schema import CATALOG_COLUMNS, catalog_schema, shard_of
 from artifacts.storage import Folder
+from jobs.catalog.report import CatalogReport
 from jobs.catalog.staging import Staging
-from jobs.workspace import ShardCounts, open_workspace, run_shard, shard_name
+from jobs.workspace.records import write_record
+from jobs.workspace.shards import ShardCounts, shard_name
+from jobs.workspace.workspace import CATALOG_REPORT, Workspace
 
 
 def stage_rows(
@@ -36,9 +39,9 @@ def write_catalog(
     shards: int = 1,
     base: str | None = None,
     price: float = 1.0,
-) -> None:
+) -> Workspace:
     """Write catalog shards and their reports; `products` maps product_id to its pictures."""
-    folder = open_workspace(str(workspace), shards) / "catalog"
+    opened = Workspace.open(str(workspace), shards)
     schema = catalog_schema({})
     for shard in range(shards):
         rows = [
@@ -51,8 +54,11 @@ def write_catalog(
             pq.write_table(pa.Table.from_pylist(rows, schema), path)
             return ShardCounts(rows=len(rows), ok=len(rows))
 
-        run_shard(folder, "catalog", shard, shards, json.dumps([rows, price]), work)
-    folder.write_text("report.json", json.dumps({"base": base}))
+        opened.catalog.run(shard, json.dumps([rows, price]), work)
+    count = len(products)
+    report = CatalogReport("catalog", "", base, count, count, rejected={}, attributes={}, shards=shards)
+    write_record(opened.catalog.folder, CATALOG_REPORT, report)
+    return opened
 
 
 def read_shards(workspace: Path, step: str, shards: int = 1) -> pa.Table:

@@ -10,15 +10,16 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from artifacts.settings import Settings
-from artifacts.storage import Folder
 from artifacts.store.store import Store
+from jobs.candidate import Candidate
 from jobs.catalog.step import run_catalog
 from jobs.download.step import download_shard
 from jobs.embed.step import embed_shard
 from jobs.evaluate.step import run_evaluate
-from jobs.index.step import IndexReport, run_index
+from jobs.index.step import run_index
 from jobs.publish import PublishReport, run_publish
-from jobs.workspace import open_workspace
+from jobs.steps import StepContext, StepResult
+from jobs.workspace.workspace import Workspace
 
 COLOURS = {
     "red": (200, 30, 40), "green": (30, 160, 60), "blue": (40, 70, 200), "yellow": (230, 200, 40),
@@ -28,7 +29,7 @@ SHAPES = ("square", "circle", "triangle")
 
 
 def draw(path: Path, colour: str, shape: str, seed: int) -> None:
-    """A picture of one thing, never twice the same."""
+    """Draw a picture of one shape; every seed gives another picture."""
     random = np.random.default_rng(seed)
     image = Image.new("RGB", (160, 160), (225, 222, 215))
     x, y = random.integers(10, 50, 2)
@@ -74,7 +75,7 @@ def write_small_catalog(folder: Path, products: int = 36, extra: Sequence[Mappin
     return path
 
 
-def small_settings(folder: Path, **given: object) -> Settings:
+def small_settings(folder: Path, **changes: object) -> Settings:
     """Settings for a build of the small catalog under `folder`."""
     defaults = {
         "releases": str(folder / "releases"),
@@ -86,22 +87,35 @@ def small_settings(folder: Path, **given: object) -> Settings:
         "picture_side": 160,
         "deadline_seconds": 60,  # for a server on a busy machine
     }
-    return Settings.model_validate(defaults | given)
+    return Settings.model_validate(defaults | changes)
 
 
-def prepare(catalog: Path, settings: Settings) -> tuple[Folder, Store]:
+def prepare(catalog: Path, settings: Settings) -> tuple[Workspace, Store]:
     """Catalog, download and embed, without Spark."""
-    workspace = open_workspace(settings.workspace, settings.shards)
-    run_catalog(str(catalog), workspace, settings)
-    for shard in range(settings.shards):
-        download_shard(settings.workspace, shard, settings.shards, settings)
-        embed_shard(settings.workspace, shard, settings.shards, settings)
-    return workspace, Store(settings.releases, settings.cache)
+    context = prepared(catalog, settings)
+    return context.workspace, context.store
 
 
-def publish_small(catalog: Path, settings: Settings) -> tuple[IndexReport, PublishReport]:
+def context_on(workspace: Workspace, settings: Settings, **fields: object) -> StepContext:
+    """A context on a workspace that a test has written, with a store beside it."""
+    folder = Path(workspace.url)
+    return StepContext(settings.pipeline, workspace, Store(str(folder / "releases"), folder / "cache"), **fields)  # type: ignore[arg-type]
+
+
+def prepared(catalog: Path, settings: Settings) -> StepContext:
+    """The context of the steps after catalog, download and embed, which are done without Spark."""
+    config = settings.pipeline
+    context = StepContext.open(config, str(catalog))
+    run_catalog(context)
+    for shard in range(config.shards):
+        download_shard(context.workspace, shard, config.download)
+        embed_shard(context.workspace, shard, config.encoder, cache=config.cache)
+    return context
+
+
+def publish_small(catalog: Path, settings: Settings) -> tuple[StepResult[Candidate], PublishReport]:
     """All steps, without Spark."""
-    workspace, store = prepare(catalog, settings)
-    indexed = run_index(workspace, store, settings)
-    run_evaluate(workspace, store, settings, shards=settings.shards)
-    return indexed, run_publish(workspace, store, settings)
+    context = prepared(catalog, settings)
+    indexed = run_index(context)
+    run_evaluate(context)
+    return indexed, run_publish(context).report

@@ -5,11 +5,11 @@
     timm:resnet50.a1_in1k                  any timm model: pictures only
     timm:local-dir:/path/to/folder         timm weights in a folder (config.json and the weights)
     sample                                 the small CLIP that comes with Lookalike, for its drawn sample catalog
-    python:package.module:Class            your own subclass of Encoder, made with no arguments
+    python:package.module:Class            your own subclass of Encoder, created without arguments
 
-The pipeline and the server load the encoder through `load_encoder` and nothing else, so a query's vector is made
-exactly as the catalog's were. An encoder's id holds a digest of its weights and its preprocessing: others of either,
-another id, another cache.
+The pipeline and the server load the encoder through `load_encoder` and nothing else, so a query's vector is computed
+exactly as the catalog's were. An encoder's id contains a digest of its weights and its preprocessing: when either
+changes, so do the id and the cache of vectors. `artifacts.encoders.identity` knows ids without loading encoders.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SAMPLE_ENCODER = Path(__file__).parent.parent / "sample_encoder"
 
 @functools.lru_cache(maxsize=4)
 def load_encoder(spec: str, device: str = "auto", *, quick: bool = False) -> Encoder:
-    """The encoder of a spec; loaded once per process, spec, device and quickness.
+    """Load the encoder of a spec, once per process, spec, device and quickness.
 
     Args:
         spec: see the module's docstring.
@@ -34,29 +34,29 @@ def load_encoder(spec: str, device: str = "auto", *, quick: bool = False) -> Enc
         quick: for a server's queries, see `Encoder.optimize_inference`.
 
     Raises:
-        EncoderError: the spec is not understood, or its weights cannot be had; the message says what to do.
+        EncoderError: the spec is not understood, or its weights cannot be loaded; the message says what to do.
     """
-    encoder = _loaded(spec, device)
+    encoder = _load(spec, device)
     if quick:
         encoder.optimize_inference()
     return encoder
 
 
-def _loaded(spec: str, device: str) -> Encoder:
-    kind, _, rest = spec.partition(":")
+def _load(spec: str, device: str) -> Encoder:
+    scheme, _, rest = spec.partition(":")
     if spec == "sample":
         return _open_clip(spec, f"local-dir:{SAMPLE_ENCODER}", None, device)
-    if kind == "local-dir" and rest:
+    if scheme == "local-dir" and rest:
         return _open_clip(spec, spec, None, device)
-    if kind == "open_clip" and rest:
+    if scheme == "open_clip" and rest:
         # A folder's path may hold slashes; a model's name does not.
         model, tag = (rest, None) if rest.startswith(("local-dir:", "hf-hub:")) else _model_and_tag(spec, rest)
         return _open_clip(spec, model, tag, device)
-    if kind == "timm" and rest:
+    if scheme == "timm" and rest:
         from artifacts.encoders.timm_model import TimmEncoder
 
         return TimmEncoder(spec, rest, device)
-    if kind == "python" and rest:
+    if scheme == "python" and rest:
         return _custom_encoder(spec, rest)
     raise EncoderError(
         f"encoder {spec!r} is not understood: use open_clip:MODEL/TAG, local-dir:FOLDER, timm:MODEL, sample, "
@@ -65,7 +65,7 @@ def _loaded(spec: str, device: str) -> Encoder:
 
 
 def _open_clip(spec: str, model: str, tag: str | None, device: str) -> Encoder:
-    # torch takes seconds to import; `lookalike --help` and the DAGs should not wait for it.
+    # Importing torch takes seconds; `lookalike --help` and the DAGs must not wait for it.
     from artifacts.encoders.open_clip_model import OpenClipEncoder
 
     return OpenClipEncoder(spec, model, tag, device)
@@ -82,11 +82,11 @@ def _model_and_tag(spec: str, rest: str) -> tuple[str, str]:
 
 def _custom_encoder(spec: str, rest: str) -> Encoder:
     class_name = rest.partition(":")[2]
-    made = make_plugin(spec, "encoder", EncoderError)
-    if not isinstance(made, Encoder):
+    encoder = make_plugin(spec, "encoder", EncoderError)
+    if not isinstance(encoder, Encoder):
         raise EncoderError(f"encoder {spec!r}: {class_name} is not a subclass of artifacts.encoders.base.Encoder")
-    missing = [name for name in ("weights_sha256", "dim", "preprocessing") if not hasattr(made, name)]
+    missing = [name for name in ("weights_sha256", "dim", "preprocessing") if not hasattr(encoder, name)]
     if missing:
         raise EncoderError(f"encoder {spec!r}: {class_name} does not set {', '.join(missing)}")
-    made.spec = spec
-    return made
+    encoder.spec = spec
+    return encoder

@@ -20,7 +20,8 @@ from artifacts.segments.writer import SegmentWriter
 from artifacts.store.store import Store
 from jobs.bench.vectors import RECIPE, ClipLike, Drawn
 from jobs.evaluate.queries import draw_queries
-from jobs.workspace import fingerprint, recorded_shards
+from jobs.workspace.fingerprints import fingerprint
+from jobs.workspace.workspace import Workspace
 
 # The drawn products: brands, share without a rating, day of the newest, and age of the oldest relative to it.
 _BRANDS, _UNRATED, _NEWEST, _OLDEST_DAYS = 500, 0.3, "2026-11-01", 700
@@ -138,15 +139,15 @@ def published_catalog(queries: int, config: PipelineConfig) -> BenchCatalog:
         raise LookalikeError(f"version {manifest.version} has {len(manifest.segments)} segments; rebuild it first")
     encoder = load_encoder(str(manifest.encoder["spec"]), config.encoder.device)
     segment = Segment(store.fetch(manifest)[0])
-    workspace, shards = recorded_shards(config.workspace)
+    workspace = Workspace.existing(config.workspace)
     categories = segment.column("category").to_numpy()
     category_of = dict(zip(segment.column("product_id").to_pylist(), categories, strict=True))
     sets: list[Queries] = []
-    for drawn in draw_queries(workspace, shards, encoder, queries, config.gate.seed):
+    for drawn in draw_queries(workspace, encoder, queries, config.gate.seed):
         positions = [position for position, product_id in enumerate(drawn.product_ids) if product_id in category_of]
         if not positions:
             raise LookalikeError(f"none of the products in {config.workspace} is in version {manifest.version}")
         query_categories = np.array([category_of[drawn.product_ids[position]] for position in positions])
-        sets.append(Queries(drawn.kind, drawn.vectors[positions], query_categories))
+        sets.append(Queries(drawn.modality, drawn.vectors[positions], query_categories))
     name = f"{segment.info.rows:,} pictures of {manifest.version}, {segment.info.index.factory}"
     return BenchCatalog(name, segment, categories, sets)

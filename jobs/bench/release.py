@@ -12,7 +12,7 @@ from artifacts.segments.info import INFO_FILE
 from artifacts.segments.segment import Segment
 from artifacts.store.manifest import Counts, Manifest
 from artifacts.store.store import Store
-from jobs.workspace import fingerprint
+from jobs.workspace.fingerprints import fingerprint
 
 
 def releases_folder(folder: Path) -> str:

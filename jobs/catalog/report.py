@@ -1,27 +1,26 @@
-"""TODO."""
+"""The report of the catalog step: written last, read by every later step."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Annotated
 
 import pyarrow as pa
+from pydantic import Field
 
 from artifacts.errors import StepFailed
 from artifacts.schema import ATTRIBUTE_TYPES
-from artifacts.storage import Folder
-
-STEP = "catalog"
-REPORT = "report.json"
+from jobs.workspace.records import read_record
+from jobs.workspace.workspace import CATALOG_REPORT, Workspace
 
 
 @dataclass(frozen=True)
 class CatalogReport:
-    """What became of a catalog. input_rows == ok + the sum of rejected."""
+    """Where the rows of a catalog ended: input_rows == ok + the sum of rejected."""
 
-    source: str  # as it was named, without passwords
-    input: str  # fingerprint of all that the outcome depends on
-    base: str | None  # folder or URL that relative pictures are resolved against; None: there is none (a database)
+    source: str  # as the caller named it, without passwords
+    input: str  # fingerprint of everything that the outcome depends on
+    base: str | None  # folder or URL that relative pictures are resolved against; None for a database
     input_rows: int
     ok: int
     rejected: dict[str, int]  # Reason -> rows
@@ -29,36 +28,32 @@ class CatalogReport:
     shards: int
     accepted: bool = True  # False: over max_reject_rate; the shards are then those of an earlier catalog
     seconds: float = 0.0
-    skipped: bool = False  # nothing was done: the same catalog was validated before (never stored as true)
+    skipped: Annotated[bool, Field(exclude=True)] = False  # the same catalog was validated before; never stored
 
     @property
     def attribute_types(self) -> dict[str, pa.DataType]:
-        names = {str(kind): kind for kind in ATTRIBUTE_TYPES}
-        return {name: names[kind] for name, kind in self.attributes.items()}
+        names = {str(dtype): dtype for dtype in ATTRIBUTE_TYPES}
+        return {name: names[dtype] for name, dtype in self.attributes.items()}
 
-    def to_json(self) -> str:
-        stored = asdict(self)
-        del stored["skipped"]
-        return json.dumps(stored, indent=1, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> CatalogReport:
-        return cls(**json.loads(text))
+    @property
+    def note(self) -> str:
+        """One line for people."""
+        rejected = ", ".join(f"{count:,} {reason}" for reason, count in self.rejected.items())
+        same = ", as before" if self.skipped else ""
+        return f"{self.ok:,} of {self.input_rows:,} rows{f'; rejected: {rejected}' if rejected else ''}{same}"
 
 
-# ── for later steps ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def read_catalog_report(workspace: Folder) -> CatalogReport:
-    """The report of the catalog in this workspace.
+def read_catalog_report(workspace: Workspace) -> CatalogReport:
+    """The report of the catalog in a workspace.
 
     Raises:
         StepFailed: there is no catalog yet, or the last one was refused, so the shards are not its own.
+        CorruptFile: the report cannot be read.
     """
-    folder = workspace / STEP
-    if not folder.exists(REPORT):
-        raise StepFailed(f"{folder.url} has no {REPORT}: the catalog step has not been run to its end; run it")
-    report = CatalogReport.from_json(folder.read_text(REPORT))
+    folder = workspace.catalog.folder
+    report = read_record(folder, CATALOG_REPORT, CatalogReport)
+    if report is None:
+        raise StepFailed(f"{folder.url} has no {CATALOG_REPORT}: the catalog step has not been run to its end; run it")
     if not report.accepted:
         raise StepFailed(
             f"the last catalog, {report.source}, was refused ({sum(report.rejected.values()):,} of "

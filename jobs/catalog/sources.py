@@ -28,7 +28,7 @@ from jobs.catalog.readers.parquet_parts import list_parts, parquet_source
 from jobs.catalog.readers.picture_folder import picture_folder_source
 from jobs.catalog.source import Source, base_url, fetch_files
 from jobs.catalog.staging import Staging
-from jobs.workspace import fingerprint
+from jobs.workspace.fingerprints import fingerprint
 
 SUPPORTED_FORMS = (
     "a .csv, .tsv, .jsonl, .ndjson (also .gz) or .parquet file, a folder or glob of .parquet parts, "

@@ -1,8 +1,8 @@
 """Step 2: catalog/shard-….parquet → images/shard-….parquet, one row for each picture that the catalog names.
 
 A shard is done again when its pictures' URLs, a local file or a setting that matters changed, or when some of its
-failures may have passed. Then only what is new or changed is fetched: every row whose URL is the same, and that went
-well or failed for good, is carried over from the earlier file.
+failures may have passed. Then only new and changed pictures are fetched: every row whose URL is the same, and that
+succeeded or failed for good, is carried over from the earlier file.
 
 A picture behind an unchanged http URL counts as unchanged: name its product in `refetch` when a shop has replaced it.
 """
@@ -10,61 +10,80 @@ A picture behind an unchanged http URL counts as unchanged: name its product in 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import pyarrow.parquet as pq
 
+from artifacts.config import DownloadLimits
 from artifacts.errors import CorruptFile, StepFailed
 from artifacts.pictures import FORMATS, JPEG_QUALITY, MIN_SIDE
 from artifacts.schema import OK, TRANSIENT_REASONS
-from artifacts.settings import Settings
-from artifacts.storage import Folder
+from jobs.catalog.report import CatalogReport, read_catalog_report
 from jobs.download.fetch import fetch_all
 from jobs.download.images_file import EarlierImages, ImagesWriter, Picture
 from jobs.download.local import CatalogFolder
 from jobs.download.spool import Spool
-from jobs.workspace import ShardCounts, ShardReport, fingerprint, read_report, run_shard, shard_name
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+from jobs.steps import ShardPlan, StepContext, StepResult, run_plan, split_shards
+from jobs.workspace.fingerprints import fingerprint
+from jobs.workspace.shards import ShardCounts, ShardFolder, ShardReport, ShardTotals, shard_name
+from jobs.workspace.workspace import Workspace
 
 #: Which failures of an otherwise unchanged shard are tried again: those that may have passed, all, or none.
 Retry = Literal["transient", "all", "none"]
 
+#: Products up to which one process compares all shards before Spark is started; above, the tasks compare side by side.
+COMPARED_BY_DRIVER = 1_000_000
+
 
 def run_download(
-    spark: SparkSession,
-    workspace: Folder,
-    settings: Settings,
+    context: StepContext,
     shards: Sequence[int] | None = None,
-    on_report: Callable[[ShardReport], None] = lambda report: None,
     *,
     retry: Retry = "transient",
     refetch: frozenset[str] = frozenset(),
-) -> list[ShardReport]:
-    """Download the pictures of some shards, or of all, one Spark task each. See `download_shard`.
+) -> StepResult[ShardTotals]:
+    """Download the pictures of some shards, or of all; see `download_shard`. Spark runs the shards that have changed.
 
     Raises:
-        StepFailed: a shard could not be done.
+        StepFailed: the catalog step has not been done, or a shard failed.
     """
-    from jobs.spark.shards import everywhere, map_shards
+    totals = run_plan(context, plan_download(context, shards, retry=retry, refetch=refetch))
+    return StepResult(totals.changed, totals.note("pictures", "fetched"), totals)
 
-    task = partial(
-        download_shard, everywhere(workspace), shards=settings.shards, settings=settings, retry=retry, refetch=refetch
-    )
-    return map_shards(spark, range(settings.shards) if shards is None else shards, task, on_report)
+
+def plan_download(
+    context: StepContext,
+    shards: Sequence[int] | None = None,
+    *,
+    retry: Retry = "transient",
+    refetch: frozenset[str] = frozenset(),
+) -> ShardPlan:
+    """Find the shards that have pictures to fetch.
+
+    Raises:
+        StepFailed: the catalog step has not been done.
+    """
+    workspace, limits = context.workspace, context.config.download
+    catalog = read_catalog_report(workspace)
+
+    def unchanged(shard: int) -> ShardReport | None:
+        if catalog.ok > COMPARED_BY_DRIVER:
+            return None
+        return _Shard(workspace, catalog, shard, limits, retry, refetch).unchanged()
+
+    done, changed = split_shards(range(workspace.shards) if shards is None else shards, unchanged)
+    task = partial(download_shard, workspace, limits=limits, retry=retry, refetch=refetch)
+    return ShardPlan(done, changed, lambda spark, changed: task)
 
 
 def download_shard(
-    workspace_url: str,
+    workspace: Workspace,
     shard: int,
-    shards: int,
-    settings: Settings,
+    limits: DownloadLimits,
     *,
     retry: Retry = "transient",
     refetch: frozenset[str] = frozenset(),
@@ -73,49 +92,80 @@ def download_shard(
 
     Args:
         retry: which earlier failures are tried again.
-        refetch: ids of products whose pictures are fetched whatever earlier runs found.
+        refetch: ids of products whose pictures are fetched even if they are unchanged.
 
     Raises:
         StepFailed: the catalog step has not been done.
     """
-    workspace = Folder(workspace_url)
-    catalog, images = workspace / "catalog", workspace / "images"
-    if not catalog.exists("report.json") or read_report(catalog, shard) is None:
-        raise StepFailed(f"{catalog.url}: shard {shard} has not been done; run the catalog step first")
-    folder = CatalogFolder(json.loads(catalog.read_text("report.json")).get("base"))
-    rows = pictures_of(catalog, shard, folder)
-    marks = _marks(settings, folder.base)
-    # Of the catalog only what names pictures counts: a new price must not rewrite the shard's pictures.
-    state = fingerprint("download", marks, [(row.product_id, row.url, row.stamp) for row in rows])
-    wanted = any(row.product_id in refetch for row in rows)
+    return _Shard(workspace, read_catalog_report(workspace), shard, limits, retry, refetch).run()
 
-    def again(report: ShardReport) -> bool:
-        worth = set(report.failed) if retry == "all" else set(report.failed) & TRANSIENT_REASONS
-        return wanted or (retry != "none" and bool(worth))
 
-    def write(path: Path, name: str | None) -> tuple[ImagesWriter, int]:
-        with (
-            closing(EarlierImages(images, name)) if name else nullcontext() as old,
-            ImagesWriter(path, marks) as writer,
-        ):
-            kept = [row.product_id not in refetch and _holds(row, folder, old, marks, retry) for row in rows]
-            return writer, asyncio.run(_write(rows, kept, old, writer, settings, folder))
+class _Shard:
+    """The pictures that one shard of the catalog names, and those of its earlier file that are still valid."""
 
-    def work(path: Path) -> ShardCounts:
-        name = shard_name(shard)
+    def __init__(
+        self,
+        workspace: Workspace,
+        catalog: CatalogReport,
+        shard: int,
+        limits: DownloadLimits,
+        retry: Retry,
+        refetch: frozenset[str],
+    ) -> None:
+        if workspace.catalog.report(shard) is None:
+            url = workspace.catalog.url
+            raise StepFailed(f"{url}: shard {shard} has not been done; run the catalog step first")
+        self._images, self._shard, self._limits = workspace.images, shard, limits
+        self._retry, self._refetch = retry, refetch
+        self._folder = CatalogFolder(catalog.base)
+        self._rows = pictures_of(workspace.catalog, shard, self._folder)
+        self._marks = _marks(limits, catalog.base)
+        # Of the catalog only the pictures count: a new price must not rewrite the shard's pictures.
+        pictures = [(row.product_id, row.url, row.stamp) for row in self._rows]
+        self._fingerprint = fingerprint("download", self._marks, pictures)
+
+    def unchanged(self) -> ShardReport | None:
+        """The report of an earlier run, if there is nothing to do."""
+        return self._images.unchanged(self._shard, self._fingerprint, self._again)
+
+    def run(self) -> ShardReport:
+        return self._images.run(self._shard, self._fingerprint, self._work, again=self._again)
+
+    def _again(self, report: ShardReport) -> bool:
+        """Whether a shard is worth another try although nothing has changed."""
+        failed = set(report.failed) if self._retry == "all" else set(report.failed) & TRANSIENT_REASONS
+        return (self._retry != "none" and bool(failed)) or any(row.product_id in self._refetch for row in self._rows)
+
+    def _work(self, path: Path) -> ShardCounts:
         try:
-            writer, reused = write(path, name if images.exists(name) else None)
-        except CorruptFile:  # found while it was read; the new file is begun again without it
-            writer, reused = write(path, None)
+            writer, reused = self._write(path, earlier=self._images.exists(self._shard))
+        except CorruptFile:  # noticed while the earlier file was read; the new one is begun again without it
+            writer, reused = self._write(path, earlier=False)
         failed = {status: count for status, count in writer.statuses.items() if status != OK}
-        return ShardCounts(rows=len(rows), ok=writer.statuses[OK], failed=failed, reused=reused)
+        return ShardCounts(rows=len(self._rows), ok=writer.statuses[OK], failed=failed, reused=reused)
 
-    return run_shard(images, "download", shard, shards, state, work, again=again)
+    def _write(self, path: Path, *, earlier: bool) -> tuple[ImagesWriter, int]:
+        opened = closing(EarlierImages(self._images.folder, shard_name(self._shard))) if earlier else nullcontext()
+        with opened as old, ImagesWriter(path, self._marks) as writer:
+            kept = [row.product_id not in self._refetch and self._is_valid(row, old) for row in self._rows]
+            return writer, asyncio.run(_write(self._rows, kept, old, writer, self._limits, self._folder))
+
+    def _is_valid(self, row: Picture, old: EarlierImages | None) -> bool:
+        """Whether the earlier result of a picture still holds."""
+        if old is None or old.metadata.get("recipe") != self._marks["recipe"]:
+            return False
+        status = old.status(row.url, row.stamp)
+        if status is None or (self._folder.depends(row.url) and old.metadata.get("base") != self._marks["base"]):
+            return False
+        if status == OK:
+            return True
+        tried_again = self._retry == "all" or (self._retry == "transient" and status in TRANSIENT_REASONS)
+        return not tried_again and old.metadata.get("limits") == self._marks["limits"]
 
 
-def pictures_of(catalog: Folder, shard: int, folder: CatalogFolder) -> list[Picture]:
+def pictures_of(catalog: ShardFolder, shard: int, folder: CatalogFolder) -> list[Picture]:
     """Every picture that a catalog shard names, sorted by (product_id, picture), with the stamps of local files."""
-    with catalog.open(shard_name(shard)) as file:
+    with catalog.open(shard) as file:
         columns = pq.read_table(file, columns=["product_id", "image_url"]).to_pydict()
     pairs = sorted(zip(columns["product_id"], columns["image_url"], strict=True), key=lambda pair: pair[0])
     return [
@@ -130,14 +180,14 @@ async def _write(
     kept: list[bool],
     old: EarlierImages | None,
     writer: ImagesWriter,
-    settings: Settings,
+    limits: DownloadLimits,
     folder: CatalogFolder,
 ) -> int:
     """Write all rows in order, fetching those that are not kept; returns how many good ones were kept."""
-    wanted: dict[str, list[int]] = {}  # one request for a URL, however many rows name it
+    positions: dict[str, list[int]] = {}  # one request for a URL, however many rows name it
     for position, row in enumerate(rows):
         if not kept[position]:
-            wanted.setdefault(row.url, []).append(position)
+            positions.setdefault(row.url, []).append(position)
     reused = next_row = 0
     with Spool() as spool:
 
@@ -155,36 +205,23 @@ async def _write(
                 writer.add(row, fetched)
                 next_row += 1
 
-        async for url, fetched in fetch_all(((url, url) for url in wanted), settings.pipeline.download, folder):
-            spool.put(wanted[url], fetched)
+        async for url, fetched in fetch_all(((url, url) for url in positions), limits, folder):
+            spool.put(positions[url], fetched)
             write_ready()
         write_ready()
     return reused
 
 
-def _marks(settings: Settings, base: str | None) -> dict[str, str]:
-    """What an images file remembers of its making, as the Parquet file's metadata."""
+def _marks(limits: DownloadLimits, base: str | None) -> dict[str, str]:
+    """What an images file was made with, as the Parquet file's metadata."""
     return {
-        # a change here makes other JPEGs, so nothing holds
-        "recipe": fingerprint(settings.picture_side, JPEG_QUALITY),
-        # a change here may turn failures into pictures; what was taken stays
+        # a change here makes other JPEGs: no earlier result is valid
+        "recipe": fingerprint(limits.picture_side, JPEG_QUALITY),
+        # a change here may turn failures into pictures; good pictures stay valid
         "limits": fingerprint(
-            settings.max_pixels, settings.max_picture_bytes, settings.allow_private_addresses, settings.user_agent,
+            limits.max_pixels, limits.max_picture_bytes, limits.allow_private_addresses, limits.user_agent,
             MIN_SIDE, FORMATS,
         ),
-        # relative paths start here
+        # relative paths are resolved against this
         "base": base or "",
     }  # fmt: skip
-
-
-def _holds(row: Picture, folder: CatalogFolder, old: EarlierImages | None, marks: dict[str, str], retry: Retry) -> bool:
-    """Whether the earlier result of a picture is still true."""
-    if old is None or old.metadata.get("recipe") != marks["recipe"]:
-        return False
-    status = old.status(row.url, row.stamp)
-    if status is None or (folder.depends(row.url) and old.metadata.get("base") != marks["base"]):
-        return False
-    if status == OK:
-        return True
-    tried_again = retry == "all" or (retry == "transient" and status in TRANSIENT_REASONS)
-    return not tried_again and old.metadata.get("limits") == marks["limits"]

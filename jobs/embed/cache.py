@@ -1,10 +1,10 @@
-"""TODO."""
+"""The vectors of a shard: carried over from an earlier run where they are known, written as Parquet."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +12,8 @@ import pyarrow.parquet as pq
 
 from artifacts.errors import CorruptFile
 from artifacts.schema import OK, Reason, embeddings_schema
-from artifacts.storage import Folder
 from jobs.parquet import corruption_guard
-from jobs.workspace import shard_name
-
-if TYPE_CHECKING:
-    pass
+from jobs.workspace.shards import ShardFolder
 
 _OPTIONS: dict[str, Any] = {
     "compression": "none",  # digests and vectors are noise to a compressor
@@ -29,7 +25,7 @@ _OPTIONS: dict[str, Any] = {
 
 
 class VectorTable:
-    """The output of a shard while it fills: float16[n, dim], in the order of the sorted keys."""
+    """The vectors of a shard while they are computed: float16[n, dim], in the order of the sorted keys."""
 
     def __init__(self, keys: list[str], dim: int) -> None:
         self._keys = keys
@@ -38,7 +34,7 @@ class VectorTable:
         self._status: list[str | None] = [None] * len(keys)
 
     def take_from(self, earlier: pa.Table | None) -> int:
-        """Copy what an earlier run made of these keys; returns how many good vectors that were."""
+        """Copy the results of these keys from an earlier run; returns how many good vectors there were."""
         if earlier is None:
             return 0
         rows = [self._row.get(key, -1) for key in earlier["sha256"].to_pylist()]
@@ -46,17 +42,18 @@ class VectorTable:
         for row, status in zip(rows, statuses, strict=True):
             if row >= 0:
                 self._status[row] = status
-        good = [at for at, row in enumerate(rows) if row >= 0 and statuses[at] == OK]
-        vectors = earlier["vector"].take(pa.array(good, pa.int64())).combine_chunks().flatten()
-        found = vectors.to_numpy(zero_copy_only=False).reshape(len(good), self._vectors.shape[1])
-        self._vectors[np.array([rows[at] for at in good], dtype=np.int64)] = found
+        good = [index for index, row in enumerate(rows) if row >= 0 and statuses[index] == OK]
+        values = earlier["vector"].take(pa.array(good, pa.int64())).combine_chunks().flatten()
+        vectors = values.to_numpy(zero_copy_only=False).reshape(len(good), self._vectors.shape[1])
+        self._vectors[np.array([rows[index] for index in good], dtype=np.int64)] = vectors
         return len(good)
 
     def missing(self) -> set[str]:
+        """The keys that have no result yet."""
         return {key for key, status in zip(self._keys, self._status, strict=True) if status is None}
 
     def put(self, keys: list[str], vectors: np.ndarray) -> None:
-        """Store float32[n, dim]; rows that are no unit vectors are BAD_EMBEDDING: an index would return nonsense."""
+        """Store float32[n, dim]; rows that are not unit vectors get the status BAD_EMBEDDING and no vector."""
         norms = np.linalg.norm(vectors, axis=1)
         for key, vector, norm in zip(keys, vectors, norms, strict=True):
             row = self._row[key]
@@ -66,9 +63,11 @@ class VectorTable:
                 self._vectors[row] = vector
 
     def counts(self) -> Counter[str]:
+        """Keys by status."""
         return Counter(status for status in self._status if status is not None)
 
     def write(self, path: Path) -> None:
+        """Write all rows as embeddings_schema(dim)."""
         dim = self._vectors.shape[1]
         bad = pa.array([status != OK for status in self._status], pa.bool_())
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(self._vectors.reshape(-1)), dim, mask=bad)
@@ -81,13 +80,12 @@ class VectorTable:
         pq.write_table(pa.Table.from_arrays(columns, schema=schema), path, **_OPTIONS)
 
 
-def read_cached(folder: Folder, shard: int, dim: int) -> pa.Table | None:
-    """What an earlier run left for this shard and encoder; None if that is nothing, or damaged."""
-    name = shard_name(shard)
-    if not folder.exists(name):
+def read_cached(shards: ShardFolder, shard: int, dim: int) -> pa.Table | None:
+    """The vectors that an earlier run left for this shard and encoder; None if they are missing or damaged."""
+    if not shards.exists(shard):
         return None
     try:
-        with folder.open(name) as stream, corruption_guard(folder.path(name)):
+        with shards.open(shard) as stream, corruption_guard(shards.path(shard)):
             table = pq.read_table(stream, page_checksum_verification=True)
     except CorruptFile:
         return None

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Runs the encoder over a stream of pictures: decoding ahead in threads, splitting batches that do not fit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,26 +15,29 @@ from artifacts.encoders.base import Encoder
 from artifacts.errors import StepFailed
 from artifacts.pictures import open_stored
 
-if TYPE_CHECKING:
-    pass
-
-#: Batches decoded ahead of the model: one to have ready, one to even out slow pictures.
+#: Batches decoded ahead of the model: one is ready when the model is, one evens out slow pictures.
 AHEAD = 2
 
 
 def encode_batches(
     pictures: Iterable[tuple[str, bytes]], encoder: Encoder, batch: int, pool: ThreadPoolExecutor
 ) -> Iterator[tuple[list[str], np.ndarray]]:
-    """(keys, float32[n, dim]) batch by batch; the next batches are prepared while one is in the model."""
+    """Yield (keys, float32[n, dim]) batch by batch; the next batches are prepared while the model works on one.
+
+    Args:
+        pictures: (key, JPEG) pairs.
+        batch: pictures in one call of the model.
+        pool: decodes and preprocesses.
+    """
 
     def prepare(jpeg: bytes) -> Any:
         return encoder.prepare(open_stored(jpeg))
 
     model = SplittingModel(encoder, batch)
-    waiting = iter(pictures)
+    remaining = iter(pictures)
     ahead: deque[list[tuple[str, Future[Any]]]] = deque()
     while True:
-        while len(ahead) <= AHEAD and (taken := list(islice(waiting, batch))):
+        while len(ahead) <= AHEAD and (taken := list(islice(remaining, batch))):
             ahead.append([(key, pool.submit(prepare, jpeg)) for key, jpeg in taken])
         if not ahead:
             return
@@ -43,27 +46,31 @@ def encode_batches(
 
 
 class SplittingModel:
-    """Calls the encoder; a batch that does not fit the device's memory is split, and so are those after it."""
+    """Calls the encoder; splits a batch that does not fit the device's memory, and all later batches as well."""
 
     def __init__(self, encoder: Encoder, batch: int) -> None:
         self._encoder = encoder
-        self._most = batch
+        self._limit = batch
 
     def __call__(self, prepared: list[Any]) -> np.ndarray:
-        """float32[n, dim] of what `Encoder.prepare` returned."""
-        done: list[np.ndarray] = []
+        """float32[n, dim] of n pictures that `Encoder.prepare` returned.
+
+        Raises:
+            StepFailed: a single picture does not fit.
+        """
+        blocks: list[np.ndarray] = []
         start = 0
         while start < len(prepared):
-            piece = prepared[start : start + self._most]
+            piece = prepared[start : start + self._limit]
             vectors = self._try(piece)
             if vectors is None:
                 if len(piece) == 1:
                     raise StepFailed("the device has not enough memory for one picture: LOOKALIKE_DEVICE=cpu has")
-                self._most = len(piece) // 2
+                self._limit = len(piece) // 2
                 continue
-            done.append(vectors)
+            blocks.append(vectors)
             start += len(piece)
-        return np.concatenate(done)
+        return np.concatenate(blocks)
 
     def _try(self, piece: list[Any]) -> np.ndarray | None:
         """The vectors, or None if the device ran out of memory."""
@@ -79,7 +86,7 @@ class SplittingModel:
 
 
 def limit_threads(threads: int) -> None:
-    """Each worker process would otherwise take all cores, and they would wait for each other."""
-    torch = sys.modules.get("torch")  # an encoder of one's own may do without it, and it takes seconds to import
+    """Limit torch's threads: worker processes that each use all cores would wait for each other."""
+    torch = sys.modules.get("torch")  # a custom encoder may not need it, and its import takes seconds
     if torch is not None and torch.get_num_threads() != threads:
         torch.set_num_threads(threads)

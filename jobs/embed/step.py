@@ -1,125 +1,208 @@
 """Step 3: images/shard-….parquet → embeddings/<encoder>/shard-….parquet, one row for each distinct picture.
 
-A vector is kept under the sha256 of its picture, so only pictures that this encoder has not seen in the shard go
-through the model: a rebuild costs what changed. Decoding and preprocessing run in threads, some batches ahead of the
-model; only vectors leave the process.
+A vector is stored under the sha256 of its picture, so only pictures that this encoder has not seen in the shard go
+through the model: the cost of a rebuild grows with what changed. Decoding and preprocessing run in threads, some
+batches ahead of the model; only vectors leave the process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from artifacts.encoders.registry import load_encoder
+from artifacts.config import EncoderConfig
+from artifacts.encoders.identity import EncoderIdentity, encoder_identity, known_identity, load_verified
 from artifacts.errors import CorruptFile, StepFailed
+from artifacts.plugins import PREFIX
 from artifacts.schema import OK
-from artifacts.settings import Settings
-from artifacts.storage import Folder
 from jobs.embed.cache import VectorTable, read_cached
 from jobs.embed.model import encode_batches, limit_threads
 from jobs.parquet import corruption_guard
-from jobs.workspace import ShardCounts, ShardReport, fingerprint, read_report, report_name, run_shard, shard_name
+from jobs.steps import ShardPlan, ShardTask, StepContext, StepResult, run_plan, split_shards
+from jobs.workspace.fingerprints import fingerprint
+from jobs.workspace.shards import ShardCounts, ShardFolder, ShardReport, ShardTotals
+from jobs.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def run_embed(
-    spark: SparkSession,
-    workspace: Folder,
-    settings: Settings,
-    shards: Sequence[int] | None = None,
-    on_report: Callable[[ShardReport], None] = lambda report: None,
-) -> list[ShardReport]:
-    """Embed the pictures of some shards, or of all, one Spark task each. See `embed_shard`.
+def run_encoder(context: StepContext) -> StepResult[EncoderIdentity]:
+    """Identify the encoder, so that a wrong spec is noticed before anything is downloaded.
 
     Raises:
-        StepFailed: a shard could not be done.
+        EncoderError: the encoder cannot be loaded.
     """
-    from jobs.spark.shards import everywhere, map_shards, threads_per_task
-
-    chosen = range(settings.shards) if shards is None else shards
-    threads = threads_per_task(spark, len(chosen))
-    task = partial(_embed_on_worker, everywhere(workspace), shards=settings.shards, settings=settings, threads=threads)
-    return map_shards(spark, chosen, task, on_report)
+    config = context.config.encoder
+    identity = encoder_identity(config.encoder, config.device, context.config.cache)
+    return StepResult(False, identity.id, identity)
 
 
-def _embed_on_worker(workspace_url: str, shard: int, shards: int, settings: Settings, threads: int) -> ShardReport:
+def run_embed(context: StepContext, shards: Sequence[int] | None = None) -> StepResult[ShardTotals]:
+    """Embed the pictures of some shards, or of all; see `embed_shard`. Spark runs the shards that have changed.
+
+    Raises:
+        StepFailed: the download step has not been done, or a shard failed.
+        EncoderError: the encoder cannot be loaded.
+    """
+    totals = run_plan(context, plan_embed(context, shards))
+    return StepResult(totals.changed, totals.note("pictures", "embedded"), totals)
+
+
+def plan_embed(context: StepContext, shards: Sequence[int] | None = None) -> ShardPlan:
+    """Find the shards that have pictures to embed, or to remove.
+
+    Raises:
+        StepFailed: the download step has not been done.
+    """
+    workspace, config, cache = context.workspace, context.config.encoder, context.config.cache
+    # Where it takes loading the encoder to know which vectors are there, the workers do it: they load it anyway.
+    identity = known_identity(config.encoder, config.device, cache)
+
+    def unchanged(shard: int) -> ShardReport | None:
+        images = _images_report(workspace, shard)
+        if identity is None:
+            return None
+        return workspace.embeddings(identity.slug).unchanged(shard, _fingerprint(images, identity.id))
+
+    def make_task(spark: SparkSession, changed: Sequence[int]) -> ShardTask:
+        from jobs.spark.shards import threads_per_task
+
+        threads = threads_per_task(spark, len(changed))
+        return partial(_embed_on_worker, workspace, config=config, cache=cache, identity=identity, threads=threads)
+
+    done, changed = split_shards(range(workspace.shards) if shards is None else shards, unchanged)
+    preload = _encoder_modules(config.encoder) if _needs_model(workspace, identity, changed) else ()
+    return ShardPlan(done, changed, make_task, preload)
+
+
+def embeddings_of(context: StepContext) -> ShardFolder:
+    """The shards that the context's encoder has written.
+
+    Raises:
+        EncoderError: the encoder's identity is not known, and the encoder cannot be loaded.
+    """
+    config = context.config.encoder
+    return context.workspace.embeddings(encoder_identity(config.encoder, config.device, context.config.cache).slug)
+
+
+def _needs_model(workspace: Workspace, identity: EncoderIdentity | None, shards: Sequence[int]) -> bool:
+    """Whether these shards have pictures to embed, by their reports; a shard that only lost pictures has none."""
+    if identity is None:
+        return bool(shards)
+    embeddings = workspace.embeddings(identity.slug)
+    return any(_images_report(workspace, shard).done or not embeddings.exists(shard) for shard in shards)
+
+
+def _encoder_modules(spec: str) -> Sequence[str]:
+    """The modules that all workers of an encoder import; a custom encoder may do without torch."""
+    if spec.startswith(PREFIX):
+        return ()
+    name = "timm_model" if spec.startswith("timm:") else "open_clip_model"
+    return (f"artifacts.encoders.{name}",)
+
+
+def _embed_on_worker(
+    workspace: Workspace,
+    shard: int,
+    config: EncoderConfig,
+    cache: Path,
+    identity: EncoderIdentity | None,
+    threads: int,
+) -> ShardReport:
     from jobs.spark.shards import assigned_gpu
 
-    if settings.device == "auto" and (gpu := assigned_gpu()):
-        settings = settings.model_copy(update={"device": gpu})
-    return embed_shard(workspace_url, shard, shards, settings, threads=threads)
+    if config.device == "auto" and (gpu := assigned_gpu()):
+        config = replace(config, device=gpu)
+    return embed_shard(workspace, shard, config, cache=cache, identity=identity, threads=threads)
 
 
 def embed_shard(
-    workspace_url: str, shard: int, shards: int, settings: Settings, *, threads: int | None = None
+    workspace: Workspace,
+    shard: int,
+    config: EncoderConfig,
+    *,
+    cache: Path,
+    identity: EncoderIdentity | None = None,
+    threads: int | None = None,
 ) -> ShardReport:
-    """Embed the pictures of one shard, unless that is done.
+    """Embed the pictures of one shard, unless that is done. The encoder is loaded only if there are new pictures.
 
     Args:
+        cache: folder on this machine in which the encoder's identity is remembered.
+        identity: the encoder's, where it is known without loading it.
         threads: for the model on a CPU and for decoding; None leaves the libraries' defaults.
 
     Raises:
         StepFailed: the download step has not been done, or a single picture does not fit the device's memory.
-        EncoderError: the encoder cannot be loaded.
+        EncoderError: the encoder cannot be loaded, or is not the one of `identity`.
         CorruptFile: the images are damaged; the download step will make them anew.
     """
-    workspace = Folder(workspace_url)
-    images = workspace / "images"
-    source = read_report(images, shard)
-    if source is None:
-        raise StepFailed(f"{images.url}: shard {shard} has not been done; run the download step first")
-    encoder = load_encoder(settings.encoder, settings.device)
-    if threads:
-        limit_threads(threads)
-    folder = workspace / "embeddings" / encoder.slug
+    images = workspace.images
+    source = _images_report(workspace, shard)
+    known = identity or encoder_identity(config.encoder, config.device, cache)
+    embeddings = workspace.embeddings(known.slug)
 
     def work(path: Path) -> ShardCounts:
-        wanted = _distinct_pictures(images, shard)
-        table = VectorTable(wanted, encoder.dim)
-        reused = table.take_from(read_cached(folder, shard, encoder.dim))
-        with ThreadPoolExecutor(max(2, threads or 0), "embed-decode") as pool:
-            for keys, vectors in encode_batches(
-                _jpegs(images, shard, table.missing()), encoder, settings.embed_batch, pool
-            ):
-                table.put(keys, vectors)
+        keys = _distinct_pictures(images, shard)
+        table = VectorTable(keys, known.dim)
+        reused = table.take_from(read_cached(embeddings, shard, known.dim))
+        if missing := table.missing():
+            encoder = load_verified(config, known, cache)
+            if threads:
+                limit_threads(threads)
+            with ThreadPoolExecutor(max(2, threads or 0), "embed-decode") as pool:
+                pictures = _jpegs(images, shard, missing)
+                for batch_keys, vectors in encode_batches(pictures, encoder, config.embed_batch, pool):
+                    table.put(batch_keys, vectors)
         table.write(path)
         counts = table.counts()
-        return ShardCounts(rows=len(wanted), ok=counts.pop(OK, 0), failed=dict(counts), reused=reused)
+        return ShardCounts(rows=len(keys), ok=counts.pop(OK, 0), failed=dict(counts), reused=reused)
 
     try:
-        return run_shard(folder, "embed", shard, shards, fingerprint("embed", source.sha256, encoder.id), work)
+        return embeddings.run(shard, _fingerprint(source, known.id), work)
     except CorruptFile as error:
-        images.remove(report_name(shard))  # no report may vouch for such a file
+        images.discard_report(shard)  # no report may vouch for such a file
         raise CorruptFile(error.path, f"{error.detail}; run the download step again") from None
 
 
-def _distinct_pictures(images: Folder, shard: int) -> list[str]:
+def _images_report(workspace: Workspace, shard: int) -> ShardReport:
+    report = workspace.images.report(shard)
+    if report is None:
+        raise StepFailed(f"{workspace.images.url}: shard {shard} has not been done; run the download step first")
+    return report
+
+
+def _fingerprint(images: ShardReport, encoder_id: str) -> str:
+    return fingerprint("embed", images.sha256, encoder_id)
+
+
+def _distinct_pictures(images: ShardFolder, shard: int) -> list[str]:
     """sha256 of every good picture of a shard, sorted, each once."""
-    with images.open(shard_name(shard)) as stream, corruption_guard(images.path(shard_name(shard))):
+    with images.open(shard) as stream, corruption_guard(images.path(shard)):
         table = pq.read_table(stream, columns=["sha256"], page_checksum_verification=True)
     return sorted(set(table["sha256"].drop_null().to_pylist()))
 
 
-def _jpegs(images: Folder, shard: int, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-    """The wanted pictures, each once, one row group in memory at a time."""
-    if not wanted:
+def _jpegs(images: ShardFolder, shard: int, keys: set[str]) -> Iterator[tuple[str, bytes]]:
+    """The pictures of these keys, each once, one row group in memory at a time."""
+    if not keys:
         return
-    left = set(wanted)
-    with images.open(shard_name(shard)) as stream, corruption_guard(images.path(shard_name(shard))):
+    remaining = set(keys)
+    with images.open(shard) as stream, corruption_guard(images.path(shard)):
         file = pq.ParquetFile(stream, page_checksum_verification=True)
         for number in range(file.num_row_groups):
-            keys = file.read_row_group(number, ["sha256"])["sha256"].to_pylist()
-            if left.isdisjoint(keys):
+            group_keys = file.read_row_group(number, ["sha256"])["sha256"].to_pylist()
+            if remaining.isdisjoint(group_keys):
                 continue
             pictures = file.read_row_group(number, ["jpeg"])["jpeg"]
-            for key, jpeg in zip(keys, pictures, strict=True):
-                if key in left:
-                    left.remove(key)
+            for key, jpeg in zip(group_keys, pictures, strict=True):
+                if key in remaining:
+                    remaining.remove(key)
                     yield key, jpeg.as_py()

@@ -1,4 +1,4 @@
-"""How hard to search: recall against exact search, and the cheapest parameters that reach a target.
+"""Search parameters: recall against exact search, and the cheapest parameters that reach a target.
 
 Works on scores alone, so that the gate can use it on a release and a benchmark on a segment.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from artifacts.index.params import SearchParams
 from jobs.evaluate.results import Trial
 
-_Of = TypeVar("_Of")
+_Value = TypeVar("_Value")
 
 #: Results that recall is calibrated on.
 DEPTH = 100
@@ -27,22 +27,23 @@ _RESCORES = (2, 4, 8, 16, 32)
 _FILTERED_PROBES = (1, 2, 4, 8, 16, 32, 64)
 #: Chosen parameters must beat the target by this much, since they are chosen on the queries they are measured with.
 MARGIN = 0.005
-#: How often those that reach the target are timed again. More would double the time that the gate takes.
-_TURNS = 1
+#: Further timings of the parameters that reach the target. More would double the time that the gate takes.
+_REPEATS = 1
 
-#: Scores of what was found for each query, float[j] descending.
+#: Scores of each query's results, float[j], descending.
 Scores = Sequence[np.ndarray]
 
 
 def recall(found: Scores, truth: Scores, depth: int) -> float:
-    """recall@depth: the share of the true best `depth` that were found; of equal scores any counts.
+    """recall@depth: the share of the true best `depth` results that were found.
 
-    Without the tie rule, catalogs that show one picture under many products could never reach 1.
+    A result whose score equals that of the last true one counts as one of them. Without this rule, catalogs that show
+    one picture under many products could never reach 1.
     """
     shares = [
-        min(1.0, np.count_nonzero(ours[:depth] >= true[:depth][-1] - 1e-6) / len(true[:depth]))
-        for ours, true in zip(found, truth, strict=True)
-        if len(true)
+        min(1.0, np.count_nonzero(scores[:depth] >= best[:depth][-1] - 1e-6) / len(best[:depth]))
+        for scores, best in zip(found, truth, strict=True)
+        if len(best)
     ]
     return float(np.mean(shares)) if shares else 1.0
 
@@ -50,11 +51,11 @@ def recall(found: Scores, truth: Scores, depth: int) -> float:
 def calibrate(
     search: Callable[[SearchParams], Scores], truth: Scores, lists: int, target: float
 ) -> tuple[SearchParams, list[Trial]]:
-    """Choose nprobe and the rescoring depth: the cheapest that reach `target`, else the best there is.
+    """Choose nprobe and the rescoring depth: the cheapest that reach `target`, or else those of the highest recall.
 
     Args:
-        search: finds the best `DEPTH` for every query.
-        lists: of the index; 0 for a flat one, which has nothing to choose.
+        search: returns the best `DEPTH` scores of every query.
+        lists: of the index; 0 for a flat index, which has nothing to choose.
     """
     if lists == 0:
         return SearchParams(), [_trial(search, truth, SearchParams())]
@@ -70,9 +71,9 @@ def calibrate(
     if not good:
         best = max(trials, key=lambda params: trials[params].recall_at_100)
         return best, list(trials.values())
-    timed = _quickest(lambda params: _trial(search, truth, params).milliseconds, good)
-    trials |= {params: replace(trials[params], milliseconds=least) for params, least in timed.items()}
-    return min(timed, key=timed.__getitem__), list(trials.values())
+    fastest = _fastest_times(lambda params: _trial(search, truth, params).milliseconds, good)
+    trials |= {params: replace(trials[params], milliseconds=value) for params, value in fastest.items()}
+    return min(fastest, key=fastest.__getitem__), list(trials.values())
 
 
 def _trial(search: Callable[[SearchParams], Scores], truth: Scores, params: SearchParams) -> Trial:
@@ -80,47 +81,47 @@ def _trial(search: Callable[[SearchParams], Scores], truth: Scores, params: Sear
     return Trial(params.nprobe, params.rescore, recall(found, truth, DEPTH), round(seconds * 1000 / len(truth), 4))
 
 
-def _timed(call: Callable[[], _Of]) -> tuple[_Of, float]:
-    """What a call gives, and the seconds it takes."""
+def _timed(call: Callable[[], _Value]) -> tuple[_Value, float]:
+    """The result of a call, and the seconds it took."""
     began = time.perf_counter()
     return call(), time.perf_counter() - began
 
 
-def _quickest(
+def _fastest_times(
     time_of: Callable[[SearchParams], float], times: Mapping[SearchParams, float]
 ) -> dict[SearchParams, float]:
-    """The least time of each, of the one known and more, taken in turns: a machine's busy moment is not to choose."""
-    least = dict(times)
-    for _ in range(_TURNS if len(least) > 1 else 0):
-        for params, before in least.items():
-            least[params] = min(before, time_of(params))
-    return least
+    """The shortest time of each setting. Settings are timed in turns, so that a busy moment does not decide."""
+    fastest = dict(times)
+    for _ in range(_REPEATS if len(fastest) > 1 else 0):
+        for params, before in fastest.items():
+            fastest[params] = min(before, time_of(params))
+    return fastest
 
 
 def calibrate_filtered(
-    worst: Callable[[SearchParams], float], params: SearchParams, lists: int, target: float
+    lowest_recall: Callable[[SearchParams], float], params: SearchParams, lists: int, target: float
 ) -> SearchParams:
-    """Choose how hard to look under filters: the cheapest that brings the worst of them to the target.
+    """Choose probes and rescoring depth under filters: the cheapest that bring the worst filter to the target.
 
     Args:
-        worst: the lowest recall of all filters tried, with these parameters.
-        lists: of the index; 0 for a flat one, which has nothing to choose.
+        lowest_recall: the lowest recall of all filters, with these parameters.
+        lists: of the index; 0 for a flat index, which has nothing to choose.
     """
     if lists == 0:
         return params
     good: dict[SearchParams, float] = {}
     best = (-1.0, params)
     fewest = math.inf  # probes that reach the target
-    most = lists / params.nprobe  # more probes than lists there are not
+    all_lists = lists / params.nprobe  # multiple of nprobe that probes every list
     for rescore in _RESCORES:
         for probes in _FILTERED_PROBES:
-            if probes > 2 * most or probes >= fewest:
-                break  # no better than what an earlier depth has reached with so many
-            tried = replace(params, filtered_probes=probes, filtered_rescore=rescore)
-            reached, seconds = _timed(lambda tried=tried: worst(tried))
-            best = max(best, (reached, tried), key=lambda each: each[0])
-            if reached >= target + MARGIN:
-                good[tried], fewest = seconds, probes
+            if probes > 2 * all_lists or probes >= fewest:
+                break  # an earlier depth has reached the target with as many
+            trial = replace(params, filtered_probes=probes, filtered_rescore=rescore)
+            value, seconds = _timed(lambda trial=trial: lowest_recall(trial))
+            best = max(best, (value, trial), key=lambda pair: pair[0])
+            if value >= target + MARGIN:
+                good[trial], fewest = seconds, probes
                 break
-    timed = _quickest(lambda tried: _timed(lambda: worst(tried))[1], good)
-    return min(timed, key=timed.__getitem__) if timed else best[1]
+    fastest = _fastest_times(lambda trial: _timed(lambda: lowest_recall(trial))[1], good)
+    return min(fastest, key=fastest.__getitem__) if fastest else best[1]

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Measures an open release: recall and latency of each modality's queries, without and with filters."""
 
 from __future__ import annotations
 
@@ -8,101 +8,99 @@ from dataclasses import replace
 
 import numpy as np
 
+from artifacts.config import GateConfig
 from artifacts.index.params import SearchParams
 from artifacts.products.filters import Condition, Filter
 from artifacts.release.release import Hit, Release
-from artifacts.settings import Settings
 from jobs.evaluate.calibration import DEPTH, calibrate, calibrate_filtered, recall
 from jobs.evaluate.queries import QuerySet
-from jobs.evaluate.results import Evaluation, FilterResult, KindResult
+from jobs.evaluate.results import Evaluation, FilterResult, ModalityResult, shrink_problem
 
-#: Columns whose values are tried as filters: category, brand, and attributes of the catalog's own.
+#: Columns whose values are tried as filters: category, brand, and the catalog's own attributes.
 _FILTER_COLUMNS = 4
-#: Queries that are timed one by one, as a server gets them.
+#: Queries that are timed one by one, as a server receives them.
 _TIMED = 100
 
 
 def measure(
     release: Release,
     query_sets: Sequence[QuerySet],
-    settings: Settings,
+    config: GateConfig,
     *,
-    before: int | None,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    products_before: int | None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Measure an open release.
 
     Args:
-        before: products of the release being served, to notice a shrunken catalog.
-        progress: called with measurements done, and of how many.
+        products_before: of the release being served, to notice a catalog that shrank.
+        progress: called with measurements done, and how many there are.
     """
     began = time.monotonic()
-    kinds: list[KindResult] = []
+    modalities: list[ModalityResult] = []
     filters: list[FilterResult] = []
     chosen_filters = pick_filters(release)
     for queries in query_sets:
-        result = _measure_kind(release, queries, settings.recall_target)
-        progress(2 * len(kinds) + 1, 2 * len(query_sets))
-        params, under = _measure_filters(release, queries, result.params, chosen_filters, settings.recall_target)
-        kinds.append(replace(result, params=params))
-        filters += under
-        progress(2 * len(kinds), 2 * len(query_sets))
-    now = release.manifest.counts.indexed
+        result = _measure_modality(release, queries, config.recall_target)
+        progress(2 * len(modalities) + 1, 2 * len(query_sets))
+        params, filtered = _measure_filters(release, queries, result.params, chosen_filters, config.recall_target)
+        modalities.append(replace(result, params=params))
+        filters += filtered
+        progress(2 * len(modalities), 2 * len(query_sets))
+    products = release.manifest.counts.indexed
     problems = [
-        f"recall@100 of {result.kind} queries is {result.recall_at_100:.3f}, below the target {settings.recall_target}"
-        for result in kinds
-        if result.recall_at_100 < settings.recall_target
+        f"recall@100 of {result.modality} queries is {result.recall_at_100:.3f}, below the target "
+        f"{config.recall_target}"
+        for result in modalities
+        if result.recall_at_100 < config.recall_target
     ]
     problems += [
-        f"recall@100 of {result.kind} queries under {result.name} is {result.recall_at_100:.3f}, "
-        f"below the target {settings.recall_target}"
+        f"recall@100 of {result.modality} queries under {result.name} is {result.recall_at_100:.3f}, "
+        f"below the target {config.recall_target}"
         for result in filters
-        if result.recall_at_100 < settings.recall_target
+        if result.recall_at_100 < config.recall_target
     ]
-    if before and (before - now) / before > settings.max_shrink:
-        problems.append(
-            f"{now} products, {before} in the release being served: {(before - now) / before:.0%} would be gone, more "
-            f"than max_shrink {settings.max_shrink:.0%} allows"
-        )
-    return Evaluation(kinds, filters, settings.recall_target, before, now, problems, round(time.monotonic() - began, 3))
+    if problem := shrink_problem(products, products_before, config.max_shrink):
+        problems.append(problem)
+    seconds = round(time.monotonic() - began, 3)
+    return Evaluation(modalities, filters, config.recall_target, products_before, products, problems, seconds)
 
 
 def pick_filters(release: Release) -> list[tuple[str, Filter]]:
-    """Filters as shoppers use them, from most products to few: price ranges, then the most and the least frequent value
-    of category, brand and the first attributes that have some, then two together."""
+    """Filters as shoppers use them, by name: price ranges, then the most and the least frequent value of category, of
+    brand and of the first attributes that have values, then two together."""
     filters: list[tuple[str, Filter]] = []
     prices = release.column("price").to_numpy().astype(float)
     prices = prices[np.isfinite(prices)]
     for share in (0.5, 0.1, 0.01) if len(prices) else ():
         limit = float(np.quantile(prices, share))
         filters.append((f"price ≤ {limit:.2f}", (Condition("price", maximum=limit),)))
-    measured = 0
+    columns = 0
     for column in ("category", "brand", *release.attributes):
-        if measured == _FILTER_COLUMNS:
+        if columns == _FILTER_COLUMNS:
             break
         values = [] if column not in release.columns else [count.value for count in release.facet(column, ())]
-        picked = dict.fromkeys([*values[:1], *values[-1:]])  # the most and the least frequent
-        filters += [(f"{column} = {value}", (Condition(column, any_of=(value,)),)) for value in picked]
-        measured += len(values) > 1
+        extremes = dict.fromkeys([*values[:1], *values[-1:]])  # the most and the least frequent
+        filters += [(f"{column} = {value}", (Condition(column, any_of=(value,)),)) for value in extremes]
+        columns += len(values) > 1
     if len(filters) > 1:
         (first, wide), (second, narrow) = filters[0], filters[-2]
         filters.append((f"{first}, {second}", wide + narrow))
     return filters
 
 
-def _measure_kind(release: Release, queries: QuerySet, target: float) -> KindResult:
+def _measure_modality(release: Release, queries: QuerySet, target: float) -> ModalityResult:
     truth = exact(release, queries.vectors, DEPTH)
     params, trials = calibrate(
-        lambda tried: scores(release.search(queries.vectors, DEPTH, tried)[0]), scores(truth), release.lists, target
+        lambda trial: scores(release.search(queries.vectors, DEPTH, trial)[0]), scores(truth), release.lists, target
     )
     hits, _ = release.search(queries.vectors, DEPTH, params)
     p50, p99 = _latency(release, queries.vectors, params)
     itself = [
-        product_id in release.product_ids(found[:10])
-        for product_id, found in zip(queries.product_ids, hits, strict=True)
+        product_id in release.product_ids(best[:10]) for product_id, best in zip(queries.product_ids, hits, strict=True)
     ]
-    return KindResult(
-        queries.kind,
+    return ModalityResult(
+        queries.modality,
         len(queries.product_ids),
         params,
         recall_at_10=recall(scores(hits), scores(truth), 10),
@@ -117,19 +115,19 @@ def _measure_kind(release: Release, queries: QuerySet, target: float) -> KindRes
 def _measure_filters(
     release: Release, queries: QuerySet, params: SearchParams, filters: Sequence[tuple[str, Filter]], target: float
 ) -> tuple[SearchParams, list[FilterResult]]:
-    """Choose how much further to look under filters, and measure each."""
+    """Choose the search parameters under filters, and measure each filter."""
     vectors = queries.vectors[:_TIMED]
     if not filters:
-        return params, []  # nothing to filter by: the defaults stand for attributes to come
+        return params, []  # nothing to filter by: the defaults remain, for attributes to come
     truths = [scores(exact(release, vectors, DEPTH, conditions)) for _, conditions in filters]
 
-    def recalls(tried: SearchParams) -> list[float]:
+    def recalls(trial: SearchParams) -> list[float]:
         return [
-            recall(scores(release.search(vectors, DEPTH, tried, conditions)[0]), truth, DEPTH)
+            recall(scores(release.search(vectors, DEPTH, trial, conditions)[0]), truth, DEPTH)
             for (_, conditions), truth in zip(filters, truths, strict=True)
         ]
 
-    params = calibrate_filtered(lambda tried: min(recalls(tried), default=1.0), params, release.lists, target)
+    params = calibrate_filtered(lambda trial: min(recalls(trial), default=1.0), params, release.lists, target)
     results: list[FilterResult] = []
     products = max(1, release.count(()))
     for (name, conditions), value in zip(filters, recalls(params), strict=True):
@@ -137,14 +135,14 @@ def _measure_filters(
         p50, _ = _latency(release, vectors, params, conditions)
         path = "+".join(sorted({plan.path for plan in plans}))
         share = round(release.count(conditions) / products, 5)
-        results.append(FilterResult(queries.kind, name, share, path, value, p50))
+        results.append(FilterResult(queries.modality, name, share, path, value, p50))
     return params, results
 
 
 def _latency(
     release: Release, vectors: np.ndarray, params: SearchParams, conditions: Filter = ()
 ) -> tuple[float, float]:
-    """p50 and p99 in milliseconds of searches one by one, with the filter's rows cached as in a server."""
+    """p50 and p99 in milliseconds of single searches; the filter's rows are cached, as in a server."""
     times: list[float] = []
     for vector in vectors[:_TIMED]:
         began = time.perf_counter()
@@ -154,10 +152,10 @@ def _latency(
 
 
 def exact(release: Release, vectors: np.ndarray, k: int, conditions: Filter = ()) -> list[list[Hit]]:
-    """The true best products of each query."""
+    """The true best `k` products of each query."""
     return release.search(vectors, k, SearchParams(), conditions, exact=True)[0]
 
 
 def scores(hits: Sequence[Sequence[Hit]]) -> list[np.ndarray]:
-    """The scores alone, as recall is computed from them."""
-    return [np.array([hit.score for hit in found]) for found in hits]
+    """The scores of each query's hits, as recall is computed from them."""
+    return [np.array([hit.score for hit in query_hits]) for query_hits in hits]

@@ -1,8 +1,8 @@
 """Queries to measure a release with: pictures as a shopper might take them, and the words of titles.
 
 A picture of the catalog itself would find itself at any setting. So a picture query is another view of one: cropped,
-perhaps mirrored, lighter or darker, and compressed again. Text lies elsewhere in a CLIP model's space than pictures do,
-and is harder for an index that was trained on pictures; so it is measured by itself.
+perhaps mirrored, lighter or darker, and compressed again. Text vectors lie elsewhere in a CLIP model's space than
+pictures, and are harder for an index that was trained on pictures; so text queries are measured separately.
 """
 
 from __future__ import annotations
@@ -18,49 +18,48 @@ from PIL import Image, ImageEnhance, ImageOps
 from artifacts.encoders.base import Encoder
 from artifacts.pictures import encode_jpeg, open_stored
 from artifacts.schema import OK
-from artifacts.storage import Folder
-from jobs.workspace import shard_name
+from jobs.workspace.workspace import Workspace
 
-#: Shards that queries are drawn from. Products are dealt to shards by a hash, so any shard is a fair sample.
+#: Shards that queries are drawn from. A hash assigns products to shards, so any shard is a fair sample.
 _SHARDS = 8
 
 
 @dataclass(frozen=True)
 class QuerySet:
-    """Queries of one kind, with the product each was made from.
+    """Queries of one modality, with the product that each was made from.
 
     Attributes:
-        kind: image or text: which of the manifest's search parameters they are for.
+        modality: image or text; the key of the manifest's search parameters.
         vectors: float32[n, dim], L2-normalised.
         product_ids: n ids.
     """
 
-    kind: str
+    modality: str
     vectors: np.ndarray
     product_ids: list[str]
 
 
-def draw_queries(workspace: Folder, shards: int, encoder: Encoder, wanted: int, seed: int) -> list[QuerySet]:
-    """Up to `wanted` queries of each kind the encoder can answer; fewer where the catalog is smaller."""
+def draw_queries(workspace: Workspace, encoder: Encoder, count: int, seed: int) -> list[QuerySet]:
+    """Draw queries of each modality that the encoder supports: `count` of each, or fewer from a smaller catalog."""
     random = np.random.default_rng(seed)
-    chosen = sorted(random.choice(shards, size=min(shards, _SHARDS), replace=False))
-    share = -(-wanted // len(chosen))
+    chosen = sorted(random.choice(workspace.shards, size=min(workspace.shards, _SHARDS), replace=False))
+    share = -(-count // len(chosen))
     pictures: list[tuple[str, bytes]] = []
     titles: dict[str, str] = {}  # title -> product; two products of one title would be one query
     for shard in chosen:
         pictures += _sample_pictures(workspace, int(shard), share, random)
         titles |= _sample_titles(workspace, int(shard), share, random)
-    pictures = pictures[:wanted]
+    pictures = pictures[:count]
     views = [another_view(open_stored(jpeg), random) for _, jpeg in pictures]
     sets = [QuerySet("image", _encoded_pictures(encoder, views), [product_id for product_id, _ in pictures])]
     if encoder.supports_text and titles:
-        texts = list(titles)[:wanted]
+        texts = list(titles)[:count]
         sets.append(QuerySet("text", encoder.encode_texts(texts), [titles[text] for text in texts]))
     return [queries for queries in sets if len(queries.product_ids)]
 
 
 def another_view(picture: Image.Image, random: np.random.Generator) -> Image.Image:
-    """The picture as another photo of the same thing might show it."""
+    """The picture as another photo of the same product might look."""
     width, height = picture.size
     share = random.uniform(0.8, 1.0)
     left, top = random.uniform(0, 1 - share, size=2) * (width, height)
@@ -77,25 +76,27 @@ def _encoded_pictures(encoder: Encoder, views: list[Image.Image]) -> np.ndarray:
 
 
 def _sample_pictures(
-    workspace: Folder, shard: int, wanted: int, random: np.random.Generator
+    workspace: Workspace, shard: int, count: int, random: np.random.Generator
 ) -> list[tuple[str, bytes]]:
-    with (workspace / "images").open(shard_name(shard)) as file:
+    """(product_id, JPEG) of pictures drawn from a shard."""
+    with workspace.images.open(shard) as file:
         pictures = pq.ParquetFile(file)
         good = np.flatnonzero(pictures.read(["status"])["status"].to_numpy() == OK)
-        chosen = np.sort(random.choice(good, size=min(wanted, len(good)), replace=False))
-        found: list[tuple[str, bytes]] = []
+        chosen = np.sort(random.choice(good, size=min(count, len(good)), replace=False))
+        sample: list[tuple[str, bytes]] = []
         first = 0
         for batch in pictures.iter_batches(256, columns=["product_id", "jpeg"]):
             rows = chosen[(chosen >= first) & (chosen < first + batch.num_rows)] - first
             first += batch.num_rows
             for row in batch.take(pa.array(rows)).to_pylist():
-                found.append((row["product_id"], row["jpeg"]))  # noqa: PERF401  (a comprehension reads worse)
-        return found
+                sample.append((row["product_id"], row["jpeg"]))  # noqa: PERF401  (a comprehension reads worse)
+        return sample
 
 
-def _sample_titles(workspace: Folder, shard: int, wanted: int, random: np.random.Generator) -> dict[str, str]:
-    with (workspace / "catalog").open(shard_name(shard)) as file:
+def _sample_titles(workspace: Workspace, shard: int, count: int, random: np.random.Generator) -> dict[str, str]:
+    """title -> product_id of titles drawn from a shard."""
+    with workspace.catalog.open(shard) as file:
         rows = pq.read_table(file, columns=["product_id", "title"]).to_pylist()
     titled = [(row["title"], row["product_id"]) for row in rows if row["title"]]
-    chosen = random.choice(len(titled), size=min(wanted, len(titled)), replace=False)
+    chosen = random.choice(len(titled), size=min(count, len(titled)), replace=False)
     return dict(titled[number] for number in chosen)

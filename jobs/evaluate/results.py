@@ -1,11 +1,18 @@
-"""What the gate measured, as data: written to evaluation.json, drawn in report.html."""
+"""The measurements and verdicts of the gate, as data: written to evaluation.json, drawn in report.html.
+
+The aliases are the keys of evaluation.json, which is a file format.
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
 
 from artifacts.index.params import SearchParams
+
+_Modality = Annotated[str, Field(serialization_alias="kind")]  # image or text
 
 
 @dataclass(frozen=True)
@@ -19,10 +26,10 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class KindResult:
-    """What was measured for one kind of query at the chosen setting."""
+class ModalityResult:
+    """The measurements of one modality's queries at the chosen setting."""
 
-    kind: str
+    modality: _Modality
     queries: int
     params: SearchParams
     recall_at_10: float
@@ -37,25 +44,38 @@ class KindResult:
 class FilterResult:
     """Recall under one filter."""
 
-    kind: str
+    modality: _Modality
     name: str
-    share: float  # of the products that pass
-    path: str
+    share: float  # of the products that pass the filter
+    path: str  # plan of the search
     recall_at_100: float
     p50_ms: float
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything the gate measured, and what it decided."""
+    """Everything that the gate measured, and its verdict."""
 
-    kinds: list[KindResult]
+    modalities: Annotated[list[ModalityResult], Field(serialization_alias="kinds")]
     filters: list[FilterResult]
     target: float
-    products_before: int | None
+    products_before: int | None  # of the release being served
     products_now: int
     problems: list[str]  # why the candidate does not pass; empty if it does
     seconds: float
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1) + "\n"
+
+def shrink_problem(products: int, products_before: int | None, max_shrink: float) -> str | None:
+    """What is wrong if a catalog has lost too many products; None if it has not.
+
+    Args:
+        products_before: of the release being served; None if there is none.
+        max_shrink: share of its products that may be missing, 0 to 1.
+    """
+    if not products_before or (products_before - products) / products_before <= max_shrink:
+        return None
+    share = (products_before - products) / products_before
+    return (
+        f"{products} products, {products_before} in the release being served: {share:.0%} would be gone, "
+        f"more than max_shrink {max_shrink:.0%} allows"
+    )

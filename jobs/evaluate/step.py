@@ -1,66 +1,82 @@
-"""Step 5, the gate: measure the candidate as the server would search it, choose how hard to search, decide.
+"""Step 5, the gate: measure the candidate as the server would search it, choose its search parameters, decide.
 
-Ground truth is exact search over the same vectors. nprobe and the rescoring depth are chosen for each kind of query:
-the cheapest that meet `recall_target`. If none does, or too many products are gone, the candidate does not pass.
+Ground truth is exact search over the same vectors. nprobe and the rescoring depth are chosen for each modality: the
+cheapest that meet `recall_target`. If none does, or if the catalog has lost too many products, the candidate does not
+pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from artifacts.encoders.identity import remember_identity
 from artifacts.encoders.registry import load_encoder
 from artifacts.errors import GateFailed, IncompatibleRelease
-from artifacts.release.release import Release
-from artifacts.settings import Settings
-from artifacts.storage import Folder
-from artifacts.store.store import Store
-from jobs.candidate import EVALUATION, REPORT, Candidate, load_candidate
-from jobs.evaluate.measure import measure
-from jobs.evaluate.queries import draw_queries
-from jobs.evaluate.report import render_report
-from jobs.workspace import fingerprint
+from jobs.candidate import Candidate, load_candidate
+from jobs.evaluate.results import shrink_problem
+from jobs.steps import StepContext, StepResult
+from jobs.workspace.fingerprints import Recorded, fingerprint, if_changed
+from jobs.workspace.records import write_record
+from jobs.workspace.workspace import EVALUATION, REPORT
 
 
-def run_evaluate(
-    workspace: Folder,
-    store: Store,
-    settings: Settings,
-    *,
-    shards: int,
-    progress: Callable[[int, int], None] = lambda done, of: None,
-) -> tuple[Candidate, bool]:
-    """Measure the candidate, write evaluation.json and report.html, and save what was chosen.
+def run_evaluate(context: StepContext) -> StepResult[Candidate]:
+    """Measure the candidate, write evaluation.json and report.html, and save the candidate with what was chosen.
 
-    Returns:
-        The candidate, and whether it had been measured before with the same result.
+    Progress counts measurements.
 
     Raises:
         GateFailed: it does not pass; the report says why. Nothing is published.
+        IncompatibleRelease: the encoder is not the one that the candidate was embedded with.
     """
-    candidate = load_candidate(workspace)
-    before = store.manifest(candidate.expected).counts.indexed if candidate.expected else None
-    knobs = settings.model_dump(include={"recall_target", "max_shrink", "evaluation_queries", "seed"})
-    measured = fingerprint([segment.info_sha256 for segment in candidate.segments], before, knobs)
-    if candidate.evaluated == measured and candidate.passed:
-        return candidate, True
-    encoder = load_encoder(settings.encoder, settings.device)
+    candidate = load_candidate(context.workspace)
+    gate = context.config.gate
+    before = context.store.manifest(candidate.expected).counts.indexed if candidate.expected else None
+    # How far the catalog shrank depends on what is served now: it is judged at every run, and not part of the digest.
+    measured = fingerprint(
+        [segment.info_sha256 for segment in candidate.segments], gate.recall_target, gate.evaluation_queries, gate.seed
+    )
+    outcome = if_changed(
+        measured,
+        _recorded(candidate, before, gate.max_shrink),
+        lambda: _evaluate(context, candidate, before, measured),
+    )
+    recall = ", ".join(f"{name} {value:.3f}" for name, value in outcome.value.recall.items())
+    return StepResult(outcome.changed, f"recall {recall}{'' if outcome.changed else ', as before'}", outcome.value)
+
+
+def _recorded(candidate: Candidate, before: int | None, max_shrink: float) -> Recorded[Candidate] | None:
+    """The candidate as it was measured, if it passed then and has not shrunk too far for what is served now."""
+    if not candidate.passed or shrink_problem(candidate.counts.indexed, before, max_shrink):
+        return None
+    return Recorded(candidate.evaluated, candidate)
+
+
+def _evaluate(context: StepContext, candidate: Candidate, before: int | None, measured: str) -> Candidate:
+    # FAISS, DuckDB, torch and Matplotlib: not before there is something to measure
+    from artifacts.release.release import Release
+    from jobs.evaluate.measure import measure
+    from jobs.evaluate.queries import draw_queries
+    from jobs.evaluate.report import render_report
+
+    config, workspace = context.config, context.workspace
+    encoder = load_encoder(config.encoder.encoder, config.encoder.device)
     if encoder.id != candidate.encoder["id"]:
+        remember_identity(encoder, config.cache)
         raise IncompatibleRelease(f"the candidate was embedded with {candidate.encoder['id']}, not {encoder.id}")
-    queries = draw_queries(workspace, shards, encoder, settings.evaluation_queries, settings.seed)
+    queries = draw_queries(workspace, encoder, config.gate.evaluation_queries, config.gate.seed)
     manifest = candidate.manifest()
-    release = Release(manifest, store.fetch(manifest))
+    release = Release(manifest, context.store.fetch(manifest))
     try:
-        evaluation = measure(release, queries, settings, before=before, progress=progress)
+        evaluation = measure(release, queries, config.gate, products_before=before, progress=context.progress)
     finally:
         release.close()
-    workspace.write_text(EVALUATION, evaluation.to_json())
-    workspace.write_text(REPORT, render_report(candidate, evaluation))
+    write_record(workspace.candidate, EVALUATION, evaluation)
+    workspace.candidate.write_text(REPORT, render_report(candidate, evaluation))
     candidate = candidate.model_copy(
         update={
-            "search": {result.kind: result.params for result in evaluation.kinds},
+            "search": {result.modality: result.params for result in evaluation.modalities},
             "recall": {
-                f"{result.kind}@{depth}": round(value, 4)
-                for result in evaluation.kinds
+                f"{result.modality}@{depth}": round(value, 4)
+                for result in evaluation.modalities
                 for depth, value in ((10, result.recall_at_10), (100, result.recall_at_100))
             },
             "evaluated": measured,
@@ -69,5 +85,5 @@ def run_evaluate(
     )
     candidate.save(workspace)
     if evaluation.problems:
-        raise GateFailed(f"not published: {'; '.join(evaluation.problems)}. See {workspace.url}/{REPORT}")
-    return candidate, False
+        raise GateFailed(f"not published: {'; '.join(evaluation.problems)}. See {workspace.candidate.url}/{REPORT}")
+    return candidate

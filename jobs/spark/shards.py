@@ -1,4 +1,4 @@
-"""TODO."""
+"""Maps a function over shards: one Spark task for each, one report back, one sentence when a task fails."""
 
 from __future__ import annotations
 
@@ -16,16 +16,11 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from artifacts.errors import LookalikeError, StepFailed
-from artifacts.storage import Folder
-from jobs.workspace import ShardReport
+from jobs.spark.daemon import PRELOAD
+from jobs.workspace.shards import ShardReport
 
-#: Starts the line, in a task's traceback, that says which shard failed and why.
+#: Begins the line, in a task's traceback, that names the failed shard and the cause.
 _NOTE = "lookalike-failure "
-
-
-def everywhere(folder: Folder) -> str:
-    """The folder's URL for tasks, whose working directory is not ours."""
-    return folder.root if folder.is_local else folder.url
 
 
 def threads_per_task(spark: SparkSession, tasks: int) -> int:
@@ -37,7 +32,7 @@ def threads_per_task(spark: SparkSession, tasks: int) -> int:
 
 
 def assigned_gpu() -> str | None:
-    """The device that the cluster gave to the task that calls this (`cuda:2`), or None if it gave none."""
+    """The device that the cluster assigned to the calling task (`cuda:2`), or None if it assigned none."""
     context = TaskContext.get()
     gpu = context.resources().get("gpu") if context else None
     return f"cuda:{gpu.addresses[0]}" if gpu and gpu.addresses else None
@@ -48,30 +43,35 @@ def map_shards(
     shards: Sequence[int],
     task: Callable[[int], ShardReport],
     on_report: Callable[[ShardReport], None] = lambda report: None,
+    *,
+    preload: Sequence[str] = (),
 ) -> list[ShardReport]:
-    """Run a task for each shard, as many at once as Spark has room for.
+    """Run a task for each shard, as many at once as Spark has cores.
 
     Args:
         task: picklable, by module and name: the workers import it.
         on_report: called in the caller's thread, once for each shard, as soon as it is done.
+        preload: modules that the workers import once for all of them, see `jobs.spark.daemon`.
 
     Returns:
         The reports in the order of `shards`.
 
     Raises:
-        StepFailed: a shard failed, Spark's own retries included; names it and the cause. Shards that were done stay.
+        StepFailed: a shard failed, and Spark's retries did; names the shard and the cause. Finished shards stay.
     """
     if not shards:
         return []
     context = spark.sparkContext
+    context.environment[PRELOAD] = ",".join(preload)
     events: queue.Queue[ShardReport | BaseException | None] = queue.Queue()
-    # collect() returns when all is done. An accumulator arrives with each task, exactly once: that is the progress.
+    # collect() returns when all tasks are done. An accumulator arrives with each task, exactly once, and so shows the
+    # progress.
     progress = context.accumulator(None, _Progress(events.put))
 
     def work(shard: int) -> ShardReport:
         try:
             report = task(shard)
-        except Exception as error:  # whatever it is, Spark passes on the text of its traceback, and notes with it
+        except Exception as error:  # Spark passes on the text of its traceback, and notes with it
             error.add_note(_NOTE + json.dumps([shard, _sentence(error)]))
             raise
         progress.add(report)
@@ -90,22 +90,22 @@ def map_shards(
 
     runner = threading.Thread(target=collect, name="spark-collect", daemon=True)
     runner.start()
-    told: set[int] = set()
+    reported: set[int] = set()
     try:
         while (event := events.get()) is not None:
             if isinstance(event, (Py4JJavaError, PySparkException)):
                 raise _failure(event, shards) from None
             if isinstance(event, BaseException):
                 raise event
-            told.add(event.shard)
+            reported.add(event.shard)
             on_report(event)
-    except BaseException:  # an interrupt or an error of on_report: let no task go on behind our back
+    except BaseException:  # an interrupt, or an error of on_report: the tasks must not go on
         _cancel(context, group)
         raise
     finally:
         runner.join(timeout=60)
     for report in reports:
-        if report.shard not in told:
+        if report.shard not in reported:
             on_report(report)
     return reports
 
@@ -114,11 +114,11 @@ def _cancel(context: SparkContext, group: str) -> None:
     try:
         context.cancelJobGroup(group)
     except (Py4JError, OSError):
-        return  # Spark itself is gone, and its tasks with it
+        return  # Spark itself has ended, and its tasks with it
 
 
 class _Progress(AccumulatorParam[ShardReport | None]):
-    """Hands every report on at the driver; a worker's own copy keeps the last one until its task ends."""
+    """Passes every report on at the driver; a worker's copy keeps the last one until its task ends."""
 
     def __init__(self, put: Callable[[ShardReport], None]) -> None:
         self._put = put
@@ -136,7 +136,7 @@ class _Progress(AccumulatorParam[ShardReport | None]):
 
 
 class _KeepLast(AccumulatorParam[ShardReport | None]):
-    """What `_Progress` is in a worker process: the queue stays at the driver."""
+    """Stands for `_Progress` in a worker process: the queue stays at the driver."""
 
     def zero(self, value: ShardReport | None) -> ShardReport | None:
         return value
@@ -151,14 +151,14 @@ def _sentence(error: Exception) -> str:
 
 
 def _failure(error: Py4JJavaError | PySparkException, shards: Sequence[int]) -> StepFailed:
-    """One sentence from the hundreds of lines that Spark makes of a failed task."""
+    """One sentence from the hundreds of lines that Spark reports of a failed task."""
     text = str(error)
-    if noted := re.search(rf"^{_NOTE}(\[.*\])$", text, re.MULTILINE):
-        shard, cause = json.loads(noted[1])
+    if note := re.search(rf"^{_NOTE}(\[.*\])$", text, re.MULTILINE):
+        shard, cause = json.loads(note[1])
         return StepFailed(f"shard {shard} failed: {cause}")
-    where = re.search(r"Task (\d+) in stage \S+ failed \d+ times?", text)
-    who = f"shard {shards[int(where[1])]}" if where else "the Spark job"
+    task = re.search(r"Task (\d+) in stage \S+ failed \d+ times?", text)
+    subject = f"shard {shards[int(task[1])]}" if task else "the Spark job"
     if "exited unexpectedly" in text or "ExecutorLostFailure" in text:
-        return StepFailed(f"{who} failed: its worker process died (killed, or out of memory)")
+        return StepFailed(f"{subject} failed: its worker process died (killed, or out of memory)")
     cause = next((line.strip() for line in text.split("\n") if "Exception: " in line), text.split("\n")[0])
-    return StepFailed(f"{who} failed: {cause[:500]}")
+    return StepFailed(f"{subject} failed: {cause[:500]}")

@@ -19,7 +19,7 @@ HOME = tempfile.mkdtemp(prefix="lookalike-airflow-")
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 
 for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
-    del os.environ[name]  # another Airflow's database must not become ours
+    del os.environ[name]  # another Airflow's database must not be used
 os.environ |= {
     "AIRFLOW_HOME": HOME,
     "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
@@ -39,7 +39,7 @@ def dagbag() -> Any:
 
 @pytest.fixture(scope="session")
 def database() -> Iterator[None]:
-    """Airflow's own tables; a run of a DAG needs them."""
+    """Airflow's tables; a run of a DAG needs them."""
     from airflow.utils.db import initdb
 
     initdb()

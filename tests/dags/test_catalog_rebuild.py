@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from common import NOTE
 
 from artifacts.errors import CatalogError, CorruptFile, GateFailed, StepFailed
 from artifacts.settings import Settings
@@ -23,7 +26,7 @@ def params_of(catalog: Path | str, settings: Settings, **more: object) -> dict[s
 
 @pytest.fixture
 def dag(dagbag: Any, database: None, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The DAG, and what a worker would have: the other settings of the small catalog."""
+    """The DAG, with the small catalog's other settings in the environment, as a worker has them."""
     monkeypatch.setenv("LOOKALIKE_EVALUATION_QUERIES", "20")
     monkeypatch.setenv("LOOKALIKE_PICTURE_SIDE", "160")
     return dagbag.dags["catalog_rebuild"]
@@ -31,48 +34,54 @@ def dag(dagbag: Any, database: None, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def states(run: Any) -> dict[str, str | None]:
     """The state of each task; mapped ones together if they agree."""
-    found: dict[str, str | None] = {}
+    states: dict[str, str | None] = {}
     for instance in run.get_task_instances():
         state = instance.state and str(instance.state)
-        found[instance.task_id] = state if found.get(instance.task_id, state) == state else "mixed"
-    return found
+        states[instance.task_id] = state if states.get(instance.task_id, state) == state else "mixed"
+    return states
 
 
-def xcom(run: Any, task_id: str) -> Any:
+def xcoms(run: Any, task_id: str, key: str = "return_value") -> list[Any]:
+    """The XComs of a task, one for each mapped instance."""
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        query = XComModel.get_many(key="return_value", run_id=run.run_id, dag_ids=run.dag_id, task_ids=task_id)
-        return XComModel.deserialize_value(session.scalars(query).one())
+        query = XComModel.get_many(key=key, run_id=run.run_id, dag_ids=run.dag_id, task_ids=task_id)
+        return [XComModel.deserialize_value(row) for row in session.scalars(query)]
 
 
-def written(folder: str) -> dict[Path, int]:
-    """When each file was written last."""
+def modified(folder: str) -> dict[Path, int]:
+    """When each file was modified last."""
     return {path: path.stat().st_mtime_ns for path in Path(folder).rglob("*") if path.is_file()}
 
 
 @pytest.mark.airflow
-class TestOnceEmbedded:
-    """The rest of the DAG, on a workspace in which download and embed are done."""
+class TestAfterEmbedding:
+    """The DAG on a workspace in which download and embed are done, so that no task starts Spark."""
 
     @pytest.fixture(scope="class")
-    def built(self, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings]:
+    @classmethod
+    def built(cls, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings]:
         folder = tmp_path_factory.mktemp("built")
         catalog, settings = write_small_catalog(folder / "catalog"), small_settings(folder)
         prepare(catalog, settings)
         return catalog, settings
 
     def run(self, dag: Any, built: tuple[Path, Settings]) -> Any:
-        return dag.test(run_conf=params_of(*built, groups=2), mark_success_pattern="download|embed")
+        return dag.test(run_conf=params_of(*built, groups=2))
 
-    def test_a_failed_gate_publishes_nothing(
+    @pytest.fixture(autouse=True)
+    def no_spark(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(SparkSubmitOperator, "execute", lambda *_: pytest.fail("Spark was started"))
+
+    def test_failed_gate_publishes_nothing(
         self, dag: Any, built: tuple[Path, Settings], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         settings = built[1]
         store = Store(settings.releases, settings.cache)
         with monkeypatch.context() as patch:
-            patch.setattr("jobs.evaluate.step.recall", lambda *args: 0.5)
+            patch.setattr("jobs.evaluate.measure.recall", lambda *args: 0.5)
             run = self.run(dag, built)
         assert str(run.state) == "failed"
         assert states(run) == dict.fromkeys(STEPS, "success") | {"evaluate": "failed", "publish": "upstream_failed"}
@@ -85,19 +94,23 @@ class TestOnceEmbedded:
         assert version is not None
 
         monkeypatch.setenv("LOOKALIKE_SEED", "1")  # the gate draws other queries, so it measures anew
-        monkeypatch.setattr("jobs.evaluate.step.recall", lambda *args: 0.5)
+        monkeypatch.setattr("jobs.evaluate.measure.recall", lambda *args: 0.5)
         run = self.run(dag, built)
         assert states(run)["publish"] == "upstream_failed"
         assert store.current() == version
 
-    def test_a_second_run_changes_nothing(self, dag: Any, built: tuple[Path, Settings]) -> None:
+    def test_second_run_changes_nothing(self, dag: Any, built: tuple[Path, Settings]) -> None:
         settings = built[1]
         self.run(dag, built)
         store = Store(settings.releases, settings.cache)
-        before = written(settings.releases)
+        before = modified(settings.releases)
         run = self.run(dag, built)
-        assert xcom(run, "publish") == {"version": store.current(), "unchanged": True}
-        assert written(settings.releases) == before
+        assert xcoms(run, "publish") == [{"version": store.current(), "unchanged": True}]
+        assert xcoms(run, "publish", NOTE) == [f"{store.current()}, unchanged"]
+        notes = xcoms(run, "embed", NOTE)
+        assert len(notes) == 2  # one for each group
+        assert all(re.fullmatch(r"0 pictures embedded, \d+ kept from before", note) for note in notes)
+        assert modified(settings.releases) == before
 
 
 @pytest.mark.airflow
@@ -122,7 +135,7 @@ def test_bad_parameters_are_refused(dag: Any, bad: dict[str, object]) -> None:
 
 
 @pytest.mark.airflow
-def test_without_a_catalog_it_fails_at_once(dag: Any, tmp_path: Path) -> None:
+def test_run_without_a_catalog_fails_at_once(dag: Any, tmp_path: Path) -> None:
     settings = small_settings(tmp_path)
     run = dag.test(run_conf=params_of("", settings) | {"catalog": None})
     assert states(run)["validate"] == "failed"
@@ -131,7 +144,7 @@ def test_without_a_catalog_it_fails_at_once(dag: Any, tmp_path: Path) -> None:
         dag.task_dict["validate"].python_callable(params={"catalog": None})
 
 
-def test_what_is_retried(dagbag: Any) -> None:
+def test_only_passing_errors_are_retried(dagbag: Any) -> None:
     policy = dagbag.dags["catalog_rebuild"].task_dict["index"].retry_policy
     for error in (GateFailed("no"), StepFailed("no"), CatalogError("no"), CorruptFile("a", "b"), KeyError("no")):
         assert policy.evaluate(error, 1, 3).action.value == "fail"
@@ -151,7 +164,7 @@ def test_shards_are_split_in_groups() -> None:
     assert len(spark_arguments(settings, 50)) == 10
 
 
-def test_the_arguments_are_what_the_spark_application_takes() -> None:
+def test_spark_application_reads_the_arguments() -> None:
     from common import spark_arguments, spark_submit_script
 
     from jobs.spark_submit import parse_shards, read_settings

@@ -1,4 +1,4 @@
-"""Step 6: the candidate becomes the version served, once."""
+"""The publish step: the candidate becomes the version that is served, once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from artifacts.errors import GateFailed, PublishConflict
 from jobs.evaluate.step import run_evaluate
 from jobs.index.step import run_index
 from jobs.publish import run_publish
-from tests.pipeline import prepare, publish_small, small_settings, write_small_catalog
+from tests.pipeline import prepare, prepared, publish_small, small_settings, write_small_catalog
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def catalog(tmp_path: Path) -> Path:
     return write_small_catalog(tmp_path / "shop")
 
 
-def test_publishes_the_version_with_its_papers(catalog: Path, tmp_path: Path) -> None:
+def test_publish_writes_the_version_with_its_reports(catalog: Path, tmp_path: Path) -> None:
     settings = small_settings(tmp_path)
     _, report = publish_small(catalog, settings)
     _, store = prepare(catalog, settings)
@@ -29,39 +29,39 @@ def test_publishes_the_version_with_its_papers(catalog: Path, tmp_path: Path) ->
     assert store.verify().counts.indexed == 36
 
 
-def test_the_same_again_changes_nothing(catalog: Path, tmp_path: Path) -> None:
+def test_publish_without_changes_keeps_the_version(catalog: Path, tmp_path: Path) -> None:
     settings = small_settings(tmp_path)
     _, first = publish_small(catalog, settings)
     indexed, again = publish_small(catalog, settings)
-    assert indexed.skipped
+    assert not indexed.changed
     assert again.unchanged
     assert again.version == first.version
     assert prepare(catalog, settings)[1].versions() == [first.version]
 
 
-def test_a_candidate_that_was_not_measured_is_refused(catalog: Path, tmp_path: Path) -> None:
+def test_candidate_that_was_not_evaluated_is_refused(catalog: Path, tmp_path: Path) -> None:
     settings = small_settings(tmp_path)
-    workspace, store = prepare(catalog, settings)
-    run_index(workspace, store, settings)
+    context = prepared(catalog, settings)
+    run_index(context)
     with pytest.raises(GateFailed, match="has not passed the gate"):
-        run_publish(workspace, store, settings)
-    assert store.current() is None
+        run_publish(context)
+    assert context.store.current() is None
 
 
-def test_somebody_elses_newer_version_is_not_overwritten(catalog: Path, tmp_path: Path) -> None:
+def test_newer_version_of_another_workspace_is_not_overwritten(catalog: Path, tmp_path: Path) -> None:
     settings = small_settings(tmp_path)
-    workspace, store = prepare(catalog, settings)
-    run_index(workspace, store, settings)
-    run_evaluate(workspace, store, settings, shards=2)
+    context = prepared(catalog, settings)
+    run_index(context)
+    run_evaluate(context)
     # in the meantime another workspace publishes
     other = write_small_catalog(tmp_path / "other", products=18)
     _, theirs = publish_small(other, settings.model_copy(update={"workspace": str(tmp_path / "elsewhere")}))
     with pytest.raises(PublishConflict, match="Run the build again"):
-        run_publish(workspace, store, settings)
-    assert store.current() == theirs.version
+        run_publish(context)
+    assert context.store.current() == theirs.version
 
 
-def test_old_versions_are_pruned(catalog: Path, tmp_path: Path) -> None:
+def test_publish_prunes_old_versions(catalog: Path, tmp_path: Path) -> None:
     settings = small_settings(tmp_path, keep_releases=2)
     published = []
     for products in (36, 35, 34, 33):

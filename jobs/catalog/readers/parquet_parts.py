@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.errors import CatalogError
-from artifacts.products.sql import quoted
+from artifacts.products.sql import quote
 from artifacts.storage import sha256_of
 from jobs.catalog.source import Source, base_url, fetch_files
 from jobs.catalog.staging import Staging, match_columns, run_sql
-from jobs.workspace import fingerprint
+from jobs.workspace.fingerprints import fingerprint
 
 # DuckDB types
 _INTEGERS = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"})
@@ -74,10 +74,10 @@ def _stage_parquet(files: list[Path], partitioned: bool, staging: Staging) -> No
         cells = []
         for index, (column, duckdb_type) in enumerate(duckdb_types.items()):
             if index in attributes:
-                staging.styles[attributes[index]], cell = _attribute_cell(duckdb_type, quoted(column))
+                staging.styles[attributes[index]], cell = _attribute_cell(duckdb_type, quote(column))
             else:
                 nested = duckdb_type.endswith(("]", ")")) and not duckdb_type.startswith(("DECIMAL", "ENUM"))
-                cell = f"to_json({quoted(column)})::VARCHAR" if nested else f"{quoted(column)}::VARCHAR"
+                cell = f"to_json({quote(column)})::VARCHAR" if nested else f"{quote(column)}::VARCHAR"
             cells.append(f"{cell} AS c{index}")
         numbered = "row_number() OVER () AS _row, NULL::VARCHAR AS _unreadable"
         staging.write_query(f"SELECT {numbered}, {', '.join(cells)} FROM {table}", paths)

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from artifacts.errors import CatalogError, StepFailed
 from artifacts.schema import CATALOG_RANGES, REJECTS, Reason, catalog_schema, shard_of
-from artifacts.settings import Settings
 from artifacts.storage import Folder
 from jobs.catalog.report import CatalogReport, read_catalog_report
 from jobs.catalog.shards import read_products
-from jobs.catalog.step import run_catalog
-from jobs.workspace import open_workspace, read_reports, shard_name
+from jobs.catalog.step import validate_catalog
+from jobs.workspace.records import from_json, to_json
+from jobs.workspace.shards import shard_name
+from jobs.workspace.workspace import Workspace
 
 HEADER = "product_id,image_url,title,price,is_active"
 
@@ -32,34 +33,34 @@ def write(path: Path, *lines: str) -> str:
     return str(path)
 
 
-def run(source: str, workspace: Folder, shards: int = 3, max_reject_rate: float = 1) -> CatalogReport:
-    return run_catalog(source, workspace, Settings(shards=shards, max_reject_rate=max_reject_rate))
+def run(source: str, workspace: Workspace, shards: int = 3, max_reject_rate: float = 1) -> CatalogReport:
+    return validate_catalog(source, workspace, max_reject_rate)
 
 
-def products(workspace: Folder, shards: int = 3) -> list[dict]:
+def products(workspace: Workspace, shards: int = 3) -> list[dict]:
     """Return the accepted products of all shards."""
     return [row for shard in range(shards) for row in read_products(workspace, shard).to_pylist()]
 
 
-def rejects(workspace: Folder) -> list[tuple]:
+def rejects(workspace: Workspace) -> list[tuple]:
     """Return the rows of rejects.parquet: input_row, product_id, reason, detail."""
-    table = pq.read_table(workspace.local("catalog/rejects.parquet"))
+    table = pq.read_table(workspace.folder.local("catalog/rejects.parquet"))
     assert table.schema == REJECTS
     return [tuple(row.values()) for row in table.to_pylist()]
 
 
-def content(workspace: Folder) -> dict[str, bytes]:
+def content(workspace: Workspace) -> dict[str, bytes]:
     """Return the bytes of the step's Parquet files by name."""
-    folder = workspace / "catalog"
+    folder = workspace.folder / "catalog"
     return {name: folder.read_bytes(name) for name in folder.names() if name.endswith(".parquet")}
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Folder:
-    return open_workspace(str(tmp_path / "ws"), 3)
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace.open(str(tmp_path / "ws"), 3)
 
 
-def test_catalog_step_writes_shards_rejects_and_a_report(tmp_path: Path, workspace: Folder) -> None:
+def test_catalog_step_writes_shards_rejects_and_a_report(tmp_path: Path, workspace: Workspace) -> None:
     lines = [f"p{number:03},{number}.jpg,Title {number},{number}.5,true" for number in range(50)]
     report = run(write(tmp_path / "shop.csv", *lines, "p001,again.jpg,,,", ",x.jpg,,,", "off,x.jpg,,,no"), workspace)
 
@@ -68,13 +69,13 @@ def test_catalog_step_writes_shards_rejects_and_a_report(tmp_path: Path, workspa
     assert (report.base, report.shards, report.skipped, report.accepted) == (str(tmp_path), 3, False, True)
     assert report.source == str(tmp_path / "shop.csv")
     assert read_catalog_report(workspace) == report
-    assert CatalogReport.from_json(report.to_json()) == report
+    assert from_json(CatalogReport, to_json(report)) == report
     assert rejects(workspace) == [
         (51, "p001", "duplicate_product_id", "product_id: p001 is already in row 2"),
         (52, None, "missing_product_id", "product_id is empty"),
         (53, "off", "inactive", "is_active: no"),
     ]
-    for shard, shard_report in enumerate(read_reports(workspace / "catalog", 3)):
+    for shard, shard_report in enumerate(workspace.catalog.reports()):
         table = read_products(workspace, shard)
         assert table.schema == catalog_schema({})
         ids = table["product_id"].to_pylist()
@@ -87,7 +88,7 @@ def test_catalog_step_writes_shards_rejects_and_a_report(tmp_path: Path, workspa
 
 
 def test_empty_shards_are_written(tmp_path: Path) -> None:
-    workspace = open_workspace(str(tmp_path / "ws"), 7)
+    workspace = Workspace.open(str(tmp_path / "ws"), 7)
     run(write(tmp_path / "shop.csv", "a,a.jpg,,,"), workspace, shards=7)
     tables = [read_products(workspace, shard) for shard in range(7)]
     assert sorted(len(table) for table in tables) == [0] * 6 + [1]
@@ -95,22 +96,22 @@ def test_empty_shards_are_written(tmp_path: Path) -> None:
     assert not [name for name in (tmp_path / "ws/catalog").iterdir() if name.name.startswith(".tmp-")]
 
 
-def test_unchanged_catalog_is_skipped_and_its_files_kept(tmp_path: Path, workspace: Folder) -> None:
+def test_unchanged_catalog_is_skipped_and_its_files_kept(tmp_path: Path, workspace: Workspace) -> None:
     source = write(tmp_path / "shop.csv", "a,a.jpg,,,", "b,b.jpg,,,")
     first = run(source, workspace)
-    times = {path: path.stat().st_mtime_ns for path in workspace.local("catalog").iterdir()}
+    times = {path: path.stat().st_mtime_ns for path in workspace.folder.local("catalog").iterdir()}
     second = run(source, workspace)
     assert second.skipped
     assert (second.input, second.ok, second.base) == (first.input, first.ok, first.base)
-    assert {path: path.stat().st_mtime_ns for path in workspace.local("catalog").iterdir()} == times
+    assert {path: path.stat().st_mtime_ns for path in workspace.folder.local("catalog").iterdir()} == times
 
 
 @pytest.mark.parametrize("missing", ["report.json", "rejects.parquet", "shard-00001.parquet", "shard-00002.json"])
-def test_missing_file_is_written_again(tmp_path: Path, workspace: Folder, missing: str) -> None:
+def test_missing_file_is_written_again(tmp_path: Path, workspace: Workspace, missing: str) -> None:
     source = write(tmp_path / "shop.csv", "a,a.jpg,,,", "b,b.jpg,,,", "c,c.jpg,,,", "c,,,,")
     run(source, workspace)
     before = content(workspace)
-    workspace.remove(f"catalog/{missing}")
+    workspace.folder.remove(f"catalog/{missing}")
     assert not run(source, workspace).skipped
     assert content(workspace) == before
     assert run(source, workspace).skipped
@@ -118,7 +119,7 @@ def test_missing_file_is_written_again(tmp_path: Path, workspace: Folder, missin
 
 def test_shard_bytes_depend_only_on_the_rows_of_the_shard(tmp_path: Path) -> None:
     lines = [f"p{number:03},{number}.jpg,T,1,true" for number in range(60)]
-    one, two, three = (open_workspace(str(tmp_path / name), 3) for name in ("1", "2", "3"))
+    one, two, three = (Workspace.open(str(tmp_path / name), 3) for name in ("1", "2", "3"))
     run(write(tmp_path / "a.csv", *lines), one)
     run(write(tmp_path / "b.csv", *reversed(lines)), two)
     run(write(tmp_path / "c.csv", *lines[:30], "p030,changed.jpg,T,1,true", *lines[31:], "x,,,,"), three)
@@ -127,15 +128,15 @@ def test_shard_bytes_depend_only_on_the_rows_of_the_shard(tmp_path: Path) -> Non
     for shard in range(3):
         same = content(one)[shard_name(shard)] == content(three)[shard_name(shard)]
         assert same == (shard != changed)
-    digests = [[report.sha256 for report in read_reports(ws / "catalog", 3)] for ws in (one, three)]
+    digests = [[report.sha256 for report in ws.catalog.reports()] for ws in (one, three)]
     assert [shard for shard in range(3) if digests[0][shard] != digests[1][shard]] == [changed]
 
 
 def test_row_groups_have_a_fixed_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.catalog.shards.GROUP_ROWS", 1000)
-    workspace = open_workspace(str(tmp_path / "ws"), 1)
+    workspace = Workspace.open(str(tmp_path / "ws"), 1)
     run(write(tmp_path / "a.csv", *(f"p{number:05},u,,," for number in range(4500))), workspace, shards=1)
-    file = pq.ParquetFile(workspace.local("catalog/shard-00000.parquet"))
+    file = pq.ParquetFile(workspace.folder.local("catalog/shard-00000.parquet"))
     assert [file.metadata.row_group(number).num_rows for number in range(5)] == [1000] * 4 + [500]
     ids = file.read(["product_id"])["product_id"].to_pylist()
     assert ids == sorted(ids)
@@ -144,7 +145,7 @@ def test_row_groups_have_a_fixed_number_of_rows(tmp_path: Path, monkeypatch: pyt
 # ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_too_many_rejects_fail_the_step_and_keep_the_shards(tmp_path: Path, workspace: Folder) -> None:
+def test_too_many_rejects_fail_the_step_and_keep_the_shards(tmp_path: Path, workspace: Workspace) -> None:
     good = write(tmp_path / "good.csv", "a,a.jpg,,1,", "b,b.jpg,,1,")
     run(good, workspace)
     before = content(workspace)
@@ -157,7 +158,7 @@ def test_too_many_rejects_fail_the_step_and_keep_the_shards(tmp_path: Path, work
                      "1 missing_image_url (row 4: image_url is empty)", "rejects.parquet"):  # fmt: skip
             assert text in message
     assert [row[0] for row in rejects(workspace)] == [2, 3, 4]
-    report = CatalogReport.from_json(workspace.read_text("catalog/report.json"))
+    report = from_json(CatalogReport, workspace.folder.read_text("catalog/report.json"))
     assert not report.accepted
     assert (report.input_rows, report.ok) == (4, 1)
     with pytest.raises(StepFailed, match="was refused"):
@@ -171,7 +172,7 @@ def test_too_many_rejects_fail_the_step_and_keep_the_shards(tmp_path: Path, work
     assert read_catalog_report(workspace).accepted
 
 
-def test_reject_rate_may_equal_the_limit_and_ignores_inactive_rows(tmp_path: Path, workspace: Folder) -> None:
+def test_reject_rate_may_equal_the_limit_and_ignores_inactive_rows(tmp_path: Path, workspace: Workspace) -> None:
     inactive = [f"off{number},u,,,false" for number in range(20)]
     source = write(tmp_path / "shop.csv", *inactive, *(f"p{number},u,,," for number in range(20)), *[",u,,,"] * 10)
     assert run(source, workspace, max_reject_rate=0.2).ok == 20
@@ -179,12 +180,12 @@ def test_reject_rate_may_equal_the_limit_and_ignores_inactive_rows(tmp_path: Pat
         run(source, workspace, max_reject_rate=0.19)  # not skipped because of the earlier success
 
 
-def test_catalog_without_accepted_rows_fails_at_any_limit(tmp_path: Path, workspace: Folder) -> None:
+def test_catalog_without_accepted_rows_fails_at_any_limit(tmp_path: Path, workspace: Workspace) -> None:
     with pytest.raises(StepFailed, match=r"not one of 2 rows is left.*inactive"):
         run(write(tmp_path / "shop.csv", "a,u,,,0", "b,u,,,f"), workspace)
 
 
-def test_catalog_without_rows_raises_and_changes_nothing(tmp_path: Path, workspace: Folder) -> None:
+def test_catalog_without_rows_raises_and_changes_nothing(tmp_path: Path, workspace: Workspace) -> None:
     run(write(tmp_path / "good.csv", "a,u,,,"), workspace)
     before = content(workspace)
     with pytest.raises(CatalogError, match=r"empty\.csv.*no rows"):
@@ -193,7 +194,7 @@ def test_catalog_without_rows_raises_and_changes_nothing(tmp_path: Path, workspa
     assert read_catalog_report(workspace).ok == 1
 
 
-def test_reading_an_empty_workspace_names_the_missing_step(workspace: Folder) -> None:
+def test_reading_an_empty_workspace_names_the_missing_step(workspace: Workspace) -> None:
     with pytest.raises(StepFailed, match="catalog step"):
         read_catalog_report(workspace)
     with pytest.raises(StepFailed, match="shard-00000"):
@@ -201,7 +202,7 @@ def test_reading_an_empty_workspace_names_the_missing_step(workspace: Folder) ->
 
 
 def test_run_killed_before_its_report_is_not_skipped_later(
-    tmp_path: Path, workspace: Folder, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = write(tmp_path / "old.csv", "a,u,,,", "b,u,,,"), write(tmp_path / "new.csv", "a,v,,,", "b,v,,,")
     run(old, workspace)
@@ -216,11 +217,11 @@ def test_run_killed_before_its_report_is_not_skipped_later(
             run(new, workspace)
     assert not run(old, workspace).skipped
     assert content(workspace) == before
-    assert not list(workspace.local("catalog").glob(".tmp-*"))
+    assert not list(workspace.folder.local("catalog").glob(".tmp-*"))
 
 
-def test_stale_scratch_folders_are_removed(tmp_path: Path, workspace: Folder) -> None:
-    old, fresh = (workspace.local("catalog") / name for name in (".tmp-scratch-old", ".tmp-scratch-new"))
+def test_stale_scratch_folders_are_removed(tmp_path: Path, workspace: Workspace) -> None:
+    old, fresh = (workspace.folder.local("catalog") / name for name in (".tmp-scratch-old", ".tmp-scratch-new"))
     for folder in (old, fresh):
         folder.mkdir(parents=True)
     os.utime(old, (0, 0))
@@ -232,7 +233,7 @@ def test_stale_scratch_folders_are_removed(tmp_path: Path, workspace: Folder) ->
 def test_workspace_and_source_may_be_on_a_store(tmp_path: Path) -> None:
     store = Folder(f"memory://{tmp_path.name}")
     store.write_bytes("in/shop.csv", f"{HEADER}\na,img/a.jpg,,,\nb,,,,\n".encode())
-    workspace = open_workspace(f"memory://{tmp_path.name}/ws", 2)
+    workspace = Workspace.open(f"memory://{tmp_path.name}/ws", 2)
     url = f"memory://{tmp_path.name}/in/shop.csv"
     report = run(url, workspace, shards=2)
     assert report.ok == 1
@@ -242,10 +243,10 @@ def test_workspace_and_source_may_be_on_a_store(tmp_path: Path) -> None:
     assert run(url, workspace, shards=2).skipped
 
 
-def test_progress_reports_reading_and_then_writing(tmp_path: Path, workspace: Folder) -> None:
+def test_progress_reports_reading_and_then_writing(tmp_path: Path, workspace: Workspace) -> None:
     calls: list[tuple[int, int | None]] = []
     source = write(tmp_path / "shop.csv", *(f"p{number},u,,," for number in range(30)))
-    run_catalog(source, workspace, Settings(shards=3), progress=lambda done, total: calls.append((done, total)))
+    validate_catalog(source, workspace, 1, progress=lambda done, total: calls.append((done, total)))
     assert calls[0] == (30, None)
     assert calls[-1] == (30, 30)
 
@@ -256,7 +257,7 @@ def test_memory_is_bounded_for_200_000_rows(tmp_path: Path) -> None:
         file.write("product_id,image_url,title,price,stock\n")
         for number in range(200_000):
             file.write(f'p{number},https://x.example/{number}.jpg,"Title, {number}",{number % 100}.5,{number}\n')
-    workspace = open_workspace(str(tmp_path / "ws"), 4)
+    workspace = Workspace.open(str(tmp_path / "ws"), 4)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     report = run(str(path), workspace, shards=4)
     growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
@@ -296,11 +297,11 @@ def test_arbitrary_rows_are_counted_once_and_products_are_valid(
         path.write_text("".join(json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n" for row in rows))
     else:
         pq.write_table(pa.Table.from_pylist([dict(zip(COLUMNS, row, strict=True)) for row in rows]), path)
-    workspace = open_workspace(str(folder / "ws"), 2)
+    workspace = Workspace.open(str(folder / "ws"), 2)
     try:
         report = run(str(path), workspace, shards=2)
     except StepFailed:
-        report = CatalogReport.from_json(workspace.read_text("catalog/report.json"))
+        report = from_json(CatalogReport, workspace.folder.read_text("catalog/report.json"))
         accepted = []
     else:
         accepted = products(workspace, 2)

@@ -11,17 +11,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from artifacts.settings import Settings
-from artifacts.storage import Folder
 from jobs.catalog.report import CatalogReport
 from jobs.catalog.shards import read_products
-from jobs.catalog.step import run_catalog
-from jobs.workspace import open_workspace
+from jobs.catalog.step import validate_catalog
+from jobs.workspace.workspace import Workspace
 
 UTC = dt.UTC
 
 
-def validate(tmp_path: Path, rows: list[dict[str, Any]], *, suffix: str = "csv") -> tuple[CatalogReport, Folder]:
+def validate(tmp_path: Path, rows: list[dict[str, Any]], *, suffix: str = "csv") -> tuple[CatalogReport, Workspace]:
     """Run the catalog step on rows, with a valid product_id and image_url where they have none, and one valid row."""
     rows = [{"product_id": f"p{number}", "image_url": "u.jpg", **row} for number, row in enumerate(rows, start=1)]
     rows.append({"product_id": "good", "image_url": "u.jpg"})
@@ -34,17 +32,17 @@ def validate(tmp_path: Path, rows: list[dict[str, Any]], *, suffix: str = "csv")
             writer.writerows(rows)
         else:
             file.writelines(json.dumps(row) + "\n" for row in rows)
-    workspace = open_workspace(str(tmp_path / "ws"), 1)
-    return run_catalog(str(path), workspace, Settings(shards=1, max_reject_rate=1)), workspace
+    workspace = Workspace.open(str(tmp_path / "ws"), 1)
+    return validate_catalog(str(path), workspace, 1), workspace
 
 
-def rejects(workspace: Folder) -> dict[int, tuple[str, str]]:
+def rejects(workspace: Workspace) -> dict[int, tuple[str, str]]:
     """Return reason and detail of the rejects by row."""
-    rows = pq.read_table(workspace.local("catalog/rejects.parquet")).to_pylist()
+    rows = pq.read_table(workspace.folder.local("catalog/rejects.parquet")).to_pylist()
     return {row["input_row"]: (row["reason"], row["detail"]) for row in rows}
 
 
-def products(workspace: Folder) -> dict[str, dict[str, Any]]:
+def products(workspace: Workspace) -> dict[str, dict[str, Any]]:
     """Return the accepted products by id."""
     return {row["product_id"]: row for row in read_products(workspace, 0).to_pylist()}
 

@@ -14,19 +14,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifacts.errors import CatalogError
-from artifacts.settings import Settings
 from artifacts.storage import Folder
 from jobs.catalog.report import CatalogReport
 from jobs.catalog.shards import read_products
-from jobs.catalog.step import run_catalog
-from jobs.workspace import open_workspace
+from jobs.catalog.step import validate_catalog
+from jobs.workspace.workspace import Workspace
 
 
 def validate(source: object, tmp_path: Path) -> tuple[CatalogReport, dict[str, dict[str, Any]], list[str]]:
     """Run the catalog step; return its report, the products by id, and the details of the rejects."""
-    workspace = open_workspace(str(tmp_path / "ws"), 1)
-    report = run_catalog(str(source), workspace, Settings(shards=1, max_reject_rate=1))
-    details = pq.read_table(workspace.local("catalog/rejects.parquet"))["detail"].to_pylist()
+    workspace = Workspace.open(str(tmp_path / "ws"), 1)
+    report = validate_catalog(str(source), workspace, 1)
+    details = pq.read_table(workspace.folder.local("catalog/rejects.parquet"))["detail"].to_pylist()
     return report, {row["product_id"]: row for row in read_products(workspace, 0).to_pylist()}, details
 
 

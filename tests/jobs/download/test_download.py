@@ -15,11 +15,12 @@ from tenacity import wait_fixed
 from artifacts.errors import StepFailed
 from artifacts.schema import IMAGES, OK, Reason
 from artifacts.settings import Settings
-from artifacts.storage import Folder
 from jobs.download import http, images_file, spool
 from jobs.download.step import download_shard, run_download
-from jobs.workspace import ShardReport
+from jobs.workspace.shards import ShardReport
+from jobs.workspace.workspace import Workspace
 from tests.catalogs import read_shards, write_catalog
+from tests.pipeline import context_on
 from tests.servers import PictureServer, jpeg
 
 SETTINGS = Settings(shards=1, allow_private_addresses=True, download_retries=1)
@@ -32,7 +33,7 @@ def _short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(workspace: Path, settings: Settings = SETTINGS, **options: Any) -> ShardReport:
     """Download the only shard of a workspace."""
-    return download_shard(str(workspace), 0, 1, settings, **options)
+    return download_shard(Workspace(str(workspace), 1), 0, settings.pipeline.download, **options)
 
 
 def rows(workspace: Path) -> list[dict]:
@@ -265,15 +266,18 @@ def test_damaged_earlier_file_is_written_anew(tmp_path: Path, server: PictureSer
 
 
 @pytest.mark.spark
-def test_shards_are_downloaded_on_spark(tmp_path: Path, server: PictureServer, spark) -> None:
-    products = {f"p{n}": [server.url(f"/n/{n}.jpg")] for n in range(40)} | {"gone": [server.url("/status/404")]}
-    write_catalog(tmp_path, products, shards=4)
-    settings = SETTINGS.model_copy(update={"shards": 4})
+def test_spark_runs_one_task_for_each_changed_shard(tmp_path: Path, server: PictureServer, spark: object) -> None:
+    products = {f"p{n}": [server.url(f"/n/{n}.jpg")] for n in range(40)} | {"missing": [server.url("/status/404")]}
+    workspace = write_catalog(tmp_path, products, shards=4)
     reported: list[int] = []
-    reports = run_download(spark, Folder(tmp_path), settings, on_report=lambda report: reported.append(report.shard))
+    context = context_on(
+        workspace, SETTINGS, spark=lambda: spark, on_shard=lambda report: reported.append(report.shard)
+    )
+    reports = run_download(context).report.reports
     assert [report.shard for report in reports] == [0, 1, 2, 3]
     assert sorted(reported) == [0, 1, 2, 3]
     assert sum(report.ok for report in reports) == 40
     assert read_shards(tmp_path, "images", 4).num_rows == 41
-    reruns = run_download(spark, Folder(tmp_path), settings, [1, 3])
-    assert [(report.shard, report.skipped) for report in reruns] == [(1, True), (3, True)]
+    rerun = run_download(context, [1, 3])
+    assert [(report.shard, report.skipped) for report in rerun.report.reports] == [(1, True), (3, True)]
+    assert not rerun.changed

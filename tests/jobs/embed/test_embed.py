@@ -1,4 +1,4 @@
-"""The embed step: one unit vector for each distinct picture, made once for as long as the encoder stays the same."""
+"""The embed step: one unit vector for each distinct picture, computed once for each encoder."""
 
 from __future__ import annotations
 
@@ -6,31 +6,34 @@ import io
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from artifacts.encoders.identity import encoder_identity
 from artifacts.encoders.registry import load_encoder
-from artifacts.errors import CorruptFile, StepFailed
+from artifacts.errors import CorruptFile, EncoderError, StepFailed
 from artifacts.schema import OK, Reason, embeddings_schema
 from artifacts.settings import Settings
-from artifacts.storage import Folder
 from jobs.download.step import download_shard
-from jobs.embed import step as embed
+from jobs.embed.model import encode_batches
 from jobs.embed.step import embed_shard, run_embed
-from jobs.workspace import ShardReport
+from jobs.workspace.shards import ShardReport
+from jobs.workspace.workspace import Workspace
 from tests.catalogs import read_shards, write_catalog
 from tests.encoders import MeanColor
+from tests.pipeline import context_on
 from tests.servers import jpeg
 
 SETTINGS = Settings(shards=1, encoder="python:tests.encoders:MeanColor", embed_batch=16)
 Color = tuple[int, int, int]
 
 
-def prepare(tmp_path: Path, colors: Sequence[Color], shards: int = 1) -> None:
-    """A workspace whose download step is done: one product for each colour, and one whose picture is missing."""
+def prepare(tmp_path: Path, colors: Sequence[Color], shards: int = 1) -> Workspace:
+    """A workspace whose download step is done: one product for each colour, and one without a picture file."""
     shop = tmp_path / "shop"
     shop.mkdir(exist_ok=True)
     products = {f"p{number:04}": [f"{'-'.join(map(str, color))}.jpg"] for number, color in enumerate(colors)}
@@ -38,14 +41,15 @@ def prepare(tmp_path: Path, colors: Sequence[Color], shards: int = 1) -> None:
         path = shop / f"{'-'.join(map(str, color))}.jpg"
         if not path.exists():
             path.write_bytes(jpeg(60, 60, color))
-    write_catalog(tmp_path, products | {"none": ["none.jpg"]}, base=str(shop), shards=shards)
+    workspace = write_catalog(tmp_path, products | {"none": ["none.jpg"]}, base=str(shop), shards=shards)
     for shard in range(shards):
-        download_shard(str(tmp_path), shard, shards, SETTINGS)
+        download_shard(workspace, shard, SETTINGS.pipeline.download)
+    return workspace
 
 
 def run(tmp_path: Path, settings: Settings = SETTINGS) -> ShardReport:
     MeanColor.calls.clear()
-    return embed_shard(str(tmp_path), 0, 1, settings)
+    return embed_shard(Workspace(str(tmp_path), 1), 0, settings.pipeline.encoder, cache=tmp_path / "cache")
 
 
 def vectors(tmp_path: Path, settings: Settings = SETTINGS, shards: int = 1) -> dict[str, tuple[str, list | None]]:
@@ -61,22 +65,22 @@ def gray(count: int, start: int = 0) -> list[Color]:
     return [(number, number, number) for number in range(start, start + count)]
 
 
-def test_one_vector_for_each_distinct_picture(tmp_path: Path) -> None:
+def test_embed_stores_one_vector_for_each_distinct_picture(tmp_path: Path) -> None:
     prepare(tmp_path, gray(40) + gray(40))
     report = run(tmp_path)
     assert (report.rows, report.ok, report.failed, report.reused) == (40, 40, {}, 0)
     assert MeanColor.calls == [16, 16, 8]
     images = {row["sha256"]: row["jpeg"] for row in read_shards(tmp_path, "images").to_pylist() if row["sha256"]}
-    got = vectors(tmp_path)
-    assert set(got) == set(images)
+    embedded = vectors(tmp_path)
+    assert set(embedded) == set(images)
     encoder = load_encoder(SETTINGS.encoder)
-    for key, (status, vector) in got.items():
+    for key, (status, vector) in embedded.items():
         expected = encoder.encode_images([Image.open(io.BytesIO(images[key]))])[0]
         assert status == OK
         np.testing.assert_allclose(np.array(vector, dtype=np.float32), expected, atol=1e-3)
 
 
-def test_a_finished_shard_is_skipped_and_known_pictures_are_not_encoded_again(tmp_path: Path) -> None:
+def test_embed_encodes_only_new_pictures(tmp_path: Path) -> None:
     prepare(tmp_path, gray(30))
     run(tmp_path)
     assert run(tmp_path).skipped
@@ -95,14 +99,14 @@ def test_a_finished_shard_is_skipped_and_known_pictures_are_not_encoded_again(tm
     assert report.reused == 0  # another encoder, another cache
 
 
-def test_what_is_no_unit_vector_is_rejected(tmp_path: Path) -> None:
+def test_vectors_without_unit_length_are_rejected(tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"encoder": "python:tests.encoders:Blind"})
     prepare(tmp_path, [(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)])
     report = run(tmp_path, settings)
     assert (report.rows, report.ok, report.failed) == (4, 2, {Reason.BAD_EMBEDDING: 2})
-    got = vectors(tmp_path, settings)
-    assert sorted(status for status, _ in got.values()) == [Reason.BAD_EMBEDDING] * 2 + [OK] * 2
-    assert all((vector is None) == (status != OK) for status, vector in got.values())
+    embedded = vectors(tmp_path, settings)
+    assert sorted(status for status, _ in embedded.values()) == [Reason.BAD_EMBEDDING] * 2 + [OK] * 2
+    assert all((vector is None) == (status != OK) for status, vector in embedded.values())
 
     prepare(tmp_path, [(255, 0, 0), (0, 0, 255), (8, 8, 8)])
     report = run(tmp_path, settings)
@@ -110,11 +114,11 @@ def test_what_is_no_unit_vector_is_rejected(tmp_path: Path) -> None:
     assert MeanColor.calls == [1]
 
 
-def test_a_batch_that_is_too_large_is_split(tmp_path: Path) -> None:
+def test_batches_that_exceed_memory_are_split(tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"encoder": "python:tests.encoders:SmallMemory"})
     prepare(tmp_path, gray(37))
     assert run(tmp_path, settings).ok == 37
-    assert MeanColor.calls == [4] * 8 + [4, 1]  # what was learnt from the first batch holds for the next
+    assert MeanColor.calls == [4] * 8 + [4, 1]  # later batches are split from the start
     split = vectors(tmp_path, settings)
     run(tmp_path)
     assert split == vectors(tmp_path)
@@ -123,7 +127,7 @@ def test_a_batch_that_is_too_large_is_split(tmp_path: Path) -> None:
         run(tmp_path, SETTINGS.model_copy(update={"encoder": "python:tests.encoders:NoMemory"}))
 
 
-def test_other_errors_of_the_model_are_not_swallowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_the_model_are_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(tmp_path, gray(3))
 
     def broken(*_: object) -> np.ndarray:
@@ -135,7 +139,7 @@ def test_other_errors_of_the_model_are_not_swallowed(tmp_path: Path, monkeypatch
     assert not (tmp_path / "embeddings").exists() or not list((tmp_path / "embeddings").rglob("*.parquet"))
 
 
-def test_the_next_batch_is_prepared_while_the_model_works() -> None:
+def test_next_batch_is_prepared_while_the_model_works() -> None:
     """The model waits, inside its first batch, until the second one has been prepared."""
     second_ready = threading.Event()
     prepared = 0
@@ -156,26 +160,26 @@ def test_the_next_batch_is_prepared_while_the_model_works() -> None:
     encoder = Waits()
     encoder.spec = "waits"
     with ThreadPoolExecutor(1) as pool:
-        batches = list(embed.encode_batches(pictures, encoder, 4, pool))
+        batches = list(encode_batches(pictures, encoder, 4, pool))
     assert [keys for keys, _ in batches] == [["0", "1", "2", "3"], ["4", "5", "6", "7"], ["8", "9", "10", "11"]]
 
 
-def test_a_long_narrow_picture_that_was_taken_is_embedded(tmp_path: Path) -> None:
-    """It was wide enough when it came, and is under the least side since it was shrunk."""
+def test_narrow_picture_below_the_least_side_after_shrinking_is_embedded(tmp_path: Path) -> None:
+    """The picture is wide enough when downloaded; shrinking it makes it narrower than the least side."""
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "belt.jpg").write_bytes(jpeg(3000, 60))
     write_catalog(tmp_path, {"belt": ["belt.jpg"]}, base=str(tmp_path / "shop"))
-    download_shard(str(tmp_path), 0, 1, SETTINGS)
+    download_shard(Workspace(str(tmp_path), 1), 0, SETTINGS.pipeline.download)
     assert run(tmp_path).ok == 1
 
 
-def test_damaged_files(tmp_path: Path) -> None:
+def test_damaged_vectors_are_computed_again_and_damaged_pictures_reported(tmp_path: Path) -> None:
     prepare(tmp_path, gray(10))
     run(tmp_path)
     earlier = next((tmp_path / "embeddings").rglob("*.parquet"))
     earlier.write_bytes(earlier.read_bytes()[:-50])
     prepare(tmp_path, gray(11))
-    assert run(tmp_path).reused == 0  # an earlier result that is damaged is no result
+    assert run(tmp_path).reused == 0
 
     prepare(tmp_path, gray(12))
     images = tmp_path / "images" / "shard-00000.parquet"
@@ -184,16 +188,16 @@ def test_damaged_files(tmp_path: Path) -> None:
     images.write_bytes(content)
     with pytest.raises(CorruptFile, match="run the download step again"):
         run(tmp_path)
-    assert not download_shard(str(tmp_path), 0, 1, SETTINGS).skipped
+    assert not download_shard(Workspace(str(tmp_path), 1), 0, SETTINGS.pipeline.download).skipped
     assert run(tmp_path).ok == 12
 
 
-def test_without_images(tmp_path: Path) -> None:
+def test_embed_requires_the_download_step(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="run the download step first"):
         run(tmp_path)
 
 
-def test_an_empty_shard(tmp_path: Path) -> None:
+def test_embed_writes_an_empty_shard(tmp_path: Path) -> None:
     prepare(tmp_path, [])
     assert (run(tmp_path).rows, vectors(tmp_path)) == (0, {})
     prepare(tmp_path, gray(2))
@@ -201,11 +205,43 @@ def test_an_empty_shard(tmp_path: Path) -> None:
 
 
 @pytest.mark.spark
-def test_on_spark(tmp_path: Path, spark) -> None:
-    prepare(tmp_path, gray(50), shards=4)
-    settings = SETTINGS.model_copy(update={"shards": 4})
-    seen: list[int] = []
-    reports = run_embed(spark, Folder(tmp_path), settings, on_report=lambda report: seen.append(report.shard))
-    assert sum(report.ok for report in reports) == 50
-    assert sorted(seen) == [0, 1, 2, 3]
-    assert len(vectors(tmp_path, settings, shards=4)) == 50
+def test_embed_runs_all_shards_on_spark(tmp_path: Path, spark) -> None:
+    workspace = prepare(tmp_path, gray(50), shards=4)
+    reported: list[int] = []
+    context = context_on(
+        workspace, SETTINGS, spark=lambda: spark, on_shard=lambda report: reported.append(report.shard)
+    )
+    result = run_embed(context)
+    assert (result.changed, result.report.ok, result.report.reused) == (True, 50, 0)
+    assert sorted(reported) == [0, 1, 2, 3]
+    assert len(vectors(tmp_path, shards=4)) == 50
+
+
+def test_embed_without_changes_starts_no_spark(tmp_path: Path) -> None:
+    workspace = prepare(tmp_path, gray(20), shards=2)
+    for shard in range(2):
+        embed_shard(workspace, shard, SETTINGS.pipeline.encoder, cache=tmp_path / "cache")
+    result = run_embed(context_on(workspace, SETTINGS, spark=lambda: pytest.fail("Spark was started")))
+    assert not result.changed
+    assert result.report.reused == 20
+
+
+def test_shard_that_only_lost_pictures_does_not_load_the_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(tmp_path, gray(20))
+    run(tmp_path)
+    workspace = prepare(tmp_path, gray(15))
+    config = SETTINGS.pipeline.encoder
+    identity = encoder_identity(config.encoder, "cpu", tmp_path / "cache")
+    monkeypatch.setattr("jobs.embed.step.load_verified", lambda *_: pytest.fail("the encoder was loaded"))
+    report = embed_shard(workspace, 0, config, cache=tmp_path / "cache", identity=identity)
+    assert (report.skipped, report.ok, report.reused) == (False, 15, 15)
+
+
+def test_encoder_that_is_not_the_remembered_one_is_refused(tmp_path: Path) -> None:
+    workspace = prepare(tmp_path, gray(3))
+    config = SETTINGS.pipeline.encoder
+    stale = replace(encoder_identity(config.encoder, "cpu", tmp_path / "cache"), id="of-other-weights")
+    with pytest.raises(EncoderError, match=r"not of-other-weights as remembered; run the build again"):
+        embed_shard(workspace, 0, config, cache=tmp_path / "cache", identity=stale)

@@ -1,4 +1,4 @@
-"""What recall counts, and the cheapest parameters that reach a target."""
+"""Recall, and the choice of the cheapest parameters that reach a target."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from artifacts.index.params import SearchParams
 from jobs.evaluate.calibration import DEPTH, MARGIN, calibrate, calibrate_filtered, recall
 
 
-def test_recall_counts_the_true_best_and_any_of_equal_scores() -> None:
+def test_recall_counts_true_results_and_equal_scores() -> None:
     truth = [np.array([0.9, 0.8, 0.7, 0.6])]
     assert recall(truth, truth, 4) == 1
     assert recall([np.array([0.9, 0.8, 0.5, 0.4])], truth, 4) == 0.5
     assert recall([np.array([0.9])], truth, 2) == 0.5
-    # one of the same score as the last true one is as good as it
+    # a result with the score of the last true one counts
     assert recall([np.array([0.9, 0.8, 0.8])], [np.array([0.9, 0.8])], 2) == 1
     assert recall([np.empty(0)], [np.empty(0)], 10) == 1
 
 
 class Index:
-    """Finds the more, the further it is told to look: a share of nprobe / enough, cut by the rescoring depth."""
+    """Finds a share of the results: nprobe / enough, limited by the rescoring depth."""
 
     def __init__(self, enough: int, depth: int) -> None:
         self.enough, self.depth = enough, depth
-        self.asked: list[SearchParams] = []
+        self.searches: list[SearchParams] = []
 
     def share(self, params: SearchParams) -> float:
-        self.asked.append(params)
+        self.searches.append(params)
         return min(1.0, params.nprobe / self.enough, params.rescore / self.depth)
 
     def __call__(self, params: SearchParams) -> list[np.ndarray]:
@@ -37,23 +37,23 @@ class Index:
 TRUTH = [np.ones(DEPTH)]
 
 
-def test_nothing_deeper_than_what_the_target_takes() -> None:
+def test_calibration_probes_no_deeper_than_the_target_needs() -> None:
     index = Index(enough=32, depth=4)
     params, trials = calibrate(index, TRUTH, lists=1024, target=0.95)
     assert params.nprobe == 32
     assert params.rescore >= 4
-    assert max(asked.nprobe for asked in index.asked if asked.rescore >= 4) == 32  # no probe beyond what was enough
+    assert max(params.nprobe for params in index.searches if params.rescore >= 4) == 32  # 32 are enough
     assert [trial.recall_at_100 >= 0.95 + MARGIN for trial in trials].count(True) == 4  # one for each depth from 4 on
 
 
-def test_never_more_probes_than_lists() -> None:
+def test_calibration_never_probes_more_lists_than_there_are() -> None:
     index = Index(enough=200, depth=1)
     params, _ = calibrate(index, TRUTH, lists=100, target=0.95)
-    assert max(asked.nprobe for asked in index.asked) == 100
-    assert params.nprobe == 100  # the best there is, below the target
+    assert max(params.nprobe for params in index.searches) == 100
+    assert params.nprobe == 100  # the highest recall, below the target
 
 
-def test_a_flat_index_has_nothing_to_choose() -> None:
+def test_flat_index_has_default_parameters() -> None:
     index = Index(enough=1, depth=1)
     params, trials = calibrate(index, TRUTH, lists=0, target=0.95)
     assert params == SearchParams()
@@ -62,17 +62,17 @@ def test_a_flat_index_has_nothing_to_choose() -> None:
 
 
 @pytest.mark.parametrize(("probes", "rescore"), [(8, 16), (1, 2), (64, 32)])
-def test_under_filters_the_worst_of_them_decides(probes: int, rescore: int) -> None:
-    def worst(params: SearchParams) -> float:
+def test_worst_filter_decides(probes: int, rescore: int) -> None:
+    def lowest_recall(params: SearchParams) -> float:
         return min(1.0, params.filtered_probes / probes, params.filtered_rescore / rescore)
 
-    chosen = calibrate_filtered(worst, SearchParams(8, 4), lists=4096, target=0.95)
+    chosen = calibrate_filtered(lowest_recall, SearchParams(8, 4), lists=4096, target=0.95)
     assert (chosen.nprobe, chosen.rescore) == (8, 4)
     assert chosen.filtered_probes >= probes
     assert chosen.filtered_rescore >= rescore
 
 
-def test_out_of_reach_the_best_there_is_is_taken() -> None:
+def test_best_parameters_are_chosen_below_the_target() -> None:
     chosen = calibrate_filtered(
         lambda params: 0.5 + params.filtered_probes / 1000, SearchParams(8, 4), lists=64, target=0.95
     )
@@ -80,7 +80,7 @@ def test_out_of_reach_the_best_there_is_is_taken() -> None:
 
 
 class BusyAtFirst:
-    """Time passes as searches say: so much for each probe and candidate, and ten times as much for the first ones."""
+    """A clock that each search advances by its cost, and the first searches by ten times their cost."""
 
     def __init__(self, first: int) -> None:
         self.now, self.searches, self.first = 0.0, 0, first
@@ -97,7 +97,7 @@ class BusyAtFirst:
 
 
 @pytest.mark.parametrize("first", [0, 4, 12, 20, 100])
-def test_a_busy_moment_does_not_choose(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_moment_does_not_decide(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
     busy, index = BusyAtFirst(first), Index(enough=32, depth=4)
     monkeypatch.setattr("jobs.evaluate.calibration.time", busy)
 
@@ -107,19 +107,19 @@ def test_a_busy_moment_does_not_choose(first: int, monkeypatch: pytest.MonkeyPat
 
     params, trials = calibrate(search, TRUTH, lists=1024, target=0.95)
     assert (params.nprobe, params.rescore) == (32, 4)
-    chosen = next(each for each in trials if (each.nprobe, each.rescore) == (32, 4))
-    assert chosen.milliseconds == min(each.milliseconds for each in trials if each.recall_at_100 == 1)
+    chosen = next(trial for trial in trials if (trial.nprobe, trial.rescore) == (32, 4))
+    assert chosen.milliseconds == min(trial.milliseconds for trial in trials if trial.recall_at_100 == 1)
 
 
 @pytest.mark.parametrize("first", [0, 5, 9, 100])
-def test_nor_does_it_under_filters(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_moment_does_not_decide_under_filters(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
     busy = BusyAtFirst(first)
     monkeypatch.setattr("jobs.evaluate.calibration.time", busy)
 
-    def worst(params: SearchParams) -> float:
+    def lowest_recall(params: SearchParams) -> float:
         busy.take(params.filtered_probes, params.filtered_rescore)
         return min(1.0, params.filtered_probes * params.filtered_rescore / 32)  # 4 at a depth of 8, 2 at one of 16, …
 
-    chosen = calibrate_filtered(worst, SearchParams(8, 4), lists=4096, target=0.95)
+    chosen = calibrate_filtered(lowest_recall, SearchParams(8, 4), lists=4096, target=0.95)
     costs = {(probes, 32 // probes): busy.cost(probes, 32 // probes) for probes in (1, 2, 4, 8, 16)}
     assert (chosen.filtered_probes, chosen.filtered_rescore) == min(costs, key=costs.__getitem__)

@@ -1,8 +1,9 @@
-"""Step 5: what the gate measures, chooses and refuses."""
+"""The evaluate step: what the gate measures, chooses and refuses."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,14 @@ from jobs.candidate import load_candidate
 from jobs.evaluate.calibration import recall
 from jobs.evaluate.measure import exact, scores
 from jobs.evaluate.queries import draw_queries
+from jobs.evaluate.report import render_report
+from jobs.evaluate.results import Evaluation
 from jobs.evaluate.step import run_evaluate
 from jobs.index.step import run_index
 from jobs.publish import run_publish
+from jobs.workspace.workspace import EVALUATION, REPORT
 from tests.encoders import ColourWords
-from tests.pipeline import prepare, publish_small, small_settings, write_small_catalog
+from tests.pipeline import prepare, prepared, publish_small, small_settings, write_small_catalog
 
 
 @pytest.fixture
@@ -28,87 +32,106 @@ def catalog(tmp_path: Path) -> Path:
     return write_small_catalog(tmp_path / "shop")
 
 
-def test_measures_both_kinds_and_writes_the_report(catalog: Path, tmp_path: Path) -> None:
-    settings = small_settings(tmp_path)
-    workspace, store = prepare(catalog, settings)
-    run_index(workspace, store, settings)
-    candidate, same = run_evaluate(workspace, store, settings, shards=2)
-    assert candidate.passed
-    assert not same
-    assert candidate.recall == {"image@10": 1.0, "image@100": 1.0, "text@10": 1.0, "text@100": 1.0}
-    evaluation = json.loads(workspace.read_text("candidate/evaluation.json"))
-    assert {result["kind"] for result in evaluation["kinds"]} == {"image", "text"}
+def test_gate_measures_both_modalities_and_writes_the_report(catalog: Path, tmp_path: Path) -> None:
+    context = prepared(catalog, small_settings(tmp_path))
+    run_index(context)
+    result = run_evaluate(context)
+    assert result.changed
+    assert result.report.passed
+    assert result.report.recall == {"image@10": 1.0, "image@100": 1.0, "text@10": 1.0, "text@100": 1.0}
+    evaluation = json.loads(context.workspace.candidate.read_text(EVALUATION))
+    assert {measured["kind"] for measured in evaluation["kinds"]} == {"image", "text"}
     assert len(evaluation["filters"]) >= 10
-    report = workspace.read_text("candidate/report.html")
+    report = context.workspace.candidate.read_text(REPORT)
     assert "Passed." in report
     assert "catalog rows" in report
     assert "data:image/png;base64," in report
-    assert run_evaluate(workspace, store, settings, shards=2)[1]  # measured already
 
 
-def test_queries_are_other_views_never_the_pictures_themselves(catalog: Path, tmp_path: Path) -> None:
-    settings = small_settings(tmp_path)
-    workspace, store = prepare(catalog, settings)
-    candidate = run_index(workspace, store, settings).candidate
+def test_gate_measures_an_unchanged_candidate_once(catalog: Path, tmp_path: Path) -> None:
+    context = prepared(catalog, small_settings(tmp_path))
+    run_index(context)
+    run_evaluate(context)
+    assert not run_evaluate(context).changed
+    run_publish(context)
+    run_index(context)  # the candidate is now compared with itself, being served
+    assert not run_evaluate(context).changed
+    other = replace(context.config, gate=replace(context.config.gate, seed=1))
+    assert run_evaluate(replace(context, config=other)).changed
+
+
+def test_report_escapes_what_a_catalog_names(catalog: Path, tmp_path: Path) -> None:
+    context = prepared(catalog, small_settings(tmp_path))
+    candidate = run_index(context).report
+    page = render_report(candidate, Evaluation([], [], 0.95, None, 36, ["color = <script>"], 1.0))
+    assert "<p class=bad>color = &lt;script&gt;</p>" in page
+    assert "Passed." not in page
+
+
+def test_queries_are_other_views_of_the_pictures(catalog: Path, tmp_path: Path) -> None:
+    context = prepared(catalog, small_settings(tmp_path))
+    candidate = run_index(context).report
     encoder = ColourWords()
-    image, text = draw_queries(workspace, 2, encoder, 20, seed=1)
-    assert (image.kind, text.kind) == ("image", "text")
+    image, text = draw_queries(context.workspace, encoder, 20, seed=1)
+    assert (image.modality, text.modality) == ("image", "text")
     assert len(image.product_ids) == len(text.product_ids) == 20
     manifest = candidate.manifest()
-    release = Release(manifest, store.fetch(manifest))
+    release = Release(manifest, context.store.fetch(manifest))
     own = np.array([release.product_vectors(product_id)[0] for product_id in image.product_ids])
     assert (np.abs(own - image.vectors).max(axis=1) > 1e-3).all()
     assert np.median((own * image.vectors).sum(axis=1)) > 0.95
     release.close()
-    again = draw_queries(workspace, 2, encoder, 20, seed=1)[0]
+    again = draw_queries(context.workspace, encoder, 20, seed=1)[0]
     assert np.array_equal(again.vectors, image.vectors)
 
 
 @pytest.mark.parametrize("codec", ["pq", "rabitq", "sq8"])
-def test_chooses_parameters_for_an_ivf_index(tmp_path: Path, codec: str) -> None:
+def test_gate_chooses_parameters_for_an_ivf_index(tmp_path: Path, codec: str) -> None:
     catalog = write_small_catalog(tmp_path / "shop", products=300)  # product quantizers need 256 rows to train on
     settings = small_settings(tmp_path, flat_max_rows=0, codec=codec)
-    workspace, store = prepare(catalog, settings)
-    run_index(workspace, store, settings)
-    candidate, _ = run_evaluate(workspace, store, settings, shards=2)
+    context = prepared(catalog, settings)
+    run_index(context)
+    candidate = run_evaluate(context).report
     assert set(candidate.search) == {"image", "text"}
     assert min(candidate.recall.values()) >= settings.recall_target
     manifest = candidate.manifest()
-    release = Release(manifest, store.fetch(manifest))
-    queries = draw_queries(workspace, 2, ColourWords(), 20, seed=settings.seed)[0]
-    found, plans = release.search(queries.vectors, 100, candidate.search["image"])
+    release = Release(manifest, context.store.fetch(manifest))
+    queries = draw_queries(context.workspace, ColourWords(), 20, seed=settings.seed)[0]
+    hits, plans = release.search(queries.vectors, 100, candidate.search["image"])
     assert plans[0].path == "ivf"
-    assert recall(scores(found), scores(exact(release, queries.vectors, 100)), 100) == pytest.approx(
+    assert recall(scores(hits), scores(exact(release, queries.vectors, 100)), 100) == pytest.approx(
         candidate.recall["image@100"], abs=1e-4
     )
     release.close()
 
 
-def test_below_the_target_nothing_is_published(catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_candidate_below_the_recall_target_is_not_published(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = small_settings(tmp_path)
     _, first = publish_small(catalog, settings)
     search = Release.search
 
     def lossy(self: Release, *args: object, exact: bool = False, **kwargs: object) -> object:
-        found, plans = search(self, *args, exact=exact, **kwargs)  # type: ignore[arg-type]
-        return ([each if exact else each[1::2] for each in found], plans)
+        hits, plans = search(self, *args, exact=exact, **kwargs)  # type: ignore[arg-type]
+        return ([query_hits if exact else query_hits[1::2] for query_hits in hits], plans)
 
     monkeypatch.setattr(Release, "search", lossy)
     (catalog.parent / "images/000.jpg").write_bytes((catalog.parent / "images/001.jpg").read_bytes())
-    workspace, store = prepare(catalog, settings)
-    run_index(workspace, store, settings)
+    context = prepared(catalog, settings)
+    run_index(context)
     with pytest.raises(
         GateFailed, match=r"recall@100 of image queries is 0\.\d+, below the target 0\.95.*report\.html"
     ):
-        run_evaluate(workspace, store, settings, shards=2)
+        run_evaluate(context)
     with pytest.raises(GateFailed):
-        run_publish(workspace, store, settings)
-    assert store.current() == first.version
-    assert store.versions() == [first.version]
-    assert "below the target" in workspace.read_text("candidate/report.html")
+        run_publish(context)
+    assert context.store.current() == first.version
+    assert context.store.versions() == [first.version]
+    assert "below the target" in context.workspace.candidate.read_text(REPORT)
 
 
-def test_a_catalog_that_shrank_too_far_is_not_published(catalog: Path, tmp_path: Path) -> None:
+def test_catalog_that_shrank_too_far_is_not_published(catalog: Path, tmp_path: Path) -> None:
     settings = small_settings(tmp_path)
     _, first = publish_small(catalog, settings)
     write_small_catalog(catalog.parent, products=12)
@@ -117,12 +140,27 @@ def test_a_catalog_that_shrank_too_far_is_not_published(catalog: Path, tmp_path:
     workspace, store = prepare(catalog, settings)
     assert store.current() == first.version
     assert not load_candidate(workspace).passed
-    # saying that this is meant lets it through
+    # a higher limit publishes it, and later builds have nothing to do
     _, second = publish_small(catalog, settings.model_copy(update={"max_shrink": 0.9}))
     assert store.current() == second.version != first.version
+    assert publish_small(catalog, settings)[1].unchanged
 
 
-def test_parameters_are_served_as_chosen(catalog: Path, tmp_path: Path) -> None:
+def test_measured_candidate_is_judged_by_what_is_served_now(catalog: Path, tmp_path: Path) -> None:
+    settings = small_settings(tmp_path)
+    write_small_catalog(catalog.parent, products=12)
+    context = prepared(catalog, settings)
+    run_index(context)
+    run_evaluate(context)
+    # in the meantime another workspace publishes three times as many products
+    other = write_small_catalog(tmp_path / "other", products=36)
+    publish_small(other, settings.model_copy(update={"workspace": str(tmp_path / "elsewhere")}))
+    run_index(context)
+    with pytest.raises(GateFailed, match=r"12 products, 36 in the release being served"):
+        run_evaluate(context)
+
+
+def test_chosen_parameters_are_published(catalog: Path, tmp_path: Path) -> None:
     settings = small_settings(tmp_path, flat_max_rows=0)
     publish_small(catalog, settings)
     manifest = prepare(catalog, settings)[1].manifest()
@@ -130,7 +168,7 @@ def test_parameters_are_served_as_chosen(catalog: Path, tmp_path: Path) -> None:
     assert manifest.recall["image@100"] >= 0.95
 
 
-def test_settings_of_the_release_are_recorded(catalog: Path, tmp_path: Path) -> None:
+def test_settings_of_a_release_are_recorded(catalog: Path, tmp_path: Path) -> None:
     settings: Settings = small_settings(tmp_path, seed=3)
     publish_small(catalog, settings)
     manifest = prepare(catalog, settings)[1].manifest()

@@ -1,7 +1,8 @@
-"""Step 4: rows of the segment, and where every row of the catalog went."""
+"""The index step: rows of the segment, and where every row of the catalog ended."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from artifacts.segments.segment import Segment
 from artifacts.settings import Settings
 from jobs.index.step import run_index
 from tests.encoders import ColourWords
-from tests.pipeline import draw, prepare, small_settings, write_small_catalog
+from tests.pipeline import draw, prepared, small_settings, write_small_catalog
 
 BAD_ROWS = [
     {"product_id": "gone", "image_url": "images/none.jpg"},
@@ -52,8 +53,8 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_every_row_is_indexed_or_rejected_with_a_reason(catalog: Path, settings: Settings) -> None:
-    workspace, store = prepare(catalog, settings)
-    counts = run_index(workspace, store, settings).candidate.counts
+    context = prepared(catalog, settings)
+    counts = run_index(context).report.counts
     assert counts.input_rows == 36 + 6
     assert counts.indexed == 37
     assert counts.pictures == 38  # `two` has two good pictures
@@ -61,7 +62,7 @@ def test_every_row_is_indexed_or_rejected_with_a_reason(catalog: Path, settings:
         "file_not_found": 1, "not_an_image": 1, "truncated_image": 1, "inactive": 1, "bad_value": 1,
     }  # fmt: skip
     assert counts.failed_pictures == {"file_not_found": 1}
-    with workspace.open("candidate/rejects.parquet") as file:
+    with context.workspace.candidate.open("rejects.parquet") as file:
         rejects = {row["product_id"]: row for row in pq.read_table(file).to_pylist()}
     assert set(rejects) == {"gone", "text", "cut", "off", "cheap"}
     assert "price" in rejects["cheap"]["detail"]
@@ -69,69 +70,70 @@ def test_every_row_is_indexed_or_rejected_with_a_reason(catalog: Path, settings:
 
 
 def test_rows_hold_the_product_the_picture_and_its_vector(catalog: Path, settings: Settings) -> None:
-    workspace, store = prepare(catalog, settings)
-    candidate = run_index(workspace, store, settings).candidate
-    segment = Segment(store.segment_path(candidate.segments[0].id))
+    context = prepared(catalog, settings)
+    candidate = run_index(context).report
+    segment = Segment(context.store.segment_path(candidate.segments[0].id))
     rows = segment.products.take(range(segment.info.rows))
-    two = [(place, row) for place, row in enumerate(rows) if row["product_id"] == "two"]
+    two = [(position, row) for position, row in enumerate(rows) if row["product_id"] == "two"]
     assert [(row["picture"], row["image_url"]) for _, row in two] == [(0, "images/two.jpg"), (2, "images/000.jpg")]
     assert two[1][0] == two[0][0] + 1
     encoder = ColourWords()
     encoder.spec = settings.encoder
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         with Image.open(catalog.parent / row["image_url"]) as image:
             expected = encoder.encode_images([image.convert("RGB")])[0]
-        # the stored picture went through JPEG once more, and the vector through float16
-        assert segment.vectors.take(np.array([place]))[0] @ expected > 0.99
+        # the stored picture was compressed once more, and the vector rounded to float16
+        assert segment.vectors.take(np.array([position]))[0] @ expected > 0.99
     assert segment.thumbnails is not None
     assert segment.thumbnails.get(two[0][0])
     segment.close()
 
 
-def test_the_same_again_finds_the_segment_done(catalog: Path, settings: Settings) -> None:
-    workspace, store = prepare(catalog, settings)
-    first = run_index(workspace, store, settings)
-    again = run_index(workspace, store, settings)
-    assert (first.skipped, again.skipped) == (False, True)
-    assert again.candidate.segments == first.candidate.segments
+def test_index_without_changes_builds_nothing(catalog: Path, settings: Settings) -> None:
+    context = prepared(catalog, settings)
+    first = run_index(context)
+    again = run_index(context)
+    assert (first.changed, again.changed) == (True, False)
+    assert again.report.segments == first.report.segments
 
 
-def test_a_damaged_segment_is_built_again(catalog: Path, settings: Settings) -> None:
-    workspace, store = prepare(catalog, settings)
-    first = run_index(workspace, store, settings)
-    vectors = store.segment_path(first.candidate.segments[0].id) / "vectors.f16"
+def test_damaged_segment_is_built_again(catalog: Path, settings: Settings) -> None:
+    context = prepared(catalog, settings)
+    first = run_index(context)
+    vectors = context.store.segment_path(first.report.segments[0].id) / "vectors.f16"
     vectors.chmod(0o644)
     vectors.write_bytes(vectors.read_bytes()[:-2])
-    again = run_index(workspace, store, settings)
-    assert not again.skipped
-    Segment(store.segment_path(again.candidate.segments[0].id)).close()
+    again = run_index(context)
+    assert again.changed
+    Segment(context.store.segment_path(again.report.segments[0].id)).close()
 
 
-def test_other_settings_make_another_segment(catalog: Path, settings: Settings) -> None:
-    workspace, store = prepare(catalog, settings)
-    flat = run_index(workspace, store, settings).candidate
-    coded = run_index(workspace, store, settings.model_copy(update={"flat_max_rows": 0, "codec": "sq8"})).candidate
+def test_other_index_settings_make_another_segment(catalog: Path, settings: Settings) -> None:
+    context = prepared(catalog, settings)
+    flat = run_index(context).report
+    other = settings.model_copy(update={"flat_max_rows": 0, "codec": "sq8"})
+    coded = run_index(replace(context, config=other.pipeline)).report
     assert flat.segments[0].id != coded.segments[0].id
 
 
 def test_too_many_products_without_pictures_stop_the_build(catalog: Path, settings: Settings) -> None:
-    workspace, store = prepare(catalog, settings)
+    context = prepared(catalog, settings)
     strict = settings.model_copy(update={"max_reject_rate": 0.05})
     with pytest.raises(StepFailed, match=r"3 of 42 products .*max_reject_rate 5%.*for example"):
-        run_index(workspace, store, strict)
-    assert store.folder.names("segments") == []
+        run_index(replace(context, config=strict.pipeline))
+    assert context.store.folder.names("segments") == []
 
 
-def test_no_usable_picture_at_all(tmp_path: Path) -> None:
+def test_catalog_without_usable_pictures_stops_the_build(tmp_path: Path) -> None:
     (tmp_path / "catalog.csv").write_text("product_id,image_url\na,x.jpg\nb,y.jpg\n")
     settings = small_settings(tmp_path)
-    workspace, store = prepare(tmp_path / "catalog.csv", settings)
+    context = prepared(tmp_path / "catalog.csv", settings)
     with pytest.raises(StepFailed, match=r"none of the 2 products has a usable picture: file_not_found \(2\)"):
-        run_index(workspace, store, settings)
+        run_index(context)
 
 
-def test_a_step_that_was_not_done_is_named(catalog: Path, settings: Settings) -> None:
-    workspace, store = prepare(catalog, settings)
-    workspace.remove("images/shard-00001.json")
+def test_shards_that_are_missing_are_named(catalog: Path, settings: Settings) -> None:
+    context = prepared(catalog, settings)
+    context.workspace.images.discard_report(1)
     with pytest.raises(StepFailed, match=r"shards \[1\] of 2 have not been done"):
-        run_index(workspace, store, settings)
+        run_index(context)

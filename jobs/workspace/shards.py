@@ -1,0 +1,236 @@
+"""The shards of one step: a Parquet file and a report for each, and how one shard's work is done once.
+
+    shard-00042.parquet        the rows of this shard
+    shard-00042.json           its ShardReport, written after it: the shard is done
+
+A shard whose report has the same `input` fingerprint is not done again, so a step can be killed anywhere and run
+again: finished shards are kept, half-written ones are invisible.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Annotated
+
+from pydantic import Field
+
+from artifacts.errors import CorruptFile, StepFailed
+from artifacts.storage import Folder, sha256_of
+from jobs.workspace.fingerprints import Recorded, if_changed
+from jobs.workspace.records import read_record, write_record
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """The outcome of one shard's task; the only thing that the task returns."""
+
+    step: str
+    shard: int
+    shards: int
+    input: str  # fingerprint of everything that the output depends on
+    rows: int = 0  # rows of the output file
+    ok: int = 0
+    failed: dict[str, int] = field(default_factory=dict)  # Reason -> rows
+    reused: int = 0  # of `ok`, how many were carried over from an earlier run
+    bytes: int = 0  # size of the output file
+    sha256: str = ""  # of the output file
+    seconds: float = 0.0
+    skipped: Annotated[bool, Field(exclude=True)] = False  # an earlier report matched; never stored
+
+    @property
+    def done(self) -> int:
+        """Rows that this run has brought to a good end itself."""
+        return self.ok - self.reused
+
+
+@dataclass(frozen=True)
+class ShardCounts:
+    """The part of a shard's report that only its work can know."""
+
+    rows: int
+    ok: int
+    failed: dict[str, int] = field(default_factory=dict)
+    reused: int = 0
+
+
+def shard_name(shard: int) -> str:
+    return f"shard-{shard:05d}.parquet"
+
+
+def report_name(shard: int) -> str:
+    return f"shard-{shard:05d}.json"
+
+
+def never(report: ShardReport) -> bool:
+    """The rule of a step whose finished shards are never done again."""
+    return False
+
+
+@dataclass(frozen=True)
+class ShardFolder:
+    """The shards that one step has written.
+
+    Attributes:
+        step: name of the step, as its reports have it.
+        folder: holds the files.
+        shards: how many shards there are when the step is complete.
+    """
+
+    step: str
+    folder: Folder
+    shards: int
+
+    @property
+    def url(self) -> str:
+        return self.folder.url
+
+    def path(self, shard: int) -> str:
+        """The path of a shard's file, for messages."""
+        return self.folder.path(shard_name(shard))
+
+    def exists(self, shard: int) -> bool:
+        """Whether a shard's file is there."""
+        return self.folder.exists(shard_name(shard))
+
+    def open(self, shard: int) -> IO[bytes]:
+        """A shard's file for reading."""
+        return self.folder.open(shard_name(shard))
+
+    def is_complete(self, *further: str) -> bool:
+        """Whether every shard's file and report are there, and these further files."""
+        shards = range(self.shards)
+        return {*further, *map(shard_name, shards), *map(report_name, shards)}.issubset(self.folder.names())
+
+    # ── reports ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def report(self, shard: int) -> ShardReport | None:
+        """The report of a finished shard, or None if the shard is not finished; a damaged report is none."""
+        try:
+            return read_record(self.folder, report_name(shard), ShardReport)
+        except CorruptFile:
+            return None
+
+    def reports(self) -> list[ShardReport]:
+        """The reports of all shards, in order.
+
+        Raises:
+            StepFailed: a shard has not been done.
+        """
+        reports = {shard: self.report(shard) for shard in range(self.shards)}
+        missing = [shard for shard, report in reports.items() if report is None]
+        if missing:
+            raise StepFailed(
+                f"{self.url}: shards {missing[:10]} of {self.shards} have not been done; run the step again"
+            )
+        return [report for report in reports.values() if report is not None]
+
+    def discard_report(self, shard: int) -> None:
+        """Have a shard done again by the next run of its step."""
+        self.folder.remove(report_name(shard))
+
+    # ── work ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def unchanged(
+        self, shard: int, fingerprint: str, again: Callable[[ShardReport], bool] = never
+    ) -> ShardReport | None:
+        """The report of a shard that need not be done, marked as skipped; None if there is work to do.
+
+        Args:
+            fingerprint: digest of everything that the output depends on.
+            again: called with a finished shard's report; True has the shard done again all the same.
+        """
+        recorded = self._recorded(shard, again)
+        return _skipped(recorded.value) if recorded and recorded.fingerprint == fingerprint else None
+
+    def run(
+        self,
+        shard: int,
+        fingerprint: str,
+        work: Callable[[Path], ShardCounts],
+        *,
+        again: Callable[[ShardReport], bool] = never,
+    ) -> ShardReport:
+        """Do one shard, unless it is done.
+
+        Args:
+            fingerprint: digest of everything that the output depends on.
+            work: writes the shard's Parquet to the path that it is given, and returns its counts.
+            again: see `unchanged`: failures of an earlier run may be worth another try.
+        """
+        outcome = if_changed(fingerprint, self._recorded(shard, again), lambda: self._write(shard, fingerprint, work))
+        return outcome.value if outcome.changed else _skipped(outcome.value)
+
+    def _recorded(self, shard: int, again: Callable[[ShardReport], bool]) -> Recorded[ShardReport] | None:
+        report = self.report(shard)
+        if report is None or again(report) or not self.exists(shard):
+            return None
+        return Recorded(report.input, report)
+
+    def _write(self, shard: int, fingerprint: str, work: Callable[[Path], ShardCounts]) -> ShardReport:
+        began = time.monotonic()
+        with self.folder.writing(shard_name(shard)) as temporary:
+            counts = work(temporary)
+            size, digest = temporary.stat().st_size, sha256_of(temporary)
+            # An old report must not vouch for a new file if the process dies between the two.
+            self.discard_report(shard)
+        report = ShardReport(
+            self.step, shard, self.shards, fingerprint,
+            rows=counts.rows, ok=counts.ok, failed=dict(sorted(counts.failed.items())), reused=counts.reused,
+            bytes=size, sha256=digest, seconds=round(time.monotonic() - began, 3),
+        )  # fmt: skip
+        write_record(self.folder, report_name(shard), report)
+        return report
+
+
+def _skipped(report: ShardReport) -> ShardReport:
+    return replace(report, skipped=True, reused=report.ok, seconds=0.0)
+
+
+@dataclass(frozen=True)
+class ShardTotals:
+    """The reports of one step's shards, added up."""
+
+    reports: list[ShardReport]
+    seconds: float  # wall time of the step
+
+    @property
+    def rows(self) -> int:
+        return sum(report.rows for report in self.reports)
+
+    @property
+    def ok(self) -> int:
+        return sum(report.ok for report in self.reports)
+
+    @property
+    def reused(self) -> int:
+        """Of `ok`, rows that were carried over from an earlier run."""
+        return sum(report.reused for report in self.reports)
+
+    @property
+    def done(self) -> int:
+        """Of `ok`, rows that this run has done itself."""
+        return sum(report.done for report in self.reports)
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """Reason -> rows."""
+        counts: dict[str, int] = {}
+        for report in self.reports:
+            for reason, count in report.failed.items():
+                counts[reason] = counts.get(reason, 0) + count
+        return dict(sorted(counts.items()))
+
+    @property
+    def changed(self) -> bool:
+        """Whether any shard was written anew."""
+        return not all(report.skipped for report in self.reports)
+
+    def note(self, what: str, verb: str) -> str:
+        """One line for people: `972 pictures fetched (257/s), 28 kept from before; failed: 3 timeout`."""
+        failed = ", ".join(f"{count:,} {reason}" for reason, count in self.failed.items())
+        rate = f" ({self.done / self.seconds:,.0f}/s)" if self.done and self.seconds else ""
+        kept = f", {self.reused:,} kept from before" if self.reused else ""
+        return f"{self.done:,} {what} {verb}{rate}{kept}{f'; failed: {failed}' if failed else ''}"

@@ -1,0 +1,123 @@
+"""The workspace's layout: every path that one step writes and another reads.
+
+    <workspace>/
+      workspace.json               number of shards; a workspace is never used with another
+      spark.log                    output of the JVM and its workers, where the workspace is on this machine
+      catalog/                     shards of products
+        report.json                CatalogReport
+        rejects.parquet            catalog rows that were not accepted, with the reason
+      images/                      shards of pictures
+      embeddings/<encoder>/        shards of vectors, one folder for each encoder
+      candidate/                   the release that may be published next
+        candidate.json             Candidate
+        rejects.parquet            every catalog row that is not in the index, with the reason
+        evaluation.json            measurements of the gate
+        report.html                the same for people
+
+The files of a folder of shards are described in `jobs.workspace.shards`.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from artifacts.errors import StepFailed
+from artifacts.storage import Folder
+from jobs.workspace.shards import ShardFolder
+
+CATALOG_REPORT = "report.json"
+CATALOG_REJECTS = "rejects.parquet"
+
+CANDIDATE = "candidate.json"
+CANDIDATE_REJECTS = "rejects.parquet"
+EVALUATION = "evaluation.json"
+REPORT = "report.html"
+
+_SETTINGS = "workspace.json"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A workspace and its number of shards; `open` and `existing` check the number against the recorded one.
+
+    Attributes:
+        url: folder, or any fsspec URL.
+        shards: parts that each step's work is split in.
+    """
+
+    url: str
+    shards: int
+
+    @classmethod
+    def open(cls, url: str, shards: int) -> Workspace:
+        """The workspace at a URL, created if there is none; remembers its number of shards.
+
+        Raises:
+            StepFailed: the workspace was made with another number of shards, so its rows would be in other files.
+        """
+        recorded = _recorded_shards(Folder(url))
+        if recorded and recorded != shards:
+            raise StepFailed(
+                f"workspace {url} was made with {recorded} shards, not {shards}: "
+                f"set LOOKALIKE_SHARDS={recorded}, or name a new workspace"
+            )
+        if not recorded:
+            Folder(url).write_text(_SETTINGS, json.dumps({"shards": shards}) + "\n")
+        return cls(url, shards)
+
+    @classmethod
+    def existing(cls, url: str) -> Workspace:
+        """The workspace at a URL, with the number of shards that it was made with.
+
+        Raises:
+            StepFailed: there is no workspace.
+        """
+        recorded = _recorded_shards(Folder(url))
+        if recorded is None:
+            raise StepFailed(f"{url} is not a workspace: build there first, or name another with --workspace")
+        return cls(url, recorded)
+
+    @cached_property
+    def folder(self) -> Folder:
+        return Folder(self.url)
+
+    @property
+    def catalog(self) -> ShardFolder:
+        """Products: `catalog_schema`, sorted by product_id."""
+        return ShardFolder("catalog", self.folder / "catalog", self.shards)
+
+    @property
+    def images(self) -> ShardFolder:
+        """Pictures: `IMAGES`, sorted by (product_id, picture)."""
+        return ShardFolder("download", self.folder / "images", self.shards)
+
+    def embeddings(self, encoder_slug: str) -> ShardFolder:
+        """Vectors of one encoder: `embeddings_schema`, sorted by the sha256 of their picture."""
+        return ShardFolder("embed", self.folder / "embeddings" / encoder_slug, self.shards)
+
+    def all_embeddings(self) -> list[ShardFolder]:
+        """The vectors of every encoder that has been used."""
+        return [self.embeddings(slug) for slug in self.folder.names("embeddings")]
+
+    @property
+    def candidate(self) -> Folder:
+        """The release that may be published next: CANDIDATE, CANDIDATE_REJECTS, EVALUATION, REPORT."""
+        return self.folder / "candidate"
+
+    @property
+    def spark_log(self) -> Path:
+        """A file on this machine for the output of Spark's processes."""
+        folder = self.folder.local() if self.folder.is_local else Path(tempfile.gettempdir())
+        return folder / "spark.log"
+
+    def __reduce__(self) -> tuple[type[Workspace], tuple[str, int]]:
+        # Tasks run in another working directory: a relative path would lead elsewhere there.
+        return Workspace, (self.folder.root if self.folder.is_local else self.url, self.shards)
+
+
+def _recorded_shards(folder: Folder) -> int | None:
+    return json.loads(folder.read_text(_SETTINGS))["shards"] if folder.exists(_SETTINGS) else None

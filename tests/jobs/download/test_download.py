@@ -238,7 +238,7 @@ def test_slow_picture_does_not_delay_the_others(
 
 
 def test_missing_catalog_fails_and_names_the_step(tmp_path: Path) -> None:
-    with pytest.raises(StepFailed, match="run the catalog step first"):
+    with pytest.raises(StepFailed, match="the catalog step has not been run"):
         run(tmp_path)
 
 

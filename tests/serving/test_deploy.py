@@ -67,8 +67,8 @@ def test_alerts_use_existing_metrics_and_name_an_action(metrics: set[str]) -> No
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert set(rule["annotations"]) == {"summary", "action"}
         assert rule["expr"].count("(") == rule["expr"].count(")")
-    readme = (ROOT / "README.md").read_text()
-    assert all(rule["alert"] in readme for rule in rules)
+    documentation = (ROOT / "docs/operations.md").read_text()
+    assert all(rule["alert"] in documentation for rule in rules)
 
 
 def test_systemd_unit_starts_the_server() -> None:

@@ -6,8 +6,9 @@ Imports neither `jobs` nor `serving`. Inside, imports point downwards only:
     store                                   versions, manifests and the pointer to the version being served
     segments                                indexed pictures with vectors, index and product rows, in one folder
     products | index | encoders             rows and filters; FAISS; models
-    pictures | plugins | storage            image files; user-supplied classes; folders and object stores
-    settings, config, versioned_json, schema, errors
+    plugins | pictures | versioned_json     user-supplied classes; image files; descriptions of releases and segments
+    storage                                 folders and object stores
+    settings → config, errors → schema
 
 Start reading at `release.release` and follow a search down.
 """

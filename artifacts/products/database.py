@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from artifacts.products.columns import filterable_columns, type_of_column
 from artifacts.products.filters import Filter
-from artifacts.products.sql import quote, sql_name, where
+from artifacts.products.sql import quoted, sql_name, where
 
 DUCKDB_FILE = "products.duckdb"
 
@@ -122,7 +122,7 @@ class ProductDatabase:
         Args:
             shares: of the products, 0 to 1.
         """
-        name = quote(self._sql_names[column])
+        name = quoted(self._sql_names[column])
         statement = f"SELECT quantile_disc(TRY_CAST({name} AS DOUBLE), ?::DOUBLE[]) FROM products WHERE first_picture"  # noqa: S608
         with self._connection.cursor() as cursor:
             row = cursor.execute(statement, [list(shares)]).fetchone()
@@ -140,7 +140,7 @@ class ProductDatabase:
         translated = self._translate(conditions)
         if translated is None or column not in self._columns:
             return []
-        value, value_parameters = expression(quote(self._sql_names[column]))
+        value, value_parameters = expression(quoted(self._sql_names[column]))
         condition, parameters = where(translated)
         statement = (
             f"SELECT {value} AS value, count(*) AS n FROM products "  # noqa: S608

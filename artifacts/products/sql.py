@@ -23,8 +23,8 @@ def sql_name(schema: pa.Schema, column: str) -> str:
     return column if known else f"attribute_{schema.get_field_index(column)}"
 
 
-def quote(name: str) -> str:
-    """Quote a name as an SQL identifier."""
+def quoted(name: str) -> str:
+    """Return a name quoted as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -51,7 +51,7 @@ def where(conditions: Filter) -> tuple[str, list[Any]]:
                 parts.append(f"{column} {operator} ?::{sql_type}")
                 parameters.append(bound)
         if condition.missing is not None:
-            parts.append(f"{quote(condition.column)} IS {'' if condition.missing else 'NOT '}NULL")
+            parts.append(f"{quoted(condition.column)} IS {'' if condition.missing else 'NOT '}NULL")
     return " AND ".join(parts) or "TRUE", parameters
 
 
@@ -62,4 +62,4 @@ def _comparable(column: str, value: Value) -> tuple[str, str]:
     cast counts as missing; a cast to the type that a column already has is no cast, and costs nothing.
     """
     sql_type = type_of_value(value).sql
-    return f"TRY_CAST({quote(column)} AS {sql_type})", sql_type
+    return f"TRY_CAST({quoted(column)} AS {sql_type})", sql_type

@@ -17,8 +17,8 @@ LAYERS = [
     {"store"},
     {"segments"},
     {"products", "index", "encoders"},
-    {"pictures", "plugins", "storage"},
-    {"settings", "config", "versioned_json", "schema", "errors"},
+    {"pictures", "plugins", "versioned_json", "storage"},
+    {"settings", "config", "schema", "errors"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

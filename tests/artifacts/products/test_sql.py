@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from artifacts.products.filters import Condition
-from artifacts.products.sql import quote, sql_name, where
+from artifacts.products.sql import quoted, sql_name, where
 from artifacts.schema import segment_schema
 
 
@@ -29,7 +29,7 @@ def test_booleans_are_not_compared_as_integers():
 
 
 def test_names_are_quoted():
-    assert quote('a"b; --') == '"a""b; --"'
+    assert quoted('a"b; --') == '"a""b; --"'
 
 
 def test_attributes_are_named_by_position():

@@ -1,4 +1,4 @@
-"""Encoders for tests, named by spec `python:tests.encoders:…`: no weights, and easy to foretell."""
+"""Encoders for tests, by spec `python:tests.encoders:…`: without weights, and with predictable vectors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class MeanColor(Encoder):
 
 
 class Blind(MeanColor):
-    """Makes nothing of red pictures, and not a number of green ones."""
+    """Returns zeros for red pictures and NaN for green ones."""
 
     def image_vectors(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
         vectors = super().image_vectors(prepared)
@@ -41,12 +41,12 @@ class Blind(MeanColor):
 
 
 class SmallMemory(MeanColor):
-    """Takes at most 5 pictures at once, as a GPU with little memory would."""
+    """Runs out of memory with more than 5 pictures in a batch, as a small GPU does."""
 
-    most = 5
+    limit = 5
 
     def image_vectors(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
-        if len(prepared) > self.most:
+        if len(prepared) > self.limit:
             import torch
 
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -54,11 +54,13 @@ class SmallMemory(MeanColor):
 
 
 class NoMemory(SmallMemory):
-    most = 0
+    """Runs out of memory with any picture."""
+
+    limit = 0
 
 
 class ColourWords(Encoder):
-    """dim 8: how much of a picture is of each of six colours, and what colours a text names, in the same space."""
+    """dim 8: the share of six colours in a picture, and the colours that a text names, in the same space."""
 
     dim = 8
     supports_text = True
@@ -71,7 +73,7 @@ class ColourWords(Encoder):
         pixels = np.asarray(picture.resize((24, 24)), dtype=np.float32).reshape(-1, 1, 3)
         near = np.linalg.norm(pixels - self.centres, axis=2) < 60
         mean = pixels.reshape(-1, 3).mean(axis=0) / 255
-        # The last two tell pictures of one colour apart, a little.
+        # The last two dimensions differ a little between pictures of one colour.
         return np.concatenate([near.mean(axis=0), 0.1 * mean[:2]]) + 1e-3
 
     def image_vectors(self, prepared: Sequence[np.ndarray]) -> np.ndarray:

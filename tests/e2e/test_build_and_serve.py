@@ -1,4 +1,4 @@
-"""The whole way by the command line: a catalog with everything wrong in it, a build, a server, another build."""
+"""End to end by the command line: a catalog with every kind of bad row, a build, a server, another build."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def lookalike(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]
 def environment(folder: Path) -> dict[str, str]:
     root = Path(__file__).parent.parent.parent
     return os.environ | {
-        "PYTHONPATH": str(root),  # the encoder below is one of the tests'
+        "PYTHONPATH": str(root),  # the encoder below is in tests/
         "SPARK_LOCAL_IP": "127.0.0.1",
         "LOOKALIKE_RELEASES": str(folder / "releases"),
         "LOOKALIKE_WORKSPACE": str(folder / "workspace"),
@@ -77,7 +77,7 @@ def fetch(url: str) -> dict[str, object]:
 
 
 def huge_png(side: int) -> bytes:
-    """A valid PNG of side x side grey pixels in a few kilobytes."""
+    """A valid PNG of side x side grey pixels, a few kilobytes long."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -122,7 +122,7 @@ def built(catalog: Path, folder: Path) -> str:
     return done.stdout
 
 
-def test_every_bad_row_has_its_reason(built: str, folder: Path) -> None:
+def test_every_bad_row_is_rejected_with_its_reason(built: str, folder: Path) -> None:
     version = (folder / "releases/CURRENT").read_text().strip()
     rejects = pq.read_table(folder / f"releases/versions/{version}/rejects.parquet").to_pylist()
     assert {(row["product_id"] or "", row["reason"]) for row in rejects} == {
@@ -146,13 +146,13 @@ def test_every_bad_row_has_its_reason(built: str, folder: Path) -> None:
     assert "products indexed" in built
 
 
-def test_the_same_again_downloads_and_embeds_nothing(built: str, catalog: Path, folder: Path) -> None:
+def test_second_build_downloads_and_embeds_nothing(built: str, catalog: Path, folder: Path) -> None:
     done = lookalike(*BUILD, "--catalog", str(catalog), folder=folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Nothing changed: no picture downloaded, none embedded;")
 
 
-def test_served_under_load_while_another_version_is_published(built: str, catalog: Path, folder: Path) -> None:
+def test_searches_succeed_while_another_version_is_published(built: str, catalog: Path, folder: Path) -> None:
     with serving(folder) as (address, _):
         first = fetch(f"{address}/v1/release")
         assert first["products"] == 36
@@ -160,7 +160,7 @@ def test_served_under_load_while_another_version_is_published(built: str, catalo
         answered = 0
         stop = threading.Event()
 
-        def ask() -> None:
+        def search() -> None:
             nonlocal answered
             while not stop.is_set():
                 try:
@@ -170,10 +170,10 @@ def test_served_under_load_while_another_version_is_published(built: str, catalo
                 except (OSError, AssertionError) as error:
                     failures.append(repr(error))
 
-        threads = [threading.Thread(target=ask) for _ in range(2)]
+        threads = [threading.Thread(target=search) for _ in range(2)]
         for thread in threads:
             thread.start()
-        # one product less, the others as they were
+        # one product less, the others unchanged
         rows = list(csv.reader(catalog.read_text().splitlines()))
         with catalog.open("w", newline="") as file:
             csv.writer(file).writerows(row for row in rows if row[0] != "p035")
@@ -187,7 +187,7 @@ def test_served_under_load_while_another_version_is_published(built: str, catalo
             thread.join()
         assert not failures
         assert answered > 10
-        # and back again, by moving the pointer
+        # and back again, by a rollback
         back = lookalike("releases", "rollback", folder=folder)
         assert str(first["version"]) in back.stdout
         wait_until(lambda: fetch(f"{address}/v1/release")["version"] == first["version"])
@@ -196,15 +196,15 @@ def test_served_under_load_while_another_version_is_published(built: str, catalo
 def searches_counted(address: str) -> float:
     with urlopen(f"{address}/metrics", timeout=30) as response:
         text = response.read().decode()
-    wanted = 'image_search_requests_total{search_type="text",status="ok"} '
-    return float(next(line for line in text.splitlines() if line.startswith(wanted)).removeprefix(wanted))
+    series = 'image_search_requests_total{search_type="text",status="ok"} '
+    return float(next(line for line in text.splitlines() if line.startswith(series)).removeprefix(series))
 
 
 def worker_pids(server: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{server}/task/{server}/children").read_text().split()]
 
 
-def test_several_workers_share_their_metrics(built: str, folder: Path) -> None:
+def test_workers_share_their_metrics(built: str, folder: Path) -> None:
     with serving(folder, "--workers", "2") as (address, server):
         for _ in range(12):
             fetch(f"{address}/v1/search/text?q=red")
@@ -213,7 +213,7 @@ def test_several_workers_share_their_metrics(built: str, folder: Path) -> None:
         os.kill(workers[0], signal.SIGTERM)
         wait_until(lambda: len(worker_pids(server)) == 2 and workers[0] not in worker_pids(server))
         fetch(f"{address}/v1/search/text?q=red")
-        assert searches_counted(address) == 13  # those of the worker that has ended included
+        assert searches_counted(address) == 13  # the ended worker's searches included
 
 
 def test_releases_are_listed_shown_and_verified(built: str, folder: Path) -> None:
@@ -234,7 +234,7 @@ def test_releases_are_listed_shown_and_verified(built: str, folder: Path) -> Non
         ("", "empty"),
     ],
 )
-def test_a_catalog_that_cannot_be_used_leaves_everything_as_it_was(
+def test_unusable_catalog_changes_nothing(
     built: str, folder: Path, tmp_path: Path, content: str, says: str
 ) -> None:
     before = sorted(path for path in (folder / "releases").rglob("*"))

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.errors import CatalogError
-from artifacts.products.sql import quote_identifier
+from artifacts.products.sql import quoted
 from artifacts.storage import sha256_of
 from jobs.catalog.source import Source, base_url, fetch_files
 from jobs.catalog.staging import Staging, match_columns, run_sql
@@ -74,13 +74,13 @@ def _stage_parquet(files: list[Path], partitioned: bool, staging: Staging) -> No
         cells = []
         for index, (column, duckdb_type) in enumerate(duckdb_types.items()):
             if index in attributes:
-                staging.styles[attributes[index]], cell = _attribute_cell(duckdb_type, quote_identifier(column))
+                staging.styles[attributes[index]], cell = _attribute_cell(duckdb_type, quoted(column))
             else:
                 nested = duckdb_type.endswith(("]", ")")) and not duckdb_type.startswith(("DECIMAL", "ENUM"))
                 cell = (
-                    f"to_json({quote_identifier(column)})::VARCHAR"
+                    f"to_json({quoted(column)})::VARCHAR"
                     if nested
-                    else f"{quote_identifier(column)}::VARCHAR"
+                    else f"{quoted(column)}::VARCHAR"
                 )
             cells.append(f"{cell} AS c{index}")
         numbered = "row_number() OVER () AS _row, NULL::VARCHAR AS _unreadable"

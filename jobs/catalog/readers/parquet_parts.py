@@ -77,11 +77,7 @@ def _stage_parquet(files: list[Path], partitioned: bool, staging: Staging) -> No
                 staging.styles[attributes[index]], cell = _attribute_cell(duckdb_type, quoted(column))
             else:
                 nested = duckdb_type.endswith(("]", ")")) and not duckdb_type.startswith(("DECIMAL", "ENUM"))
-                cell = (
-                    f"to_json({quoted(column)})::VARCHAR"
-                    if nested
-                    else f"{quoted(column)}::VARCHAR"
-                )
+                cell = f"to_json({quoted(column)})::VARCHAR" if nested else f"{quoted(column)}::VARCHAR"
             cells.append(f"{cell} AS c{index}")
         numbered = "row_number() OVER () AS _row, NULL::VARCHAR AS _unreadable"
         staging.write_query(f"SELECT {numbered}, {', '.join(cells)} FROM {table}", paths)

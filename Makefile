@@ -1,5 +1,5 @@
 # Everything depends on `make setup`, which makes .venv from requirements.lock and does nothing the second time.
-.PHONY: setup demo test lint format airflow lock clean
+.PHONY: setup demo test test-fast lint format airflow lock clean
 .DEFAULT_GOAL := help
 # .ci/setup compiles the packages; without this, processes would still compile the project's own modules at each start.
 unexport PYTHONDONTWRITEBYTECODE
@@ -7,11 +7,12 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 
 help:
-	@echo "make demo     environment, sample catalog, the Airflow DAG from download to publish, server and web page"
-	@echo "make test     all tests"
-	@echo "make lint     ruff, pyright, import contracts"
-	@echo "make airflow  a standalone Airflow with the DAGs, the gpu pool and the Spark connection in place"
-	@echo "make lock     resolve requirements.lock anew"
+	@echo "make demo       environment, sample catalog, the Airflow DAG from download to publish, server and web page"
+	@echo "make test       all tests"
+	@echo "make test-fast  tests without Spark, Airflow, a browser, Redis or other processes: under a minute"
+	@echo "make lint       ruff, pyright, import contracts"
+	@echo "make airflow    a standalone Airflow with the DAGs, the gpu pool and the Spark connection in place"
+	@echo "make lock       resolve requirements.lock anew"
 
 setup: .venv/.installed
 
@@ -24,6 +25,10 @@ demo: setup
 
 test: setup
 	@$(BIN)/pytest
+
+# What a change is tried with while it is written.
+test-fast: setup
+	@$(BIN)/pytest -q -n 2 -m "not (spark or airflow or browser or redis or axe or e2e or slow)"
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -107,7 +107,7 @@ class ShardFolder:
     # ── reports ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def report(self, shard: int) -> ShardReport | None:
-        """The report of a finished shard, or None if the shard is not finished; a damaged report is none."""
+        """The report of a finished shard, or None if the shard is not finished or its report is damaged."""
         try:
             return read_record(self.folder, report_name(shard), ShardReport)
         except CorruptFile:

@@ -13,6 +13,9 @@ import pytest
 from tests.conftest import ROOT
 from tests.pipeline import publish_small, small_settings, write_small_catalog
 
+pytestmark = pytest.mark.slow
+
+
 #: Runs the command and prints the processes that it started, and the heavy libraries that it imported.
 SCRIPT = """
 import json, sys

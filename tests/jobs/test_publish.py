@@ -12,6 +12,8 @@ from jobs.index.step import run_index
 from jobs.publish import run_publish
 from tests.pipeline import prepare, prepared, publish_small, small_settings, write_small_catalog
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Path:

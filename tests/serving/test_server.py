@@ -21,6 +21,8 @@ from jobs.bench.load.server import listening
 from serving.server import Server, listen
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 class RunningServer:
     """`lookalike serve` on a free port of 127.0.0.1, in a process group of its own.

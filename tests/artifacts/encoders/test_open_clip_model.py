@@ -15,6 +15,8 @@ from artifacts.encoders.registry import load_encoder
 from artifacts.errors import EncoderError
 from tests.artifacts.encoders.encoder_building import TEXTS, copy_folder, pictures
 
+pytestmark = pytest.mark.slow
+
 
 def test_text_vectors_are_normalised_and_do_not_depend_on_the_batch(clip_folder: Path):
     encoder = load_encoder(f"local-dir:{clip_folder}", "cpu")

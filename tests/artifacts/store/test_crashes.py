@@ -15,6 +15,8 @@ from tests.artifacts.building import manifest_of, store_segment
 from tests.artifacts.store.publisher import FULL, Publishers, build_and_publish
 from tests.artifacts.store.store_building import FILES, publish
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_publish_survives_a_kill_at_every_disk_call(tmp_path: Path, publishers: Publishers):
     base = Store(str(tmp_path / "base"), tmp_path)

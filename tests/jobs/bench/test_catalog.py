@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from artifacts.config import IndexConfig
 from jobs.bench.catalog import drawn_catalog
+
+pytestmark = pytest.mark.slow
 
 
 def test_drawn_index_is_kept_until_its_configuration_changes(tmp_path: Path) -> None:

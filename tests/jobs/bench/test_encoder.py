@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from artifacts.encoders.registry import load_encoder
 from jobs.bench.encoder import CLIP_SHAPED
+
+pytestmark = pytest.mark.slow
 
 
 def test_encoder_has_512_dimensions_and_encodes_texts() -> None:

@@ -15,6 +15,8 @@ from artifacts.errors import LookalikeError
 from jobs.bench.filters import METHODS
 from tests.pipeline import publish_small, small_settings, write_small_catalog
 
+pytestmark = pytest.mark.slow
+
 
 def run_bench(*arguments: str) -> str:
     result = CliRunner().invoke(lookalike.app, ["bench", "filters", *arguments], catch_exceptions=False)

@@ -12,6 +12,9 @@ from artifacts.config import EncoderConfig, GateConfig, IndexConfig
 from jobs.bench.serve import ServeReport, measure_serving
 from jobs.bench.show.serve import memory_table, plot_serve, serve_table
 
+pytestmark = pytest.mark.slow
+
+
 ROOT = Path(__file__).parents[3]
 
 

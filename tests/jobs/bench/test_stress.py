@@ -12,6 +12,9 @@ from artifacts.config import EncoderConfig, IndexConfig
 from jobs.bench.show.stress import plot_stress, resources_table, stress_table
 from jobs.bench.stress import StressReport, measure_stress
 
+pytestmark = pytest.mark.slow
+
+
 ROOT = Path(__file__).parents[3]
 PHASES = ["calm", "reloads", "killed", "events", "overload", "after"]
 

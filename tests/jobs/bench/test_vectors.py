@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from jobs.bench.vectors import ClipLike
+
+pytestmark = pytest.mark.slow
 
 
 def test_pictures_and_texts_lie_in_two_cones() -> None:

@@ -26,6 +26,8 @@ from jobs.workspace.workspace import EVALUATION, REPORT
 from tests.encoders import ColourWords
 from tests.pipeline import prepare, prepared, publish_small, small_settings, write_small_catalog
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Path:

@@ -22,6 +22,9 @@ from tests.catalogs import read_shards, write_catalog
 from tests.conftest import ROOT
 from tests.servers import jpeg
 
+pytestmark = pytest.mark.slow
+
+
 JAVA = "#!/bin/sh\necho 'openjdk version \"{version}\" 2024-01-01' >&2\n"
 
 

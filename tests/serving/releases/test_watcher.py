@@ -26,6 +26,8 @@ from serving.services import services_of
 from tests.serving.versions import publish_another
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def settings(versions: Settings) -> Settings:

@@ -9,6 +9,9 @@ import pytest
 
 from jobs.bench.load.connections import ConnectionPool, Response
 
+pytestmark = pytest.mark.slow
+
+
 KEPT = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nkept"
 LAST = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nlast"
 CHUNKED = b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nin\r\n7\r\n chunks\r\n0\r\n\r\n"

@@ -15,6 +15,9 @@ from aiohttp.test_utils import TestServer
 
 from jobs.bench.load.generator import LoadGenerator, Request, percentiles
 
+pytestmark = pytest.mark.slow
+
+
 RATE = 200.0
 
 

@@ -7,6 +7,8 @@ import pytest
 from artifacts.errors import LookalikeError
 from jobs.bench.load.server import ServerProcess
 
+pytestmark = pytest.mark.slow
+
 
 def test_server_that_does_not_start_raises() -> None:
     with pytest.raises(LookalikeError, match="did not become ready"), ServerProcess({"LOOKALIKE_THREADS": "none"}):

@@ -12,6 +12,8 @@ from jobs.sample.encoder.recipe import CONFIG, FOLDER
 from jobs.sample.encoder.sample_encoder import SampleEncoder
 from jobs.sample.encoder.training_data import TRAINING_SEED
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def encoder() -> SampleEncoder:

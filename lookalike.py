@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Image search for a shop's catalog. Options override LOOKALIKE_ variables; see the README's table.",
+    help="Image search for a shop's catalog. Options override LOOKALIKE_ variables; see docs/settings.md.",
 )
 releases_app = typer.Typer(no_args_is_help=True, help="Manage published releases.")
 app.add_typer(releases_app, name="releases")

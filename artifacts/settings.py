@@ -1,6 +1,6 @@
 """Every setting of Lookalike, in one table: name, default, meaning.
 
-A setting is read from the environment as LOOKALIKE_<NAME>, and the command line's options override it. README.md
+A setting is read from the environment as LOOKALIKE_<NAME>, and the command line's options override it. docs/settings.md
 documents the same table; a test holds the two together.
 """
 
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
         default=0.3, ge=0, le=1, description="Share of products a new release may lose against the last."
     )
     evaluation_queries: int = Field(
-        default=300, ge=10, le=100_000, description="Queries of each kind the gate measures."
+        default=300, ge=10, le=100_000, description="Queries of each modality that the gate measures."
     )
     keep_releases: int = Field(
         default=5, ge=1, description="Newest versions that `releases prune` leaves; CURRENT stays too."

@@ -20,7 +20,7 @@ A small CLIP (pictures and words in one {config["embed_dim"]}-dimensional space)
 draws. It lets a new user see search by picture and by words in minutes, offline, through the same code as production.
 
 It is a sample. It knows drawn products of {len(KINDS)} kinds, in 12 colours and 6 patterns, and the words for them.
-It knows nothing about real photographs; for a real catalog use a real model, see the encoders in the project's README.
+It knows nothing about real photographs; for a real catalog use a real model, see the encoders in docs/catalog.md.
 
 | | |
 |---|---|

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 from flask import Response
+from flask_openapi.utils import get_operation_id_for_path
 from pydantic import BaseModel
 
 _PROBLEM = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
@@ -37,3 +38,11 @@ def json_of(answer: BaseModel | dict[str, Any]) -> Response:
     if isinstance(answer, BaseModel):
         answer = answer.model_dump(mode="json")
     return Response(dumps(answer), mimetype="application/json")
+
+
+def operation_id(*, name: str, path: str, method: str) -> str:
+    """Return the operationId of a route in /openapi.json: it does not say which blueprint the route belongs to.
+
+    Generated clients name their methods by it, so a route keeps its id when it moves to another module.
+    """
+    return get_operation_id_for_path(bp_name="api", name=name, path=path, method=method)

@@ -1,5 +1,5 @@
 """Encoders: models that turn pictures and texts into unit vectors of one space.
 
-Imports `plugins` and `errors` of artifacts. Only `open_clip_model`, `timm_model`, `torch_base` and `short_text` import
-torch; `registry` imports them when an encoder is loaded. Start reading at `base`, then `registry`.
+Imports `plugins`, `storage`, `config` and `errors` of artifacts. Only `open_clip_model`, `timm_model`, `torch_base` and
+`short_text` import torch; `registry` imports them when an encoder is loaded. Start reading at `base`, then `registry`.
 """

@@ -19,4 +19,4 @@ class Picture:
     """A picture of a product."""
 
     url: str  # URL or path, as the catalog names it
-    thumbnail: bytes | None  # JPEG; None where none is stored
+    thumbnail: bytes | None  # JPEG; None where none is stored or the URL is public

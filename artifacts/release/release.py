@@ -17,6 +17,7 @@ from artifacts.release.hits import Hit, Picture
 from artifacts.release.opening import close_unshared, open_segments
 from artifacts.release.row_filters import RowFilterCache, find_deleted_rows
 from artifacts.release.search import search_segments, validate_queries
+from artifacts.schema import is_http
 from artifacts.segments.row_filter import RowFilter
 from artifacts.segments.segment import Plan, Segment
 from artifacts.store.manifest import Manifest
@@ -150,8 +151,9 @@ class Release:
         segment, rows = self.segments[location[0]], location[1]
         for row, values in zip(rows, segment.products.take(rows, ["picture", "image_url"]), strict=True):
             if values["picture"] == number:
-                thumbnail = segment.thumbnails.get(int(row)) if segment.thumbnails else None
-                return Picture(values["image_url"], thumbnail)
+                url = values["image_url"]
+                thumbnail = None if is_http(url) or not segment.thumbnails else segment.thumbnails.get(int(row))
+                return Picture(url, thumbnail)
         return None
 
     def product_vectors(self, product_id: str) -> np.ndarray | None:
@@ -161,15 +163,15 @@ class Release:
 
     def matching(self, product_ids: Iterable[str], conditions: Filter) -> list[Hit]:
         """Return a hit, of score 1, for each of the products that passes a filter; unknown ids are left out."""
+        locations = [location for location in map(self.locate, product_ids) if location is not None]
+        if not locations:
+            return []  # without preparing the filter
         row_filters = self._row_filters.get(conditions)
-        hits: list[Hit] = []
-        for location in map(self.locate, product_ids):
-            if location is not None:
-                position, row = location[0], int(location[1][0])
-                row_filter = row_filters[position]
-                if row_filter is None or row in row_filter:
-                    hits.append(Hit(1.0, position, row))
-        return hits
+        return [
+            Hit(1.0, position, int(rows[0]))
+            for position, rows in locations
+            if (row_filter := row_filters[position]) is None or int(rows[0]) in row_filter
+        ]
 
     # ── rows of hits ─────────────────────────────────────────────────────────────────────────────────────────────
 

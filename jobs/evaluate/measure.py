@@ -11,7 +11,8 @@ import numpy as np
 from artifacts.config import GateConfig
 from artifacts.index.params import SearchParams
 from artifacts.products.filters import Condition, Filter
-from artifacts.release.release import Hit, Release
+from artifacts.release.hits import Hit
+from artifacts.release.release import Release
 from jobs.evaluate.calibration import DEPTH, calibrate, calibrate_filtered, recall
 from jobs.evaluate.queries import QuerySet
 from jobs.evaluate.results import Evaluation, FilterResult, ModalityResult, shrink_problem

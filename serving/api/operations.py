@@ -9,13 +9,13 @@ from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 
 from serving import metrics
-from serving.responses import errors, json_of
+from serving.responses import errors, json_of, operation_id
 from serving.schemas import Health, Readiness, ReleaseAnswer
 from serving.services import services
 
 _OPERATION = Tag(name="operation", description="For those who run the server.")
 
-operations_api = APIBlueprint("operations", __name__)
+operations_api = APIBlueprint("operations", __name__, operation_id_callback=operation_id)
 
 
 @operations_api.get(
@@ -33,7 +33,7 @@ def get_release() -> Response:
             products=manifest.counts.indexed,
             pictures=snapshot.release.pictures,
             recall=manifest.recall,
-            columns={name: str(kind) for name, kind in snapshot.release.columns.items()},
+            columns={name: str(dtype) for name, dtype in snapshot.release.columns.items()},
             supports_text=snapshot.encoder.supports_text,
         )
     )
@@ -51,9 +51,9 @@ def healthz() -> Response:
     responses={200: Readiness, **errors(503, guarded=False)},
 )
 def readyz() -> Response:
-    watching = services().watcher
-    version = watching.snapshot().manifest.version  # NoRelease becomes 503
-    failure = watching.failure
+    watcher = services().watcher
+    version = watcher.snapshot().manifest.version  # NoRelease becomes 503
+    failure = watcher.failure
     refused = f"{failure.version} was refused: {failure.error}" if failure else None
     return json_of(Readiness(status="degraded" if refused else "ok", release=version, failure=refused))
 

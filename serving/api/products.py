@@ -10,14 +10,14 @@ from werkzeug.wrappers import Response as WsgiResponse
 from artifacts.errors import UnknownProduct
 from artifacts.schema import is_http
 from serving.problems import problem
-from serving.responses import errors, json_of
+from serving.responses import errors, json_of, operation_id
 from serving.schemas import PictureQuery, ProductAnswer, ProductPath
 from serving.search.render import render_product
 from serving.services import services
 
 _PRODUCTS = Tag(name="products", description="Products of the release being served.")
 
-products_api = APIBlueprint("products", __name__)
+products_api = APIBlueprint("products", __name__, operation_id_callback=operation_id)
 
 
 @products_api.get(
@@ -58,7 +58,7 @@ def product_image(path: ProductPath, query: PictureQuery) -> WsgiResponse:
     responses={200: ProductAnswer, **errors(404, 422, 503)},
 )
 def get_product(path: ProductPath) -> Response:
-    found = render_product(services().watcher.snapshot(), path.product_id)
-    if found is None:
+    product = render_product(services().watcher.snapshot(), path.product_id)
+    if product is None:
         raise UnknownProduct(path.product_id)
-    return json_of(ProductAnswer.model_validate(found))
+    return json_of(ProductAnswer.model_validate(product))

@@ -45,7 +45,7 @@ _Form = TypeVar("_Form", bound=Common)
 
 _log = structlog.get_logger()
 
-_SEARCH = Tag(name="search", description="Products that look like what is asked for.")
+_SEARCH = Tag(name="search", description="Products that look like the query.")
 
 search_api = APIBlueprint("search", __name__)
 
@@ -135,7 +135,7 @@ def _answer(options: Common, parse: Callable[[Snapshot], Query]) -> Response:
     with _admitted() as timer:
         cursor = None if options.cursor is None else Cursor.decoded(options.cursor)
         task = SearchTask(options, parse, cursor)
-        services().search.run([task], services().watcher.snapshot(cursor and cursor.release), timer)
+        services().search.run([task], services().watcher.snapshot(cursor.release if cursor else None), timer)
         if task.answer is None:
             assert task.problem is not None  # noqa: S101  (run leaves one of the two)
             raise task.problem
@@ -154,7 +154,7 @@ def _admitted(searches: int = 1) -> Iterator[RequestTimer]:
     """The work of a request, once it is admitted; counted and timed however it ends.
 
     Args:
-        searches: that the request holds; each has the time of one.
+        searches: number of searches in the request; the deadline is multiplied by it.
     """
     timer = RequestTimer(services().deadline_seconds * searches, perf_counter() - queue_time())
     status = "error"

@@ -94,7 +94,7 @@ class EventLog:
                 try:
                     self._sink.write(event_type, group)
                 except Exception as error:  # a full disk, an unreachable store: each raises its own, and may recover
-                    _log.warning("events not written", type=event_type, events=len(group), error=str(error))
+                    _log.warning("events not written", kind=event_type, events=len(group), error=str(error))
                     with self._events_lock:
                         self._events.extendleft((event_type, event) for event in reversed(group))
                         self._drop_excess()

@@ -71,7 +71,7 @@ class LinearRanker:
 
 
 def load_ranker(config: RankingConfig) -> Ranker:
-    """The ranker that the configuration names.
+    """Load the ranker that the configuration names.
 
     Raises:
         LookalikeError: the name is not understood, or the ranker cannot be made.

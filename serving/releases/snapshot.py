@@ -13,7 +13,8 @@ import numpy as np
 from artifacts.encoders.base import Encoder
 from artifacts.index.params import SearchParams
 from artifacts.products.filters import Filter
-from artifacts.release.release import Hit, Release
+from artifacts.release.hits import Hit
+from artifacts.release.release import Release
 from artifacts.segments.segment import Plan
 from artifacts.store.manifest import Manifest
 from serving.releases.batching import Batcher

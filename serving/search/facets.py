@@ -75,9 +75,13 @@ class FacetCounter:
 
 
 def _value_facet(counts: list[FacetCount], nearby: Sequence[Any], excluded: Sequence[Any]) -> list[dict[str, Any]]:
-    near, less = Counter(nearby), Counter(excluded)
+    near, minus = Counter(nearby), Counter(excluded)
     values = [
-        {"value": facet.value, "count": facet.count - less[facet.value], "nearby": near[facet.value]}
+        {
+            "value": facet.value,
+            "count": facet.count - minus[facet.value],
+            "nearby": near[facet.value],
+        }
         for facet in counts[:FACET_VALUES]
     ]
     return sorted((value for value in values if value["count"]), key=lambda value: -value["count"])
@@ -86,23 +90,29 @@ def _value_facet(counts: list[FacetCount], nearby: Sequence[Any], excluded: Sequ
 def _band_facet(
     counts: list[FacetCount], edges: tuple[float, ...], nearby: Sequence[Any], excluded: Sequence[Any]
 ) -> list[dict[str, Any]]:
-    near, less = (
+    near, minus = (
         Counter(bisect_right(edges, value) for value in values if isinstance(value, int | float))
         for values in (nearby, excluded)
     )
-    left = {facet.value: facet.count - less[facet.value] for facet in counts if facet.count > less[facet.value]}
+    remaining = {facet.value: facet.count - minus[facet.value] for facet in counts if facet.count > minus[facet.value]}
     return [
-        {"value": band_name(low, high), "count": left[band], "nearby": near[band], "minimum": low, "below": high}
+        {
+            "value": band_name(low, high),
+            "count": remaining[band],
+            "nearby": near[band],
+            "minimum": low,
+            "below": high,
+        }
         for band, (low, high) in enumerate(pairwise((None, *edges, None)))
-        if band in left
+        if band in remaining
     ]
 
 
 def round_edges(quantiles: Sequence[float]) -> tuple[float, ...]:
     """For each inner quantile, the roundest number that is nearer to it than to its neighbours; ascending."""
     edges: list[float] = []
-    for before, here, after in zip(quantiles, quantiles[1:], quantiles[2:], strict=False):
-        edge = _roundest(before / 2 + here / 2, here / 2 + after / 2)
+    for lower, quantile, upper in zip(quantiles, quantiles[1:], quantiles[2:], strict=False):
+        edge = _roundest(lower / 2 + quantile / 2, quantile / 2 + upper / 2)
         if quantiles[0] < edge <= quantiles[-1] and (not edges or edge > edges[-1]):
             edges.append(edge)
     return tuple(edges)
@@ -125,6 +135,7 @@ def _roundest(low: float, high: float) -> float:
 
 
 def band_name(minimum: float | None, below: float | None) -> str:
+    """Return the limits of a band in words."""
     if minimum is None and below is None:
         return "all"
     if minimum is None:

@@ -73,11 +73,12 @@ def parse_options(
         QueryError: a filter or facet names an unknown attribute, or the request exceeds a limit.
     """
     if cursor is not None and "offset" in request.model_fields_set:
-        raise QueryError("offset", "goes without a cursor: the cursor says where to go on")
+        raise QueryError("offset", "cannot be combined with a cursor, which sets the offset itself")
     offset = request.offset if cursor is None else cursor.offset
     if offset > limits.max_offset:
         raise QueryError("offset", f"at most {limits.max_offset}; narrow the search with filters instead")
     cap = max_per_category if request.max_per_category is None else request.max_per_category
+    facets = _parse_facets(request.facets, columns, limits)
     conditions = parse_filter(request, columns, limits)
     return SearchOptions(
         conditions=conditions,
@@ -88,11 +89,11 @@ def parse_options(
         offset=offset,
         rerank=request.rerank,
         sort=None if request.sort is None else _parse_sort(request.sort, columns),
-        # The cap is a part of ranking: an order by similarity alone has none, unless a cap is asked for.
+        # The cap is a part of ranking: an order by similarity alone has none, unless the request sets one.
         max_per_category=cap if request.rerank or request.max_per_category is not None else 0,
         diversity=request.diversity,
         collapse=request.collapse,
-        facets=_parse_facets(request.facets, columns, limits),
+        facets=facets,
         multi_select=request.multi_select,
         recall=request.recall,
         explain=request.explain,

@@ -57,15 +57,15 @@ class Cursor:
             day = datetime.combine(date.fromisoformat(parts["d"]), time(), UTC)
             release, offset, search = parts["r"], parts["o"], parts["s"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise QueryError("cursor", "is not a cursor; send `next_cursor` of an answer as it came") from None
+            raise QueryError("cursor", "is not a cursor; send `next_cursor` of an answer unchanged") from None
         if not isinstance(release, str) or not isinstance(search, str) or type(offset) is not int or offset < 0:
-            raise QueryError("cursor", "is not a cursor; send `next_cursor` of an answer as it came")
+            raise QueryError("cursor", "is not a cursor; send `next_cursor` of an answer unchanged")
         return cls(release, offset, search, day)
 
     def check(self, search: str) -> None:
         """Raise a QueryError if the cursor belongs to another search than this digest's."""
         if search != self.search:
-            raise QueryError("cursor", "belongs to another search: query, filters and ranking must be as they were")
+            raise QueryError("cursor", "belongs to another search: query, filters and ranking must be unchanged")
 
 
 def search_digest(query: str, order: str) -> str:

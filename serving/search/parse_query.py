@@ -1,4 +1,4 @@
-"""From what a caller sent to a Query; what cannot be one is refused by the name of its field."""
+"""Parses what a caller sent into a Query. Rejects invalid input and names the field."""
 
 from __future__ import annotations
 

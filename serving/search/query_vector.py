@@ -164,6 +164,6 @@ def unit_vector(vector: np.ndarray, field: str, *, minimum: float = 1e-6) -> np.
     """
     largest = float(np.abs(vector).max())
     if not np.isfinite(largest) or largest <= minimum:
-        raise QueryError(field, "the query has no direction: its parts cancel out, or the encoder made nothing of it")
+        raise QueryError(field, "the query has no direction: its parts cancel out, or the encoder could not encode it")
     scaled = vector / largest  # or the squares of large numbers would overflow
     return (scaled / np.linalg.norm(scaled)).astype(np.float32)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from artifacts.release.release import Hit, Release
+from artifacts.release.hits import Hit
+from artifacts.release.release import Release
 from serving.ranking.diversity import cap_categories, collapse_duplicates, mmr_order
 from serving.ranking.rankers import Ranker, score_products
 from serving.search.options import SearchOptions
@@ -51,12 +52,18 @@ def rank_hits(hits: list[Hit], options: SearchOptions, release: Release, ranker:
         rows = release.values([hits[position] for position in order.tolist()], [column])
         order = order[order_by_value([row[column] for row in rows], highest=highest)]
     explain = options.explain and options.rerank
+
+    def duplicate_ids(position: int) -> tuple[str, ...]:
+        return tuple(release.product_ids([hits[other] for other in duplicates[position]]))
+
     return [
         RankedHit(
             hits[position],
             float(scores[position]),
             {name: float(values[position]) for name, values in parts.items() if values[position]} if explain else None,
-            tuple(release.product_ids([hits[other] for other in duplicates.get(position, ())])),
+            tuple(release.product_ids([hits[other] for other in duplicates[position]]))
+            if position in duplicates
+            else (),
         )
         for position in order.tolist()[:limit]
     ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from artifacts.config import QueryLimits, RankingConfig
 from artifacts.errors import InputError, QueryError
+from artifacts.release.hits import Hit
 from serving.cache import Caches
 from serving.ranking.rankers import Ranker
 from serving.releases.snapshot import IndexQuery, Snapshot, search_index
@@ -47,7 +48,7 @@ class SearchService:
         """
         for task in tasks:
             self._read(task, snapshot)
-        self._reuse_answers(_open(tasks), snapshot)
+        self._reuse_answers(_open(tasks), snapshot, timer)
         timer.mark("read")
         encode_queries(_open(tasks), snapshot, self._limits, self._caches.embeddings)
         timer.mark("encode")
@@ -65,7 +66,7 @@ class SearchService:
         for task in searches:
             task.answer = render(task, snapshot, self._facets, self._limits.max_offset)
         timer.mark("enrich")
-        for task in tasks:
+        for task in searches:
             if task.answer is not None:
                 _stamp(task, timer)
         cache_answers(self._caches.results, searches)
@@ -74,7 +75,7 @@ class SearchService:
         """Parse what the caller sent, and check it against the release."""
         try:
             if task.request.cursor is not None and task.cursor is None:
-                raise QueryError("cursor", "goes with a search by itself, not with a batch")
+                raise QueryError("cursor", "is not allowed in a batch; send this search by itself")
             columns, cap = snapshot.release.columns, self._ranking.max_per_category
             task.options = parse_options(task.request, columns, self._limits, cap, task.cursor)
             task.query = task.parse(snapshot)
@@ -85,12 +86,13 @@ class SearchService:
         except InputError as error:
             task.problem = error
 
-    def _reuse_answers(self, tasks: Sequence[SearchTask], snapshot: Snapshot) -> None:
+    def _reuse_answers(self, tasks: Sequence[SearchTask], snapshot: Snapshot, timer: RequestTimer) -> None:
         for task, answer in zip(tasks, cached_answers(self._caches.results, snapshot, tasks), strict=True):
             if answer is not None:
                 task.answer, task.cached = answer, True
+                _stamp(task, timer)
 
-    def _rank(self, task: SearchTask, snapshot: Snapshot, hits: list[Any], depth: int) -> None:
+    def _rank(self, task: SearchTask, snapshot: Snapshot, hits: list[Hit], depth: int) -> None:
         """Append a tier to the list: the first one ranked, later ones by similarity."""
         # A list that is sorted by an attribute ends with the first tier: deeper hits would belong in between.
         task.exhausted = len(hits) < depth or task.options.sort is not None
@@ -123,13 +125,12 @@ def _plan(tasks: Iterable[SearchTask], snapshot: Snapshot) -> list[list[SearchTa
     return list(groups.values())
 
 
-def _search(tasks: Sequence[SearchTask], snapshot: Snapshot, depth: int) -> list[list[Any]]:
+def _search(tasks: Sequence[SearchTask], snapshot: Snapshot, depth: int) -> list[list[Hit]]:
     """The `depth` most similar products of each task."""
-    queries = [
-        IndexQuery(task.vector, depth, task.params, task.options.conditions, task.query.product_ids)
-        for task in tasks
-        if task.vector is not None  # encoded, or it would have a problem
-    ]
+    queries: list[IndexQuery] = []
+    for task in tasks:
+        assert task.vector is not None  # noqa: S101  (a task without a vector has a problem and is not searched)
+        queries.append(IndexQuery(task.vector, depth, task.params, task.options.conditions, task.query.product_ids))
     # A plan describes all queries of a call, so a search that explains itself has a call of its own.
     alone = any(task.options.explain for task in tasks)
     results = search_index(snapshot.release, queries) if alone else snapshot.search(queries)

@@ -10,7 +10,7 @@ import numpy as np
 
 from artifacts.errors import InputError
 from artifacts.index.params import SearchParams
-from artifacts.release.release import Hit
+from artifacts.release.hits import Hit
 from artifacts.segments.segment import Plan
 from serving.releases.snapshot import Snapshot
 from serving.schemas import Common
@@ -20,11 +20,11 @@ from serving.search.query import Query
 
 
 class RankedHit(NamedTuple):
-    """A hit in its position of the ranked list."""
+    """A hit at its position in the ranked list."""
 
     hit: Hit
     score: float
-    parts: dict[str, float] | None = None  # what the score is the sum of; None: similarity alone, or not asked for
+    parts: dict[str, float] | None = None  # what the score is the sum of; None: similarity alone, or not requested
     duplicates: tuple[str, ...] = ()  # product ids that were collapsed into this one
 
 
@@ -34,12 +34,12 @@ class SearchTask:
 
     Attributes:
         request: the options as the caller sent them.
-        parse: makes the query; raises an InputError where the caller got it wrong.
+        parse: makes the query; raises an InputError if the request is invalid.
         cursor: where the search continues, if it is not a first page.
         query, options, digest: set by reading. The digest identifies the search among its pages.
         cache_key: of the whole answer; None if the answer is not cached.
         vector: float32[dim], L2-normalised; set by encoding.
-        params: how hard the index is searched; set by planning.
+        params: of the index; set by planning.
         hits: the best products of the first tier, by similarity.
         ranked: the list so far, of all tiers.
         plans: how each segment was searched, of the last call.
@@ -70,6 +70,7 @@ class SearchTask:
 
     @property
     def done(self) -> bool:
+        """Whether there is an answer or a problem."""
         return self.answer is not None or self.problem is not None
 
     @property

@@ -65,3 +65,11 @@ def test_responses_carry_security_headers(client: FlaskClient) -> None:
             assert response.headers["X-Content-Type-Options"] == "nosniff"
             assert response.headers["Referrer-Policy"] == "no-referrer"
             assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+
+
+def test_operation_ids_do_not_name_blueprints(client: FlaskClient) -> None:
+    """Generated clients name their methods by them, so they must not change when a route moves to another module."""
+    paths = client.get("/openapi.json").get_json()["paths"]
+    assert paths["/healthz"]["get"]["operationId"] == "api_healthz_healthz_get"
+    assert paths["/v1/events/click"]["post"]["operationId"] == "api_click_v1_events_click_post"
+    assert paths["/v1/search/text"]["get"]["operationId"] == "search_search_text_v1_search_text_get"

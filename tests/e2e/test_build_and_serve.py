@@ -234,9 +234,7 @@ def test_releases_are_listed_shown_and_verified(built: str, folder: Path) -> Non
         ("", "empty"),
     ],
 )
-def test_unusable_catalog_changes_nothing(
-    built: str, folder: Path, tmp_path: Path, content: str, says: str
-) -> None:
+def test_unusable_catalog_changes_nothing(built: str, folder: Path, tmp_path: Path, content: str, says: str) -> None:
     before = sorted(path for path in (folder / "releases").rglob("*"))
     bad = tmp_path / "bad.csv"
     bad.write_text(content)

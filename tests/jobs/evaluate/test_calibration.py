@@ -42,9 +42,7 @@ def test_calibration_probes_no_deeper_than_the_target_needs() -> None:
     params, trials = calibrate(index, TRUTH, lists=1024, target=0.95)
     assert params.nprobe == 32
     assert params.rescore >= 4
-    assert (
-        max(params.nprobe for params in index.searches if params.rescore >= 4) == 32
-    )  # 32 are enough
+    assert max(params.nprobe for params in index.searches if params.rescore >= 4) == 32  # 32 are enough
     assert [trial.recall_at_100 >= 0.95 + MARGIN for trial in trials].count(True) == 4  # one for each depth from 4 on
 
 

@@ -1,4 +1,4 @@
-"""What every step of the pipeline takes and returns, so that `lookalike build`, the DAGs and tests call them alike.
+"""The argument and the result of every step, so that `lookalike build`, the DAGs and tests call all steps alike.
 
     catalog -> download -> embed -> index -> evaluate -> publish
 
@@ -41,13 +41,13 @@ def no_report(report: ShardReport) -> None:
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a step works on and by.
+    """The data that a step works on, its configuration, and the callbacks that follow it.
 
     Attributes:
         catalog: the catalog's source, see `jobs.catalog.sources`; the catalog step alone reads it.
         spark: gives the Spark session; called only by a step that has shards to do.
         progress: called with shards, rows or measurements done.
-        on_shard: called with each shard's report as soon as the shard is done or found done.
+        on_shard: called with each shard's report as soon as the shard is done, or known to be up to date.
     """
 
     config: PipelineConfig

@@ -35,8 +35,9 @@ from jobs.workspace.workspace import Workspace
 #: Which failures of an otherwise unchanged shard are tried again: those that may have passed, all, or none.
 Retry = Literal["transient", "all", "none"]
 
-#: Products up to which one process compares all shards before Spark is started; above, the tasks compare side by side.
-COMPARED_BY_DRIVER = 1_000_000
+#: Products up to which the driver compares all shards by itself; in a larger catalog, tasks compare them side by side.
+#: Comparing takes 5 s of a core for a million URLs, 25 s for a million local files; starting Spark takes about 7 s.
+COMPARED_BY_DRIVER = 300_000
 
 
 def run_download(

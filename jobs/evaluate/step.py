@@ -61,7 +61,9 @@ def _evaluate(context: StepContext, candidate: Candidate, before: int | None, me
     encoder = load_encoder(config.encoder.encoder, config.encoder.device)
     if encoder.id != candidate.encoder["id"]:
         remember_identity(encoder, config.cache)
-        raise IncompatibleRelease(f"the candidate was embedded with {candidate.encoder['id']}, not {encoder.id}")
+        raise IncompatibleRelease(
+            f"the candidate was embedded with {candidate.encoder['id']}, not {encoder.id}; run the build again"
+        )
     queries = draw_queries(workspace, encoder, config.gate.evaluation_queries, config.gate.seed)
     manifest = candidate.manifest()
     release = Release(manifest, context.store.fetch(manifest))

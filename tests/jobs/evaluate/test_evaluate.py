@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from artifacts.errors import GateFailed
+from artifacts.errors import GateFailed, IncompatibleRelease
 from artifacts.index.params import SearchParams
 from artifacts.release.release import Release
 from artifacts.settings import Settings
@@ -60,6 +60,15 @@ def test_gate_measures_an_unchanged_candidate_once(catalog: Path, tmp_path: Path
     assert not run_evaluate(context).changed
     other = replace(context.config, gate=replace(context.config.gate, seed=1))
     assert run_evaluate(replace(context, config=other)).changed
+
+
+def test_candidate_of_another_encoder_is_refused(catalog: Path, tmp_path: Path) -> None:
+    context = prepared(catalog, small_settings(tmp_path))
+    candidate = run_index(context).report
+    candidate.encoder["id"] = "of-other-weights"
+    candidate.save(context.workspace)
+    with pytest.raises(IncompatibleRelease, match=r"embedded with of-other-weights, not .*run the build again"):
+        run_evaluate(context)
 
 
 def test_report_escapes_what_a_catalog_names(catalog: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ help:
 	@echo "make test-fast  tests without Spark, Airflow, a browser, Redis or other processes: under a minute"
 	@echo "make lint       ruff, pyright, import contracts"
 	@echo "make airflow    a standalone Airflow with the DAGs, the gpu pool and the Spark connection in place"
-	@echo "make lock       resolve requirements.lock anew"
+	@echo "make lock       resolve requirements.lock again"
 
 setup: .venv/.installed
 

@@ -24,4 +24,4 @@ def make_plugin(spec: str, role: str, error: type[LookalikeError] = LookalikeErr
     try:
         return getattr(importlib.import_module(module), name)()
     except Exception as cause:  # foreign code can raise anything
-        raise error(f"{role} {spec!r} cannot be made: {type(cause).__name__}: {cause}") from cause
+        raise error(f"{role} {spec!r} cannot be created: {type(cause).__name__}: {cause}") from cause

@@ -12,7 +12,8 @@
 
 **Reads** the catalog named by the parameter `catalog`, or by `LOOKALIKE_CATALOG`. **Writes** the workspace, where every
 step records what it has done, and a version under `releases`. A step does only what earlier runs have not done: clear
-any task and the run continues from there; a run on an unchanged catalog changes nothing and starts no Spark.
+any task and the run continues from there; a run on an unchanged catalog of up to a million
+products changes nothing and starts no Spark.
 
 **When:** every night at 02:00 UTC, and whenever the asset `lookalike_catalog` gets an event
 (`POST /api/v2/assets/events`). One run at a time. **By hand:** *Trigger* and fill in the form, or

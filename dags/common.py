@@ -112,7 +112,7 @@ def settings_from(params: Mapping[str, Any]) -> Settings:
 
 
 def open_context(params: Mapping[str, Any]) -> StepContext:
-    """What the steps of a run work on: its catalog, workspace, releases and configuration."""
+    """Return the context of a run's steps."""
     from jobs.steps import StepContext
 
     return StepContext.open(settings_from(params).pipeline, params.get("catalog") or "")
@@ -132,7 +132,7 @@ class SparkStepOperator(SparkSubmitOperator):
 
     def execute(self, context: Any) -> None:
         from jobs.download.step import plan_download
-        from jobs.embed.step import embeddings_of, plan_embed
+        from jobs.embed.step import plan_embed
         from jobs.spark_submit import parse_shards
         from jobs.workspace.shards import ShardTotals
 
@@ -141,10 +141,12 @@ class SparkStepOperator(SparkSubmitOperator):
         chosen = parse_shards(shards, steps.workspace.shards)
         plan = plan_download(steps, chosen) if step == "download" else plan_embed(steps, chosen)
         began = time.monotonic()
+        reports = list(plan.unchanged)
         if plan.changed:
+            before = steps.workspace.step_reports(step)
             super().execute(context)
-        written = steps.workspace.images if step == "download" else embeddings_of(steps)
-        reports = [*plan.unchanged, *(report for shard in plan.changed if (report := written.report(shard)))]
+            written = [report for report in steps.workspace.step_reports(step) if report not in before]
+            reports += [report for report in written if report.shard in plan.changed]
         verb = "fetched" if step == "download" else "embedded"
         push_note(context["ti"], ShardTotals(reports, time.monotonic() - began).note("pictures", verb))
 

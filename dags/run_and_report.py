@@ -44,7 +44,7 @@ class StateReporter:
 
     @hookimpl
     def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
-        # Other errors may have many lines, or none that a person understands: then the log says more.
+        # Other errors may have many lines, or no readable text: then the log says more.
         sentence = str(error) if isinstance(error, LookalikeError) else ""
         self._report(task_instance, "failed", error=sentence)
 

@@ -26,7 +26,6 @@ from artifacts.store.store import Store
 from jobs.progress import Reporter, Step
 from jobs.sample.catalog import draw_catalog
 from jobs.spark.java import java_home
-from jobs.workspace.shards import ShardReport
 from jobs.workspace.workspace import Workspace
 
 DAG = "catalog_rebuild"
@@ -34,10 +33,10 @@ DAG = "catalog_rebuild"
 ROOT = Path(__file__).parent.parent
 #: Lines of Airflow's log that are shown if a failure has no clear sentence.
 _LAST_LINES = 15
-#: Seconds between two looks at the shards that are done.
+#: Seconds between two counts of the shards that are done.
 _POLL_SECONDS = 0.5
 
-#: The sentence that `spark_submit.py` fails with. Airflow is told its exit code alone and copies its output to the log,
+#: The sentence that `spark_submit.py` fails with. Airflow gets only its exit code and copies its output to the log,
 #: so the log is the one place that has it.
 _SPARK_ERROR = re.compile(r"\] error: (.+?)(?: +\[[\w.]+\]|$)", re.MULTILINE)
 
@@ -178,10 +177,14 @@ class _Airflow:
 
 def _read_events(descriptor: int, events: _Events) -> None:
     """Pass events on until the other end of a pipe is closed."""
-    with open(descriptor) as stream:
-        for line in stream:
-            events.put(json.loads(line))
-    events.put(None)
+    try:
+        with open(descriptor) as stream:
+            for line in stream:
+                events.put(json.loads(line))
+    except json.JSONDecodeError:
+        return  # the process was killed while it wrote the line
+    finally:
+        events.put(None)
 
 
 def _follow(task: str, events: _Events, step: Step, config: PipelineConfig, log: Path) -> None:
@@ -198,10 +201,10 @@ def _follow(task: str, events: _Events, step: Step, config: PipelineConfig, log:
         except queue.Empty:
             if done := shards.count():
                 step.at(done, config.shards)
-    if event is not None and event["state"] == "success":
-        step.note(event["note"])
+    if event is not None and event["state"] != "failed":
+        step.note(event.get("note", ""))
         return
-    sentence = event["error"] if event else ""
+    sentence = event.get("error", "") if event else ""
     if not sentence and (errors := _SPARK_ERROR.findall(log.read_text(errors="replace"))):
         sentence = errors[-1]
     raise StepFailed(f"{task} failed: {sentence} (log: {log})" if sentence else _failure(task, log))
@@ -212,19 +215,10 @@ class _ShardCounter:
 
     def __init__(self, task: str, config: PipelineConfig) -> None:
         self._task, self._workspace = task, Workspace(config.workspace, config.shards)
-        self._before = self._reports()
+        self._before = self._workspace.step_reports(task)
 
     def count(self) -> int:
-        return sum(report not in self._before for report in self._reports())
-
-    def _reports(self) -> list[ShardReport]:
-        """The reports of the shards that the task writes; none for tasks that write no shards."""
-        folders = []
-        if self._task == "download":
-            folders = [self._workspace.images]
-        elif self._task == "embed":
-            folders = self._workspace.all_embeddings()
-        return [report for folder in folders for shard in range(folder.shards) if (report := folder.report(shard))]
+        return sum(report not in self._before for report in self._workspace.step_reports(self._task))
 
 
 def _failure(subject: str, log: Path) -> str:

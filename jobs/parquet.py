@@ -14,7 +14,7 @@ from artifacts.errors import CorruptFile
 def corruption_guard(path: str) -> Iterator[None]:
     """Raise CorruptFile where the block fails because the Parquet file that it reads is damaged.
 
-    Steps reuse their earlier output. A damaged file must be written anew, whereas a store that does not answer says
+    Steps reuse their earlier output. A damaged file must be written again, whereas a store that does not answer says
     nothing about the file: its errors pass unchanged.
 
     Args:

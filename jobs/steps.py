@@ -92,13 +92,13 @@ class ShardPlan:
     Attributes:
         unchanged: reports of the shards that are up to date.
         changed: shards that have work to do.
-        make_task: called with the session and `changed`, if there are any; returns what a worker calls for each.
+        make_task: called with the session if there is work; returns what a worker calls for each shard.
         preload: modules that all workers need, see `jobs.spark.daemon`.
     """
 
     unchanged: Sequence[ShardReport]
     changed: Sequence[int]
-    make_task: Callable[[SparkSession, Sequence[int]], ShardTask]
+    make_task: Callable[[SparkSession], ShardTask]
     preload: Sequence[str] = ()
 
 
@@ -123,7 +123,6 @@ def run_plan(context: StepContext, plan: ShardPlan) -> ShardTotals:
     Raises:
         StepFailed: a shard failed.
     """
-    began = time.monotonic()
     total = len(plan.unchanged) + len(plan.changed)
     reports: list[ShardReport] = []
 
@@ -134,9 +133,11 @@ def run_plan(context: StepContext, plan: ShardPlan) -> ShardTotals:
 
     for report in plan.unchanged:
         on_report(report)
+    began = time.monotonic()
     if plan.changed:
         from jobs.spark.shards import map_shards
 
         spark = context.spark()
-        map_shards(spark, plan.changed, plan.make_task(spark, plan.changed), on_report, preload=plan.preload)
+        began = time.monotonic()  # starting Spark is no part of the rate
+        map_shards(spark, plan.changed, plan.make_task(spark), on_report, preload=plan.preload)
     return ShardTotals(sorted(reports, key=lambda report: report.shard), round(time.monotonic() - began, 3))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from artifacts.segments.writer import SegmentWriter
 from artifacts.store.store import Store
 from jobs.bench.vectors import RECIPE, ClipLike, Drawn
 from jobs.evaluate.queries import draw_queries
+from jobs.steps import Progress, no_progress
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.workspace import Workspace
 
@@ -53,7 +53,7 @@ def drawn_catalog(
     config: IndexConfig,
     folder: Path,
     *,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> BenchCatalog:
     """Draw a segment of `rows` vectors like CLIP's, or open the one that an earlier run with the same arguments kept.
 

@@ -25,6 +25,7 @@ from artifacts.segments.segment import SearchPath, Segment
 from jobs.bench.catalog import BenchCatalog, Queries
 from jobs.bench.search import calibrate_segment, exact_scores, ivf_of, one_faiss_thread, segment_scores
 from jobs.evaluate.calibration import DEPTH, calibrate_filtered, recall
+from jobs.steps import Progress, no_progress
 
 SHARES = (0.5, 0.1, 0.02, 0.005, 0.001, 0.0001)
 FILTERS = ("random", "unrelated")
@@ -94,9 +95,7 @@ class _Case:
     vectors: np.ndarray  # float32[n, dim]
 
 
-def measure_filters(
-    catalog: BenchCatalog, gate: GateConfig, *, progress: Callable[[int, int], None] = lambda done, total: None
-) -> FiltersReport:
+def measure_filters(catalog: BenchCatalog, gate: GateConfig, *, progress: Progress = no_progress) -> FiltersReport:
     """Measure every method under every filter, for every modality.
 
     Args:

@@ -43,6 +43,7 @@ from jobs.bench.load.server import ServerProcess
 from jobs.bench.release import publish_segment, releases_folder
 from jobs.bench.search import calibrate_segment, exact_scores, ivf_of, segment_scores
 from jobs.evaluate.calibration import DEPTH, recall
+from jobs.steps import Progress, no_progress
 
 _QUERIES = 1000
 _CALIBRATION_QUERIES = 200
@@ -116,7 +117,7 @@ def measure_serving(
     workers: int,
     clients: int,
     seconds: float,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> ServeReport:
     """Measure all workloads.
 

@@ -36,6 +36,7 @@ from jobs.bench.load.server import ServerProcess
 from jobs.bench.release import publish_segment, releases_folder
 from jobs.bench.rollout import Interval, Rollout, wait_for
 from jobs.bench.search import nearest_products
+from jobs.steps import Progress, no_progress
 
 _QUERIES = 200
 _PARAMS = SearchParams(nprobe=32, rescore=8)
@@ -99,7 +100,7 @@ def measure_stress(
     reloads: int,
     overload: float,
     deadline_seconds: float,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> StressReport:
     """Run all phases.
 

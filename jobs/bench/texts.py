@@ -7,7 +7,7 @@ on the current release: exact search for its own titles, in both precisions.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from artifacts.release.release import Release
 from artifacts.store.store import Store
 from jobs.bench.encoder import CLIP_SHAPED
 from jobs.evaluate.calibration import DEPTH
+from jobs.steps import Progress, no_progress
 
 _BATCH_SIZES = (1, 8, 32)
 
@@ -52,7 +53,7 @@ def measure_texts(
     seconds: float,
     *,
     large_encoder: str = CLIP_SHAPED,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> TextsReport:
     """Measure both precisions.
 

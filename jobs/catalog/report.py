@@ -57,6 +57,6 @@ def read_catalog_report(workspace: Workspace) -> CatalogReport:
     if not report.accepted:
         raise StepFailed(
             f"the last catalog, {report.source}, was refused ({sum(report.rejected.values()):,} of "
-            f"{report.input_rows:,} rows rejected); mend it and run the catalog step again"
+            f"{report.input_rows:,} rows rejected); correct it and run the catalog step again"
         )
     return report

@@ -11,7 +11,7 @@ Attributes of typed sources keep their types: a style describes how their cells 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 
 from artifacts.errors import CatalogError
 from artifacts.schema import CATALOG_COLUMNS, RESERVED_COLUMNS
+from jobs.steps import Progress
 
 #: Called with the rows done so far and the number of all rows, None while that is unknown.
-Progress = Callable[[int, int | None], None]
 
 REQUIRED = ("product_id", "image_url")
 MAX_COLUMNS = 1000

@@ -142,7 +142,7 @@ class _Validation:
             attributes={},
             shards=self._workspace.shards,
         )
-        # An old report must not vouch for new files if the process dies before the new one is written.
+        # An old report must not describe new files if the process dies before the new one is written.
         self._shards.folder.remove(CATALOG_REPORT)
         self._refuse_many_rejects(report, staging.con)
         types = attribute_types(staging)

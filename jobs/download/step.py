@@ -78,7 +78,7 @@ def plan_download(
 
     done, changed = split_shards(range(workspace.shards) if shards is None else shards, unchanged)
     task = partial(download_shard, workspace, limits=limits, retry=retry, refetch=refetch)
-    return ShardPlan(done, changed, lambda spark, changed: task)
+    return ShardPlan(done, changed, lambda spark: task)
 
 
 def download_shard(

@@ -71,7 +71,7 @@ def plan_embed(context: StepContext, shards: Sequence[int] | None = None) -> Sha
             return None
         return workspace.embeddings(identity.slug).unchanged(shard, _fingerprint(images, identity.id))
 
-    def make_task(spark: SparkSession, changed: Sequence[int]) -> ShardTask:
+    def make_task(spark: SparkSession) -> ShardTask:
         from jobs.spark.shards import threads_per_task
 
         threads = threads_per_task(spark, len(changed))

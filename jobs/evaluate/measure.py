@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from artifacts.release.release import Release
 from jobs.evaluate.calibration import DEPTH, calibrate, calibrate_filtered, recall
 from jobs.evaluate.queries import QuerySet
 from jobs.evaluate.results import Evaluation, FilterResult, ModalityResult, shrink_problem
+from jobs.steps import Progress, no_progress
 
 #: Columns whose values are tried as filters: category, brand, and the catalog's own attributes.
 _FILTER_COLUMNS = 4
@@ -29,7 +30,7 @@ def measure(
     config: GateConfig,
     *,
     products_before: int | None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> Evaluation:
     """Measure an open release.
 

@@ -20,7 +20,11 @@ _COLOURS = {"image": "#0b6e99", "text": "#c2571a"}
 def render_report(candidate: Candidate, evaluation: Evaluation) -> str:
     """The page as HTML."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters |= {"is_number": _is_number, "grouped": _grouped}
     counts = candidate.counts

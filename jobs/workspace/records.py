@@ -1,4 +1,4 @@
-"""Records: dataclasses and pydantic models that are kept as JSON files, and read back as what they were."""
+"""Records: dataclasses and pydantic models that are kept as JSON files."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def to_json(record: object) -> str:
     return _adapter(type(record)).dump_json(record, indent=1, by_alias=True).decode() + "\n"
 
 
-def from_json(kind: type[Record], text: str | bytes) -> Record:
+def from_json(record_type: type[Record], text: str | bytes) -> Record:
     """The record that a text holds; fields that the class does not know are ignored.
 
     Raises:
         ValueError: the text is not JSON, or not of such a record.
     """
-    return _adapter(kind).validate_json(text)
+    return _adapter(record_type).validate_json(text)
 
 
 def write_record(folder: Folder, name: str, record: object) -> None:
@@ -32,7 +32,7 @@ def write_record(folder: Folder, name: str, record: object) -> None:
     folder.write_text(name, to_json(record))
 
 
-def read_record(folder: Folder, name: str, kind: type[Record]) -> Record | None:
+def read_record(folder: Folder, name: str, record_type: type[Record]) -> Record | None:
     """The record in a file, or None if there is no such file.
 
     Raises:
@@ -41,12 +41,14 @@ def read_record(folder: Folder, name: str, kind: type[Record]) -> Record | None:
     if not folder.exists(name):
         return None
     try:
-        return from_json(kind, folder.read_bytes(name))
+        return from_json(record_type, folder.read_bytes(name))
     except ValidationError as error:
         first = error.errors()[0]
-        raise CorruptFile(folder.path(name), f"is no {kind.__name__}: {first['loc']}: {first['msg']}") from None
+        raise CorruptFile(
+            folder.path(name), f"is not a {record_type.__name__}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from None
 
 
 @cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+def _adapter(record_type: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(record_type)

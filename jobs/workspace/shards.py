@@ -42,7 +42,7 @@ class ShardReport:
 
     @property
     def done(self) -> int:
-        """Rows that this run has brought to a good end itself."""
+        """Rows of `ok` that this run produced itself."""
         return self.ok - self.reused
 
 
@@ -174,7 +174,7 @@ class ShardFolder:
         with self.folder.writing(shard_name(shard)) as temporary:
             counts = work(temporary)
             size, digest = temporary.stat().st_size, sha256_of(temporary)
-            # An old report must not vouch for a new file if the process dies between the two.
+            # An old report must not describe a new file if the process dies between the two.
             self.discard_report(shard)
         report = ShardReport(
             self.step, shard, self.shards, fingerprint,
@@ -225,7 +225,7 @@ class ShardTotals:
 
     @property
     def changed(self) -> bool:
-        """Whether any shard was written anew."""
+        """Whether any shard was written again."""
         return not all(report.skipped for report in self.reports)
 
     def note(self, what: str, verb: str) -> str:

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from artifacts.errors import StepFailed
 from artifacts.storage import Folder
-from jobs.workspace.shards import ShardFolder
+from jobs.workspace.shards import ShardFolder, ShardReport
 
 CATALOG_REPORT = "report.json"
 CATALOG_REJECTS = "rejects.parquet"
@@ -102,6 +102,15 @@ class Workspace:
     def all_embeddings(self) -> list[ShardFolder]:
         """The vectors of every encoder that has been used."""
         return [self.embeddings(slug) for slug in self.folder.names("embeddings")]
+
+    def step_reports(self, step: str) -> list[ShardReport]:
+        """The shard reports that a step has written, for every encoder if the step is `embed`.
+
+        Args:
+            step: download or embed; any other step has none.
+        """
+        folders = {"download": [self.images], "embed": self.all_embeddings()}.get(step, [])
+        return [report for folder in folders for shard in range(folder.shards) if (report := folder.report(shard))]
 
     @property
     def candidate(self) -> Folder:

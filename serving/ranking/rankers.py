@@ -74,7 +74,7 @@ def load_ranker(config: RankingConfig) -> Ranker:
     """Load the ranker that the configuration names.
 
     Raises:
-        LookalikeError: the name is not understood, or the ranker cannot be made.
+        LookalikeError: the name is not understood, or the ranker cannot be created.
     """
     if config.ranker == "linear":
         return LinearRanker(config.weights)

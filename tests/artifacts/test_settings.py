@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from pydantic import ValidationError
 
+from artifacts import config
 from artifacts.settings import Settings
 
 BOUNDED = {
@@ -76,3 +79,22 @@ def test_max_pixels_stays_below_the_limit_of_pillow():
     assert Image.MAX_IMAGE_PIXELS is not None
     maximum = next(rule.le for rule in Settings.model_fields["max_pixels"].metadata if hasattr(rule, "le"))
     assert maximum <= 2 * Image.MAX_IMAGE_PIXELS
+
+
+GROUPS = [
+    group
+    for group in vars(config).values()
+    if dataclasses.is_dataclass(group) and group not in (config.PipelineConfig, config.ServerConfig)
+]
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.__name__)
+def test_groups_have_the_names_and_defaults_of_the_settings(group: type) -> None:
+    settings = Settings.model_fields
+    for field in dataclasses.fields(group):
+        if field.name in settings and field.default is not dataclasses.MISSING:
+            if (group, field.name) == (config.ReleaseWatching, "encoder"):
+                continue  # None: the release's own
+            assert field.default == settings[field.name].default, field.name
+        else:
+            assert field.name in settings or (group, field.name) == (config.RankingConfig, "weights")

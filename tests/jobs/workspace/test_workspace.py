@@ -125,7 +125,7 @@ def test_records_ignore_unknown_fields_and_name_wrong_ones(tmp_path: Path) -> No
     text = to_json(REPORT)
     assert from_json(ShardReport, json.dumps(json.loads(text) | {"host": "later"})) == REPORT
     Folder(tmp_path).write_text("report.json", text.replace('"rows": 2', '"rows": "many"'))
-    with pytest.raises(CorruptFile, match=r"report.json: is no ShardReport: .*rows"):
+    with pytest.raises(CorruptFile, match=r"report.json: is not a ShardReport: .*rows"):
         read_record(Folder(tmp_path), "report.json", ShardReport)
 
 

@@ -105,8 +105,8 @@ def test_custom_ranker_replaces_the_formula() -> None:
     ("spec", "reason"),
     [
         ("best", "is not understood: use linear, or python:"),
-        ("python:no.such.module:Ranker", "cannot be made: ModuleNotFoundError"),
-        ("python:tests.serving.search.test_ranking:Nobody", "cannot be made: AttributeError"),
+        ("python:no.such.module:Ranker", "cannot be created: ModuleNotFoundError"),
+        ("python:tests.serving.search.test_ranking:Nobody", "cannot be created: AttributeError"),
         ("python:tests.serving.search.test_ranking:NoRanker", "needs `columns` and `parts`"),
     ],
 )

@@ -218,6 +218,6 @@ class Settings(BaseSettings):
         )
 
     def _group(self, group: type[Group], **values: Any) -> Group:
-        """A group with the settings of its fields' names, and `values` for the other fields."""
+        """Return a group with the settings of its fields' names, and `values` for the other fields."""
         names = {each.name for each in fields(group)} - set(values)  # type: ignore[arg-type]
         return group(**values, **{name: getattr(self, name) for name in names})

@@ -107,7 +107,7 @@ def build_params() -> dict[str, Param]:
 
 
 def settings_from(params: Mapping[str, Any]) -> Settings:
-    """The worker's settings, overridden by the run's parameters of the same names."""
+    """Return the worker's settings, overridden by the run's parameters of the same names."""
     return Settings(**{name: params[name] for name in _SETTINGS})
 
 
@@ -152,7 +152,7 @@ class SparkStepOperator(SparkSubmitOperator):
 
 
 def spark_submit_script() -> str:
-    """The path of the script for spark-submit, wherever the package `jobs` is installed."""
+    """Return the path of the script for spark-submit, wherever the package `jobs` is installed."""
     spec = find_spec("jobs")
     if spec is None or not spec.submodule_search_locations:
         raise ImportError("the package `jobs` is not installed where Airflow runs: pip install lookalike[pipeline]")
@@ -160,7 +160,7 @@ def spark_submit_script() -> str:
 
 
 def spark_arguments(settings: Settings, groups: int) -> list[list[str]]:
-    """For each group of shards, the arguments of `jobs/spark_submit.py` after the step.
+    """Return, for each group of shards, the arguments of `jobs/spark_submit.py` after the step.
 
     Every setting that is not the default is among them: the driver may run without this process's variables.
     """

@@ -32,7 +32,7 @@ class Candidate(BaseModel):
     passed: bool = False
 
     def manifest(self) -> Manifest:
-        """The manifest that publishing would write; its version is named by time and content."""
+        """Return the manifest that publishing would write; its version is named by time and content."""
         draft = Manifest(
             version="",
             created_at=datetime.now(UTC),
@@ -52,7 +52,7 @@ class Candidate(BaseModel):
 
 
 def load_candidate(workspace: Workspace) -> Candidate:
-    """The workspace's candidate.
+    """Return the workspace's candidate.
 
     Raises:
         StepFailed: `index` has not run.
@@ -65,7 +65,7 @@ def load_candidate(workspace: Workspace) -> Candidate:
 
 
 def recorded_settings(config: PipelineConfig) -> dict[str, Any]:
-    """The settings that a release's answers depend on, as its manifest records them."""
+    """Return the settings that a release's answers depend on, as its manifest records them."""
     return {
         "encoder": config.encoder.encoder,
         "picture_side": config.download.picture_side,

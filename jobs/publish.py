@@ -39,7 +39,7 @@ def run_publish(context: StepContext) -> StepResult[PublishReport]:
 
 
 def _served(store: Store) -> Recorded[PublishReport] | None:
-    """The version that is served, under the digest of its content."""
+    """Return the version that is served, under the digest of its content."""
     version = store.current()
     if version is None:
         return None

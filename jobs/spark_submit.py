@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_settings(assignments: Sequence[str]) -> Settings:
-    """The settings of the environment, overridden by `name=value` texts.
+    """Return the settings of the environment, overridden by `name=value` texts.
 
     Raises:
         StepFailed: a text is not the name and value of a setting; the message names it.
@@ -82,7 +82,7 @@ def read_settings(assignments: Sequence[str]) -> Settings:
 
 
 def parse_shards(text: str | None, shards: int) -> list[int]:
-    """The shards that `0-7,9` names, in order; None means all.
+    """Return the shards that `0-7,9` names, in order; None means all.
 
     Raises:
         StepFailed: the text is of another form, or a shard is not in 0 … shards-1.

@@ -60,7 +60,7 @@ class StepContext:
 
     @classmethod
     def open(cls, config: PipelineConfig, catalog: str = "") -> StepContext:
-        """A context on the workspace and the releases that the configuration names.
+        """Return a context on the workspace and the releases that the configuration names.
 
         Raises:
             StepFailed: the workspace was made with another number of shards.

@@ -90,7 +90,7 @@ def create_app(config: ServerConfig | None = None, *, watch: bool = True, shared
 
 
 def _make_services(app: OpenAPI, config: ServerConfig, shared_dir: Path | None) -> Services:
-    """The services of an app; its load shedder is put in front of it."""
+    """Return the services of an app; its load shedder is put in front of it."""
     processes, watching = config.processes, config.watching
     admission = AdmissionController(processes.threads, processes.queue, processes.deadline_seconds)
     app.wsgi_app = load_shedder = LoadShedder(app.wsgi_app, admission)

@@ -40,10 +40,10 @@ def install(app: Flask, services: Services) -> None:
 
 
 def services_of(app: Flask) -> Services:
-    """The services of an app that `create_app` made."""
+    """Return the services of an app that `create_app` made."""
     return app.extensions[_EXTENSION]
 
 
 def services() -> Services:
-    """The services of the app that handles the current request."""
+    """Return the services of the app that handles the current request."""
     return services_of(current_app)

@@ -44,7 +44,7 @@ class CatalogReport:
 
 
 def read_catalog_report(workspace: Workspace) -> CatalogReport:
-    """The report of the catalog in a workspace.
+    """Return the report of the catalog in a workspace.
 
     Raises:
         StepFailed: there is no catalog yet, or the last one was refused, so the shards are not its own.

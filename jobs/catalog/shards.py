@@ -47,7 +47,7 @@ def _write(con: duckdb.DuckDBPyConnection, query: str, schema: pa.Schema, path: 
 
 
 def read_products(workspace: Workspace, shard: int) -> pa.Table:
-    """The products of one shard, as catalog_schema has them, sorted by product_id.
+    """Return the products of one shard, as catalog_schema has them, sorted by product_id.
 
     Raises:
         StepFailed: the shard has not been written.
@@ -60,6 +60,6 @@ def read_products(workspace: Workspace, shard: int) -> pa.Table:
 
 
 def read_rejects(workspace: Workspace) -> pa.Table:
-    """The catalog's rejected rows, as REJECTS."""
+    """Return the catalog's rejected rows, as REJECTS."""
     with workspace.catalog.folder.open(CATALOG_REJECTS) as file:
         return pq.read_table(file).cast(REJECTS)

@@ -95,7 +95,7 @@ class _Validation:
         self._scratch, self._progress = scratch, progress
 
     def run(self) -> Outcome[CatalogReport]:
-        """The report of the source's rows; its shards are written unless they are there."""
+        """Return the report of the source's rows; its shards are written unless they are there."""
         content = self._source.content
         if content:
             return if_changed(self._fingerprint(content), self._recorded(), self._read_and_write)
@@ -108,7 +108,7 @@ class _Validation:
         return fingerprint("catalog", RULES, content, self._source.base, self._workspace.shards, self._max_reject_rate)
 
     def _recorded(self) -> Recorded[CatalogReport] | None:
-        """The report of the catalog that is in the workspace, if that is complete."""
+        """Return the report of the catalog that is in the workspace, if that is complete."""
         if not self._shards.is_complete(CATALOG_REPORT, CATALOG_REJECTS):
             return None
         try:

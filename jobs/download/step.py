@@ -126,14 +126,14 @@ class _Shard:
         self._fingerprint = fingerprint("download", self._marks, pictures)
 
     def unchanged(self) -> ShardReport | None:
-        """The report of an earlier run, if there is nothing to do."""
+        """Return the report of an earlier run, if there is nothing to do."""
         return self._images.unchanged(self._shard, self._fingerprint, self._again)
 
     def run(self) -> ShardReport:
         return self._images.run(self._shard, self._fingerprint, self._work, again=self._again)
 
     def _again(self, report: ShardReport) -> bool:
-        """Whether a shard is worth another try although nothing has changed."""
+        """Tell whether a shard is worth another try although nothing has changed."""
         failed = set(report.failed) if self._retry == "all" else set(report.failed) & TRANSIENT_REASONS
         return (self._retry != "none" and bool(failed)) or any(row.product_id in self._refetch for row in self._rows)
 
@@ -152,7 +152,7 @@ class _Shard:
             return writer, asyncio.run(_write(self._rows, kept, old, writer, self._limits, self._folder))
 
     def _is_valid(self, row: Picture, old: EarlierImages | None) -> bool:
-        """Whether the earlier result of a picture still holds."""
+        """Tell whether the earlier result of a picture still holds."""
         if old is None or old.metadata.get("recipe") != self._marks["recipe"]:
             return False
         status = old.status(row.url, row.stamp)
@@ -214,7 +214,7 @@ async def _write(
 
 
 def _marks(limits: DownloadLimits, base: str | None) -> dict[str, str]:
-    """What an images file was made with, as the Parquet file's metadata."""
+    """Return what an images file was made with, as the Parquet file's metadata."""
     return {
         # a change here makes other JPEGs: no earlier result is valid
         "recipe": fingerprint(limits.picture_side, JPEG_QUALITY),

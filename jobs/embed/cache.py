@@ -49,7 +49,7 @@ class VectorTable:
         return len(good)
 
     def missing(self) -> set[str]:
-        """The keys that have no result yet."""
+        """Return the keys that have no result yet."""
         return {key for key, status in zip(self._keys, self._status, strict=True) if status is None}
 
     def put(self, keys: list[str], vectors: np.ndarray) -> None:
@@ -81,7 +81,7 @@ class VectorTable:
 
 
 def read_cached(shards: ShardFolder, shard: int, dim: int) -> pa.Table | None:
-    """The vectors that an earlier run left for this shard and encoder; None if they are missing or damaged."""
+    """Return the vectors that an earlier run left for this shard and encoder; None if they are missing or damaged."""
     if not shards.exists(shard):
         return None
     try:

@@ -73,7 +73,7 @@ class SplittingModel:
         return np.concatenate(blocks)
 
     def _try(self, piece: list[Any]) -> np.ndarray | None:
-        """The vectors, or None if the device ran out of memory."""
+        """Return the vectors, or None if the device ran out of memory."""
         try:
             return self._encoder.encode_prepared(piece)
         except RuntimeError as error:

@@ -82,7 +82,7 @@ def _trial(search: Callable[[SearchParams], Scores], truth: Scores, params: Sear
 
 
 def _timed(call: Callable[[], _Value]) -> tuple[_Value, float]:
-    """The result of a call, and the seconds it took."""
+    """Return the result of a call, and the seconds it took."""
     began = time.perf_counter()
     return call(), time.perf_counter() - began
 
@@ -90,7 +90,7 @@ def _timed(call: Callable[[], _Value]) -> tuple[_Value, float]:
 def _fastest_times(
     time_of: Callable[[SearchParams], float], times: Mapping[SearchParams, float]
 ) -> dict[SearchParams, float]:
-    """The shortest time of each setting. Settings are timed in turns, so that a busy moment does not decide."""
+    """Return the shortest time of each setting. Settings are timed in turns, so that a busy moment does not decide."""
     fastest = dict(times)
     for _ in range(_REPEATS if len(fastest) > 1 else 0):
         for params, before in fastest.items():

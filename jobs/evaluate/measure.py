@@ -154,10 +154,10 @@ def _latency(
 
 
 def exact(release: Release, vectors: np.ndarray, k: int, conditions: Filter = ()) -> list[list[Hit]]:
-    """The true best `k` products of each query."""
+    """Return the true best `k` products of each query."""
     return release.search(vectors, k, SearchParams(), conditions, exact=True)[0]
 
 
 def scores(hits: Sequence[Sequence[Hit]]) -> list[np.ndarray]:
-    """The scores of each query's hits, as recall is computed from them."""
+    """Return the scores of each query's hits, as recall is computed from them."""
     return [np.array([hit.score for hit in query_hits]) for query_hits in hits]

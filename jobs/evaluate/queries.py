@@ -59,7 +59,7 @@ def draw_queries(workspace: Workspace, encoder: Encoder, count: int, seed: int) 
 
 
 def another_view(picture: Image.Image, random: np.random.Generator) -> Image.Image:
-    """The picture as another photo of the same product might look."""
+    """Return the picture as another photo of the same product might look."""
     width, height = picture.size
     share = random.uniform(0.8, 1.0)
     left, top = random.uniform(0, 1 - share, size=2) * (width, height)

@@ -18,7 +18,7 @@ _COLOURS = {"image": "#0b6e99", "text": "#c2571a"}
 
 
 def render_report(candidate: Candidate, evaluation: Evaluation) -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -56,12 +56,12 @@ def render_report(candidate: Candidate, evaluation: Evaluation) -> str:
 
 
 def _is_number(value: object) -> bool:
-    """Whether a cell is a number, or the text of one."""
+    """Tell whether a cell is a number, or the text of one."""
     return isinstance(value, int | float) or str(value).rstrip("%").replace(".", "", 1).isdigit()
 
 
 def _grouped(value: object) -> str:
-    """The text of a cell; whole numbers with separators of thousands."""
+    """Return the text of a cell; whole numbers with separators of thousands."""
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -109,7 +109,7 @@ def _filters_plot(filters: Sequence[FilterResult], target: float) -> str | None:
 
 
 def _as_png(figure: Figure) -> str:
-    """The figure as PNG in base64."""
+    """Return the figure as PNG in base64."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -66,7 +66,7 @@ class Evaluation:
 
 
 def shrink_problem(products: int, products_before: int | None, max_shrink: float) -> str | None:
-    """What is wrong if a catalog has lost too many products; None if it has not.
+    """Return what is wrong if a catalog has lost too many products; None if it has not.
 
     Args:
         products_before: of the release being served; None if there is none.

@@ -100,7 +100,7 @@ def _vectors(embeddings: pa.Table, dim: int) -> np.ndarray:
 
 
 def _positions(values: pa.ChunkedArray, column: pa.ChunkedArray) -> np.ndarray:
-    """The position of each value in a column, int64[n]; -1 where the value is null or not in the column."""
+    """Return the position of each value in a column, int64[n]; -1 where the value is null or not in the column."""
     options = pc.SetLookupOptions(value_set=column, skip_nulls=True)
     return pc.call_function("index_in", [values], options).fill_null(-1).to_numpy().astype(np.int64)
 
@@ -117,7 +117,7 @@ def _product_rows(products: pa.Table, pictures: pa.Table, schema: pa.Schema) -> 
 
 
 def _thumbnails(pictures: pa.Table, side: int, pool: ThreadPoolExecutor) -> list[bytes | None]:
-    """A thumbnail for each picture that browsers cannot fetch by its own URL."""
+    """Return a thumbnail for each picture that browsers cannot fetch by its own URL."""
     jpegs = [
         None if is_http(url) else jpeg
         for url, jpeg in zip(pictures["url"].to_pylist(), pictures["jpeg"].to_pylist(), strict=True)

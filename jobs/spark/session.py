@@ -29,7 +29,7 @@ JVM_OPTIONS = "-XX:TieredStopAtLevel=1"
 
 
 def session(app: str, *, log: Path | None = None) -> SparkSession:
-    """The Spark session of this process, started if there is none.
+    """Return the Spark session of this process, started if there is none.
 
     Master, memory and packages come from spark-submit or spark-defaults.conf; without them Spark runs on all cores of
     this machine. Workers use the Python of this process unless PYSPARK_PYTHON names another.

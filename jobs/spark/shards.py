@@ -32,7 +32,7 @@ def threads_per_task(spark: SparkSession, tasks: int) -> int:
 
 
 def assigned_gpu() -> str | None:
-    """The device that the cluster assigned to the calling task (`cuda:2`), or None if it assigned none."""
+    """Return the device that the cluster assigned to the calling task (`cuda:2`), or None if it assigned none."""
     context = TaskContext.get()
     gpu = context.resources().get("gpu") if context else None
     return f"cuda:{gpu.addresses[0]}" if gpu and gpu.addresses else None

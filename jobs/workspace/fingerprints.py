@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 
 def fingerprint(*parts: object) -> str:
-    """A short digest of anything that JSON can hold."""
+    """Return a short digest of anything that JSON can hold."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 

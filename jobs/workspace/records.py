@@ -14,12 +14,12 @@ Record = TypeVar("Record")
 
 
 def to_json(record: object) -> str:
-    """The text of a record's file. Fields that the class excludes are left out."""
+    """Return the text of a record's file. Fields that the class excludes are left out."""
     return _adapter(type(record)).dump_json(record, indent=1, by_alias=True).decode() + "\n"
 
 
 def from_json(record_type: type[Record], text: str | bytes) -> Record:
-    """The record that a text holds; fields that the class does not know are ignored.
+    """Return the record that a text holds; fields that the class does not know are ignored.
 
     Raises:
         ValueError: the text is not JSON, or not of such a record.
@@ -33,7 +33,7 @@ def write_record(folder: Folder, name: str, record: object) -> None:
 
 
 def read_record(folder: Folder, name: str, record_type: type[Record]) -> Record | None:
-    """The record in a file, or None if there is no such file.
+    """Return the record in a file, or None if there is no such file.
 
     Raises:
         CorruptFile: the file does not hold such a record.

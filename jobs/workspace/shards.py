@@ -65,7 +65,7 @@ def report_name(shard: int) -> str:
 
 
 def never(report: ShardReport) -> bool:
-    """The rule of a step whose finished shards are never done again."""
+    """Never do a finished shard again."""
     return False
 
 
@@ -88,33 +88,33 @@ class ShardFolder:
         return self.folder.url
 
     def path(self, shard: int) -> str:
-        """The path of a shard's file, for messages."""
+        """Return the path of a shard's file, for messages."""
         return self.folder.path(shard_name(shard))
 
     def exists(self, shard: int) -> bool:
-        """Whether a shard's file is there."""
+        """Tell whether a shard's file is there."""
         return self.folder.exists(shard_name(shard))
 
     def open(self, shard: int) -> IO[bytes]:
-        """A shard's file for reading."""
+        """Return a shard's file for reading."""
         return self.folder.open(shard_name(shard))
 
     def is_complete(self, *further: str) -> bool:
-        """Whether every shard's file and report are there, and these further files."""
+        """Tell whether every shard's file and report are there, and these further files."""
         shards = range(self.shards)
         return {*further, *map(shard_name, shards), *map(report_name, shards)}.issubset(self.folder.names())
 
     # ── reports ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def report(self, shard: int) -> ShardReport | None:
-        """The report of a finished shard, or None if the shard is not finished or its report is damaged."""
+        """Return the report of a finished shard, or None if the shard is not finished or its report is damaged."""
         try:
             return read_record(self.folder, report_name(shard), ShardReport)
         except CorruptFile:
             return None
 
     def reports(self) -> list[ShardReport]:
-        """The reports of all shards, in order.
+        """Return the reports of all shards, in order.
 
         Raises:
             StepFailed: a shard has not been done.
@@ -136,7 +136,7 @@ class ShardFolder:
     def unchanged(
         self, shard: int, fingerprint: str, again: Callable[[ShardReport], bool] = never
     ) -> ShardReport | None:
-        """The report of a shard that need not be done, marked as skipped; None if there is work to do.
+        """Return the report of a shard that need not be done, marked as skipped; None if there is work to do.
 
         Args:
             fingerprint: digest of everything that the output depends on.

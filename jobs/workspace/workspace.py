@@ -54,7 +54,7 @@ class Workspace:
 
     @classmethod
     def open(cls, url: str, shards: int) -> Workspace:
-        """The workspace at a URL, created if there is none; remembers its number of shards.
+        """Return the workspace at a URL, created if there is none; remembers its number of shards.
 
         Raises:
             StepFailed: the workspace was made with another number of shards, so its rows would be in other files.
@@ -71,7 +71,7 @@ class Workspace:
 
     @classmethod
     def existing(cls, url: str) -> Workspace:
-        """The workspace at a URL, with the number of shards that it was made with.
+        """Return the workspace at a URL, with the number of shards that it was made with.
 
         Raises:
             StepFailed: there is no workspace.
@@ -100,11 +100,11 @@ class Workspace:
         return ShardFolder("embed", self.folder / "embeddings" / encoder_slug, self.shards)
 
     def all_embeddings(self) -> list[ShardFolder]:
-        """The vectors of every encoder that has been used."""
+        """Return the vectors of every encoder that has been used."""
         return [self.embeddings(slug) for slug in self.folder.names("embeddings")]
 
     def step_reports(self, step: str) -> list[ShardReport]:
-        """The shard reports that a step has written, for every encoder if the step is `embed`.
+        """Return the shard reports that a step has written, for every encoder if the step is `embed`.
 
         Args:
             step: download or embed; any other step has none.

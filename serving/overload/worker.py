@@ -213,7 +213,7 @@ class Worker(ThreadWorker):
             conn.admitted = False
 
     def _has_expired(self, conn: Any) -> bool:
-        """Whether a connection has reached its maximum age."""
+        """Tell whether a connection has reached its maximum age."""
         if not hasattr(conn, "close_after"):
             conn.close_after = perf_counter() + self.connection_seconds * random.uniform(0.5, 1.0)
         return perf_counter() >= conn.close_after
@@ -260,12 +260,12 @@ class Worker(ThreadWorker):
 
 
 def _has_unread_data(conn: Any) -> bool:
-    """Whether part of a connection's next request was already read together with the previous one."""
+    """Tell whether part of a connection's next request was already read together with the previous one."""
     return conn.parser is not None and bool(conn.parser.unreader.buf.getvalue())
 
 
 def _may_be_long(req: Any) -> bool:
-    """Whether a request's body may be longer than what gunicorn drains to keep the connection.
+    """Tell whether a request's body may be longer than what gunicorn drains to keep the connection.
 
     The body of a rejected search is not read. If the response announced a kept connection, the caller would send its
     next request on one that is being closed.

@@ -34,7 +34,7 @@ class Ranker(Protocol):
     def parts(
         self, similarities: np.ndarray, products: Mapping[str, np.ndarray], today: datetime
     ) -> Mapping[str, np.ndarray]:
-        """The named parts, float[n] each, whose sum is the score. `explain` shows the parts that are not 0.
+        """Return the named parts, float[n] each, whose sum is the score. `explain` shows the parts that are not 0.
 
         Args:
             similarities: float64[n], cosines with the query, descending.
@@ -96,7 +96,7 @@ def _load_custom_ranker(spec: str) -> Ranker:
 def score_products(
     ranker: Ranker, similarities: np.ndarray, products: Mapping[str, np.ndarray], today: datetime
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The parts of the products' scores, and the scores, each float64[n].
+    """Return the parts of the products' scores, and the scores, each float64[n].
 
     Raises:
         ValueError: the ranker returned other shapes, or scores that are not finite and so have no order.

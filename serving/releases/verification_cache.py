@@ -46,7 +46,7 @@ class VerificationCache:
             yield  # closing the file releases the lock, as the end of the process does
 
     def holds(self, segment: Path, digest: str) -> bool:
-        """Whether a segment was verified and its files have not changed since.
+        """Tell whether a segment was verified and its files have not changed since.
 
         Args:
             segment: folder.

@@ -109,7 +109,7 @@ def _band_facet(
 
 
 def round_edges(quantiles: Sequence[float]) -> tuple[float, ...]:
-    """For each inner quantile, the roundest number that is nearer to it than to its neighbours; ascending."""
+    """Return, for each inner quantile, the roundest number that is nearer to it than to its neighbours; ascending."""
     edges: list[float] = []
     for lower, quantile, upper in zip(quantiles, quantiles[1:], quantiles[2:], strict=False):
         edge = _roundest(lower / 2 + quantile / 2, quantile / 2 + upper / 2)

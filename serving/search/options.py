@@ -64,7 +64,7 @@ class SearchOptions:
 def parse_options(
     request: Common, columns: Columns, limits: QueryLimits, max_per_category: int, cursor: Cursor | None = None
 ) -> SearchOptions:
-    """The options of a request.
+    """Return the options of a request.
 
     Args:
         max_per_category: the cap where the request does not give one.
@@ -117,7 +117,7 @@ def _parse_facets(values: Sequence[str], columns: Columns, limits: QueryLimits) 
 
 
 def _parse_sort(sort: str, columns: Columns) -> tuple[str, bool]:
-    """The attribute to sort by, and whether its highest values come first."""
+    """Return the attribute to sort by, and whether its highest values come first."""
     highest = sort.startswith("-") and sort not in columns
     column = sort[1:] if highest else sort
     column_type(columns, "sort", column)
@@ -125,7 +125,7 @@ def _parse_sort(sort: str, columns: Columns) -> tuple[str, bool]:
 
 
 def parse_filter(request: Common, columns: Columns, limits: QueryLimits) -> Filter:
-    """The conditions of a request, in one order however they were written: a filter is a cache key.
+    """Return the conditions of a request, in one order however they were written: a filter is a cache key.
 
     Raises:
         QueryError: an unknown attribute, a value that is not of its type, or too many values.
@@ -167,7 +167,7 @@ def parse_filter(request: Common, columns: Columns, limits: QueryLimits) -> Filt
 
 
 def _by_name(field: str, pairs: Sequence[str], columns: Collection[str]) -> list[tuple[str, list[str]]]:
-    """The values of `name:value` pairs, by name."""
+    """Return the values of `name:value` pairs, by name."""
     values: dict[str, list[str]] = defaultdict(list)
     for pair in pairs:
         name, colon, value = pair.partition(":")

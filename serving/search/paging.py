@@ -47,7 +47,7 @@ class Cursor:
 
     @classmethod
     def decoded(cls, text: str) -> Cursor:
-        """The cursor that `encoded` made.
+        """Return the cursor that `encoded` made.
 
         Raises:
             QueryError: the text is not a cursor.

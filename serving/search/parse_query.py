@@ -18,17 +18,17 @@ _MIN_CROP = 0.02
 
 
 def text_query(text: str, limits: QueryLimits) -> Query:
-    """The query of `GET /v1/search/text`."""
+    """Return the query of `GET /v1/search/text`."""
     return Query(text=_validate_text(text, "q", limits), field_names={"text": "q"})
 
 
 def image_query(form: ImageForm, limits: QueryLimits) -> Query:
-    """The query of `POST /v1/search/image`."""
+    """Return the query of `POST /v1/search/image`."""
     return Query(pictures=_read_uploads(form, limits), field_names={"images": "image"})
 
 
 def hybrid_query(form: HybridForm, limits: QueryLimits) -> Query:
-    """The query of `POST /v1/search/hybrid`."""
+    """Return the query of `POST /v1/search/hybrid`."""
     if not form.image and form.text is None:
         raise QueryError("text", "there is nothing to search for: send text, or pictures, or both")
     return Query(
@@ -40,7 +40,7 @@ def hybrid_query(form: HybridForm, limits: QueryLimits) -> Query:
 
 
 def similar_query(product_id: str, snapshot: Snapshot) -> Query:
-    """The query of `GET /v1/products/{id}/similar`.
+    """Return the query of `GET /v1/products/{id}/similar`.
 
     Raises:
         UnknownProduct: the product is not in the release.
@@ -51,7 +51,7 @@ def similar_query(product_id: str, snapshot: Snapshot) -> Query:
 
 
 def general_query(body: GeneralQuery, limits: QueryLimits) -> Query:
-    """The query of `POST /v1/search`.
+    """Return the query of `POST /v1/search`.
 
     Raises:
         QueryError, QueryPictureError: there is nothing to search for, or a part of the query is not valid.
@@ -93,7 +93,7 @@ def _validate_text(text: str, field: str, limits: QueryLimits) -> str:
 
 
 def _read_uploads(form: ImageForm | HybridForm, limits: QueryLimits) -> tuple[QueryPicture, ...]:
-    """The pictures of a multipart form."""
+    """Return the pictures of a multipart form."""
     _validate_picture_count(len(form.image), "image", limits)
     contents: list[bytes] = []
     for image in form.image:
@@ -118,7 +118,7 @@ def _validate_picture_sizes(contents: Sequence[bytes], field: str, limits: Query
 
 
 def _parse_crop(crop: str | None) -> Box | None:
-    """The numbers of `x0,y0,x1,y1`."""
+    """Return the numbers of `x0,y0,x1,y1`."""
     if crop is None:
         return None
     try:
@@ -134,7 +134,7 @@ def _parse_crop(crop: str | None) -> Box | None:
 
 
 def _decode_base64(data: str) -> bytes:
-    """The bytes of a picture in JSON; the head of a data: URL is skipped."""
+    """Return the bytes of a picture in JSON; the head of a data: URL is skipped."""
     if data.startswith("data:"):
         data = data.partition(",")[2]
     try:

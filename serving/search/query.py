@@ -56,7 +56,7 @@ class Query:
         object.__setattr__(self, "digest", digest.hexdigest())
 
     def field_name(self, part: str) -> str:
-        """The request's name of a part, for error messages."""
+        """Return the request's name of a part, for error messages."""
         return self.field_names.get(part, part)
 
     @property

@@ -52,7 +52,7 @@ def encode_queries(tasks: Sequence[SearchTask], snapshot: Snapshot, limits: Quer
 def _encode_texts(
     tasks: Sequence[SearchTask], snapshot: Snapshot, cache: Cache
 ) -> dict[str, np.ndarray] | dict[str, InputError]:
-    """The vector float32[dim] of each text; an error for each if the encoder has no text tower."""
+    """Return the vector float32[dim] of each text; an error for each if the encoder has no text tower."""
     texts = list(dict.fromkeys(task.query.text for task in tasks if task.query.text is not None))
     if not texts:
         return {}
@@ -68,7 +68,7 @@ def _encode_texts(
 
 
 def _read_cache(cache: Cache, keys: Sequence[str], dim: int) -> dict[str, np.ndarray]:
-    """The cached vectors float32[dim] of these keys; a value of another length counts as missing."""
+    """Return the cached vectors float32[dim] of these keys; a value of another length counts as missing."""
     values = zip(keys, cache.get_many(keys), strict=True) if keys else ()
     return {key: np.frombuffer(value, np.float32) for key, value in values if value and len(value) == 4 * dim}
 
@@ -76,7 +76,7 @@ def _read_cache(cache: Cache, keys: Sequence[str], dim: int) -> dict[str, np.nda
 def _encode_pictures(
     tasks: Sequence[SearchTask], snapshot: Snapshot, limits: QueryLimits, cache: Cache
 ) -> list[list[np.ndarray] | InputError]:
-    """For each task the vectors of its pictures, or why one of them cannot be read."""
+    """Return for each task the vectors of its pictures, or why one of them cannot be read."""
     # Queries are read as the catalog was, or a catalog's own picture would not give its own vector.
     side = int(snapshot.manifest.settings.get("picture_side", PICTURE_SIDE))
     keys = [[f"{snapshot.encoder.id}:{side}:{picture.digest}" for picture in task.query.pictures] for task in tasks]
@@ -105,7 +105,7 @@ def _encode_pictures(
 
 
 def _decode(picture: QueryPicture, limits: QueryLimits, side: int) -> Image.Image:
-    """The picture, or the part of it inside its box, at most `side` px."""
+    """Return the picture, or the part of it inside its box, at most `side` px."""
     if picture.box is None:
         return read_picture(picture.content, max_pixels=limits.max_pixels, side=side)
     image = read_picture(picture.content, max_pixels=limits.max_pixels, side=_CROP_DETAIL * side)
@@ -119,7 +119,7 @@ def _decode(picture: QueryPicture, limits: QueryLimits, side: int) -> Image.Imag
 def _combine(
     snapshot: Snapshot, query: Query, text_vector: np.ndarray | None, picture_vectors: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """The query vector float32[dim] of a query's parts."""
+    """Return the query vector float32[dim] of a query's parts."""
     weights, dim = query.weights, snapshot.encoder.dim
     parts: list[tuple[float, np.ndarray]] = []
     if text_vector is not None:
@@ -145,7 +145,7 @@ def _combine(
 
 
 def _product_vector(release: Release, product_id: str, field: str) -> np.ndarray:
-    """The mean of a product's stored vectors: no picture is downloaded."""
+    """Return the mean of a product's stored vectors: no picture is downloaded."""
     vectors = release.product_vectors(product_id)
     if vectors is None:
         raise QueryError(field, f"there is no product {product_id[:200]!r} in the release being served")
@@ -153,7 +153,7 @@ def _product_vector(release: Release, product_id: str, field: str) -> np.ndarray
 
 
 def unit_vector(vector: np.ndarray, field: str, *, minimum: float = 1e-6) -> np.ndarray:
-    """The unit vector float32[dim] in a vector's direction.
+    """Return the unit vector float32[dim] in a vector's direction.
 
     Args:
         field: the request's parameter, for the error message.

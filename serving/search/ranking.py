@@ -16,7 +16,7 @@ from serving.search.task import RankedHit
 
 
 def rank_hits(hits: list[Hit], options: SearchOptions, release: Release, ranker: Ranker, limit: int) -> list[RankedHit]:
-    """The first `limit` products of the ranked list.
+    """Return the first `limit` products of the ranked list.
 
     Args:
         hits: the most similar products, by descending similarity.
@@ -70,7 +70,7 @@ def rank_hits(hits: list[Hit], options: SearchOptions, release: Release, ranker:
 
 
 def order_by_value(values: Sequence[Any], *, highest: bool) -> list[int]:
-    """The order by an attribute's values. Equal values keep their order, and None comes last either way.
+    """Return the order by an attribute's values. Equal values keep their order, and None comes last either way.
 
     Args:
         values: of the ranked products, best first. Segments may store an attribute as different types; values are

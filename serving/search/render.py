@@ -14,7 +14,7 @@ from serving.search.task import RankedHit, SearchTask
 
 
 def render(task: SearchTask, snapshot: Snapshot, facets: FacetCounter, max_offset: int) -> dict[str, Any]:
-    """A SearchAnswer without `search_id` and `query_time_ms`, which belong to one call.
+    """Return a SearchAnswer without `search_id` and `query_time_ms`, which belong to one call.
 
     Args:
         max_offset: deepest page that gets a cursor.
@@ -41,7 +41,7 @@ def render(task: SearchTask, snapshot: Snapshot, facets: FacetCounter, max_offse
 
 
 def render_product(snapshot: Snapshot, product_id: str) -> dict[str, Any] | None:
-    """A ProductAnswer as a dictionary, or None if the product is not in the release."""
+    """Return a ProductAnswer as a dictionary, or None if the product is not in the release."""
     rows = snapshot.release.product(product_id)
     if rows is None:
         return None
@@ -80,7 +80,7 @@ def _facets(task: SearchTask, snapshot: Snapshot, counter: FacetCounter) -> dict
 
 
 def _with_picture_url(row: dict[str, Any]) -> dict[str, Any]:
-    """A product row whose `image_url` a browser can fetch."""
+    """Return a product row whose `image_url` a browser can fetch."""
     if is_http(row["image_url"]):
         return row
     path = f"/v1/products/{quote(row['product_id'], safe='')}/image?picture={row['picture']}"

@@ -16,7 +16,7 @@ from serving.search.task import SearchTask
 
 
 def cache_key(snapshot: Snapshot, ranking: RankingConfig, max_offset: int, task: SearchTask) -> str | None:
-    """The key of a task's answer; None if the search explains itself, since it is then never cached.
+    """Return the key of a task's answer; None if the search explains itself, since it is then never cached.
 
     A ranker of the shop's own is identified by its name alone.
     """
@@ -27,7 +27,7 @@ def cache_key(snapshot: Snapshot, ranking: RankingConfig, max_offset: int, task:
 
 
 def cached_answers(cache: Cache, snapshot: Snapshot, tasks: Sequence[SearchTask]) -> list[dict[str, Any] | None]:
-    """For each task its cached answer, or None."""
+    """Return for each task its cached answer, or None."""
     keys = [task.cache_key for task in tasks if task.cache_key is not None]
     values: dict[str | None, bytes | None] = dict(zip(keys, cache.get_many(keys), strict=True))
     return [None if (value := values.get(task.cache_key)) is None else _decode(value, snapshot) for task in tasks]
@@ -39,7 +39,7 @@ def cache_answers(cache: Cache, tasks: Sequence[SearchTask]) -> None:
 
 
 def _decode(value: bytes, snapshot: Snapshot) -> dict[str, Any] | None:
-    """An answer of this release; None for anything else that may be stored under its key."""
+    """Return an answer of this release; None for anything else that may be stored under its key."""
     try:
         answer = orjson.loads(value)
     except orjson.JSONDecodeError:

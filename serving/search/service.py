@@ -126,7 +126,7 @@ def _plan(tasks: Iterable[SearchTask], snapshot: Snapshot) -> list[list[SearchTa
 
 
 def _search(tasks: Sequence[SearchTask], snapshot: Snapshot, depth: int) -> list[list[Hit]]:
-    """The `depth` most similar products of each task."""
+    """Return the `depth` most similar products of each task."""
     queries: list[IndexQuery] = []
     for task in tasks:
         assert task.vector is not None  # noqa: S101  (a task without a vector has a problem and is not searched)

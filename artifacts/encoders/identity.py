@@ -1,37 +1,33 @@
 """Encoder identities: the id of an encoder, its dimension and its description, known without loading the encoder.
 
 An id is a digest of weights and preprocessing, and computing it takes seconds of importing torch and reading weights.
-So it is remembered in a file on this machine, with the stamps of everything that it was computed from: versions of
-packages, the modules of `artifacts.encoders`, and the files of the weights where they are found. Any difference has
-the encoder loaded again.
+So it is remembered in a file on this machine, with the stamps of everything that it was computed from, see
+`artifacts.encoders.inputs`. Any difference has the encoder loaded again.
 
-Stamps are sizes and times, not contents, so an identity decides only which work can be skipped. Everything that uses
-an encoder loads it and compares its id: nothing is published under an identity that has not been verified.
+Stamps are sizes and times, not contents, so an identity decides only which work can be skipped. The gate loads the
+encoder and compares its id before a new segment is published.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from artifacts.config import EncoderConfig
 from artifacts.encoders.base import Encoder
-from artifacts.encoders.registry import SAMPLE_ENCODER, load_encoder
+from artifacts.encoders.inputs import EncoderInputs
+from artifacts.encoders.registry import load_encoder, loaded_from
 from artifacts.errors import EncoderError
 from artifacts.plugins import PREFIX
 from artifacts.storage import Folder
 
 #: The file's name, in the cache folder of this machine.
 IDENTITIES = "encoders.json"
-#: Packages that decide what the weights and the preprocessing of a spec are.
-_PACKAGES = ("open_clip_torch", "timm", "torch", "torchvision")
+#: Entries that are not in the file, by cache folder and spec: it cannot be written, or must not hold them.
+_in_memory: dict[tuple[Path, str], dict[str, Any]] = {}
 
 
 @dataclass(frozen=True)
@@ -101,9 +97,9 @@ def known_identity(spec: str, device: str, cache: Path) -> EncoderIdentity | Non
     """
     if spec.startswith(PREFIX):
         return EncoderIdentity.of(load_encoder(spec, device))
-    entry = _read(cache).get(spec)
+    entry = _in_memory.get((cache, spec)) or _read(cache).get(spec)
     try:
-        if entry is None or entry["inputs"] != _inputs(spec, entry["weights"]):
+        if entry is None or entry["inputs"] != EncoderInputs.of(spec, entry["weights"]).stamps:
             return None
         return EncoderIdentity(entry["description"]["id"], entry["slug"], entry["description"])
     except (KeyError, TypeError, AttributeError):
@@ -111,99 +107,62 @@ def known_identity(spec: str, device: str, cache: Path) -> EncoderIdentity | Non
 
 
 def remember_identity(encoder: Encoder, cache: Path) -> EncoderIdentity:
-    """Remember the identity of a loaded encoder on this machine; a cache that cannot be written remembers nothing."""
+    """Remember the identity of a loaded encoder on this machine, unless its inputs have changed since it was loaded.
+
+    It is remembered in this process only if the cache cannot be written, or if the stamps do not include the weights.
+    """
     identity = EncoderIdentity.of(encoder)
-    if encoder.spec.startswith(PREFIX):
+    inputs = loaded_from(encoder)
+    if inputs is None or inputs != EncoderInputs.of(encoder.spec):
         return identity
-    weights = _downloaded_weights(encoder)
     entry = {
-        "inputs": _inputs(encoder.spec, weights),
-        "weights": weights,
+        "inputs": inputs.stamps,
+        "weights": inputs.weights,
         "slug": identity.slug,
         "description": identity.describe(),
     }
-    entries = _read(cache)
-    if entries.get(encoder.spec) != entry:
-        with contextlib.suppress(OSError):
-            text = json.dumps(entries | {encoder.spec: entry}, indent=1) + "\n"
-            Folder(cache.expanduser()).write_text(IDENTITIES, text)
+    entry = json.loads(json.dumps(entry, default=str))  # as it will be read
+    _in_memory[cache, encoder.spec] = entry
+    if inputs.located:
+        entries = _read(cache)
+        if entries.get(encoder.spec) == entry or _write(cache, entries | {encoder.spec: entry}):
+            _in_memory.pop((cache, encoder.spec), None)
     return identity
 
 
-def _read(cache: Path) -> dict[str, Any]:
+def forget_identity(spec: str, cache: Path) -> None:
+    """Have the encoder of a spec loaded from its weights the next time that its identity is needed."""
+    load_encoder.cache_clear()
+    _in_memory.pop((cache, spec), None)
+    entries = _read(cache)
+    if entries.pop(spec, None) is not None:
+        _write(cache, entries)
+
+
+def _file(cache: Path) -> Path | None:
+    """The path of the file; None if it is in the home folder of a user who has none."""
     try:
-        entries = json.loads((cache.expanduser() / IDENTITIES).read_bytes())
+        return cache.expanduser() / IDENTITIES
+    except RuntimeError:
+        return None
+
+
+def _read(cache: Path) -> dict[str, Any]:
+    """Entries by spec; none if the file cannot be read."""
+    path = _file(cache)
+    try:
+        entries = json.loads(path.read_bytes()) if path else {}
     except (OSError, ValueError):
         return {}
     return entries if isinstance(entries, dict) else {}
 
 
-def _inputs(spec: str, weights: Sequence[str]) -> dict[str, Any]:
-    """Stamps of everything that an identity is computed from.
-
-    Args:
-        weights: where the weights of a hub's model are on this machine: files and folders.
-    """
-    folder = _local_folder(spec)
-    paths = [*weights, folder] if folder else weights
-    return {
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "modules": _digest(_stamps(Path(__file__).parent, "*.py")),
-        "files": _digest([_stamps(Path(path)) for path in paths]),
-    }
-
-
-def _version(package: str) -> str | None:
+def _write(cache: Path, entries: Mapping[str, Any]) -> bool:
+    """Replace the file; returns whether it could be written."""
+    path = _file(cache)
     try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _local_folder(spec: str) -> str | None:
-    """The folder that a spec names, as an absolute path."""
-    if spec == "sample":
-        return str(SAMPLE_ENCODER)
-    for prefix in ("local-dir:", "open_clip:local-dir:", "timm:local-dir:"):
-        if spec.startswith(prefix):
-            return str(Path(spec.removeprefix(prefix)).absolute())
-    return None
-
-
-def _stamps(path: Path, pattern: str = "*") -> dict[str, list[int]]:
-    """Size in bytes, mtime and ctime in ns of a file, or of the files below a folder, by path."""
-    paths = path.rglob(pattern) if path.is_dir() else [path]
-    stamps: dict[str, list[int]] = {}
-    for file in sorted(paths):
-        with contextlib.suppress(OSError):
-            if file.is_file():
-                status = file.stat()
-                stamps[os.fspath(file)] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-    return stamps
-
-
-def _digest(stamps: object) -> str:
-    return hashlib.sha256(json.dumps(stamps, sort_keys=True).encode()).hexdigest()
-
-
-def _downloaded_weights(encoder: Encoder) -> list[str]:
-    """Where the weights of a hub's model are on this machine: files and folders; none if it cannot be determined."""
-    library, _, model = encoder.spec.partition(":")
-    try:
-        url, repository = "", ""
-        if library == "timm":
-            repository = encoder.model.pretrained_cfg.get("hf_hub_id") or ""  # type: ignore[attr-defined]
-        elif model.startswith("hf-hub:"):
-            repository = model.removeprefix("hf-hub:")
-        elif library == "open_clip":
-            import open_clip
-
-            pretrained = open_clip.get_pretrained_cfg(*model.split("/", 1))
-            url, repository = pretrained.get("url", ""), pretrained.get("hf_hub", "")
-        from huggingface_hub.constants import HF_HUB_CACHE
-    except (ImportError, AttributeError, TypeError):  # another version of a library: spec and versions have to do
-        return []
-    repository = "--".join(repository.strip("/").split("/")[:2])
-    paths = [Path(HF_HUB_CACHE) / f"models--{repository}" / "snapshots"] if repository else []
-    paths += [Path("~/.cache/clip").expanduser() / url.rsplit("/", 1)[-1]] if url else []
-    return [str(path) for path in paths if path.exists()]
+        if path:
+            Folder(path.parent).write_text(path.name, json.dumps(entries, indent=1) + "\n")
+    except OSError:
+        return False
+    return path is not None

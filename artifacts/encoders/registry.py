@@ -15,13 +15,14 @@ changes, so do the id and the cache of vectors. `artifacts.encoders.identity` kn
 from __future__ import annotations
 
 import functools
-from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from artifacts.encoders.base import Encoder
+from artifacts.encoders.inputs import SAMPLE_ENCODER, EncoderInputs
 from artifacts.errors import EncoderError
-from artifacts.plugins import make_plugin
+from artifacts.plugins import PREFIX, make_plugin
 
-SAMPLE_ENCODER = Path(__file__).parent.parent / "sample_encoder"
+_loaded_from: WeakKeyDictionary[Encoder, EncoderInputs] = WeakKeyDictionary()
 
 
 @functools.lru_cache(maxsize=4)
@@ -36,10 +37,20 @@ def load_encoder(spec: str, device: str = "auto", *, quick: bool = False) -> Enc
     Raises:
         EncoderError: the spec is not understood, or its weights cannot be loaded; the message says what to do.
     """
-    encoder = _load(spec, device)
+    if spec.startswith(PREFIX):
+        encoder = _load(spec, device)
+    else:
+        inputs = EncoderInputs.of(spec)  # before the weights are read: files that change meanwhile are noticed
+        encoder = _load(spec, device)
+        _loaded_from[encoder] = inputs
     if quick:
         encoder.optimize_inference()
     return encoder
+
+
+def loaded_from(encoder: Encoder) -> EncoderInputs | None:
+    """What an encoder was loaded from, as it was before the weights were read; None for an encoder of `python:`."""
+    return _loaded_from.get(encoder)
 
 
 def _load(spec: str, device: str) -> Encoder:

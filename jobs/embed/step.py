@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from artifacts.config import EncoderConfig
-from artifacts.encoders.identity import EncoderIdentity, encoder_identity, known_identity, load_verified
+from artifacts.encoders.identity import (
+    EncoderIdentity,
+    encoder_identity,
+    forget_identity,
+    known_identity,
+    load_verified,
+)
 from artifacts.errors import CorruptFile, StepFailed
 from artifacts.plugins import PREFIX
 from artifacts.schema import OK
@@ -34,13 +40,17 @@ if TYPE_CHECKING:
 
 
 def run_encoder(context: StepContext) -> StepResult[EncoderIdentity]:
-    """Identify the encoder, so that a wrong spec is noticed before anything is downloaded.
+    """Identify the encoder, so that a wrong spec or device is noticed before anything is downloaded.
 
     Raises:
-        EncoderError: the encoder cannot be loaded.
+        EncoderError: the encoder cannot be loaded, or there is no such device.
     """
     config = context.config.encoder
     identity = encoder_identity(config.encoder, config.device, context.config.cache)
+    if config.device not in ("auto", "cpu") and not config.encoder.startswith(PREFIX):
+        from artifacts.encoders.torch_base import resolve_device  # imports torch
+
+        resolve_device(config.device)
     return StepResult(False, identity.id, identity)
 
 
@@ -51,7 +61,13 @@ def run_embed(context: StepContext, shards: Sequence[int] | None = None) -> Step
         StepFailed: the download step has not been done, or a shard failed.
         EncoderError: the encoder cannot be loaded.
     """
-    totals = run_plan(context, plan_embed(context, shards))
+    plan = plan_embed(context, shards)
+    try:
+        totals = run_plan(context, plan)
+    except StepFailed:
+        # A worker may have found another encoder than the remembered one, and can correct only its own machine.
+        forget_identity(context.config.encoder.encoder, context.config.cache)
+        raise
     return StepResult(totals.changed, totals.note("pictures", "embedded"), totals)
 
 
@@ -62,7 +78,7 @@ def plan_embed(context: StepContext, shards: Sequence[int] | None = None) -> Sha
         StepFailed: the download step has not been done.
     """
     workspace, config, cache = context.workspace, context.config.encoder, context.config.cache
-    # Where it takes loading the encoder to know which vectors are there, the workers do it: they load it anyway.
+    # If the identity is not known, all shards go to the workers, which identify the encoder themselves.
     identity = known_identity(config.encoder, config.device, cache)
 
     def unchanged(shard: int) -> ShardReport | None:
@@ -142,7 +158,7 @@ def embed_shard(
     Raises:
         StepFailed: the download step has not been done, or a single picture does not fit the device's memory.
         EncoderError: the encoder cannot be loaded, or is not the one of `identity`.
-        CorruptFile: the images are damaged; the download step will make them anew.
+        CorruptFile: the images are damaged; the download step will make them again.
     """
     images = workspace.images
     source = _images_report(workspace, shard)
@@ -168,7 +184,7 @@ def embed_shard(
     try:
         return embeddings.run(shard, _fingerprint(source, known.id), work)
     except CorruptFile as error:
-        images.discard_report(shard)  # no report may vouch for such a file
+        images.discard_report(shard)  # the report must not remain with such a file
         raise CorruptFile(error.path, f"{error.detail}; run the download step again") from None
 
 

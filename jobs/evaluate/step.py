@@ -30,12 +30,17 @@ def run_evaluate(context: StepContext) -> StepResult[Candidate]:
     candidate = load_candidate(context.workspace)
     gate = context.config.gate
     before = context.store.manifest(candidate.expected).counts.indexed if candidate.expected else None
+    segments = [segment.info_sha256 for segment in candidate.segments]
     # How far the catalog shrank depends on what is served now: it is judged at every run, and not part of the digest.
-    measured = fingerprint(
-        [segment.info_sha256 for segment in candidate.segments], gate.recall_target, gate.evaluation_queries, gate.seed
-    )
+    measured = fingerprint(segments, gate.recall_target, gate.evaluation_queries, gate.seed)
+    # Lookalike 0.1 had it in the digest: what it measured is not measured again.
+    settings = {
+        "recall_target": gate.recall_target, "max_shrink": gate.max_shrink,
+        "evaluation_queries": gate.evaluation_queries, "seed": gate.seed,
+    }  # fmt: skip
+    measured_by_0_1 = fingerprint(segments, before, settings)
     outcome = if_changed(
-        measured,
+        measured_by_0_1 if candidate.evaluated == measured_by_0_1 else measured,
         _recorded(candidate, before, gate.max_shrink),
         lambda: _evaluate(context, candidate, before, measured),
     )

@@ -27,7 +27,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _empty_cache() -> Iterator[None]:
-    """Load encoders anew in each test, and keep none for other tests."""
+    """Load encoders again in each test, and keep none for other tests."""
     load_encoder.cache_clear()
     yield
     load_encoder.cache_clear()

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from artifacts.encoders.identity import encoder_identity
+from artifacts.encoders.identity import encoder_identity, known_identity
 from artifacts.encoders.registry import load_encoder
 from artifacts.errors import CorruptFile, EncoderError, StepFailed
 from artifacts.schema import OK, Reason, embeddings_schema
 from artifacts.settings import Settings
 from jobs.download.step import download_shard
 from jobs.embed.model import encode_batches
-from jobs.embed.step import embed_shard, run_embed
+from jobs.embed.step import embed_shard, run_embed, run_encoder
 from jobs.workspace.shards import ShardReport
 from jobs.workspace.workspace import Workspace
 from tests.catalogs import read_shards, write_catalog
@@ -245,3 +245,30 @@ def test_encoder_that_is_not_the_remembered_one_is_refused(tmp_path: Path) -> No
     stale = replace(encoder_identity(config.encoder, "cpu", tmp_path / "cache"), id="of-other-weights")
     with pytest.raises(EncoderError, match=r"not of-other-weights as remembered; run the build again"):
         embed_shard(workspace, 0, config, cache=tmp_path / "cache", identity=stale)
+
+
+def test_failed_shard_forgets_the_encoders_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker may be on another machine, where the remembered identity turned out to be wrong."""
+    cache = tmp_path / "cache"
+    settings = SETTINGS.model_copy(update={"encoder": "sample", "cache": cache})
+    context = context_on(prepare(tmp_path, gray(3)), settings)
+    encoder_identity("sample", "cpu", cache)
+
+    def fail(*_: object) -> None:
+        raise StepFailed("shard 0 failed: encoder sample is another one; run the build again")
+
+    monkeypatch.setattr("jobs.embed.step.run_plan", fail)
+    with pytest.raises(StepFailed, match="shard 0 failed"):
+        run_embed(context)
+    assert known_identity("sample", "cpu", cache) is None
+
+
+def test_wrong_device_is_noticed_though_the_identity_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = prepare(tmp_path, [])
+    settings = SETTINGS.model_copy(update={"encoder": "sample", "device": "cpu", "cache": tmp_path / "cache"})
+    identity = run_encoder(context_on(workspace, settings)).report
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(EncoderError, match="no CUDA GPU"):
+        run_encoder(context_on(workspace, settings.model_copy(update={"device": "cuda"})))
+    custom = SETTINGS.model_copy(update={"device": "cuda"})  # a custom encoder chooses its device itself
+    assert run_encoder(context_on(workspace, custom)).report.id != identity.id

@@ -22,6 +22,7 @@ from jobs.evaluate.results import Evaluation
 from jobs.evaluate.step import run_evaluate
 from jobs.index.step import run_index
 from jobs.publish import run_publish
+from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.workspace import EVALUATION, REPORT
 from tests.encoders import ColourWords
 from tests.pipeline import prepare, prepared, publish_small, small_settings, write_small_catalog
@@ -60,6 +61,20 @@ def test_gate_measures_an_unchanged_candidate_once(catalog: Path, tmp_path: Path
     assert not run_evaluate(context).changed
     other = replace(context.config, gate=replace(context.config.gate, seed=1))
     assert run_evaluate(replace(context, config=other)).changed
+
+
+def test_candidate_measured_by_version_0_1_is_not_measured_again(catalog: Path, tmp_path: Path) -> None:
+    context = prepared(catalog, small_settings(tmp_path))
+    run_index(context)
+    candidate = run_evaluate(context).report
+    knobs = {"recall_target": 0.95, "max_shrink": 0.3, "evaluation_queries": 20, "seed": 0}
+    segments = [segment.info_sha256 for segment in candidate.segments]
+    candidate.evaluated = fingerprint(segments, None, knobs)
+    candidate.save(context.workspace)
+    assert not run_evaluate(context).changed
+    candidate.evaluated = fingerprint(segments, 36, knobs)  # compared with another release
+    candidate.save(context.workspace)
+    assert run_evaluate(context).changed
 
 
 def test_candidate_of_another_encoder_is_refused(catalog: Path, tmp_path: Path) -> None:

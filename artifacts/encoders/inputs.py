@@ -1,0 +1,117 @@
+"""The inputs of an encoder's id, as stamps: whether an id still holds is known by comparing them.
+
+They are versions of packages, the modules of `artifacts.encoders`, and the files of the weights where they are found.
+Stamps of files are sizes and times, not contents.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+SAMPLE_ENCODER = Path(__file__).parent.parent / "sample_encoder"
+#: Packages that decide what the weights and the preprocessing of a spec are.
+_PACKAGES = ("open_clip_torch", "timm", "torch", "torchvision")
+
+
+@dataclass(frozen=True)
+class EncoderInputs:
+    """Everything that an encoder's id is computed from.
+
+    Attributes:
+        weights: where the weights of a hub's model are on this machine: files and folders.
+        stamps: of packages, modules and files, as JSON can hold them.
+        located: whether the stamps include the weights.
+    """
+
+    weights: list[str]
+    stamps: dict[str, Any]
+    located: bool
+
+    @classmethod
+    def of(cls, spec: str, weights: Sequence[str] | None = None) -> EncoderInputs:
+        """The inputs of a spec as they are now.
+
+        Args:
+            weights: where a hub's model was found before; None has it located, which imports the model's library.
+        """
+        folder = _local_folder(spec)
+        if weights is None:
+            weights = [] if folder else _downloaded_weights(spec)
+        paths = [*weights, folder] if folder else weights
+        stamps = {
+            "packages": {name: _version(name) for name in _PACKAGES},
+            "modules": _digest(_stamps(Path(__file__).parent, "*.py")),
+            "files": _digest([_stamps(Path(path)) for path in paths]),
+        }
+        return cls(list(weights), stamps, located=bool(paths))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _local_folder(spec: str) -> str | None:
+    """The folder that a spec names, as an absolute path."""
+    if spec == "sample":
+        return str(SAMPLE_ENCODER)
+    for prefix in ("local-dir:", "open_clip:local-dir:", "timm:local-dir:"):
+        if spec.startswith(prefix):
+            return str(Path(spec.removeprefix(prefix)).absolute())
+    return None
+
+
+def _stamps(path: Path, pattern: str = "*") -> dict[str, list[int]]:
+    """Size in bytes, mtime and ctime in ns of a file, or of the files below a folder, by path."""
+    paths = path.rglob(pattern) if path.is_dir() else [path]
+    stamps: dict[str, list[int]] = {}
+    with contextlib.suppress(OSError):
+        for file in sorted(paths):
+            with contextlib.suppress(OSError):
+                if file.is_file():
+                    status = file.stat()
+                    stamps[os.fspath(file)] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    return stamps
+
+
+def _digest(stamps: object) -> str:
+    return hashlib.sha256(json.dumps(stamps, sort_keys=True).encode()).hexdigest()
+
+
+def _downloaded_weights(spec: str) -> list[str]:
+    """Where the weights of a hub's model are on this machine: files and folders; none if it cannot be determined."""
+    library, _, model = spec.partition(":")
+    url, repository = "", ""
+    try:
+        if model.startswith("hf-hub:"):
+            repository = model.removeprefix("hf-hub:")
+        elif library == "timm":
+            from timm.models import get_pretrained_cfg
+
+            pretrained = get_pretrained_cfg(model)
+            repository = (pretrained and pretrained.hf_hub_id) or ""
+        elif library == "open_clip":
+            import open_clip
+
+            pretrained = open_clip.get_pretrained_cfg(*model.split("/", 1))
+            url, repository = pretrained.get("url", ""), pretrained.get("hf_hub", "")
+        else:
+            return []
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        repository = "--".join(repository.strip("/").split("/")[:2])
+        paths = [Path(HF_HUB_CACHE) / f"models--{repository}" / "snapshots"] if repository else []
+        paths += [Path("~/.cache/clip").expanduser() / url.rsplit("/", 1)[-1]] if url else []
+        return [str(path) for path in paths if path.exists()]
+    except Exception:  # an unknown model, or another version of a library: spec and versions have to do
+        return []

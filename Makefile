@@ -23,12 +23,16 @@ setup: .venv/.installed
 demo: setup
 	@$(BIN)/lookalike demo
 
+# Tests that start no other programs run two at a time; the others have the machine to themselves.
+ALONE := spark or airflow or browser or redis or axe or e2e or server
+
 test: setup
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 -m "not ($(ALONE))"
+	@$(BIN)/pytest -m "$(ALONE)"
 
 # What a change is tried with while it is written.
 test-fast: setup
-	@$(BIN)/pytest -q -n 2 -m "not (spark or airflow or browser or redis or axe or e2e or slow)"
+	@$(BIN)/pytest -q -n 2 -m "not ($(ALONE) or slow)"
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -21,7 +21,7 @@ from jobs.bench.load.server import listening
 from serving.server import Server, listen
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.server
 
 
 class RunningServer:

@@ -10,7 +10,7 @@ import pytest
 from artifacts.config import IndexConfig
 from jobs.bench.catalog import drawn_catalog
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.server
 
 
 def test_drawn_index_is_kept_until_its_configuration_changes(tmp_path: Path) -> None:

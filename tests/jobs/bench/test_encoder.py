@@ -7,7 +7,7 @@ import pytest
 from artifacts.encoders.registry import load_encoder
 from jobs.bench.encoder import CLIP_SHAPED
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.server
 
 
 def test_encoder_has_512_dimensions_and_encodes_texts() -> None:

@@ -15,7 +15,7 @@ from artifacts.errors import LookalikeError
 from jobs.bench.filters import METHODS
 from tests.pipeline import publish_small, small_settings, write_small_catalog
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.server
 
 
 def run_bench(*arguments: str) -> str:

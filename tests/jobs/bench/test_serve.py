@@ -12,7 +12,7 @@ from artifacts.config import EncoderConfig, GateConfig, IndexConfig
 from jobs.bench.serve import ServeReport, measure_serving
 from jobs.bench.show.serve import memory_table, plot_serve, serve_table
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.server
 
 
 ROOT = Path(__file__).parents[3]

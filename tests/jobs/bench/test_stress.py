@@ -12,7 +12,7 @@ from artifacts.config import EncoderConfig, IndexConfig
 from jobs.bench.show.stress import plot_stress, resources_table, stress_table
 from jobs.bench.stress import StressReport, measure_stress
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.server
 
 
 ROOT = Path(__file__).parents[3]

@@ -11,7 +11,7 @@ from jobs.bench.show.texts import texts_table
 from jobs.bench.texts import measure_texts
 from tests.pipeline import publish_small, small_settings, write_small_catalog
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.server
 
 
 def test_both_precisions_are_timed_and_give_nearly_the_same_results(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from jobs.bench.vectors import ClipLike
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.server
 
 
 def test_pictures_and_texts_lie_in_two_cones() -> None:

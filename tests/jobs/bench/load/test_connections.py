@@ -9,7 +9,7 @@ import pytest
 
 from jobs.bench.load.connections import ConnectionPool, Response
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.server
 
 
 KEPT = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nkept"

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 
 from jobs.bench.load.generator import LoadGenerator, Request, percentiles
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.server
 
 
 RATE = 200.0

@@ -7,7 +7,7 @@ import pytest
 from artifacts.errors import LookalikeError
 from jobs.bench.load.server import ServerProcess
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.server
 
 
 def test_server_that_does_not_start_raises() -> None:

@@ -5,11 +5,13 @@ catalog/rejects.parquet         one row per rejected product (REJECTS)
 images/shard-00042.parquet      one row per picture          (IMAGES)
 embeddings/<encoder>/shard-…    one row per distinct picture (embeddings_schema)
 segment products.arrow          one row per indexed picture  (segment_schema)
+segment state.parquet           one row per catalog picture  (STATE)
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from enum import StrEnum
 
 import pyarrow as pa
@@ -113,6 +115,48 @@ IMAGES = pa.schema(
         pa.field("stamp", pa.string()),  # of a local file: size and mtime, to detect an edit; null for a URL
     ]
 )
+
+
+#: Status of a product that was deleted; its state remembers when, so that an older event does not bring it back.
+DELETED = "deleted"
+
+#: What the catalog said of every product when a segment was written, and where its pictures ended: what a refresh
+#: compares the catalog with. The pictures of one product are next to each other. Digests are `digest64` of texts.
+STATE = pa.schema(
+    [
+        pa.field("product_id", pa.string(), nullable=False),
+        pa.field("first", pa.bool_(), nullable=False),  # true on the first row of each product
+        pa.field("status", pa.string(), nullable=False),  # OK, a Reason, or DELETED
+        pa.field("picture", pa.int32()),  # position in the product's list of pictures; null if DELETED
+        pa.field("row", pa.int64()),  # of the segment; null unless OK
+        pa.field("in_delta", pa.bool_(), nullable=False),  # whether `row` is one of the delta, or of its base
+        pa.field("source", pa.uint64()),  # digest of the picture's URL and stamp, see `picture_source`
+        pa.field("sha256", pa.binary(16)),  # first half of the sha256 of the stored JPEG; null unless OK
+        pa.field("attributes", pa.uint64()),  # digest of the product's attributes
+        pa.field("pictures", pa.uint64()),  # digest of the product's list of sources
+        pa.field("updated_at", TIMESTAMP),  # event time of the row or event that said so; null if it gave none
+        pa.field("applied_at", TIMESTAMP, nullable=False),  # when its source was read
+    ]
+)
+
+
+def digest64(text: str) -> int:
+    """Return the first 64 bits of a text's md5; in SQL `('0x' || substr(md5(text), 1, 16))::UBIGINT`."""
+    return int(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:16], 16)
+
+
+def picture_source(url: str, stamp: str | None) -> int:
+    """Return the digest of a picture's URL and stamp: the same source gives the same picture.
+
+    Args:
+        stamp: size and mtime of a local file; None for a URL.
+    """
+    return digest64(f"{url}\t{stamp or ''}")
+
+
+def picture_list(pictures: Sequence[tuple[str, str | None]]) -> int:
+    """Return the digest of a product's pictures, given the (URL, stamp) of each in order."""
+    return digest64("\n".join(f"{url}\t{stamp or ''}" for url, stamp in pictures))
 
 
 def catalog_schema(attributes: dict[str, pa.DataType]) -> pa.Schema:

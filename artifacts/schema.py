@@ -16,8 +16,11 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-#: Bumped when a release written by an older build can no longer be read by this one.
-FORMAT_VERSION = 1
+#: The format in which releases are written: bumped when an older build would misread what this one writes.
+FORMAT_VERSION = 2
+
+#: The formats that are read. Format 1 had no state of the catalog, and no deltas.
+READABLE_FORMATS = frozenset({1, 2})
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 

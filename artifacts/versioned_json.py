@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from artifacts.errors import CorruptFile, IncompatibleRelease
-from artifacts.schema import FORMAT_VERSION
+from artifacts.schema import FORMAT_VERSION, READABLE_FORMATS
 
 Description = TypeVar("Description", bound=BaseModel)
 
@@ -32,9 +32,10 @@ def parse_description(model: type[Description], content: bytes, path: str, noun:
     """
     try:
         fields = json.loads(content)
-        if isinstance(fields, dict) and fields.get("format") not in (None, FORMAT_VERSION):
+        if isinstance(fields, dict) and fields.get("format", FORMAT_VERSION) not in READABLE_FORMATS:
+            formats = " and ".join(map(str, sorted(READABLE_FORMATS)))
             raise IncompatibleRelease(
-                f"{path} is in format {fields['format']}, and this build of Lookalike reads format {FORMAT_VERSION}: "
+                f"{path} is in format {fields['format']}, and this build of Lookalike reads formats {formats}: "
                 "use the build that wrote it, or build the release again"
             )
         return model.model_validate(fields)

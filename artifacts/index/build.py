@@ -6,7 +6,7 @@ holds some of the rows under their row numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import faiss
@@ -50,23 +50,24 @@ def empty_copy(trained: faiss.Index) -> faiss.Index:
     return copy
 
 
-def add(index: faiss.Index, vectors: np.ndarray, first_row: int) -> np.ndarray:
-    """Add rows to an index under consecutive row numbers.
+def add(index: faiss.Index, vectors: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Add rows to an index.
 
     Args:
         vectors: float32[n, dim].
-        first_row: row number of the first vector.
+        rows: row numbers int64[n].
 
     Returns:
-        The IVF list of each row, int32[n].
+        The IVF list of each row, int32[n], and its cosine with the list's centroid as trained, float32[n].
     """
-    rows = np.arange(first_row, first_row + len(vectors), dtype=np.int64)
     ivf, inner = to_ivf_space(index, vectors)
-    lists = np.ascontiguousarray(ivf.quantizer.search(inner, 1)[1].ravel())
+    scores, nearest = ivf.quantizer.search(inner, 1)
+    lists = np.ascontiguousarray(nearest.ravel())
+    rows = np.ascontiguousarray(rows, np.int64)
     # add_with_ids would find the lists a second time.
     ivf.add_core(len(inner), faiss.swig_ptr(inner), faiss.swig_ptr(rows), faiss.swig_ptr(lists))
     index.ntotal = ivf.ntotal
-    return lists.astype(np.int32)
+    return lists.astype(np.int32), scores.ravel()
 
 
 def write(index: faiss.Index, path: Path) -> None:
@@ -80,3 +81,43 @@ def write_flat(blocks: Iterable[np.ndarray], dim: int, path: Path) -> None:
     for block in blocks:
         index.add_sa_codes(np.ascontiguousarray(block).view(np.uint8).reshape(len(block), 2 * dim))
     faiss.write_index(index, str(path))
+
+
+def read(path: Path) -> faiss.Index:
+    """Read an index file into memory, to be filled."""
+    return faiss.read_index(str(path))
+
+
+def list_codes(index: faiss.Index) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield for each IVF list that holds rows its number, the row numbers int64[n] and the codes uint8[n, code_size].
+
+    The arrays are views of the index, valid while it lives.
+    """
+    ivf = faiss.extract_index_ivf(index)
+    for number in range(ivf.nlist):
+        if size := ivf.invlists.list_size(number):
+            rows = faiss.rev_swig_ptr(ivf.invlists.get_ids(number), size)
+            codes = faiss.rev_swig_ptr(ivf.invlists.get_codes(number), size * ivf.code_size)
+            yield number, rows, codes.reshape(size, -1)
+
+
+def copy_codes(source: faiss.Index, target: faiss.Index, new_rows: np.ndarray) -> None:
+    """Add rows of an index to another one that is filled into a copy of the same quantizer, without encoding them.
+
+    Args:
+        new_rows: int64[rows of the source], the number of each row in the target; -1 for rows to leave out.
+    """
+    ivf = faiss.extract_index_ivf(target)
+    for number, rows, codes in list_codes(source):
+        kept = new_rows[rows] >= 0
+        ids = np.ascontiguousarray(new_rows[rows[kept]])
+        if len(ids):
+            block = np.ascontiguousarray(codes[kept])
+            ivf.invlists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(block))
+            ivf.ntotal += len(ids)
+    target.ntotal = ivf.ntotal
+
+
+def map_file(path: Path) -> faiss.Index:
+    """Map an index file, to copy codes from it: its pages are read as they are needed."""
+    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY)

@@ -48,17 +48,30 @@ class IvfIndex:
     """Approximate candidates from IVF files that share their lists.
 
     Args:
-        paths: at least one file.
+        paths: at least one file; their ids are row numbers.
+        base: the index of a base that these files' delta belongs to: their rows are then numbered from the base's.
+
+    Attributes:
+        lists: number of IVF lists.
+        rows: in all files.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.indexes = [faiss.read_index(str(path), _MAPPED) for path in paths]
-        self.ivfs = [faiss.extract_index_ivf(index) for index in self.indexes]
+    def __init__(self, paths: Sequence[Path], base: IvfIndex | None = None) -> None:
+        indexes = [faiss.read_index(str(path), _MAPPED) for path in paths]
+        ivfs = [faiss.extract_index_ivf(index) for index in indexes]
+        self.indexes = indexes if base is None else [*base.indexes, *indexes]
+        self.ivfs = ivfs if base is None else [*base.ivfs, *ivfs]
+        # For each file, the number of its segment's first row, and which bitmap holds its rows: the base's or the
+        # delta's.
+        self._first_rows = [0] * len(ivfs) if base is None else [0] * len(base.ivfs) + [base.rows] * len(ivfs)
         self.lists: int = self.ivfs[0].nlist
-        quantizer = faiss.downcast_index(self.ivfs[0].quantizer)
-        mapped = faiss.rev_swig_ptr(quantizer.get_xb(), self.lists * quantizer.d).reshape(self.lists, -1)
-        # In the file they are not aligned, and NumPy would copy them for every product.
-        self._centroids = np.require(mapped, requirements="A")
+        if base is None:
+            quantizer = faiss.downcast_index(self.ivfs[0].quantizer)
+            mapped = faiss.rev_swig_ptr(quantizer.get_xb(), self.lists * quantizer.d).reshape(self.lists, -1)
+            # In the file they are not aligned, and NumPy would copy them for every product.
+            self._centroids = np.require(mapped, requirements="A")
+        else:
+            self._centroids = base._centroids
         self.rows: int = sum(ivf.ntotal for ivf in self.ivfs)
         self.shape = IvfShape(self.rows, self.lists, self.ivfs[0].d, self.ivfs[0].code_size)
 
@@ -68,14 +81,14 @@ class IvfIndex:
         k: int,
         nprobe: int,
         *,
-        bitmap: np.ndarray | None = None,
+        bitmaps: Sequence[np.ndarray] | None = None,
         rows_per_list: np.ndarray | None = None,
     ) -> np.ndarray:
         """Return the rows that score highest by their codes. Those of one query do not depend on the other queries.
 
         Args:
             queries: float32[n, dim].
-            bitmap: uint8, one bit a row, little-endian: only these rows.
+            bitmaps: of the base and of the delta, uint8, one bit a row, little-endian: only these rows.
             rows_per_list: int[lists], number of allowed rows in each list: lists without any are not probed, so the
                 probes go to the nearest lists that can hold a result.
 
@@ -84,15 +97,22 @@ class IvfIndex:
         """
         _, inner = to_ivf_space(self.indexes[0], queries)
         centroid_scores, lists = self._choose_lists(inner, nprobe, rows_per_list)
+        results: list[tuple[np.ndarray, np.ndarray]] = []
         params = faiss.SearchParametersIVF(nprobe=lists.shape[1])
-        if bitmap is not None:
-            params.sel = selector = faiss.IDSelectorBitmap(bitmap)  # noqa: F841  (params holds no reference of its own)
-        results = [_search_lists(ivf, inner, k, lists, centroid_scores, params) for ivf in self.ivfs]
+        for ivf, first_row in zip(self.ivfs, self._first_rows, strict=True):
+            if bitmaps is not None:
+                # `params` holds no reference of its own
+                params.sel = selector = faiss.IDSelectorBitmap(bitmaps[first_row > 0])  # noqa: F841
+            scores, rows = _search_lists(ivf, inner, k, lists, centroid_scores, params)
+            if first_row:
+                rows[rows >= 0] += first_row
+            results.append((scores, rows))
         if len(results) == 1:
             return results[0][1]
         # Only the best of all files are worth scoring exactly: each costs a read of its vector, likely from disk.
         scores, rows = (np.concatenate(arrays, axis=1) for arrays in zip(*results, strict=True))
-        order = np.argsort(np.where(rows < 0, np.inf, -scores), axis=1, kind="stable")[:, :k]
+        scores[rows < 0] = -np.inf
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(rows, order, axis=1)
 
     def _choose_lists(

@@ -7,6 +7,7 @@ and may differ in the last bit.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import faiss
@@ -17,21 +18,56 @@ BLOCK_ROWS = 16_384
 
 
 class Vectors:
-    """Stored vectors, float16[rows, dim], L2-normalised, mapped from a file that processes share by the page cache.
+    """Stored vectors, float16[rows, dim], L2-normalised, mapped from files that processes share by the page cache.
 
     Args:
-        path: the file, row-major and without a header.
+        parts: float16[n, dim] each, at least one; their rows are numbered one part after the other.
     """
 
-    def __init__(self, path: Path, rows: int, dim: int) -> None:
-        self.rows, self.dim = rows, dim
-        shape = (rows, dim)
-        # mmap refuses an empty file
-        self.array = np.memmap(path, np.float16, "r", shape=shape) if rows else np.empty(shape, np.float16)
+    def __init__(self, *parts: np.ndarray) -> None:
+        self.parts = parts
+        self.rows, self.dim = sum(map(len, parts)), parts[0].shape[1]
+        self._starts = np.cumsum([0, *map(len, parts)])
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return the vectors of int64 row numbers as float32[len(rows), dim]."""
-        return self.array[rows].astype(np.float32)
+        return self.gather(rows).astype(np.float32)
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Return the vectors of int64 row numbers, in any order, as float16[len(rows), dim]."""
+        if len(self.parts) == 1:
+            return self.parts[0].take(rows, axis=0)
+        order = np.argsort(rows, kind="stable")
+        vectors = np.empty((len(rows), self.dim), np.float16)
+        vectors[order] = self._gather_ascending(rows[order])
+        return vectors
+
+    def _gather_ascending(self, rows: np.ndarray) -> np.ndarray:
+        """Return the vectors of ascending row numbers."""
+        if len(self.parts) == 1:
+            return self.parts[0].take(rows, axis=0)
+        vectors = np.empty((len(rows), self.dim), np.float16)
+        cuts = np.searchsorted(rows, self._starts)
+        for part, start, first, last in zip(self.parts, self._starts, cuts, cuts[1:], strict=False):
+            # With `clip` NumPy writes to the output directly; the rows are known to be there.
+            part.take(rows[first:last] - start, axis=0, out=vectors[first:last], mode="clip")
+        return vectors
+
+    def blocks(self, rows: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield row numbers int64[n] and their vectors float16[n, dim], BLOCK_ROWS at a time.
+
+        Args:
+            rows: ascending; all rows if None.
+        """
+        if rows is not None:
+            for start in range(0, len(rows), BLOCK_ROWS):
+                block = rows[start : start + BLOCK_ROWS]
+                yield block, self._gather_ascending(block)
+            return
+        for part, first in zip(self.parts, self._starts, strict=False):
+            for start in range(0, len(part), BLOCK_ROWS):
+                vectors = part[start : start + BLOCK_ROWS]
+                yield np.arange(first + start, first + start + len(vectors)), vectors
 
     def score(self, query: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the best `k` of these rows, by exact score.
@@ -43,11 +79,9 @@ class Vectors:
         Returns:
             Scores float32[j], descending, and rows int64[j], j = min(k, m); equal scores by ascending row.
         """
-        rows = np.sort(rows)
         best_scores, best_rows = np.empty(0, np.float32), np.empty(0, np.int64)
-        for start in range(0, len(rows), BLOCK_ROWS):
-            block = rows[start : start + BLOCK_ROWS]
-            scores, positions = best(fp16_view(self.array.take(block, axis=0)), query, k)
+        for block, vectors in self.blocks(np.sort(rows)):
+            scores, positions = best(fp16_view(vectors), query, k)
             scores, block_rows = np.concatenate([best_scores, scores]), np.concatenate([best_rows, block[positions]])
             order = np.lexsort((block_rows, -scores))[:k]
             best_scores, best_rows = scores[order], block_rows[order]
@@ -58,23 +92,26 @@ class Vectors:
 
         Args:
             queries: float32[n, dim].
-            rows: int64[m] to search in; all rows if None.
+            rows: int64[m] to search in, ascending; all rows if None.
 
         Returns:
             Scores float32[n, k], descending, and rows int64[n, k]; where there are fewer rows, the lowest float32 and
             -1.
         """
-        total = self.rows if rows is None else len(rows)
         heap = faiss.ResultHeap(len(queries), k, keep_max=True)
-        for start in range(0, total, BLOCK_ROWS):
-            stop = min(start + BLOCK_ROWS, total)
-            selected = slice(start, stop) if rows is None else rows[start:stop]
-            block = self.array[selected].astype(np.float32)
-            scores, positions = faiss.knn(queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
-            block_rows = positions + start if rows is None else rows[start:stop][positions]
-            heap.add_result(scores, np.ascontiguousarray(block_rows, np.int64))
+        for block, vectors in self.blocks(rows):
+            scores, positions = faiss.knn(
+                queries, vectors.astype(np.float32), min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT
+            )
+            heap.add_result(scores, np.ascontiguousarray(block[positions], np.int64))
         heap.finalize()
         return heap.D, heap.I
+
+
+def map_vectors(path: Path, rows: int, dim: int) -> np.ndarray:
+    """Map a file of vectors, row-major and without a header, as float16[rows, dim]."""
+    # mmap refuses an empty file
+    return np.memmap(path, np.float16, "r", shape=(rows, dim)) if rows else np.empty((rows, dim), np.float16)
 
 
 def best(

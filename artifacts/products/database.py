@@ -1,8 +1,12 @@
-"""The DuckDB file of a segment's product rows: finds the rows that pass a filter, and counts products."""
+"""Product rows in DuckDB: finds the rows that pass a filter, and counts products, over a base and its delta.
+
+A delta's table names every product that differs from the base: its rows as they are now count 1 (`sign`), and the rows
+of the base that they replace count -1. So counts need one scan of each table and no list of the rows to leave out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +17,15 @@ import pyarrow as pa
 
 from artifacts.products.columns import filterable_columns, type_of_column
 from artifacts.products.filters import Filter
-from artifacts.products.sql import quoted, sql_name, where
+from artifacts.products.sql import quoted, sql_name, text_literal, where
 
 DUCKDB_FILE = "products.duckdb"
 
 #: Up to this many ids are looked up in the index one by one (0.2 ms each); for more, one scan of the column is faster.
 _MAX_INDEXED_IDS = 100
+
+#: Makes the SQL expression of a value to count from the name of its column: text and parameters.
+Expression = Callable[[str], tuple[str, list[Any]]]
 
 
 @dataclass(frozen=True)
@@ -29,49 +36,107 @@ class FacetCount:
     count: int
 
 
+class ProductTableSql:
+    """One table of product rows, and the SQL that selects from it.
+
+    Args:
+        name: of the table, as SQL text.
+        schema: of the product rows.
+    """
+
+    def __init__(self, name: str, schema: pa.Schema) -> None:
+        self.name = name
+        self.columns = filterable_columns(schema)
+        self._sql_names = {column: sql_name(schema, column) for column in self.columns}
+
+    def column(self, column: str) -> str:
+        """Return a column's name as SQL text."""
+        return quoted(self._sql_names[column])
+
+    def condition(self, conditions: Filter) -> tuple[str, list[Any]] | None:
+        """Return a filter as a WHERE expression and its parameters; None if no row of this table can pass.
+
+        A column that this table lacks is one of a newer segment: no row has a value in it.
+        """
+        if any(condition.needs_value for condition in conditions if condition.column not in self.columns):
+            return None
+        return where(
+            tuple(
+                replace(condition, column=self._sql_names[condition.column])
+                for condition in conditions
+                if condition.column in self.columns
+            )
+        )
+
+
 class ProductDatabase:
-    """The product rows of one segment in DuckDB, read only. Safe to use from several threads at once.
+    """The product rows of a segment, or of a base and its delta. Read only; safe to use from several threads at once.
 
     Args:
         folder: the segment's folder on this machine.
-        schema: of the segment's product rows.
+        schema: of its product rows.
+        delta: folder and schema of the delta, if there is one.
         threads: threads of one SQL statement.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, *, threads: int = 1) -> None:
-        self._columns = filterable_columns(schema)
-        self._sql_names = {name: sql_name(schema, name) for name in self._columns}
-        self._connection = connect(folder / DUCKDB_FILE, threads=threads)
+    def __init__(
+        self, folder: Path, schema: pa.Schema, *, delta: tuple[Path, pa.Schema] | None = None, threads: int = 1
+    ) -> None:
+        if delta is None:
+            self._connection = connect(folder / DUCKDB_FILE, threads=threads)
+            self._base, self._delta = ProductTableSql("products", schema), None
+        else:
+            files = {"base": folder / DUCKDB_FILE, "delta": delta[0] / DUCKDB_FILE}
+            self._connection = connect_attached(files, threads=threads)
+            self._base = ProductTableSql("base.products", schema)
+            self._delta = ProductTableSql("delta.products", delta[1])
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
         self._connection.close()
 
     # ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def matching_rows(self, conditions: Filter) -> np.ndarray:
-        """Return the numbers of the rows that pass a filter: int64, ascending.
+        """Return the rows of the base that pass a filter, as the base has them: int64."""
+        return self._rows(self._base, conditions)
 
-        A column that this segment lacks is one of a newer segment: no row has a value in it.
+    def matching_changes(self, conditions: Filter) -> np.ndarray:
+        """Return the rows whose attributes are the delta's, of the base and of the delta, that pass a filter: int64.
+
+        Rows of the delta are numbered from the base's number of rows.
         """
-        translated = self._translate(conditions)
-        return _no_rows() if translated is None else self._rows(*where(translated))
+        return _no_rows() if self._delta is None else self._rows(self._delta, conditions, "sign > 0")
 
-    def rows_of(self, product_ids: Sequence[str]) -> np.ndarray:
-        """Return the row numbers of all pictures of these products: int64, ascending; unknown ids have none."""
-        ids = [product_id for product_id in set(product_ids) if _is_encodable(product_id)]
-        if not ids:
-            return _no_rows()
-        if len(ids) <= _MAX_INDEXED_IDS:
-            return self._rows(f"product_id IN ({', '.join('?' * len(ids))})", ids)
-        return self._rows("product_id IN (SELECT unnest(?))", [ids])
+    def base_rows_of(self, product_ids: Sequence[str]) -> np.ndarray:
+        """Return the row numbers of these products' pictures in the base: int64; unknown ids have none."""
+        return self._rows_of(self._base, product_ids, "TRUE")
+
+    def changed_rows_of(self, product_ids: Sequence[str]) -> np.ndarray:
+        """Return the rows of these products whose attributes are the delta's, as `matching_changes` does."""
+        return _no_rows() if self._delta is None else self._rows_of(self._delta, product_ids, "sign > 0")
 
     def first_pictures(self) -> np.ndarray:
-        """Return the number of one row of each product: int64, ascending."""
-        return self._rows("first_picture", [])
+        """Return the number of one row of each product of the base: int64."""
+        return self._rows(self._base, (), "first_picture")
 
-    def _rows(self, condition: str, parameters: list[Any]) -> np.ndarray:
-        statement = f"SELECT row FROM products WHERE {condition} ORDER BY row"  # noqa: S608
+    def _rows(self, table: ProductTableSql, conditions: Filter, further: str = "TRUE") -> np.ndarray:
+        translated = table.condition(conditions)
+        if translated is None:
+            return _no_rows()
+        condition, parameters = translated
+        return self._fetch_rows(f"SELECT row FROM {table.name} WHERE {further} AND {condition}", parameters)  # noqa: S608
+
+    def _rows_of(self, table: ProductTableSql, product_ids: Sequence[str], further: str) -> np.ndarray:
+        ids = [product_id for product_id in dict.fromkeys(product_ids) if _is_encodable(product_id)]
+        if not ids:
+            return _no_rows()
+        few = len(ids) <= _MAX_INDEXED_IDS
+        listed = ", ".join("?" * len(ids)) if few else "SELECT unnest(?)"
+        statement = f"SELECT row FROM {table.name} WHERE product_id IN ({listed}) AND {further}"  # noqa: S608
+        return np.sort(self._fetch_rows(statement, ids if few else [ids]))
+
+    def _fetch_rows(self, statement: str, parameters: list[Any]) -> np.ndarray:
         # Each call has a cursor of its own: a connection's result belongs to one thread until it is read.
         with self._connection.cursor() as cursor:
             return np.ascontiguousarray(cursor.execute(statement, parameters).fetchnumpy()["row"], np.int64)
@@ -79,34 +144,27 @@ class ProductDatabase:
     # ── counts ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def facet(
-        self,
-        column: str,
-        conditions: Filter,
-        excluded: np.ndarray | None = None,
-        *,
-        dtype: pa.DataType | None = None,
-        limit: int | None = None,
+        self, column: str, conditions: Filter, *, dtype: pa.DataType | None = None, limit: int | None = None
     ) -> list[FacetCount]:
         """Count the products that pass a filter by their value in a column, most frequent first.
 
         Args:
-            excluded: row numbers int64 of products that are not counted.
             dtype: type to cast the values to; a value that cannot be cast counts as missing.
             limit: maximum number of values.
         """
-        cast = "{}"
-        if dtype is not None and dtype != self._columns.get(column):
-            cast = f"TRY_CAST({{}} AS {type_of_column(dtype).sql})"
-        return self._count(column, conditions, excluded, lambda name: (cast.format(name), []), limit)
 
-    def bands(
-        self, column: str, edges: Sequence[float], conditions: Filter, excluded: np.ndarray | None = None
-    ) -> list[FacetCount]:
+        def expression(table: ProductTableSql) -> Expression:
+            if dtype is None or dtype == table.columns[column]:
+                return lambda name: (name, [])
+            return lambda name: (f"TRY_CAST({name} AS {type_of_column(dtype).sql})", [])
+
+        return self._count(column, conditions, expression, limit)
+
+    def bands(self, column: str, edges: Sequence[float], conditions: Filter) -> list[FacetCount]:
         """Count the products that pass a filter by the band of their number in a column, most frequent first.
 
         Args:
             edges: ascending. Band 0 is below the first edge; band i is from edge i-1 (included) to edge i.
-            excluded: row numbers int64 of products that are not counted.
         """
 
         def band(name: str) -> tuple[str, list[Any]]:
@@ -114,7 +172,7 @@ class ProductDatabase:
             reached = " + ".join(["0", *(f"({number} >= ?::DOUBLE)::INT" for _ in edges)])
             return f"CASE WHEN {number} IS NOT NULL THEN {reached} END", list(edges)
 
-        return self._count(column, conditions, excluded, band)
+        return self._count(column, conditions, lambda _: band)
 
     def quantiles(self, column: str, shares: Sequence[float]) -> list[float]:
         """Return quantiles of a numeric column over the products; [] where no product has a value.
@@ -122,48 +180,58 @@ class ProductDatabase:
         Args:
             shares: of the products, 0 to 1.
         """
-        name = quoted(self._sql_names[column])
-        statement = f"SELECT quantile_disc(TRY_CAST({name} AS DOUBLE), ?::DOUBLE[]) FROM products WHERE first_picture"  # noqa: S608
+        parts: list[str] = []
+        for table in self._tables():
+            if column in table.columns:
+                rows = "sign > 0" if table is self._delta else "TRUE"
+                if table is self._base and self._delta is not None:
+                    rows = f"row NOT IN (SELECT row FROM {self._delta.name} WHERE sign < 0)"  # noqa: S608
+                number = f"TRY_CAST({table.column(column)} AS DOUBLE)"
+                parts.append(f"SELECT {number} AS number FROM {table.name} WHERE first_picture AND {rows}")  # noqa: S608
+        if not parts:
+            return []
+        statement = f"SELECT quantile_disc(number, ?::DOUBLE[]) FROM ({' UNION ALL '.join(parts)})"  # noqa: S608
         with self._connection.cursor() as cursor:
             row = cursor.execute(statement, [list(shares)]).fetchone()
         return list(row[0]) if row and row[0] else []
+
+    def _tables(self) -> Iterator[ProductTableSql]:
+        yield self._base
+        if self._delta is not None:
+            yield self._delta
 
     def _count(
         self,
         column: str,
         conditions: Filter,
-        excluded: np.ndarray | None,
-        expression: Callable[[str], tuple[str, list[Any]]],
+        expression: Callable[[ProductTableSql], Expression],
         limit: int | None = None,
     ) -> list[FacetCount]:
         """Count products by an SQL expression of a column's name, over all that have a value and pass a filter."""
-        translated = self._translate(conditions)
-        if translated is None or column not in self._columns:
+        counts: list[str] = []
+        parameters: list[Any] = []
+        for table in self._tables():
+            translated = table.condition(conditions)
+            if translated is None or column not in table.columns:
+                continue
+            value, value_parameters = expression(table)(table.column(column))
+            condition, condition_parameters = translated
+            # The delta's rows are few: grouping them together with the base's counts takes 0.2 ms less.
+            number, group = ("sign", "") if table is self._delta else ("count(*)", " GROUP BY 1")
+            counts.append(
+                f"SELECT {value} AS value, {number} AS n FROM {table.name} "  # noqa: S608
+                f"WHERE first_picture AND value IS NOT NULL AND {condition}{group}"
+            )
+            parameters += [*value_parameters, *condition_parameters]
+        if not counts:
             return []
-        value, value_parameters = expression(quoted(self._sql_names[column]))
-        condition, parameters = where(translated)
-        statement = (
-            f"SELECT {value} AS value, count(*) AS n FROM products "  # noqa: S608
-            f"WHERE first_picture AND value IS NOT NULL AND {condition}"
-        )
+        statement = counts[0]
+        if self._delta is not None:
+            statement = f"SELECT value, sum(n) AS n FROM ({' UNION ALL '.join(counts)}) GROUP BY 1 HAVING sum(n) > 0"  # noqa: S608
+        statement += f" ORDER BY n DESC, 1{'' if limit is None else f' LIMIT {limit:d}'}"
         with self._connection.cursor() as cursor:
-            if excluded is not None:
-                # Only this cursor sees it. As a bound list, a million rows would take seconds.
-                cursor.register("excluded", pa.table({"row": excluded}))
-                statement += " AND row NOT IN (SELECT row FROM excluded)"
-            statement += f" GROUP BY 1 ORDER BY n DESC, 1{'' if limit is None else f' LIMIT {limit:d}'}"
-            counts = cursor.execute(statement, [*value_parameters, *parameters]).fetchall()
-        return [FacetCount(value, int(count)) for value, count in counts]
-
-    def _translate(self, conditions: Filter) -> Filter | None:
-        """Put columns under their SQL names; None if a condition needs a value of a column that this segment lacks."""
-        if any(condition.needs_value for condition in conditions if condition.column not in self._columns):
-            return None
-        return tuple(
-            replace(condition, column=self._sql_names[condition.column])
-            for condition in conditions
-            if condition.column in self._columns
-        )
+            rows = cursor.execute(statement, parameters).fetchall()
+        return [FacetCount(value, int(count)) for value, count in rows]
 
 
 def connect(path: Path, *, threads: int = 1) -> duckdb.DuckDBPyConnection:
@@ -173,6 +241,20 @@ def connect(path: Path, *, threads: int = 1) -> duckdb.DuckDBPyConnection:
         read_only=True,
         config={"enable_external_access": "false", "lock_configuration": "true", "threads": str(threads)},
     )
+
+
+def connect_attached(files: Mapping[str, Path], *, threads: int = 1) -> duckdb.DuckDBPyConnection:
+    """Open DuckDB files read only, by name. SQL can reach nothing but these, and no statement can change that."""
+    connection = duckdb.connect(config={"threads": str(threads)})
+    try:
+        for name, path in files.items():
+            connection.execute(f"ATTACH {text_literal(str(path))} AS {quoted(name)} (READ_ONLY)")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _no_rows() -> np.ndarray:

@@ -5,6 +5,7 @@ Nothing that a caller writes becomes SQL text: columns are those of the segment'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,9 @@ import pyarrow as pa
 from artifacts.products.columns import type_of_value
 from artifacts.products.filters import Filter, Value
 from artifacts.schema import CATALOG_COLUMNS
+
+#: Up to this many values are listed one by one. A subquery takes 0.4 ms more to plan, but any number of values.
+_MAX_LISTED = 32
 
 
 def sql_name(schema: pa.Schema, column: str) -> str:
@@ -28,6 +32,11 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def text_literal(text: str) -> str:
+    """Return a text as an SQL literal, for statements that take no parameters: paths of files."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def where(conditions: Filter) -> tuple[str, list[Any]]:
     """Return a WHERE expression and its parameters; TRUE for the empty filter.
 
@@ -38,13 +47,11 @@ def where(conditions: Filter) -> tuple[str, list[Any]]:
     parameters: list[Any] = []
     for condition in conditions:
         if condition.any_of:
-            column, sql_type = _comparable(condition.column, condition.any_of[0])
-            parts.append(f"{column} IN (SELECT unnest(?::{sql_type}[]))")
-            parameters.append(list(condition.any_of))
+            column, values = _values(condition.column, condition.any_of, parameters)
+            parts.append(f"{column} IN ({values})")
         if condition.none_of:
-            column, sql_type = _comparable(condition.column, condition.none_of[0])
-            parts.append(f"({column} IS NULL OR {column} NOT IN (SELECT unnest(?::{sql_type}[])))")
-            parameters.append(list(condition.none_of))
+            column, values = _values(condition.column, condition.none_of, parameters)
+            parts.append(f"({column} IS NULL OR {column} NOT IN ({values}))")
         for operator, bound in ((">=", condition.minimum), ("<=", condition.maximum), ("<", condition.below)):
             if bound is not None:
                 column, sql_type = _comparable(condition.column, bound)
@@ -53,6 +60,16 @@ def where(conditions: Filter) -> tuple[str, list[Any]]:
         if condition.missing is not None:
             parts.append(f"{quoted(condition.column)} IS {'' if condition.missing else 'NOT '}NULL")
     return " AND ".join(parts) or "TRUE", parameters
+
+
+def _values(column: str, values: Sequence[Value], parameters: list[Any]) -> tuple[str, str]:
+    """Return a column and a list of values as SQL, and append the values to the parameters."""
+    comparable, sql_type = _comparable(column, values[0])
+    if len(values) > _MAX_LISTED:
+        parameters.append(list(values))
+        return comparable, f"SELECT unnest(?::{sql_type}[])"
+    parameters.extend(values)
+    return comparable, ", ".join([f"?::{sql_type}"] * len(values))
 
 
 def _comparable(column: str, value: Value) -> tuple[str, str]:

@@ -3,79 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from artifacts.products.database import FacetCount
+from artifacts.products.database import FacetCount, ProductDatabase
 from artifacts.products.filters import Filter
-from artifacts.release.row_filters import RowFilterCache
+from artifacts.release.row_filters import ReleaseFilters
 from artifacts.segments.segment import Segment
 
 
 class ProductCounts:
-    """Counts over all segments of a release. Safe to use from several threads at once.
+    """Counts over a base and its delta. Safe to use from several threads at once.
 
     Args:
-        segments: of the release, oldest first.
-        deleted_rows: for each segment, see `find_deleted_rows`.
-        row_filters: of the release.
+        base: open.
+        delta: of this base, open; None if there is none.
+        filters: of both.
+        database: of both.
         columns: the release's columns that can be filtered on, with their Arrow types.
     """
 
     def __init__(
         self,
-        segments: Sequence[Segment],
-        deleted_rows: Sequence[np.ndarray | None],
-        row_filters: RowFilterCache,
+        base: Segment,
+        delta: Segment | None,
+        filters: ReleaseFilters,
+        database: ProductDatabase,
         columns: Mapping[str, pa.DataType],
     ) -> None:
-        self._segments = segments
-        self._deleted_rows = deleted_rows
-        self._row_filters = row_filters
-        self._columns = columns
+        self._filters, self._database, self._columns = filters, database, columns
+        self.products = base.info.products
+        self.pictures = base.info.rows
+        if delta is not None and delta.info.base is not None:
+            self.products += delta.info.products - delta.info.base.deleted_products
+            self.pictures += delta.info.rows - delta.info.base.deleted_rows
         # For each segment a bitmap with one row of each product; None where each product has one row.
-        self._first_pictures = [
-            None if segment.info.max_pictures <= 1 else segment.row_filter(segment.database.first_pictures()).bitmap
-            for segment in segments
-        ]
+        self._first_pictures = [segment.first_pictures for segment in (base, delta) if segment is not None]
 
     def count(self, conditions: Filter) -> int:
         """Return the number of products that pass a filter."""
-        total = 0
-        row_filters = self._row_filters.get(conditions)
-        for segment, row_filter, first in zip(self._segments, row_filters, self._first_pictures, strict=True):
-            if row_filter is None:
-                total += segment.info.products
-            elif first is None:
-                total += row_filter.count
-            else:
-                total += int(np.bitwise_count(first & row_filter.bitmap).sum())
-        return total
+        row_filter = self._filters.get(conditions)
+        if row_filter is None:
+            return self.products
+        if all(first is None for first in self._first_pictures):
+            return row_filter.count
+        return sum(
+            int(np.bitwise_count(bitmap if first is None else first & bitmap).sum())
+            for first, bitmap in zip(self._first_pictures, row_filter.bitmaps, strict=True)
+        )
 
     def facet(
         self, column: str, conditions: Filter, edges: Sequence[float] | None = None, *, limit: int | None = None
     ) -> list[FacetCount]:
         """Count products by value or by band; see `Release.facet`."""
-        # Segments may differ in a column's type: values are counted as the release's.
-        dtype = self._columns.get(column)
-        # A value that is rare in one segment may be frequent in all of them together.
-        segment_limit = limit if len(self._segments) == 1 else None
-        totals: dict[Any, int] = {}
-        for segment, deleted in zip(self._segments, self._deleted_rows, strict=True):
-            if edges is None:
-                counts = segment.database.facet(column, conditions, deleted, dtype=dtype, limit=segment_limit)
-            else:
-                counts = segment.database.bands(column, edges, conditions, deleted)
-            for facet in counts:
-                totals[facet.value] = totals.get(facet.value, 0) + facet.count
-        ranked = sorted(totals.items(), key=lambda item: (-item[1], str(item[0])))
-        return [FacetCount(value, count) for value, count in ranked[:limit]]
+        if column not in self._columns:
+            return []
+        if edges is not None:
+            return self._database.bands(column, edges, conditions)[:limit]
+        # Base and delta may differ in a column's type: values are counted as the release's.
+        return self._database.facet(column, conditions, dtype=self._columns[column], limit=limit)
 
     def quantiles(self, column: str, shares: Sequence[float]) -> list[float]:
         """Return quantiles of a numeric column; see `Release.quantiles`."""
-        segments = [segment for segment in self._segments if column in segment.products.columns]
-        if not segments:
-            return []
-        return max(segments, key=lambda segment: segment.info.rows).database.quantiles(column, shares)
+        return self._database.quantiles(column, shares)

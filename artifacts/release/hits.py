@@ -10,8 +10,7 @@ class Hit(NamedTuple):
     """One product of a search's results, by the picture that matched best."""
 
     score: float  # cosine with the query
-    segment: int  # position in the release
-    row: int  # in the segment
+    row: int  # of the release: the rows of the base, then those of the delta
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,20 @@ from artifacts.store.manifest import Manifest, SegmentRef
 def open_segments(
     manifest: Manifest, folders: Sequence[Path], opened: Collection[Segment], *, verify: bool, threads: int
 ) -> list[Segment]:
-    """Open the segments of a version; see Release for the arguments and the errors."""
+    """Open the segments of a version, the base first; see Release for the arguments and the errors."""
+    if len(manifest.segments) not in (1, 2):
+        raise IncompatibleRelease(
+            f"version {manifest.version} has {len(manifest.segments)} segments, and a release is a base and at most "
+            "one delta: build the release again"
+        )
     shared = {segment.folder: segment for segment in opened}
     segments: list[Segment] = []
     try:
         for reference, folder in zip(manifest.segments, folders, strict=True):
-            segment = _find_shared(reference, folder, shared)
-            segments.append(segment or Segment(folder, verify=verify, threads=threads))
-        _validate_spaces(manifest, segments)
+            base = segments[0] if segments else None
+            segment = _find_shared(reference, folder, base, shared)
+            segments.append(segment or Segment(folder, base, verify=verify, threads=threads))
+        _validate_segments(manifest, segments)
     except BaseException:
         close_unshared(segments, opened)
         raise
@@ -35,16 +41,24 @@ def close_unshared(segments: Iterable[Segment], opened: Collection[Segment]) -> 
             segment.close()
 
 
-def _find_shared(reference: SegmentRef, folder: Path, shared: dict[Path, Segment]) -> Segment | None:
+def _find_shared(
+    reference: SegmentRef, folder: Path, base: Segment | None, shared: dict[Path, Segment]
+) -> Segment | None:
     """Return the open segment of a folder, if there is one and it is the segment that the manifest names."""
     if sha256_of_info(folder) != reference.info_sha256:
         raise CorruptFile(str(folder / INFO_FILE), "is not the one that the manifest names")
     segment = shared.get(folder)
-    return segment if segment is not None and segment.info == read_info(folder) else None
+    if segment is None or segment.info != read_info(folder):
+        return None
+    # A delta holds its base's index: it is shared together with the base only.
+    return segment if base is None or base in shared.values() else None
 
 
-def _validate_spaces(manifest: Manifest, segments: Sequence[Segment]) -> None:
-    """Check that all vectors are of the manifest's encoder: scores between those of two encoders mean nothing."""
+def _validate_segments(manifest: Manifest, segments: Sequence[Segment]) -> None:
+    """Check that all vectors are of the manifest's encoder, and that a delta is one of the base.
+
+    Scores between the vectors of two encoders mean nothing.
+    """
     encoder_id, metric = manifest.encoder["id"], manifest.metric
     for info in (segment.info for segment in segments):
         dim = segments[0].info.dim
@@ -52,4 +66,8 @@ def _validate_spaces(manifest: Manifest, segments: Sequence[Segment]) -> None:
             raise IncompatibleRelease(
                 f"version {manifest.version} has {dim}-d vectors of {encoder_id} by {metric}, and segment {info.id} "
                 f"has {info.dim}-d vectors of {info.encoder_id} by {info.metric}; build the release again"
+            )
+        if info.base is not None and info.base.info_sha256 != manifest.segments[0].info_sha256:
+            raise CorruptFile(
+                manifest.version, f"its delta {info.id} was written for another segment of the id {info.base.id}"
             )

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from artifacts.index.params import SearchParams
-from artifacts.products.database import FacetCount
+from artifacts.products.database import FacetCount, ProductDatabase
 from artifacts.products.filters import Filter
 from artifacts.release.counts import ProductCounts
 from artifacts.release.hits import Hit, Picture
 from artifacts.release.opening import close_unshared, open_segments
-from artifacts.release.row_filters import RowFilterCache, find_deleted_rows
-from artifacts.release.search import search_segments, validate_queries
+from artifacts.release.product_rows import ProductRows
+from artifacts.release.row_filters import ReleaseFilters
+from artifacts.release.search import search_products, validate_queries
 from artifacts.schema import is_http
 from artifacts.segments.row_filter import RowFilter
-from artifacts.segments.segment import Plan, Segment
+from artifacts.segments.searcher import Plan, Searcher
+from artifacts.segments.segment import Segment
 from artifacts.store.manifest import Manifest
-
-T = TypeVar("T")
 
 
 class Release:
-    """All segments of a version. Safe to use from several threads at once.
+    """A base and its delta, if it has one. Safe to use from several threads at once.
+
+    Rows are numbered through the release: those of the base, then those of the delta.
 
     Args:
         manifest: of the version.
@@ -36,9 +37,10 @@ class Release:
         opened: segments of other releases. Those that this release has too are shared, not opened again.
 
     Attributes:
-        segments: oldest first.
-        columns: the columns of any segment that can be filtered on, with their Arrow types; where segments differ, the
-            newest segment's type.
+        segments: the base, and the delta if there is one.
+        base, delta: the same; delta is None if there is none.
+        searcher: of both.
+        columns: the columns that can be filtered on, with their Arrow types; where base and delta differ, the delta's.
 
     Raises:
         CorruptFile, IncompatibleRelease: see Segment; also if segments do not fit the manifest or each other. Nothing
@@ -57,25 +59,39 @@ class Release:
     ) -> None:
         self.manifest = manifest
         self.segments = open_segments(manifest, folders, opened, verify=verify, threads=threads)
+        self.base = self.segments[0]
+        self.delta = self.segments[1] if len(self.segments) > 1 else None
         try:
-            self.columns = _merge(segment.products.columns for segment in self.segments)
-            self._null_values = _merge(segment.products.null_values for segment in self.segments)
-            self._deleted_rows = find_deleted_rows(self.segments)
-            self._row_filters = RowFilterCache(self.segments, self._deleted_rows)
-            self._counts = ProductCounts(self.segments, self._deleted_rows, self._row_filters, self.columns)
+            self._database = self._open_database(threads)
+            self._rows = ProductRows(self.base, self.delta)
         except BaseException:
             close_unshared(self.segments, opened)
             raise
+        self.columns = self._rows.columns
+        self.searcher = Searcher(self.base, self.delta)
+        self._filters = ReleaseFilters(self.base, self.delta, self.searcher, self._database)
+        self._counts = ProductCounts(self.base, self.delta, self._filters, self._database, self.columns)
+
+    def _open_database(self, threads: int) -> ProductDatabase:
+        if self.delta is None and self.base.database is not None:
+            return self.base.database
+        assert self.delta is not None  # noqa: S101  (only a delta has no database of its own)
+        delta = self.delta.folder, self.delta.products.table.schema
+        return ProductDatabase(self.base.folder, self.base.products.table.schema, delta=delta, threads=threads)
 
     def close(self) -> None:
         """Close all segments, also those that are shared with other releases."""
-        for segment in self.segments:
-            segment.close()
+        self.close_unshared(())
 
-    @property
-    def _dim(self) -> int:
-        """Length of the stored vectors; 0 for a release without segments."""
-        return self.segments[0].info.dim if self.segments else 0
+    def close_unshared(self, opened: Collection[Segment]) -> None:
+        """Close what no other release uses.
+
+        Args:
+            opened: the segments of the other releases.
+        """
+        if self.delta is not None:
+            self._database.close()
+        close_unshared(self.segments, opened)
 
     # ── searching ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -88,7 +104,7 @@ class Release:
         *,
         excluded: Sequence[Collection[str]] = (),
         exact: bool = False,
-    ) -> tuple[list[list[Hit]], list[Plan]]:
+    ) -> tuple[list[list[Hit]], Plan]:
         """Find the best `k` products for each query. The hits of one query do not depend on the other queries.
 
         Args:
@@ -99,15 +115,17 @@ class Release:
             exact: score every allowed row, whatever it costs.
 
         Returns:
-            For each query its hits, by descending score (equal scores by segment and row); the plan of each segment.
+            For each query its hits, by descending score (equal scores by row); the plan of the search.
 
         Raises:
             QueryError: a vector has another length, or no direction (NaN, infinity, zeros).
         """
-        queries = validate_queries(queries, self._dim)
-        return search_segments(
-            self.segments,
-            self._row_filters.get(conditions),
+        queries = validate_queries(queries, self.base.info.dim)
+        return search_products(
+            self.searcher,
+            self._rows.product_ids,
+            max(segment.info.max_pictures for segment in self.segments),
+            self._filters.get(conditions),
             queries,
             k,
             params,
@@ -115,29 +133,30 @@ class Release:
             exact=exact,
         )
 
-    def row_filters(self, conditions: Filter) -> list[RowFilter | None]:
-        """Return for each segment the rows that pass a filter and are not deleted; None where that is all rows."""
-        return self._row_filters.get(conditions)
+    def row_filter(self, conditions: Filter) -> RowFilter | None:
+        """Return the rows that pass a filter and are not deleted; None for the empty filter."""
+        return self._filters.get(conditions)
 
     # ── products ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def locate(self, product_id: str) -> tuple[int, np.ndarray] | None:
-        """Return the position of a product's segment and the rows of its pictures; None if it is not in the release."""
-        for position in reversed(range(len(self.segments))):
-            rows = self.segments[position].database.rows_of([product_id])
-            if len(rows):
-                return position, rows
-            if product_id in self.segments[position].tombstones:
-                return None
-        return None
+    def locate(self, product_id: str) -> np.ndarray | None:
+        """Return the rows of a product's pictures, int64; None if it is not in the release."""
+        if self.delta is not None:
+            changed = self._database.changed_rows_of([product_id])
+            if len(changed):
+                return changed  # of the delta, or of the base with the delta's attributes
+        assert self.base.database is not None  # noqa: S101  (a base has one)
+        rows = self.base.database.base_rows_of([product_id])
+        rows = rows[~self.searcher.is_deleted(rows)]
+        return rows if len(rows) else None
 
     def __contains__(self, product_id: str) -> bool:
         return self.locate(product_id) is not None
 
     def product(self, product_id: str) -> list[dict[str, Any]] | None:
         """Return a product's results, one for each picture in the catalog's order; None if it is not in the release."""
-        location = self.locate(product_id)
-        return None if location is None else self.segments[location[0]].products.to_results(location[1])
+        rows = self.locate(product_id)
+        return None if rows is None else self._rows.to_results(rows)
 
     def picture(self, product_id: str, number: int) -> Picture | None:
         """Return a picture of a product; None if the product or the picture is not in the release.
@@ -145,39 +164,40 @@ class Release:
         Args:
             number: position in the product's list of pictures, from 0.
         """
-        location = self.locate(product_id)
-        if location is None:
+        rows = self.locate(product_id)
+        if rows is None:
             return None
-        segment, rows = self.segments[location[0]], location[1]
-        for row, values in zip(rows, segment.products.take(rows, ["picture", "image_url"]), strict=True):
+        for row, values in zip(rows.tolist(), self._rows.take(rows, ["picture", "image_url"]), strict=True):
             if values["picture"] == number:
                 url = values["image_url"]
-                thumbnail = None if is_http(url) or not segment.thumbnails else segment.thumbnails.get(int(row))
-                return Picture(url, thumbnail)
+                return Picture(url, None if is_http(url) else self.thumbnail(row))
         return None
+
+    def thumbnail(self, row: int) -> bytes | None:
+        """Return the stored thumbnail of a row, JPEG; None where none is stored."""
+        segment, number = (
+            (self.base, row) if row < self.base.info.rows else (self.segments[-1], row - self.base.info.rows)
+        )
+        return segment.thumbnails.get(number) if segment.thumbnails else None
 
     def product_vectors(self, product_id: str) -> np.ndarray | None:
         """Return the stored vectors of a product, float32[pictures, dim]; None if it is not in the release."""
-        location = self.locate(product_id)
-        return None if location is None else self.segments[location[0]].vectors.take(location[1])
+        rows = self.locate(product_id)
+        return None if rows is None else self.searcher.vectors.take(rows)
 
     def matching(self, product_ids: Iterable[str], conditions: Filter) -> list[Hit]:
         """Return a hit, of score 1, for each of the products that passes a filter; unknown ids are left out."""
-        locations = [location for location in map(self.locate, product_ids) if location is not None]
-        if not locations:
+        rows = [int(rows[0]) for rows in map(self.locate, product_ids) if rows is not None]
+        if not rows:
             return []  # without preparing the filter
-        row_filters = self._row_filters.get(conditions)
-        return [
-            Hit(1.0, position, int(rows[0]))
-            for position, rows in locations
-            if (row_filter := row_filters[position]) is None or int(rows[0]) in row_filter
-        ]
+        row_filter = self._filters.get(conditions)
+        return [Hit(1.0, row) for row in rows if row_filter is None or row in row_filter]
 
     # ── rows of hits ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def product_ids(self, hits: Sequence[Hit]) -> list[str]:
         """Return the product of each hit."""
-        return self._take(hits, lambda segment, rows: segment.products.product_ids(rows))
+        return self._rows.product_ids(_rows_of(hits))
 
     def values(self, hits: Sequence[Hit], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Return the product row of each hit as a dict.
@@ -185,68 +205,46 @@ class Release:
         Args:
             columns: names; all columns if None.
         """
-        return self._take(hits, lambda segment, rows: segment.products.take(rows, columns))
+        return self._rows.take(_rows_of(hits), columns)
 
     def to_results(self, hits: Sequence[Hit]) -> list[dict[str, Any]]:
         """Return the product row of each hit as a dict of an answer; see ProductTable.to_results."""
-        return self._take(hits, lambda segment, rows: segment.products.to_results(rows))
+        return self._rows.to_results(_rows_of(hits))
 
     def arrays(self, hits: Sequence[Hit], columns: Iterable[str]) -> dict[str, np.ndarray]:
-        """Return columns of the hits' product rows as arrays [n], as `artifacts.products.table.as_numpy` converts them.
-
-        A column has the newest segment's type; values of segments with another type are missing. A column that no
-        segment has is NaN.
-        """
-        unknown = np.array([np.nan])
-        arrays = {name: np.repeat(self._null_values.get(name, unknown), len(hits)) for name in columns}
-        for segment, indices, rows in self._by_segment(hits):
-            for name, values in segment.products.arrays(rows, arrays).items():
-                if values.dtype == arrays[name].dtype:
-                    arrays[name][indices] = values
-        return arrays
+        """Return columns of the hits' product rows as arrays [n]; see ProductRows.arrays."""
+        return self._rows.arrays(_rows_of(hits), columns)
 
     def vectors(self, hits: Sequence[Hit]) -> np.ndarray:
         """Return the stored vector of each hit's picture, float32[n, dim]."""
-        vectors = np.empty((len(hits), self._dim), np.float32)
-        for segment, indices, rows in self._by_segment(hits):
-            vectors[indices] = segment.vectors.take(np.array(rows, np.int64))
-        return vectors
-
-    def _take(self, hits: Sequence[Hit], take: Callable[[Segment, Sequence[int]], list[T]]) -> list[T]:
-        """Call `take` once for each segment with the rows of its hits; return the items in the order of the hits."""
-        items: dict[int, T] = {}
-        for segment, indices, rows in self._by_segment(hits):
-            items.update(zip(indices, take(segment, rows), strict=True))
-        return [items[index] for index in range(len(hits))]
-
-    def _by_segment(self, hits: Sequence[Hit]) -> Iterator[tuple[Segment, list[int], list[int]]]:
-        """Yield each segment that has hits, with the indices of those hits and their rows in the segment."""
-        for position, segment in enumerate(self.segments):
-            indices = [index for index, hit in enumerate(hits) if hit.segment == position]
-            if indices:
-                yield segment, indices, [hits[index].row for index in indices]
+        return self.searcher.vectors.take(_rows_of(hits))
 
     # ── the whole release ────────────────────────────────────────────────────────────────────────────────────────
 
     @property
+    def products(self) -> int:
+        """Number of products that can be found."""
+        return self._counts.products
+
+    @property
     def pictures(self) -> int:
         """Number of pictures that can be found."""
-        deleted = sum(0 if rows is None else len(rows) for rows in self._deleted_rows)
-        return sum(segment.info.rows for segment in self.segments) - deleted
+        return self._counts.pictures
+
+    @property
+    def rows(self) -> ProductRows:
+        """The product rows by number."""
+        return self._rows
 
     @property
     def attributes(self) -> list[str]:
-        """Names of the catalog's own columns, of the newest segment."""
-        return self.segments[-1].products.attributes if self.segments else []
+        """Names of the catalog's own columns."""
+        return self._rows.attributes
 
     @property
     def lists(self) -> int:
-        """Number of IVF lists of the largest index; 0 where every index is flat."""
-        return max((segment.info.index.lists for segment in self.segments), default=0)
-
-    def column(self, name: str) -> pa.ChunkedArray:
-        """Return all values of a column of the product rows, segment by segment, with those of deleted rows."""
-        return pa.chunked_array([chunk for segment in self.segments for chunk in segment.column(name).chunks])
+        """Number of IVF lists; 0 where the index is flat."""
+        return self.base.info.index.lists
 
     def count(self, conditions: Filter) -> int:
         """Return the number of products that pass a filter."""
@@ -264,7 +262,7 @@ class Release:
         return self._counts.facet(column, conditions, edges, limit=limit)
 
     def quantiles(self, column: str, shares: Sequence[float]) -> list[float]:
-        """Return quantiles of a numeric column, of the largest segment that has it; [] where no product has a value.
+        """Return quantiles of a numeric column over the products; [] where no product has a value.
 
         Args:
             shares: of the products, 0 to 1.
@@ -272,6 +270,5 @@ class Release:
         return self._counts.quantiles(column, shares)
 
 
-def _merge(mappings: Iterable[dict[str, T]]) -> dict[str, T]:
-    """Merge mappings; of equal keys, the last one's value is kept."""
-    return {key: value for mapping in mappings for key, value in mapping.items()}
+def _rows_of(hits: Sequence[Hit]) -> np.ndarray:
+    return np.array([hit.row for hit in hits], np.int64)

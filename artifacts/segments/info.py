@@ -15,7 +15,11 @@ from artifacts.versioned_json import parse_description
 INFO_FILE = "segment.json"
 VECTORS_FILE = "vectors.f16"
 LISTS_FILE = "lists.i32"
-TOMBSTONES_FILE = "tombstones.json"  # JSON, since an id may contain any character, line breaks too
+QUANTIZER_FILE = "quantizer.faiss"
+STATE_FILE = "state.parquet"
+# only in a delta
+DELETED_FILE = "deleted.bits"
+UPDATES_FILE = "updates.arrow"
 
 #: hashlib releases the GIL: four threads read as fast as most disks deliver.
 VERIFY_THREADS = 4
@@ -37,10 +41,26 @@ class IndexInfo(BaseModel):
     train_rows: int = 0  # drawn at random with `seed`
     seed: int = 0
     files: int = 1
+    # Mean cosine of rows with the centroids of their lists: of those that the lists were trained for, and of this
+    # segment's. It falls as new products come to lie where no list was trained.
+    trained_similarity: float | None = None
+    centroid_similarity: float | None = None
+
+
+class BaseRef(BaseModel):
+    """The base that a delta belongs to, and how many of its rows the delta speaks for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    info_sha256: str
+    deleted_rows: int  # rows of products that are gone, or that are in the delta
+    deleted_products: int
+    updated_rows: int  # rows of products whose attributes the delta has
 
 
 class SegmentInfo(BaseModel):
-    """The content of segment.json."""
+    """The content of segment.json. Counts are of the segment's own rows."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,7 +74,8 @@ class SegmentInfo(BaseModel):
     encoder_id: str
     index: IndexInfo
     columns: dict[str, str] = Field(default_factory=dict)  # of the product rows: name -> Arrow type
-    tombstones: int = 0
+    base: BaseRef | None = None  # of a delta
+    tombstones: int = Field(default=0, exclude=True)  # of format 1: a segment that has some is no longer read
     inputs: str = ""  # fingerprint of the inputs it was built from
     files: dict[str, FileInfo] = Field(default_factory=dict)
 

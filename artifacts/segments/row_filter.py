@@ -1,27 +1,41 @@
-"""A set of a segment's rows, in the forms that the ways of searching need."""
+"""A set of a release's rows, in the forms that the ways of searching need."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from cachetools import LRUCache
+
+from artifacts.index import planner
+from artifacts.products.filters import Filter
+
+#: Memory in bytes for the prepared filters of one base, and of one release with a delta.
+_CACHE_BYTES = 256 * 2**20
+
+#: Memory in bytes of a cached entry, beside its arrays.
+_ENTRY_BYTES = 1000
 
 
 @dataclass(frozen=True)
 class RowFilter:
-    """The rows of a segment that a search may return.
+    """The rows that a search may return.
 
     Attributes:
         count: number of rows.
-        bitmap: uint8, one bit a row of the segment, little-endian.
+        bitmaps: of the base, and of the delta if there is one: uint8, one bit a row of the segment, little-endian.
+        base_rows: rows of the base, allowed or not; the delta's are numbered from there.
         rows_per_list: int64[lists], number of the rows in each IVF list; None for a flat index.
         row_ids: row numbers uint32, ascending, if they are few enough for a search that scores them one by one; None
             otherwise: at 4 bytes a row they would take most of a server's memory.
     """
 
     count: int
-    bitmap: np.ndarray
+    bitmaps: tuple[np.ndarray, ...]
+    base_rows: int
     rows_per_list: np.ndarray | None
     row_ids: np.ndarray | None
 
@@ -30,7 +44,7 @@ class RowFilter:
         """Row numbers int64, ascending."""
         if self.row_ids is not None:
             return self.row_ids.astype(np.int64)
-        return np.flatnonzero(np.unpackbits(self.bitmap, bitorder="little"))
+        return rows_of_bitmaps(self.bitmaps, self.base_rows)
 
     @cached_property
     def useful_lists(self) -> int:
@@ -38,10 +52,104 @@ class RowFilter:
         return 0 if self.rows_per_list is None else int(np.count_nonzero(self.rows_per_list))
 
     def __contains__(self, row: int) -> bool:
-        return bool(self.bitmap[row >> 3] >> (row & 7) & 1)
+        part, position = (0, row) if row < self.base_rows else (1, row - self.base_rows)
+        return bool(self.bitmaps[part][position >> 3] >> (position & 7) & 1)
 
     @property
     def nbytes(self) -> int:
         """Memory of the arrays."""
-        arrays = (self.bitmap, self.rows_per_list, self.row_ids)
+        arrays = (*self.bitmaps, self.rows_per_list, self.row_ids)
         return sum(0 if array is None else array.nbytes for array in arrays)
+
+
+def base_row_filter(rows: np.ndarray, base_rows: int, lists: np.ndarray | None, list_count: int) -> RowFilter:
+    """Prepare rows of a base.
+
+    Args:
+        rows: row numbers int64, distinct, in any order.
+        base_rows: number of rows of the base.
+        lists: int32[base_rows], the IVF list of each row; None for a flat index.
+        list_count: number of lists.
+    """
+    mask = np.zeros(base_rows, bool)
+    mask[rows] = True
+    rows_per_list = None if lists is None else np.bincount(lists[mask], minlength=list_count)
+    row_ids = np.flatnonzero(mask).astype(np.uint32) if len(rows) <= planner.MAX_EXACT_ROWS else None
+    return RowFilter(len(rows), (np.packbits(mask, bitorder="little"),), base_rows, rows_per_list, row_ids)
+
+
+def changed_row_filter(
+    base: RowFilter, removed: np.ndarray, added: np.ndarray, lists: Sequence[np.ndarray | None], delta_rows: int
+) -> RowFilter:
+    """Apply a delta to a filter of its base: the cost follows the delta, but for copying a bitmap.
+
+    Args:
+        base: prepared for the base alone.
+        removed: row numbers int64 of the base that it must not contain, unless they are in `added`.
+        added: row numbers int64 of the base and the delta that pass, by their attributes in the delta.
+        lists: the IVF list of each row, of the base and of the delta; None for a flat index.
+        delta_rows: number of rows of the delta.
+    """
+    size = base.base_rows
+    removed = removed[bits_of(base.bitmaps[0], removed)]
+    added_base, added_delta = added[added < size], added[added >= size] - size
+    bitmap, delta_bitmap = base.bitmaps[0].copy(), np.zeros((delta_rows + 7) // 8, np.uint8)
+    np.bitwise_and.at(bitmap, removed >> 3, ~_bit(removed))
+    kept = None if base.row_ids is None else base.row_ids[bits_of(bitmap, base.row_ids)]
+    np.bitwise_or.at(bitmap, added_base >> 3, _bit(added_base))
+    np.bitwise_or.at(delta_bitmap, added_delta >> 3, _bit(added_delta))
+    rows_per_list = base.rows_per_list
+    if rows_per_list is not None and lists[0] is not None and lists[1] is not None:
+        rows_per_list = rows_per_list.copy()
+        np.subtract.at(rows_per_list, lists[0][removed], 1)
+        np.add.at(rows_per_list, lists[0][added_base], 1)
+        np.add.at(rows_per_list, lists[1][added_delta], 1)
+    count = base.count - len(removed) + len(added)
+    row_ids = None
+    if count <= planner.MAX_EXACT_ROWS and kept is None:
+        row_ids = rows_of_bitmaps((bitmap, delta_bitmap), size).astype(np.uint32)
+    elif count <= planner.MAX_EXACT_ROWS and kept is not None:
+        row_ids = np.sort(np.concatenate([kept, added.astype(np.uint32)]))
+    return RowFilter(count, (bitmap, delta_bitmap), size, rows_per_list, row_ids)
+
+
+def bits_of(bitmap: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the bits of rows int64[n] in a little-endian bitmap, bool[n]."""
+    return (bitmap[rows >> 3] >> (rows & 7).astype(np.uint8) & 1).astype(bool)
+
+
+def rows_of_bitmaps(bitmaps: Sequence[np.ndarray], base_rows: int) -> np.ndarray:
+    """Return the row numbers int64, ascending, of the bits that are set in the bitmaps of a base and its delta."""
+    parts = [np.flatnonzero(np.unpackbits(bitmap, bitorder="little")) for bitmap in bitmaps]
+    return parts[0] if len(parts) == 1 else np.concatenate([parts[0], parts[1] + base_rows])
+
+
+def _bit(rows: np.ndarray) -> np.ndarray:
+    """Return for each row the byte with only its bit set, uint8[n]."""
+    return np.left_shift(np.uint8(1), (rows & 7).astype(np.uint8))
+
+
+class RowFilterCache:
+    """Keeps the row filters of recent filters. Safe to use from several threads at once.
+
+    Args:
+        max_bytes: memory limit; a larger row filter is prepared for each search.
+    """
+
+    def __init__(self, max_bytes: int = _CACHE_BYTES) -> None:
+        self._cache: LRUCache[str, RowFilter] = LRUCache(max_bytes, getsizeof=lambda kept: _ENTRY_BYTES + kept.nbytes)
+        self._lock = threading.Lock()
+
+    def get(self, conditions: Filter, prepare: Callable[[], RowFilter]) -> RowFilter:
+        """Return the row filter of a filter; `prepare` makes it if it is not kept."""
+        # By its text: 1, 1.0 and True are equal to Python, but may be values of columns of different types.
+        key = repr(conditions)
+        with self._lock:
+            kept = self._cache.get(key)
+        if kept is not None:
+            return kept
+        prepared = prepare()
+        with self._lock:
+            if _ENTRY_BYTES + prepared.nbytes <= self._cache.maxsize:
+                self._cache[key] = prepared
+        return prepared

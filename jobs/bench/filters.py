@@ -21,9 +21,9 @@ import numpy as np
 from artifacts.config import GateConfig
 from artifacts.index.params import SearchParams
 from artifacts.segments.row_filter import RowFilter
-from artifacts.segments.segment import SearchPath, Segment
+from artifacts.segments.searcher import Searcher, SearchPath
 from jobs.bench.catalog import BenchCatalog, Queries
-from jobs.bench.search import calibrate_segment, exact_scores, ivf_of, one_faiss_thread, segment_scores
+from jobs.bench.search import calibrate_searcher, exact_scores, ivf_of, one_faiss_thread, row_scores
 from jobs.evaluate.calibration import DEPTH, calibrate_filtered, recall
 from jobs.steps import Progress, no_progress
 
@@ -105,8 +105,8 @@ def measure_filters(catalog: BenchCatalog, gate: GateConfig, *, progress: Progre
     Raises:
         LookalikeError: the segment's index is flat.
     """
-    segment = catalog.segment
-    ivf_of(segment)
+    searcher = Searcher(catalog.segment)
+    ivf_of(searcher)
     random = np.random.default_rng(gate.seed)
     total = len(catalog.queries) * (1 + len(FILTERS) * len(SHARES) + len(FILTERS))
     done = 0
@@ -115,25 +115,25 @@ def measure_filters(catalog: BenchCatalog, gate: GateConfig, *, progress: Progre
     crossings: list[Crossover] = []
     for queries in catalog.queries:
         cases = [_draw_case(catalog, queries, name, share, random) for name in FILTERS for share in SHARES]
-        chosen = params[queries.modality] = _calibrate(segment, queries, cases, gate.recall_target)
+        chosen = params[queries.modality] = _calibrate(searcher, queries, cases, gate.recall_target)
         with one_faiss_thread():
             for case in [_Case("none", 1.0, None, queries.vectors), *cases]:
-                measured += _measure_methods(segment, queries.modality, chosen, case)
+                measured += _measure_methods(searcher, queries.modality, chosen, case)
                 done += 1
                 progress(done, total)
             for name in FILTERS:
                 crossings += _measure_crossover(catalog, queries, chosen, name, random)
                 done += 1
                 progress(done, total)
-    return FiltersReport(catalog.name, segment.info.rows, params, measured, crossings)
+    return FiltersReport(catalog.name, searcher.rows, params, measured, crossings)
 
 
 def _draw_case(catalog: BenchCatalog, queries: Queries, name: str, share: float, random: np.random.Generator) -> _Case:
     """Draw a filter that allows a share of the rows."""
-    segment = catalog.segment
-    target = max(1, round(share * segment.info.rows))
+    searcher = Searcher(catalog.segment)
+    target = max(1, round(share * searcher.rows))
     if name == "random":
-        row_filter = segment.row_filter(random.choice(segment.info.rows, target, replace=False))
+        row_filter = searcher.row_filter(random.choice(searcher.rows, target, replace=False))
         return _Case(name, share, row_filter, queries.vectors)
     # Whole categories in random order, as many as fit; only the first may be cut. The queries are about none of them.
     names, counts = np.unique(catalog.categories[catalog.categories != None], return_counts=True)  # noqa: E711
@@ -148,38 +148,38 @@ def _draw_case(catalog: BenchCatalog, queries: Queries, name: str, share: float,
     rows = np.flatnonzero(np.isin(catalog.categories, names[chosen]))
     rows = random.choice(rows, min(target, len(rows)), replace=False)
     unrelated = np.flatnonzero(~np.isin(queries.categories, names[chosen]))
-    return _Case(name, share, segment.row_filter(rows), queries.vectors[unrelated])
+    return _Case(name, share, searcher.row_filter(rows), queries.vectors[unrelated])
 
 
-def _calibrate(segment: Segment, queries: Queries, cases: list[_Case], target: float) -> SearchParams:
+def _calibrate(searcher: Searcher, queries: Queries, cases: list[_Case], target: float) -> SearchParams:
     """Choose the search parameters as the gate does: first for unfiltered searches, then for those under filters."""
-    params = calibrate_segment(segment, queries.vectors, exact_scores(segment, queries.vectors), target)
+    params = calibrate_searcher(searcher, queries.vectors, exact_scores(searcher, queries.vectors), target)
     samples = [(case.row_filter, case.vectors[:_CALIBRATION_QUERIES]) for case in cases if len(case.vectors)]
-    truths = [exact_scores(segment, vectors, row_filter) for row_filter, vectors in samples]
+    truths = [exact_scores(searcher, vectors, row_filter) for row_filter, vectors in samples]
 
     def worst_recall(trial: SearchParams) -> float:
         return min(
-            recall(segment_scores(segment, vectors, trial, row_filter), truth, DEPTH)
+            recall(row_scores(searcher, vectors, trial, row_filter), truth, DEPTH)
             for (row_filter, vectors), truth in zip(samples, truths, strict=True)
         )
 
-    return calibrate_filtered(worst_recall, params, ivf_of(segment).lists, target)
+    return calibrate_filtered(worst_recall, params, ivf_of(searcher).lists, target)
 
 
-def _measure_methods(segment: Segment, modality: str, params: SearchParams, case: _Case) -> list[Measurement]:
+def _measure_methods(searcher: Searcher, modality: str, params: SearchParams, case: _Case) -> list[Measurement]:
     if not len(case.vectors):
         return []  # the catalog has one category, so no query is unrelated to the filter
-    truth = exact_scores(segment, case.vectors, case.row_filter)
+    truth = exact_scores(searcher, case.vectors, case.row_filter)
     measured: list[Measurement] = []
-    for method, search in _searches(segment, params, case.row_filter).items():
+    for method, search in _searches(searcher, params, case.row_filter).items():
         scores, times = _time_each(search, case.vectors)
-        path = _planned_path(segment, case.vectors, params, case.row_filter) if method == "planned" else method
+        path = _planned_path(searcher, case.vectors, params, case.row_filter) if method == "planned" else method
         measured.append(
             Measurement(
                 modality=modality,
                 filter=case.filter,
                 share=case.share,
-                allowed=segment.info.rows if case.row_filter is None else case.row_filter.count,
+                allowed=searcher.rows if case.row_filter is None else case.row_filter.count,
                 method=method,
                 path=path,
                 recall_at_100=round(recall(scores, truth, DEPTH), 4),
@@ -194,19 +194,19 @@ def _measure_methods(segment: Segment, modality: str, params: SearchParams, case
 def _measure_crossover(
     catalog: BenchCatalog, queries: Queries, params: SearchParams, name: str, random: np.random.Generator
 ) -> list[Crossover]:
-    segment = catalog.segment
+    searcher = Searcher(catalog.segment)
     crossings: list[Crossover] = []
     for rows in _CROSSOVER_ROWS:
-        if rows > segment.info.rows / 2:
+        if rows > searcher.rows / 2:
             break
-        case = _draw_case(catalog, queries, name, rows / segment.info.rows, random)
+        case = _draw_case(catalog, queries, name, rows / searcher.rows, random)
         if case.row_filter is None or not len(case.vectors):
             continue
         vectors = case.vectors[:_CROSSOVER_QUERIES]
-        searches = _searches(segment, params, case.row_filter)
+        searches = _searches(searcher, params, case.row_filter)
         _, exact_times = _time_each(searches["exact"], vectors)
         scores, probing_times = _time_each(searches["list-aware"], vectors)
-        truth = exact_scores(segment, vectors, case.row_filter)
+        truth = exact_scores(searcher, vectors, case.row_filter)
         crossings.append(
             Crossover(
                 modality=queries.modality,
@@ -215,15 +215,15 @@ def _measure_crossover(
                 exact_ms=round(float(np.median(exact_times)), 3),
                 probing_ms=round(float(np.median(probing_times)), 3),
                 probing_recall=round(recall(scores, truth, DEPTH), 4),
-                planned=_planned_path(segment, vectors, params, case.row_filter),
+                planned=_planned_path(searcher, vectors, params, case.row_filter),
             )
         )
     return crossings
 
 
-def _planned_path(segment: Segment, vectors: np.ndarray, params: SearchParams, row_filter: RowFilter | None) -> str:
+def _planned_path(searcher: Searcher, vectors: np.ndarray, params: SearchParams, row_filter: RowFilter | None) -> str:
     """Return the path that the planner chooses; it is the same for all queries under a filter."""
-    _, plan = segment.search(vectors[:1], DEPTH, params, row_filter)
+    _, plan = searcher.search(vectors[:1], DEPTH, params, row_filter)
     return plan.path
 
 
@@ -239,30 +239,30 @@ def _time_each(search: Search, vectors: np.ndarray) -> tuple[list[np.ndarray], l
     return scores, times
 
 
-def _searches(segment: Segment, params: SearchParams, row_filter: RowFilter | None) -> dict[str, Search]:
+def _searches(searcher: Searcher, params: SearchParams, row_filter: RowFilter | None) -> dict[str, Search]:
     """Return the search of each method; without a filter, only of those that differ from each other."""
-    ivf = ivf_of(segment)
+    ivf = ivf_of(searcher)
 
-    def by_segment(path: SearchPath | None) -> Search:
-        return lambda query: segment_scores(segment, query, params, row_filter, path=path)[0]
+    def by_path(path: SearchPath | None) -> Search:
+        return lambda query: row_scores(searcher, query, params, row_filter, path=path)[0]
 
-    searches = {"planned": by_segment(None), "exact": by_segment("exact")}
+    searches = {"planned": by_path(None), "exact": by_path("exact")}
     if row_filter is None:
         return searches
-    bitmap = row_filter.bitmap
+    (bitmap,) = row_filter.bitmaps
 
     def with_id_selector(query: np.ndarray) -> np.ndarray:
-        rows = ivf.candidates(query, DEPTH * params.rescore, params.nprobe, bitmap=bitmap)[0]
-        return segment.vectors.score(query[0], rows[rows >= 0], DEPTH)[0]
+        rows = ivf.candidates(query, DEPTH * params.rescore, params.nprobe, bitmaps=row_filter.bitmaps)[0]
+        return searcher.vectors.score(query[0], rows[rows >= 0], DEPTH)[0]
 
     def with_post_filter(query: np.ndarray) -> np.ndarray:
         rows = ivf.candidates(query, DEPTH * max(_OVERFETCH, params.rescore), params.nprobe)[0]
         rows = rows[rows >= 0]
         rows = rows[(bitmap[rows >> 3] >> (rows & 7) & 1).astype(bool)]
-        return segment.vectors.score(query[0], rows, DEPTH)[0]
+        return searcher.vectors.score(query[0], rows, DEPTH)[0]
 
     return searches | {
-        "list-aware": by_segment("ivf"),
+        "list-aware": by_path("ivf"),
         "nprobe": with_id_selector,
         "post-filter": with_post_filter,
     }

@@ -35,13 +35,13 @@ from artifacts.config import EncoderConfig, GateConfig, IndexConfig
 from artifacts.encoders.registry import load_encoder
 from artifacts.errors import LookalikeError
 from artifacts.index.params import SearchParams
-from artifacts.segments.segment import Segment
+from artifacts.segments.searcher import Searcher
 from jobs.bench.catalog import drawn_catalog
 from jobs.bench.load.generator import LoadGenerator, Sample, percentiles, text_searches, vector_searches
 from jobs.bench.load.proc import Memory, StealTime
 from jobs.bench.load.server import ServerProcess
 from jobs.bench.release import publish_segment, releases_folder
-from jobs.bench.search import calibrate_segment, exact_scores, ivf_of, segment_scores
+from jobs.bench.search import calibrate_searcher, exact_scores, ivf_of, row_scores
 from jobs.evaluate.calibration import DEPTH, recall
 from jobs.steps import Progress, no_progress
 
@@ -138,11 +138,12 @@ def measure_serving(
     encoder = load_encoder(encoder_config.encoder, encoder_config.device)
     catalog = drawn_catalog(rows, encoder.dim, _QUERIES, index, folder, progress=progress)
     segment, vectors = catalog.segment, catalog.queries[0].vectors
+    searcher = Searcher(segment)
     try:
         sample = vectors[:_CALIBRATION_QUERIES]
-        truth = exact_scores(segment, sample)
-        params = calibrate_segment(segment, sample, truth, gate.recall_target)
-        reached = recall(segment_scores(segment, sample, params), truth, DEPTH)
+        truth = exact_scores(searcher, sample)
+        params = calibrate_searcher(searcher, sample, truth, gate.recall_target)
+        reached = recall(row_scores(searcher, sample, params), truth, DEPTH)
         publish_segment(segment, params, folder, encoder)
         environment = {
             "LOOKALIKE_RELEASES": releases_folder(folder),
@@ -152,7 +153,7 @@ def measure_serving(
             "LOOKALIKE_ENCODER_THREADS": "1",
         }
         with ServerProcess(environment) as server:
-            rates = _measure_vectors(server, segment, vectors, params, workers, clients, seconds)
+            rates = _measure_vectors(server, searcher, vectors, params, workers, clients, seconds)
             rates += _measure_texts(server, clients, seconds)
             memory = server.memory()
     finally:
@@ -162,7 +163,7 @@ def measure_serving(
 
 def _measure_vectors(
     server: ServerProcess,
-    segment: Segment,
+    searcher: Searcher,
     vectors: np.ndarray,
     params: SearchParams,
     workers: int,
@@ -170,10 +171,10 @@ def _measure_vectors(
     seconds: float,
 ) -> list[Rate]:
     """Measure the index alone and searches by vector through HTTP, in turns."""
-    ivf = ivf_of(segment)
+    ivf = ivf_of(searcher)
     calls: dict[str, Callable[[np.ndarray], object]] = {
         "faiss": lambda query: ivf.candidates(query, DEPTH * params.rescore, params.nprobe),
-        "search": lambda query: segment.search(query, DEPTH, params),
+        "search": lambda query: searcher.search(query, DEPTH, params),
     }
     loads = {
         "vector": LoadGenerator(server.address, vector_searches(vectors)),

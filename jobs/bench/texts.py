@@ -92,7 +92,7 @@ def measure_texts(
 
 
 def _draw_titles(release: Release, limit: int, seed: int) -> list[str]:
-    titles = sorted(set(release.column("title").to_pylist()) - {None, ""})
+    titles = sorted(set(release.base.column("title").to_pylist()) - {None, ""})
     if not titles:
         raise LookalikeError(f"version {release.manifest.version} has no titles to search for")
     return [titles[number] for number in np.random.default_rng(seed).permutation(len(titles))[:limit]]

@@ -71,12 +71,10 @@ def measure(
 def pick_filters(release: Release) -> list[tuple[str, Filter]]:
     """Filters as shoppers use them, by name: price ranges, then the most and the least frequent value of category, of
     brand and of the first attributes that have values, then two together."""
-    filters: list[tuple[str, Filter]] = []
-    prices = release.column("price").to_numpy().astype(float)
-    prices = prices[np.isfinite(prices)]
-    for share in (0.5, 0.1, 0.01) if len(prices) else ():
-        limit = float(np.quantile(prices, share))
-        filters.append((f"price ≤ {limit:.2f}", (Condition("price", maximum=limit),)))
+    filters: list[tuple[str, Filter]] = [
+        (f"price ≤ {limit:.2f}", (Condition("price", maximum=limit),))
+        for limit in release.quantiles("price", [0.5, 0.1, 0.01])
+    ]
     columns = 0
     for column in ("category", "brand", *release.attributes):
         if columns == _FILTER_COLUMNS:
@@ -133,11 +131,10 @@ def _measure_filters(
     results: list[FilterResult] = []
     products = max(1, release.count(()))
     for (name, conditions), value in zip(filters, recalls(params), strict=True):
-        _, plans = release.search(vectors[:1], DEPTH, params, conditions)
+        _, plan = release.search(vectors[:1], DEPTH, params, conditions)
         p50, _ = _latency(release, vectors, params, conditions)
-        path = "+".join(sorted({plan.path for plan in plans}))
         share = round(release.count(conditions) / products, 5)
-        results.append(FilterResult(queries.modality, name, share, path, value, p50))
+        results.append(FilterResult(queries.modality, name, share, plan.path, value, p50))
     return params, results
 
 

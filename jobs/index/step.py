@@ -71,13 +71,13 @@ def _build(context: StepContext, catalog: CatalogReport, identity: EncoderIdenti
     config, workspace, store = context.config, context.workspace, context.store
     tally = Tally()
     with store.new_segment(segment_id) as folder:
-        writer = SegmentWriter(folder, identity.dim)
         schema = segment_schema(attributes_of(read_products(workspace, 0).schema))
+        writer = SegmentWriter(folder, identity.dim, schema)
         for shard in range(workspace.shards):
             add_shard(workspace, shard, identity, config.thumbnail_side, writer, schema, tally)
             context.progress(shard + 1, workspace.shards)
         _require_products(catalog, tally, config.max_reject_rate)
-        info = writer.finish(segment_id, identity.id, schema, config.index)
+        info = writer.finish(segment_id, identity.id, config.index)
     counts = Counts(
         input_rows=catalog.input_rows,
         indexed=info.products,

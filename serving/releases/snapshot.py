@@ -15,12 +15,12 @@ from artifacts.index.params import SearchParams
 from artifacts.products.filters import Filter
 from artifacts.release.hits import Hit
 from artifacts.release.release import Release
-from artifacts.segments.segment import Plan
+from artifacts.segments.searcher import Plan
 from artifacts.store.manifest import Manifest
 from serving.releases.batching import Batcher
 
-#: The hits of a query, and the plan of each segment.
-IndexResult = tuple[list[Hit], list[Plan]]
+#: The hits of a query, and the plan by which they were found.
+IndexResult = tuple[list[Hit], Plan]
 
 
 @dataclass(frozen=True)
@@ -86,16 +86,16 @@ def search_index(release: Release, queries: Sequence[IndexQuery]) -> list[IndexR
     """Search a release; queries with the same depth, parameters and filter share one call.
 
     Returns:
-        For each query its hits and the plans by which they were found.
+        For each query its hits and the plan by which they were found.
     """
     groups: dict[tuple[int, SearchParams, Filter], list[int]] = defaultdict(list)
     for position, query in enumerate(queries):
         groups[query.depth, query.params, query.conditions].append(position)
     results: dict[int, IndexResult] = {}
     for (depth, params, conditions), positions in groups.items():
-        hits, plans = release.search(
+        hits, plan = release.search(
             np.stack([queries[position].vector for position in positions]), depth, params, conditions,
             excluded=[queries[position].excluded for position in positions],
         )  # fmt: skip
-        results |= {position: (hit_list, plans) for position, hit_list in zip(positions, hits, strict=True)}
+        results |= {position: (hit_list, plan) for position, hit_list in zip(positions, hits, strict=True)}
     return [results[position] for position in range(len(queries))]

@@ -36,7 +36,7 @@ def render(task: SearchTask, snapshot: Snapshot, facets: FacetCounter, max_offse
     if more and task.end <= max_offset:
         answer["next_cursor"] = Cursor(version, task.end, task.digest, options.today).encoded()
     if options.explain:
-        answer["explain"] = {"params": vars(task.params), "segments": [vars(plan) for plan in task.plans]}
+        answer["explain"] = {"params": vars(task.params), "segments": [vars(task.plan)]}
     return answer
 
 

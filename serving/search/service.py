@@ -134,8 +134,8 @@ def _search(tasks: Sequence[SearchTask], snapshot: Snapshot, depth: int) -> list
     # A plan describes all queries of a call, so a search that explains itself has a call of its own.
     alone = any(task.options.explain for task in tasks)
     results = search_index(snapshot.release, queries) if alone else snapshot.search(queries)
-    for task, (_, plans) in zip(tasks, results, strict=True):
-        task.plans = plans
+    for task, (_, plan) in zip(tasks, results, strict=True):
+        task.plan = plan
     return [hits for hits, _ in results]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from artifacts.errors import InputError
 from artifacts.index.params import SearchParams
 from artifacts.release.hits import Hit
-from artifacts.segments.segment import Plan
+from artifacts.segments.searcher import Plan
 from serving.releases.snapshot import Snapshot
 from serving.schemas import Common
 from serving.search.options import SearchOptions
@@ -42,7 +42,7 @@ class SearchTask:
         params: of the index; set by planning.
         hits: the best products of the first tier, by similarity.
         ranked: the list so far, of all tiers.
-        plans: how each segment was searched, of the last call.
+        plan: how the index was searched, of the last call.
         exhausted: no deeper tier would add to the list.
         answer: a SearchAnswer as a dictionary.
         cached: the answer is from the result cache.
@@ -62,7 +62,7 @@ class SearchTask:
     hits: list[Hit] = field(default_factory=list)
     ranked: list[RankedHit] = field(default_factory=list)
     listed: set[str] = field(default_factory=set)  # products in `ranked`; filled when a second tier is needed
-    plans: list[Plan] = field(default_factory=list)
+    plan: Plan = field(init=False)
     exhausted: bool = False
     answer: dict[str, Any] | None = None
     cached: bool = False

@@ -13,8 +13,10 @@ import pytest
 
 from artifacts.index import planner
 from artifacts.index.params import SearchParams
+from artifacts.products.conform import conform, merged_schema
 from artifacts.release.release import Release
 from artifacts.schema import segment_schema
+from artifacts.segments.delta_writer import DeltaWriter
 from artifacts.segments.info import SegmentInfo, read_info, sha256_of_info
 from artifacts.segments.segment import Segment
 from artifacts.segments.writer import SegmentWriter
@@ -74,19 +76,69 @@ def write_segment(
     *,
     segment_id: str = "segment",
     settings: Settings | None = None,
-    tombstones: Iterable[str] = (),
     thumbnails: Sequence[bytes | None] = (),
     encoder_id: str = ENCODER["id"],  # type: ignore[assignment]
 ) -> SegmentInfo:
-    """Write a segment of these rows; by default of products p0, p1, … with a price of 0, 1, …."""
+    """Write a base of these rows; by default of products p0, p1, … with a price of 0, 1, …."""
     rows = len(vectors)
     if products is None:
         products = product_table([f"p{row}" for row in range(rows)], price=[float(row) for row in range(rows)])
-    writer = SegmentWriter(folder, vectors.shape[1])
+    writer = SegmentWriter(folder, vectors.shape[1], products.schema)
     if rows:
         writer.add(products, vectors, thumbnails)
-    config = (settings or Settings()).pipeline.index
-    return writer.finish(segment_id, encoder_id, products.schema, config, tombstones=tombstones)
+    return writer.finish(segment_id, encoder_id, (settings or Settings()).pipeline.index)
+
+
+def write_delta(
+    folder: Path,
+    base_folder: Path,
+    vectors: np.ndarray | None = None,
+    products: pa.Table | None = None,
+    *,
+    updates: pa.Table | None = None,
+    deleted: Iterable[str] = (),
+    last: Path | None = None,
+    segment_id: str = "delta",
+    thumbnails: Sequence[bytes | None] = (),
+) -> SegmentInfo:
+    """Write a delta of a base.
+
+    Args:
+        vectors, products: rows of new products, or of ones with other pictures.
+        updates: a product row for each product whose attributes have changed; its pictures stay those of the base.
+        deleted: ids of products of the base.
+        last: an earlier delta of the base, all of whose rows are carried.
+    """
+    base = Segment(base_folder)
+    assert base.database is not None
+    last_delta = None if last is None else Segment(last, base)
+    schema = merged_schema(
+        next((table.schema for table in (products, updates) if table is not None), base.products.table.schema),
+        base.products.table.schema,
+    )
+    writer = DeltaWriter(folder, base, schema)
+    gone = set(deleted)
+    if last_delta is not None:
+        rows = np.arange(last_delta.info.rows)
+        writer.carry(last_delta, rows)
+        gone |= set(last_delta.product_ids(rows))
+    if products is not None and vectors is not None and len(vectors):
+        writer.add(conform(products, schema), vectors, thumbnails)
+        gone |= set(products["product_id"].to_pylist())
+    writer.delete(base.database.base_rows_of(sorted(gone)))
+    for row in range(0 if updates is None else updates.num_rows):
+        update = conform(updates.slice(row, 1), schema)
+        base_rows = base.database.base_rows_of(update["product_id"].to_pylist())
+        table = base.products.rows_table(base_rows)
+        update = update.take(pa.array(np.zeros(len(base_rows), np.int64)))
+        for name in ("picture", "image_url"):
+            update = update.set_column(schema.get_field_index(name), schema.field(name), table[name])
+        writer.update(update, base_rows)
+    info = writer.finish(segment_id, Settings().pipeline.index)
+    if last_delta is not None:
+        last_delta.close()
+    base.close()
+    return info
 
 
 def manifest_of(
@@ -111,7 +163,7 @@ def manifest_of(
 def open_release(
     *folders: Path, verify: bool = True, encoder: Mapping[str, Any] = ENCODER, opened: Sequence[Segment] = ()
 ) -> Release:
-    """Open a release of these segments, oldest first."""
+    """Open a release of a base, and of a delta if there are two folders."""
     references = []
     for folder in folders:
         info = read_info(folder)

@@ -22,7 +22,7 @@ def build_index(
     paths, list_of_row, first = [], [], 0
     for number, part in enumerate(np.array_split(vectors.astype(np.float32), files)):
         index = build.empty_copy(trained)
-        list_of_row.append(build.add(index, part, first))
+        list_of_row.append(build.add(index, part, np.arange(first, first + len(part)))[0])
         first += len(part)
         paths.append(folder / f"{codec}-{files}-{number}.faiss")
         build.write(index, paths[-1])

@@ -20,7 +20,7 @@ def test_several_files_answer_as_one(tmp_path: Path, codec: str):
     assert (lists == same_lists).all()
     assert (one.rows, three.rows) == (900, 900)
     bitmap = np.packbits(np.arange(900) % 3 == 0, bitorder="little")
-    for options in ({}, {"bitmap": bitmap}):
+    for options in ({}, {"bitmaps": [bitmap]}):
         of_one = one.candidates(queries, 40, 6, **options)
         of_three = three.candidates(queries, 40, 6, **options)
         assert of_one.shape == of_three.shape == (12, 40)
@@ -54,7 +54,7 @@ def test_probes_go_to_the_nearest_lists(tmp_path: Path):
 def test_missing_candidates_are_minus_one_at_the_end(tmp_path: Path, files: int):
     index, _ = build_index(tmp_path, unit_vectors(300, 16), "sq8", files=files, lists=4)
     bitmap = np.packbits(np.isin(np.arange(300), [5, 200]), bitorder="little")
-    candidates = index.candidates(queries_like(unit_vectors(300, 16), 3), 10, 4, bitmap=bitmap)
+    candidates = index.candidates(queries_like(unit_vectors(300, 16), 3), 10, 4, bitmaps=[bitmap])
     assert (np.sort(candidates[:, :2]) == [5, 200]).all()
     assert (candidates[:, 2:] == -1).all()
 
@@ -67,6 +67,6 @@ def test_probes_go_to_lists_that_hold_allowed_rows(tmp_path: Path, codec: str):
     bitmap = np.packbits(np.isin(np.arange(600), allowed), bitorder="little")
     rows_per_list = np.bincount(list_of_row[allowed], minlength=index.lists)
     candidates = index.candidates(
-        -vectors[:1].astype(np.float32), len(allowed), 1, bitmap=bitmap, rows_per_list=rows_per_list
+        -vectors[:1].astype(np.float32), len(allowed), 1, bitmaps=[bitmap], rows_per_list=rows_per_list
     )
     assert set(candidates[0]) == set(allowed)

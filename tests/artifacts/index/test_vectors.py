@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifacts.index import vectors as vectors_module
-from artifacts.index.vectors import Vectors, best, fp16_view
+from artifacts.index.vectors import Vectors, best, fp16_view, map_vectors
 from tests.artifacts.building import queries_like, unit_vectors
 
 
 def write_vectors(path: Path, values: np.ndarray) -> Vectors:
     values.astype(np.float16).tofile(path)
-    return Vectors(path, *values.shape)
+    return Vectors(map_vectors(path, *values.shape))
 
 
 def numpy_scores(values: np.ndarray, query: np.ndarray) -> np.ndarray:
@@ -122,4 +122,4 @@ def test_an_empty_file_has_no_rows(tmp_path: Path):
 def test_stored_vectors_are_read_only(tmp_path: Path):
     vectors = write_vectors(tmp_path / "v", unit_vectors(3))
     with pytest.raises(ValueError, match="read-only"):
-        vectors.array[0] = 0
+        vectors.parts[0][0] = 0

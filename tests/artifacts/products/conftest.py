@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from artifacts.products.database import ProductDatabase
-from artifacts.products.table import ProductTable
+from artifacts.products.table import ARROW_FILE, ProductTable
 from tests.artifacts.products.product_building import catalog_table, open_products
 
 
@@ -21,7 +21,7 @@ def catalog_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def table(catalog_folder: Path) -> ProductTable:
-    return ProductTable(catalog_folder)
+    return ProductTable(catalog_folder / ARROW_FILE)
 
 
 @pytest.fixture(scope="package")

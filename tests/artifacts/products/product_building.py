@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from artifacts.products.database import ProductDatabase
-from artifacts.products.table import ProductTable
-from artifacts.products.writer import write_products
+from artifacts.products.table import ARROW_FILE, ProductTable
+from artifacts.products.writer import ProductWriter
 from artifacts.schema import TIMESTAMP
 from tests.artifacts.building import product_table
 
@@ -42,8 +42,11 @@ COLUMNS = {
 def open_products(folder: Path, table: pa.Table) -> tuple[ProductTable, ProductDatabase]:
     """Write product rows and open both files."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_products(table, folder)
-    return ProductTable(folder), ProductDatabase(folder, table.schema)
+    writer = ProductWriter(folder, table.schema)
+    writer.add(table)
+    writer.close()
+    writer.write_database()
+    return ProductTable(folder / ARROW_FILE), ProductDatabase(folder, table.schema)
 
 
 def every_type_table() -> pa.Table:

@@ -21,7 +21,7 @@ def test_below_excludes_its_bound():
 def test_zero_and_false_are_values():
     assert where((Condition("price", minimum=0.0),))[1] == [0.0]
     assert where((Condition("price", maximum=0),))[1] == [0]
-    assert where((Condition("yes", any_of=(False,)),))[1] == [[False]]
+    assert where((Condition("yes", any_of=(False,)),))[1] == [False]
 
 
 def test_booleans_are_not_compared_as_integers():

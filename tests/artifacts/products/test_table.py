@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from artifacts.products.table import ProductTable
+from artifacts.products.table import ARROW_FILE, ProductTable
 from tests.artifacts.building import product_table
 from tests.artifacts.products.product_building import open_products
 
@@ -22,7 +22,7 @@ def test_opening_and_taking_copies_no_rows(tmp_path: Path):
     for product_file in open_products(tmp_path, product_table([f"p{number}" for number in range(50_000)])):
         product_file.close()
     before = pa.total_allocated_bytes()
-    table = ProductTable(tmp_path)
+    table = ProductTable(tmp_path / ARROW_FILE)
     rows = table.take([49_999], ["product_id", "price"])
     assert pa.total_allocated_bytes() - before < 10_000
     assert rows == [{"product_id": "p49999", "price": None}]

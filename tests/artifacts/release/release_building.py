@@ -1,9 +1,9 @@
-"""A release of two segments, and what plain Python expects of it, for the tests of artifacts/release."""
+"""A release of a base and a delta, and what plain Python expects of it, for the tests of artifacts/release."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 from artifacts.index.params import SearchParams
 from artifacts.products.filters import Condition, Filter
 from artifacts.release.release import Release
-from tests.artifacts.building import INDEXED, open_release, product_table, unit_vectors, write_segment
+from tests.artifacts.building import INDEXED, open_release, product_table, unit_vectors, write_delta, write_segment
 
 DEEP = SearchParams(nprobe=64, rescore=8)
 
@@ -23,8 +23,8 @@ FILTERS: dict[str, Filter] = {
     "not category": (Condition("category", none_of=("shoe", "bag")),),
     "price": (Condition("price", minimum=10.0, maximum=12.0),),
     "two": (Condition("category", any_of=("bag", "hat")), Condition("price", maximum=25.0)),
-    "only in the newer": (Condition("season", any_of=("summer",)),),
-    "not, only in the newer": (Condition("season", none_of=("summer",)),),
+    "only in the delta": (Condition("season", any_of=("summer",)),),
+    "not, only in the delta": (Condition("season", none_of=("summer",)),),
     "no product": (Condition("category", any_of=("car",)),),
 }
 
@@ -34,7 +34,7 @@ class Product:
     """The expected values of a product."""
 
     id: str
-    segment: int
+    in_delta: bool  # whether its pictures are
     category: str | None
     price: float
     season: str | None
@@ -43,10 +43,10 @@ class Product:
 
 @dataclass
 class Catalog:
-    """A release of two segments, of which the newer replaces and deletes products of the older.
+    """A release of a base and a delta, which adds, replaces, updates and deletes products.
 
     Attributes:
-        folders: the segments, oldest first.
+        folders: the base and the delta.
         products: those that can be found, by id.
     """
 
@@ -88,42 +88,49 @@ def make_catalog(folder: Path, codec: str) -> Catalog:
     """Write and open the release; its segments have indexes of this codec."""
     rng = np.random.default_rng(11)
 
-    def product(number: int, segment: int) -> Product:
-        vectors = list(unit_vectors(int(rng.integers(1, 5)), seed=number + 10_000 * segment))
-        return Product(
-            f"p{number}",
-            segment,
-            category=[None, "shoe", "bag", "hat"][int(rng.integers(0, 4))],
-            price=float(rng.integers(0, 50)),
-            season=None if segment == 0 else ["summer", "winter", None][int(rng.integers(0, 3))],
-            vectors=vectors,
-        )
+    def attributes(*, seasons: bool) -> dict[str, Any]:
+        return {
+            "category": [None, "shoe", "bag", "hat"][int(rng.integers(0, 4))],
+            "price": float(rng.integers(0, 50)),
+            "season": ["summer", "winter", None][int(rng.integers(0, 3))] if seasons else None,
+        }
 
-    older = [product(number, 0) for number in range(400)]
-    newer = [product(number, 1) for number in range(300, 520)]  # 300-399 are replaced
+    def product(number: int, *, in_delta: bool) -> Product:
+        vectors = list(unit_vectors(int(rng.integers(1, 5)), seed=number + 10_000 * in_delta))
+        return Product(f"p{number}", in_delta, **attributes(seasons=in_delta), vectors=vectors)
+
+    base = [product(number, in_delta=False) for number in range(400)]
+    added = [product(number, in_delta=True) for number in range(300, 520)]  # 300-399 have other pictures
+    updated = [replace(old, **attributes(seasons=True)) for old in base[100:150]]
     deleted = [f"p{number}" for number in range(0, 60, 2)]
     folders = [folder / "0", folder / "1"]
-    # The newer segment deletes p500 from older ones and contains it: it is found.
-    _write_products(folders[0], 0, older, codec, [])
-    _write_products(folders[1], 1, newer, codec, [*deleted, "p500", "unknown to both"])
-    products = {product.id: product for product in older if product.id not in deleted}
-    products.update({product.id: product for product in newer})
+    layout = INDEXED.model_copy(update={"codec": codec, "rows_per_index": 500})
+    write_segment(folders[0], _vectors(base), _table(base, {}), segment_id="base", settings=layout)
+    one_row_each = [replace(product, vectors=product.vectors[:1]) for product in updated]
+    write_delta(
+        folders[1], folders[0], _vectors(added), _table(added, SEASON), updates=_table(one_row_each, SEASON),
+        deleted=deleted,
+    )  # fmt: skip
+    products = {product.id: product for product in base if product.id not in deleted}
+    products.update({product.id: product for product in (*added, *updated)})
     return Catalog(open_release(*folders), folders, products)
 
 
-def _write_products(
-    folder: Path, number: int, products: Sequence[Product], codec: str, tombstones: Sequence[str]
-) -> None:
+#: An attribute that only the delta has.
+SEASON = {"season": pa.string()}
+
+
+def _vectors(products: Sequence[Product]) -> np.ndarray:
+    return np.array([vector for product in products for vector in product.vectors], np.float16)
+
+
+def _table(products: Sequence[Product], attributes: dict[str, pa.DataType]) -> pa.Table:
     rows = [(product, picture) for product in products for picture in range(len(product.vectors))]
-    attributes = {} if number == 0 else {"season": pa.string()}
-    table = product_table(
+    return product_table(
         [product.id for product, _ in rows],
         pictures=[picture for _, picture in rows],
         attributes=attributes,
         category=[product.category for product, _ in rows],
         price=[product.price for product, _ in rows],
-        **({"season": [product.season for product, _ in rows]} if number else {}),
+        **{name: [getattr(product, name) for product, _ in rows] for name in attributes},
     )
-    vectors = np.array([product.vectors[picture] for product, picture in rows], np.float16)
-    layout = INDEXED.model_copy(update={"codec": codec, "rows_per_index": 500})
-    write_segment(folder, vectors, table, segment_id=f"s{number}", settings=layout, tombstones=tombstones)

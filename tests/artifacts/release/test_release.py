@@ -1,4 +1,4 @@
-"""Products of a release: located by id, and read by hit, from several segments."""
+"""Products of a release: located by id, and read by hit, from a base and its delta."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import pyarrow as pa
 
 from artifacts.products.filters import Condition
 from artifacts.release.hits import Hit, Picture
-from tests.artifacts.building import open_release, product_table, unit_vectors, write_segment
+from tests.artifacts.building import open_release, product_table, unit_vectors, write_delta, write_segment
 from tests.artifacts.release.release_building import DEEP, Catalog
 
 
-def test_products_are_located_in_their_newest_segment(flat: Catalog):
-    for product in (flat.products[f"p{number}"] for number in (1, 61, 299, 300, 345, 399, 400, 500, 519)):
-        location = flat.release.locate(product.id)
-        assert location is not None
-        assert (location[0], len(location[1])) == (product.segment, len(product.vectors))
+def test_products_are_located_where_their_pictures_are(flat: Catalog):
+    for product in (flat.products[f"p{number}"] for number in (1, 61, 120, 299, 300, 345, 399, 400, 500, 519)):
+        rows = flat.release.locate(product.id)
+        assert rows is not None
+        assert len(rows) == len(product.vectors)
+        assert set(rows >= flat.release.base.info.rows) == {product.in_delta}
         assert product.id in flat.release
         vectors = flat.release.product_vectors(product.id)
         assert vectors is not None
@@ -63,7 +64,7 @@ def test_matching_returns_hits_of_the_products_that_pass(flat: Catalog):
 
 def test_rows_of_hits_are_in_the_order_of_the_hits(catalog: Catalog):
     hits = catalog.release.search(unit_vectors(1, seed=94).astype(np.float32), 40, DEEP)[0][0]
-    assert {hit.segment for hit in hits} == {0, 1}
+    assert {hit.row >= catalog.release.base.info.rows for hit in hits} == {False, True}
     rows = catalog.release.values(hits)
     ids = catalog.release.product_ids(hits)
     assert [row["product_id"] for row in rows] == ids
@@ -83,20 +84,23 @@ def test_rows_of_hits_are_in_the_order_of_the_hits(catalog: Catalog):
     assert catalog.release.values([]) == catalog.release.to_results([]) == catalog.release.product_ids([]) == []
 
 
-def test_arrays_have_the_newest_segments_type(tmp_path: Path):
+def test_arrays_have_the_deltas_type(tmp_path: Path):
     """A ranker reads arrays of one type, whatever an attribute was before."""
-    older = {"size": (pa.string(), ["40", "41"]), "worn": (pa.bool_(), [True, None]), "sold": (pa.int64(), [7, None])}
-    newer = {"size": (pa.int64(), [42, None]), "worn": (pa.float64(), [0.5, 2]), "sold": (pa.int64(), [None, 2**40])}
-    for number, attributes in enumerate((older, newer)):
-        table = product_table(
+    base = {"size": (pa.string(), ["40", "41"]), "worn": (pa.bool_(), [True, None]), "sold": (pa.int64(), [7, None])}
+    delta = {"size": (pa.int64(), [42, None]), "worn": (pa.float64(), [0.5, 2]), "sold": (pa.int64(), [None, 2**40])}
+    tables = [
+        product_table(
             [f"p{number}{row}" for row in range(2)],
             attributes={name: dtype for name, (dtype, _) in attributes.items()},
             added_at=[datetime(2026, 11, number + 1, tzinfo=UTC), None],
             **{name: values for name, (_, values) in attributes.items()},
         )
-        write_segment(tmp_path / str(number), unit_vectors(2), table, segment_id=f"s{number}")
+        for number, attributes in enumerate((base, delta))
+    ]
+    write_segment(tmp_path / "0", unit_vectors(2), tables[0])
+    write_delta(tmp_path / "1", tmp_path / "0", unit_vectors(2), tables[1])
     release = open_release(tmp_path / "0", tmp_path / "1")
-    hits = [Hit(1.0, 1, 0), Hit(1.0, 0, 1), Hit(1.0, 0, 0), Hit(1.0, 1, 1)]
+    hits = [Hit(1.0, row) for row in (2, 1, 0, 3)]
     arrays = release.arrays(hits, ["size", "worn", "sold", "added_at", "brand"])
     np.testing.assert_array_equal(arrays["size"], [42.0, np.nan, np.nan, np.nan])
     np.testing.assert_array_equal(arrays["worn"], [0.5, np.nan, 1, 2])
@@ -114,7 +118,29 @@ def test_pictures_count_the_rows_that_can_be_found(catalog: Catalog):
     assert catalog.release.pictures == sum(len(product.vectors) for product in catalog.products.values())
 
 
-def test_columns_are_those_of_all_segments(catalog: Catalog):
+def test_columns_are_those_of_base_and_delta(catalog: Catalog):
     assert {"category", "price", "season"} <= set(catalog.release.columns)
     assert catalog.release.attributes == ["season"]
-    assert len(catalog.release.column("price")) == sum(segment.info.rows for segment in catalog.release.segments)
+
+
+def test_updated_products_show_their_new_attributes(flat: Catalog):
+    """Their pictures stay those of the base."""
+    product = flat.products["p120"]
+    results = flat.release.product("p120")
+    assert results is not None
+    assert len(results) == len(product.vectors)
+    assert {(result["price"], result["category"], result["attributes"]["season"]) for result in results} == {
+        (product.price, product.category, product.season)
+    }
+    assert {result["attributes"]["season"] for result in flat.release.product("p160") or ()} == {None}
+
+
+def test_a_thumbnail_is_that_of_the_segment(tmp_path: Path):
+    write_segment(tmp_path / "0", unit_vectors(2), product_table(["a", "b"]), thumbnails=[b"a", b"b"])
+    new = product_table(["b", "c"])
+    write_delta(tmp_path / "1", tmp_path / "0", unit_vectors(2), new, thumbnails=[b"new b", None])
+    release = open_release(tmp_path / "0", tmp_path / "1")
+    assert [release.picture(product_id, 0) for product_id in "abc"] == [
+        Picture("a.jpg", b"a"), Picture("b.jpg", b"new b"), Picture("c.jpg", None)
+    ]  # fmt: skip
+    release.close()

@@ -1,4 +1,4 @@
-"""Row filters of a release: prepared once, small in memory, without deleted rows."""
+"""Row filters of a release: prepared once, small in memory, without deleted rows, kept with the base."""
 
 from __future__ import annotations
 
@@ -9,58 +9,85 @@ import pytest
 
 from artifacts.index import planner
 from artifacts.products.filters import Condition
-from artifacts.release.row_filters import RowFilterCache, find_deleted_rows
-from tests.artifacts.building import DIM, open_release, product_table, unit_vectors, write_segment
-from tests.artifacts.release.release_building import DEEP, Catalog
+from artifacts.segments.row_filter import RowFilterCache
+from tests.artifacts.building import DIM, open_release, product_table, unit_vectors, write_delta, write_segment
+from tests.artifacts.release.release_building import DEEP, FILTERS, Catalog
 
 
-def test_a_newer_segment_deletes_and_replaces_rows_of_older_ones(tmp_path: Path):
-    segments = (("ab", ""), ("c", "a"), ("a", "b"))
-    for number, (ids, deleted) in enumerate(segments):
-        write_segment(
-            tmp_path / str(number), unit_vectors(len(ids), seed=number), product_table(list(ids)),
-            segment_id=f"s{number}", tombstones=list(deleted),
-        )  # fmt: skip
-    release = open_release(*(tmp_path / str(number) for number in range(3)))
-    deleted_rows = find_deleted_rows(release.segments)
-    assert [None if rows is None else rows.tolist() for rows in deleted_rows] == [[0, 1], None, None]
-    hits = release.search(np.eye(1, DIM), 9, DEEP)[0][0]
-    assert dict(zip(release.product_ids(hits), (hit.segment for hit in hits), strict=True)) == {"a": 2, "c": 1}
-    assert (release.count(()), release.pictures) == (2, 2)
-    locations = [release.locate(product_id) for product_id in "abc"]
-    assert [location and location[0] for location in locations] == [2, None, 1]
-    release.close()
-
-
-def test_a_segment_may_only_delete(tmp_path: Path):
+def test_a_delta_may_only_delete(tmp_path: Path):
     write_segment(tmp_path / "0", unit_vectors(3), segment_id="s0")
-    write_segment(tmp_path / "1", unit_vectors(0), product_table([]), segment_id="s1", tombstones=["p1"])
+    write_delta(tmp_path / "1", tmp_path / "0", deleted=["p1"])
     release = open_release(tmp_path / "0", tmp_path / "1")
     assert set(release.product_ids(release.search(np.eye(1, DIM), 9, DEEP)[0][0])) == {"p0", "p2"}
-    assert release.count(()) == 2
+    assert (release.count(()), release.pictures) == (2, 2)
+    assert [release.locate(product_id) is None for product_id in ("p0", "p1", "p2")] == [False, True, False]
     release.close()
+
+
+def test_a_delta_may_delete_everything(tmp_path: Path):
+    write_segment(tmp_path / "0", unit_vectors(3), segment_id="s0")
+    write_delta(tmp_path / "1", tmp_path / "0", deleted=["p0", "p1", "p2"])
+    release = open_release(tmp_path / "0", tmp_path / "1")
+    assert release.search(np.eye(1, DIM), 9, DEEP)[0] == [[]]
+    assert (release.count(()), release.facet("price", ())) == (0, [])
+    release.close()
+
+
+def test_row_filters_hold_the_rows_of_the_products_that_pass(catalog: Catalog):
+    for conditions in FILTERS.values():
+        row_filter = catalog.release.row_filter(conditions)
+        if row_filter is None:
+            assert conditions == ()
+            continue
+        passing = catalog.passing(conditions)
+        rows = [catalog.release.locate(product.id) for product in passing]
+        expected = sorted(int(row) for found in rows if found is not None for row in found)
+        assert row_filter.rows.tolist() == expected
+        assert row_filter.count == len(expected)
+        assert all(row in row_filter for row in expected)
+        lists = [segment.lists for segment in catalog.release.segments if segment.lists is not None]
+        if lists and row_filter.rows_per_list is not None:
+            of_rows = np.concatenate(lists)[row_filter.rows]
+            assert row_filter.rows_per_list.tolist() == np.bincount(of_rows, minlength=catalog.release.lists).tolist()
 
 
 def test_a_row_filter_takes_one_bit_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """At 100 million rows, row numbers would take 800 MB for each filter."""
     monkeypatch.setattr(planner, "MAX_EXACT_ROWS", 100)
     write_segment(tmp_path / "0", unit_vectors(8000), segment_id="s0")
-    write_segment(tmp_path / "1", unit_vectors(0), product_table([]), segment_id="s1", tombstones=["p1"])
+    write_delta(tmp_path / "1", tmp_path / "0", deleted=["p1"])
     release = open_release(tmp_path / "0", tmp_path / "1")
-    for conditions in ((), (Condition("price", minimum=5.0),)):
-        row_filters = release.row_filters(conditions)
-        assert release.row_filters(conditions) is row_filters
-        assert row_filters[0] is not None
-        assert row_filters[0].nbytes <= 8000 / 8 + 100
+    conditions = (Condition("price", minimum=5.0),)
+    row_filter = release.row_filter(conditions)
+    assert row_filter is not None
+    assert release.row_filter(conditions) is row_filter
+    assert row_filter.nbytes <= 8000 / 8 + 100
     release.close()
 
 
+def test_a_base_keeps_what_filters_let_pass_for_the_next_delta(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_segment(tmp_path / "0", unit_vectors(50), segment_id="s0")
+    write_delta(tmp_path / "1", tmp_path / "0", deleted=["p1"])
+    write_delta(tmp_path / "2", tmp_path / "0", unit_vectors(1), product_table(["new"], price=[7.0]), deleted=["p2"])
+    conditions = (Condition("price", maximum=9.0),)
+    old = open_release(tmp_path / "0", tmp_path / "1")
+    assert old.count(conditions) == 9
+    assert old.base.database is not None
+
+    def fail(conditions: object) -> None:
+        raise AssertionError("the base was asked again")
+
+    new = open_release(tmp_path / "0", tmp_path / "2", opened=old.segments)
+    monkeypatch.setattr(new.base.database, "matching_rows", fail)
+    assert new.count(conditions) == 10
+    new.close_unshared(old.segments)
+    old.close()
+
+
 def test_filters_larger_than_the_cache_are_prepared_each_time(flat: Catalog):
-    segments = flat.release.segments
-    row_filters = RowFilterCache(segments, find_deleted_rows(segments), max_bytes=0)
-    conditions = (Condition("price", maximum=1.0),)
-    first, second = row_filters.get(conditions), row_filters.get(conditions)
-    assert first is not second
-    expected = sum(len(product.vectors) for product in flat.passing(conditions))
-    for prepared in (first, second):
-        assert sum(row_filter.count for row_filter in prepared if row_filter) == expected
+    cache, made = RowFilterCache(max_bytes=0), []
+    row_filter = flat.release.row_filter(FILTERS["price"])
+    assert row_filter is not None
+    for _ in range(2):
+        assert cache.get(FILTERS["price"], lambda: made.append(1) or row_filter) is row_filter
+    assert len(made) == 2

@@ -1,4 +1,4 @@
-"""Searching a release: several segments as one, each product once, deleted rows never."""
+"""Searching a release: a base and its delta as one, each product once, deleted rows never."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tests.artifacts.building import (
     product_table,
     queries_like,
     unit_vectors,
+    write_delta,
     write_segment,
 )
 from tests.artifacts.release.release_building import DEEP, FILTERS, Catalog
@@ -29,8 +30,7 @@ def test_search_finds_the_best_products_that_pass(catalog: Catalog, path: str, n
     conditions = FILTERS[name]
     passing = catalog.passing(conditions)
     queries = unit_vectors(4, seed=99).astype(np.float32)
-    results, plans = catalog.release.search(queries, k, DEEP, conditions)
-    assert len(plans) == 2
+    results, _ = catalog.release.search(queries, k, DEEP, conditions)
     for query, hits in zip(queries, results, strict=True):
         truth = catalog.brute_force(query, passing)
         assert len(hits) == min(k, len(passing))
@@ -38,7 +38,7 @@ def test_search_finds_the_best_products_that_pass(catalog: Catalog, path: str, n
         assert len(set(ids)) == len(hits)
         assert set(ids) <= set(truth)
         for hit, product_id in zip(hits, ids, strict=True):
-            assert hit.segment == catalog.products[product_id].segment
+            assert (hit.row >= catalog.release.base.info.rows) == catalog.products[product_id].in_delta
             assert hit.score == pytest.approx(truth[product_id], abs=1e-5)
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         lost = sum(list(truth.values())[: len(hits)]) - sum(hit.score for hit in hits)
@@ -106,13 +106,13 @@ def test_a_longer_search_begins_with_the_hits_of_a_shorter_one(catalog: Catalog,
         assert catalog.release.search(query, k, DEEP, exact=True)[0][0] == hits[:k]
 
 
-def test_ties_are_ordered_by_segment_and_row(tmp_path: Path):
-    """The same picture belongs to many products, in both segments; a better one comes late."""
+def test_ties_are_ordered_by_row(tmp_path: Path):
+    """The same picture belongs to many products, of the base and of the delta; a better one comes late."""
     picture, better = unit_vectors(2, seed=5)
-    for number, ids in enumerate((range(40), range(40, 80))):
-        vectors = np.repeat(picture[None, :], 40, axis=0)
-        vectors[35] = better
-        write_segment(tmp_path / str(number), vectors, product_table([f"p{i}" for i in ids]), segment_id=f"s{number}")
+    vectors = np.repeat(picture[None, :], 40, axis=0)
+    vectors[35] = better
+    write_segment(tmp_path / "0", vectors, product_table([f"p{i}" for i in range(40)]))
+    write_delta(tmp_path / "1", tmp_path / "0", vectors, product_table([f"p{i}" for i in range(40, 80)]))
     release = open_release(tmp_path / "0", tmp_path / "1")
     query = (picture + better)[None, :].astype(np.float32) + better
     order = release.product_ids(release.search(query, 80, DEEP)[0][0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from artifacts.segments.searcher import Searcher
 from artifacts.segments.segment import Segment
 from tests.artifacts.building import INDEXED, write_segment
 from tests.artifacts.segments.segment_building import LAYOUTS, VECTORS
@@ -23,3 +24,8 @@ def segments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Segment]:
 @pytest.fixture(params=LAYOUTS)
 def segment(request: pytest.FixtureRequest, segments: dict[str, Segment]) -> Segment:
     return segments[request.param]
+
+
+@pytest.fixture
+def searcher(segment: Segment) -> Searcher:
+    return Searcher(segment)

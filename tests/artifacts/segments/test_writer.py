@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from artifacts.index.params import SearchParams
+from artifacts.schema import segment_schema
 from artifacts.segments.info import verify_segment
+from artifacts.segments.searcher import Searcher
 from artifacts.segments.segment import Segment
 from artifacts.segments.writer import SegmentWriter
 from artifacts.settings import Settings
@@ -19,7 +21,7 @@ from tests.artifacts.segments.segment_building import LAYOUTS, QUERIES, VECTORS
 #: DuckDB does not promise the same bytes.
 UNSTABLE = "products.duckdb"
 
-ODD_IDS = ["a\nb", "c\rd", "e\x85f", "g\u2028h", " ", "ü", "i\tj", '"k"', "l\x1cm", "\U0001f600"]
+SCHEMA = segment_schema({})
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -29,7 +31,7 @@ def test_the_same_rows_give_the_same_segment(tmp_path: Path, layout: str, segmen
     for name, file in before.info.files.items():
         if name != UNSTABLE:
             assert again.info.files[name] == file, name
-    results = [segment.search(QUERIES, 30, SearchParams(4, 2))[0] for segment in (again, before)]
+    results = [Searcher(segment).search(QUERIES, 30, SearchParams(4, 2))[0] for segment in (again, before)]
     rows_again, rows_before = [[nearest.rows.tolist() for nearest in neighbors] for neighbors in results]
     assert rows_again == rows_before
     again.close()
@@ -39,10 +41,10 @@ def test_the_size_of_blocks_does_not_matter(tmp_path: Path):
     products = product_table([f"p{row}" for row in range(700)])
     vectors = unit_vectors(700)
     for name, step in (("a", 700), ("b", 99)):
-        writer = SegmentWriter(tmp_path / name, 16)
+        writer = SegmentWriter(tmp_path / name, 16, products.schema)
         for start in range(0, 700, step):
             writer.add(products.slice(start, step), vectors[start : start + step])
-        writer.finish("s", "toy", products.schema, INDEXED.pipeline.index)
+        writer.finish("s", "toy", INDEXED.pipeline.index)
     whole, blocks = (verify_segment(tmp_path / name).files for name in "ab")
     assert {name: file for name, file in whole.items() if name != UNSTABLE} == {
         name: file for name, file in blocks.items() if name != UNSTABLE
@@ -61,27 +63,19 @@ def test_the_size_of_blocks_does_not_matter(tmp_path: Path):
 )
 def test_wrong_vectors_are_refused(tmp_path: Path, vectors: np.ndarray, message: str):
     with pytest.raises(ValueError, match=message):
-        SegmentWriter(tmp_path / "s", 16).add(product_table(["a", "b"]), vectors)
+        SegmentWriter(tmp_path / "s", 16, SCHEMA).add(product_table(["a", "b"]), vectors)
 
 
 def test_a_folder_is_written_once(tmp_path: Path):
-    SegmentWriter(tmp_path / "s", 16)
+    SegmentWriter(tmp_path / "s", 16, SCHEMA)
     with pytest.raises(FileExistsError):
-        SegmentWriter(tmp_path / "s", 16)
+        SegmentWriter(tmp_path / "s", 16, SCHEMA)
 
 
 def test_a_small_training_sample_is_enlarged_to_the_minimum(tmp_path: Path):
     settings = Settings(flat_max_rows=0, train_rows_per_list=1)
     info = write_segment(tmp_path / "s", unit_vectors(400), settings=settings)
     assert (info.index.codec, info.index.train_rows) == ("pq", 256)
-
-
-def test_tombstones_keep_any_id(tmp_path: Path):
-    write_segment(tmp_path / "s", unit_vectors(1), tombstones=[*ODD_IDS, "a\nb"])
-    segment = Segment(tmp_path / "s")
-    assert sorted(segment.tombstones) == sorted(ODD_IDS)
-    assert segment.info.tombstones == len(ODD_IDS)
-    segment.close()
 
 
 def test_files_are_read_only(segment: Segment):

@@ -1,0 +1,36 @@
+"""Brings product rows to another schema of the same catalog: attributes come, go, and change their types."""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+
+from artifacts.products.columns import type_of_column
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return rows in another schema.
+
+    Columns that the schema lacks are dropped, and those that the rows lack are null. Values of another type are cast
+    as filters cast them: one that cannot be cast is null.
+    """
+    columns = [
+        _cast(table[field.name], field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _cast(column: pa.ChunkedArray, dtype: pa.DataType) -> pa.ChunkedArray:
+    if column.type == dtype:
+        return column
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("rows", pa.table({"value": column}))
+        statement = f"SELECT TRY_CAST(value AS {type_of_column(dtype).sql}) AS value FROM rows"  # noqa: S608
+        return connection.sql(statement).to_arrow_table()["value"].cast(dtype)
+
+
+def merged_schema(schema: pa.Schema, older: pa.Schema) -> pa.Schema:
+    """Return a schema with the columns of an older one that it lacks at the end."""
+    return pa.schema([*schema, *(field for field in older if field.name not in schema.names)])

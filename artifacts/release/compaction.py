@@ -1,0 +1,150 @@
+"""Merges a base and its delta into a new base: vectors, codes and lists are copied, and nothing is embedded."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from artifacts.config import IndexConfig
+from artifacts.index import build
+from artifacts.release.release import Release
+from artifacts.schema import DELETED
+from artifacts.segments.delta_writer import read_quantizer
+from artifacts.segments.index_writer import Progress, fill_index, no_progress, write_index
+from artifacts.segments.info import QUANTIZER_FILE, STATE_FILE, IndexInfo, SegmentInfo, index_file
+from artifacts.segments.rows_writer import RowsWriter
+from artifacts.segments.segment import Segment
+
+#: Rows that are copied at once.
+_BLOCK = 65_536
+
+
+def write_compacted(
+    release: Release,
+    folder: Path,
+    segment_id: str,
+    config: IndexConfig,
+    *,
+    tombstones_since: datetime,
+    inputs: str = "",
+    progress: Progress = no_progress,
+) -> SegmentInfo:
+    """Write the products of a release as one base into an empty folder.
+
+    The quantizer stays that of the old base; a flat index of too many rows is replaced by a trained one.
+
+    Args:
+        release: with a delta.
+        config: how indexes are built.
+        tombstones_since: tombstones of the catalog's state that were applied before are dropped.
+        inputs: fingerprint of what the segment is made from.
+        progress: called with the number of rows copied and the total.
+
+    Raises:
+        ValueError: the release has no delta.
+    """
+    if release.delta is None:
+        raise ValueError("a release without a delta cannot be compacted")
+    base, delta = release.base, release.delta
+    schema = delta.products.table.schema
+    rows = release.searcher.rows_that_can_be_found()
+    writer = RowsWriter(folder, base.info.dim, schema)
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        thumbnails: list[bytes | None] = []
+        if base.thumbnails or delta.thumbnails:
+            thumbnails = [release.thumbnail(row) for row in block.tolist()]
+        writer.add(release.rows.table(block, schema), release.searcher.vectors.gather(block), thumbnails)
+        progress(start + len(block), len(rows))
+    new_rows = np.full(release.searcher.vectors.rows, -1, np.int64)
+    new_rows[rows] = np.arange(len(rows))
+    _write_state(writer, base, delta, new_rows, tombstones_since)
+    writer.close()
+    writer.products.write_database()
+    return writer.seal(
+        SegmentInfo(
+            id=segment_id,
+            rows=writer.rows,
+            products=writer.products.products,
+            max_pictures=writer.products.max_pictures,
+            dim=writer.dim,
+            encoder_id=base.info.encoder_id,
+            index=_write_index(writer, base, delta, rows, new_rows, config),
+            columns={name: str(dtype) for name, dtype in zip(schema.names, schema.types, strict=True)},
+            inputs=inputs,
+        )
+    )
+
+
+def _write_index(
+    writer: RowsWriter, base: Segment, delta: Segment, rows: np.ndarray, new_rows: np.ndarray, config: IndexConfig
+) -> IndexInfo:
+    if base.lists is None or delta.lists is None:
+        return write_index(writer.folder, writer.vectors(), config)
+    base_rows = base.info.rows
+    sources: list[tuple[Path, np.ndarray]] = []
+    for segment, numbers in ((base, new_rows[:base_rows]), (delta, new_rows[base_rows:])):
+        files = (segment.folder / index_file(number) for number in range(segment.info.index.files))
+        sources += [(path, numbers) for path in files]
+
+    def copy(index: faiss.Index, first: int, stop: int) -> None:
+        for path, numbers in sources:
+            in_file = np.where((numbers >= first) & (numbers < stop), numbers, -1)
+            if (in_file >= 0).any():
+                build.copy_codes(build.map_file(path), index, in_file)
+
+    in_delta = rows >= base_rows
+    lists = np.empty(len(rows), np.int32)
+    lists[~in_delta], lists[in_delta] = base.lists[rows[~in_delta]], delta.lists[rows[in_delta] - base_rows]
+    trained = read_quantizer(base)
+    if QUANTIZER_FILE in base.info.files:
+        shutil.copyfile(base.folder / QUANTIZER_FILE, writer.folder / QUANTIZER_FILE)
+    else:
+        build.write(trained, writer.folder / QUANTIZER_FILE)
+    info = fill_index(
+        writer.folder, writer.vectors(), trained, base.info.index, config.rows_per_index, known_lists=lists, copy=copy
+    )
+    similarities = [
+        (segment.info.index.centroid_similarity, count)
+        for segment, count in ((base, int((~in_delta).sum())), (delta, int(in_delta.sum())))
+        if segment.info.index.centroid_similarity is not None and count
+    ]
+    total = sum(count for _, count in similarities)
+    mean = sum(value * count for value, count in similarities if value is not None) / total if total else None
+    return info.model_copy(update={"centroid_similarity": mean})
+
+
+def _write_state(
+    writer: RowsWriter, base: Segment, delta: Segment, new_rows: np.ndarray, tombstones_since: datetime
+) -> None:
+    """Write the state of all products, the delta's in place of the base's."""
+    if STATE_FILE not in base.info.files or STATE_FILE not in delta.info.files:
+        return
+    changed = pq.read_table(delta.folder / STATE_FILE)
+    named = pa.chunked_array(changed["product_id"]).unique()
+    for batch in pq.ParquetFile(base.folder / STATE_FILE).iter_batches(_BLOCK):
+        table = pa.Table.from_batches([batch])
+        kept = pc.call_function(
+            "invert", [pc.call_function("is_in", [table["product_id"]], pc.SetLookupOptions(named))]
+        )
+        writer.add_state(_renumbered(table.filter(kept), new_rows, base.info.rows))
+    old_tombstone = np.asarray(changed["status"]) == DELETED
+    old_tombstone &= changed["applied_at"].to_numpy() < np.datetime64(tombstones_since.replace(tzinfo=None), "us")
+    writer.add_state(_renumbered(changed.filter(pa.array(~old_tombstone)), new_rows, base.info.rows))
+
+
+def _renumbered(state: pa.Table, new_rows: np.ndarray, base_rows: int) -> pa.Table:
+    """Return a state whose rows are those of the new base."""
+    has_row = np.asarray(state["row"].is_valid())
+    rows = state["row"].fill_null(0).to_numpy() + np.where(np.asarray(state["in_delta"]), base_rows, 0)
+    renumbered = pa.array(np.where(has_row, new_rows[rows], 0), pa.int64(), mask=~has_row)
+    state = state.set_column(state.schema.get_field_index("row"), state.schema.field("row"), renumbered)
+    column = state.schema.get_field_index("in_delta")
+    return state.set_column(column, state.schema.field("in_delta"), pa.array(np.zeros(len(state), bool)))

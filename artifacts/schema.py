@@ -51,8 +51,17 @@ CATALOG_RANGES: dict[str, tuple[float, float]] = {
 #: Types an attribute may have. Other types (nested, decimal, dates) are converted to the nearest of these.
 ATTRIBUTE_TYPES = (pa.string(), pa.int64(), pa.float64(), pa.bool_(), TIMESTAMP)
 
+#: Column of a catalog shard: uint64, the digest of the product's attributes as STATE has it.
+ATTRIBUTES_DIGEST = "attributes_digest"
+#: Further columns of changed products: uint64, the digest of the list of pictures as STATE has it, and the kind of
+#: the change, see `jobs.catalog.changes`.
+PICTURES_DIGEST = "pictures_digest"
+CHANGE_KIND = "change_kind"
+
 #: Names of columns and answer fields that Lookalike adds; an attribute may not have them.
-RESERVED_COLUMNS = frozenset({"row", "picture", "similarity_score", "score", "shard"})
+RESERVED_COLUMNS = frozenset(
+    {"row", "picture", "similarity_score", "score", "shard", ATTRIBUTES_DIGEST, PICTURES_DIGEST, CHANGE_KIND}
+)
 
 
 class Reason(StrEnum):
@@ -163,13 +172,36 @@ def picture_list(pictures: Sequence[tuple[str, str | None]]) -> int:
 
 
 def catalog_schema(attributes: dict[str, pa.DataType]) -> pa.Schema:
-    """Return the schema of a catalog shard: the known columns, then the catalog's own attributes in their order.
+    """Return the schema of a catalog shard: the known columns, the catalog's own attributes in their order, the digest.
 
     Args:
         attributes: column name -> type, one of ATTRIBUTE_TYPES.
     """
     fields = [pa.field(name, dtype, nullable=name != "product_id") for name, dtype in CATALOG_COLUMNS.items()]
-    return pa.schema(fields + [pa.field(name, dtype) for name, dtype in attributes.items()])
+    fields += [pa.field(name, dtype) for name, dtype in attributes.items()]
+    return pa.schema([*fields, pa.field(ATTRIBUTES_DIGEST, pa.uint64(), nullable=False)])
+
+
+def changes_schema(attributes: dict[str, pa.DataType]) -> pa.Schema:
+    """Return the schema of changed products: that of a catalog shard, then PICTURES_DIGEST and CHANGE_KIND.
+
+    Args:
+        attributes: column name -> type, one of ATTRIBUTE_TYPES.
+    """
+    further = [
+        pa.field(PICTURES_DIGEST, pa.uint64(), nullable=False),
+        pa.field(CHANGE_KIND, pa.string(), nullable=False),
+    ]
+    return pa.schema([*catalog_schema(attributes), *further])
+
+
+#: Products that a refresh deletes.
+DELETIONS = pa.schema(
+    [
+        pa.field("product_id", pa.string(), nullable=False),
+        pa.field("updated_at", TIMESTAMP),  # event time of the deletion; null if unknown
+    ]
+)
 
 
 def embeddings_schema(dim: int) -> pa.Schema:

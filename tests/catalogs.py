@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artifacts.schema import CATALOG_COLUMNS, catalog_schema, shard_of
+from artifacts.schema import ATTRIBUTES_DIGEST, CATALOG_COLUMNS, catalog_schema, digest64, shard_of
 from artifacts.storage import Folder
 from jobs.catalog.report import CatalogReport
 from jobs.catalog.staging import Staging
@@ -45,7 +45,8 @@ def write_catalog(
     schema = catalog_schema({})
     for shard in range(shards):
         rows = [
-            dict.fromkeys(CATALOG_COLUMNS) | {"product_id": product, "image_url": list(urls), "price": price}
+            dict.fromkeys(CATALOG_COLUMNS)
+            | {"product_id": product, "image_url": list(urls), "price": price, ATTRIBUTES_DIGEST: digest64(str(price))}
             for product, urls in products.items()
             if shard_of(product, shards) == shard
         ]

@@ -7,9 +7,12 @@ type that holds the values of all accepted rows. A cell's style (`Staging.styles
 from __future__ import annotations
 
 # ruff: noqa: S608 — the SQL is built from constants, numbers and quote_literal(), never from a catalog's values.
+from collections.abc import Mapping
+
 import pyarrow as pa
 
-from artifacts.schema import CATALOG_COLUMNS, CATALOG_RANGES, TIMESTAMP
+from artifacts.schema import ATTRIBUTES_DIGEST, CATALOG_COLUMNS, CATALOG_RANGES, TIMESTAMP
+from jobs.catalog.digests import NOT_DIGESTED, attributes_digest_sql
 from jobs.catalog.rules import (
     TIMESTAMP_COLUMNS,
     TRUE_WORDS,
@@ -33,6 +36,8 @@ _TYPES: dict[frozenset[str], tuple[str, pa.DataType]] = {
     frozenset({"time"}): ("TIMESTAMPTZ", TIMESTAMP),
 }
 _TEXT = ("VARCHAR", pa.string())
+#: The fewest cell types that give an attribute's type.
+_CELL_TYPES = {arrow_type: cells for cells, (_, arrow_type) in _TYPES.items() if len(cells) == 1}
 
 
 def _value_sql(index: int, style: str) -> str:
@@ -56,10 +61,19 @@ def _cell_type_sql(index: int, style: str) -> str:
         WHEN {json_type} IN ('VARCHAR', 'OBJECT', 'ARRAY') THEN 'text' {numeric} ELSE NULL END"""
 
 
-def attribute_types(staging: Staging) -> dict[str, tuple[str, pa.DataType]]:
-    """Return each attribute's DuckDB and Arrow type: the declared one, or the narrowest for all accepted rows.
+#: DuckDB and Arrow type of each attribute, by its name.
+AttributeTypes = dict[str, tuple[str, pa.DataType]]
+
+
+def attribute_types(staging: Staging, served: Mapping[str, pa.DataType] | None = None) -> AttributeTypes:
+    """Return each attribute's type: the declared one, or the narrowest for all accepted rows.
 
     Needs the table `rejected` of `validate_rows`.
+
+    Args:
+        staging: the rows.
+        served: attribute -> type in the release that the rows will change. An attribute without a declared type then
+            gets the narrowest type that holds its values in both: a few changed rows say less than the whole catalog.
     """
     styles = list(staging.styles.values())
     undeclared = [index for index, style in enumerate(styles) if style in ("text", "json")]
@@ -70,6 +84,10 @@ def attribute_types(staging: Staging) -> dict[str, tuple[str, pa.DataType]]:
         cell_types = {
             index: frozenset(filter(None, distinct or ())) for index, distinct in zip(undeclared, row, strict=True)
         }
+    names = list(staging.styles)
+    for index in cell_types:
+        if served and names[index] in served:
+            cell_types[index] |= _CELL_TYPES.get(served[names[index]], frozenset({"text"}))
     declared = {duckdb_type: (duckdb_type, arrow_type) for duckdb_type, arrow_type in _TYPES.values()}
     return {
         name: _TYPES.get(cell_types[index], _TEXT) if index in cell_types else declared.get(styles[index], _TEXT)
@@ -89,7 +107,30 @@ def _typed_value_sql(index: int, style: str, duckdb_type: str) -> str:
     return value if duckdb_type == "VARCHAR" else f"TRY_CAST({value} AS {duckdb_type})"
 
 
-def sort_accepted_rows(staging: Staging, shards: int, types: dict[str, tuple[str, pa.DataType]]) -> None:
+def typed_query(staging: Staging, types: AttributeTypes, only: str | None = None) -> str:
+    """Select the accepted rows: _row, the columns of CATALOG_COLUMNS and the attributes a<j>, typed, and their digest.
+
+    Args:
+        staging: the rows; the table `rejected` of `validate_rows` names those to leave out.
+        types: as attribute_types returns them.
+        only: as of jobs.catalog.rules.cells_query.
+    """
+    expressions = {name: name for name in CATALOG_COLUMNS}
+    true_words = ", ".join(map(quote_literal, TRUE_WORDS))
+    expressions["is_active"] = f"CASE WHEN is_active IS NOT NULL THEN lower(is_active) IN ({true_words}) END"
+    expressions |= {name: f"{name}_value" for name in ("image_url", *CATALOG_RANGES, *TIMESTAMP_COLUMNS)}
+    digested = {name: (name, "VARCHAR") for name in CATALOG_COLUMNS if name not in NOT_DIGESTED}
+    digested |= {name: (name, "DOUBLE") for name in CATALOG_RANGES}
+    digested |= {name: (name, "TIMESTAMPTZ") for name in TIMESTAMP_COLUMNS}
+    for index, (name, style) in enumerate(staging.styles.items()):
+        expressions[f"a{index}"] = _typed_value_sql(index, style, types[name][0])
+        digested[name] = (f"a{index}", types[name][0])
+    columns = ", ".join(f"{expression} AS {name}" for name, expression in expressions.items())
+    rows = f"SELECT _row, {columns} FROM {values_query(staging, only)} ANTI JOIN rejected USING (_row)"
+    return f"(SELECT *, {attributes_digest_sql(digested)} AS {ATTRIBUTES_DIGEST} FROM ({rows}))"
+
+
+def sort_accepted_rows(staging: Staging, shards: int, types: AttributeTypes) -> None:
     """Create the table `accepted` (_shard, then the columns of catalog_schema), sorted by _shard and product_id.
 
     Args:
@@ -97,16 +138,9 @@ def sort_accepted_rows(staging: Staging, shards: int, types: dict[str, tuple[str
         shards: the number of shards; see artifacts.schema.shard_of.
         types: as attribute_types returns them.
     """
-    expressions = {name: name for name in CATALOG_COLUMNS}
-    true_words = ", ".join(map(quote_literal, TRUE_WORDS))
-    expressions["is_active"] = f"CASE WHEN is_active IS NOT NULL THEN lower(is_active) IN ({true_words}) END"
-    expressions |= {name: f"{name}_value" for name in ("image_url", *CATALOG_RANGES, *TIMESTAMP_COLUMNS)}
-    for index, (name, style) in enumerate(staging.styles.items()):
-        expressions[f"a{index}"] = _typed_value_sql(index, style, types[name][0])
-    columns = ", ".join(f"{expression} AS {name}" for name, expression in expressions.items())
     run_sql(
         staging.con,
         f"""CREATE TABLE accepted AS
-            SELECT ('0x' || substr(md5(product_id), 1, 8))::UBIGINT % {shards} AS _shard, {columns}
-            FROM {values_query(staging)} ANTI JOIN rejected USING (_row) ORDER BY _shard, product_id""",
+            SELECT ('0x' || substr(md5(product_id), 1, 8))::UBIGINT % {shards} AS _shard, * EXCLUDE (_row)
+            FROM {typed_query(staging, types)} ORDER BY _shard, product_id""",
     )

@@ -20,7 +20,7 @@ from artifacts.schema import CATALOG_COLUMNS, CATALOG_RANGES, Reason
 from jobs.catalog.staging import Staging, quote_literal, run_sql
 
 #: Version of the rules. Raise it when a rule changes: catalogs validated by the old rules are then validated again.
-RULES = 1
+RULES = 2
 
 MAX_ID_CHARS = 512
 MAX_PICTURES = 1000  # of one product
@@ -75,25 +75,34 @@ def _is_json_list_sql(cell: str) -> str:
     return f"CASE WHEN starts_with({cell}, '[') AND json_valid({cell}) THEN json_type({cell}) = 'ARRAY' ELSE false END"
 
 
-def cells_query(staging: Staging) -> str:
-    """Select the staged rows with the known columns' cells by name; attribute j is a<j>."""
+def cells_query(staging: Staging, only: str | None = None) -> str:
+    """Select the staged rows with the known columns' cells by name; attribute j is a<j>.
+
+    Args:
+        only: table with the column _row of the rows to select; all by default.
+    """
     known = staging.columns.known
     cells = [
         f"{clean_sql(f'c{known[name]}') if name in known else 'NULL::VARCHAR'} AS {name}" for name in CATALOG_COLUMNS
     ]
     cells += [f"c{cell} AS a{index}" for index, cell in enumerate(staging.columns.attributes.values())]
-    return f"(SELECT _row, _unreadable, {', '.join(cells)} FROM read_parquet({quote_literal(staging.path)}))"
+    rows = f"read_parquet({quote_literal(staging.path)})" + (f" SEMI JOIN {only} USING (_row)" if only else "")
+    return f"(SELECT _row, _unreadable, {', '.join(cells)} FROM {rows})"
 
 
-def values_query(staging: Staging) -> str:
-    """Select the cells and, as <name>_value, their parsed values, so that each is parsed only once."""
+def values_query(staging: Staging, only: str | None = None) -> str:
+    """Select the cells and, as <name>_value, their parsed values, so that each is parsed only once.
+
+    Args:
+        only: as of cells_query.
+    """
     known = staging.columns.known
     values = [f"{number_sql(name) if name in known else 'NULL::DOUBLE'} AS {name}_value" for name in CATALOG_RANGES]
     values += [
         f"{timestamp_sql(name) if name in known else 'NULL::TIMESTAMPTZ'} AS {name}_value" for name in TIMESTAMP_COLUMNS
     ]
     pictures = f"{picture_list_sql('image_url')} AS image_url_value"
-    return f"(SELECT *, {', '.join(values)}, {pictures} FROM {cells_query(staging)})"
+    return f"(SELECT *, {', '.join(values)}, {pictures} FROM {cells_query(staging, only)})"
 
 
 def _reject_sql(reason: Reason, condition: str, *detail: str) -> str:

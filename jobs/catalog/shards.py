@@ -15,22 +15,24 @@ from jobs.workspace.workspace import CATALOG_REJECTS, Workspace
 
 #: Rows of a Parquet row group; they shape a shard's bytes.
 GROUP_ROWS = 65_536
+#: Selects the table `rejected` as REJECTS, in the order of the catalog's rows.
+REJECTS_QUERY = "SELECT _row, product_id, reason, detail FROM rejected ORDER BY _row"
 
 
 def write_shard(con: duckdb.DuckDBPyConnection, shard: int, schema: pa.Schema, path: Path) -> ShardCounts:
     """Write one shard of the table `accepted` as Parquet."""
     query = f"SELECT * EXCLUDE (_shard) FROM accepted WHERE _shard = {shard}"  # noqa: S608 (a number of our own)
-    rows = _write(con, query, schema, path)
+    rows = write_query(con, query, schema, path)
     return ShardCounts(rows, rows)
 
 
 def write_rejects(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
     """Write the table `rejected` as REJECTS, in the order of the catalog's rows."""
     with workspace.catalog.folder.writing(CATALOG_REJECTS) as path:
-        _write(con, "SELECT _row, product_id, reason, detail FROM rejected ORDER BY _row", REJECTS, path)
+        write_query(con, REJECTS_QUERY, REJECTS, path)
 
 
-def _write(con: duckdb.DuckDBPyConnection, query: str, schema: pa.Schema, path: Path) -> int:
+def write_query(con: duckdb.DuckDBPyConnection, query: str, schema: pa.Schema, path: Path) -> int:
     """Write a query's rows as Parquet whose bytes depend on the rows alone, not on the batches they came in."""
     pending: list[pa.Table] = []
     rows = 0

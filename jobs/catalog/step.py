@@ -13,7 +13,6 @@ attributes' types alone, so a product that changes leaves the other shards as th
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -25,16 +24,17 @@ from pathlib import Path
 
 import duckdb
 
-from artifacts.errors import CatalogError, CorruptFile, StepFailed
-from artifacts.schema import EXPECTED_REASONS, catalog_schema
-from artifacts.storage import TEMPORARY, Folder, sha256_of
+from artifacts.errors import CorruptFile, StepFailed
+from artifacts.schema import catalog_schema
+from artifacts.storage import TEMPORARY, Folder
 from jobs.catalog.attribute_types import attribute_types, sort_accepted_rows
 from jobs.catalog.report import CatalogReport
-from jobs.catalog.rules import RULES, example, validate_rows
+from jobs.catalog.rules import RULES, validate_rows
 from jobs.catalog.shards import write_rejects, write_shard
 from jobs.catalog.source import Source
-from jobs.catalog.sources import open_source, without_password
-from jobs.catalog.staging import Staging, run_sql
+from jobs.catalog.sources import open_source
+from jobs.catalog.staging import Staging
+from jobs.catalog.validation import connect, content_of, refusal, source_errors, stage_source
 from jobs.steps import Progress, StepContext, StepResult, no_progress
 from jobs.workspace.fingerprints import Outcome, Recorded, fingerprint, if_changed
 from jobs.workspace.records import read_record, write_record
@@ -68,15 +68,9 @@ def validate_catalog(
     """
     began = time.monotonic()
     folder = workspace.catalog.folder
-    try:
-        with _scratch(folder) as scratch:
-            opened = open_source(source, scratch)
-            outcome = _Validation(opened, workspace, max_reject_rate, scratch, progress).run()
-    except CatalogError as error:
-        name, message = without_password(source), str(error)
-        raise CatalogError(message if name in message else f"{name}: {message}") from error
-    except duckdb.Error as error:
-        raise StepFailed(f"reading the catalog failed: {error}") from error
+    with source_errors(source), _scratch(folder) as scratch:
+        opened = open_source(source, scratch)
+        outcome = _Validation(opened, workspace, max_reject_rate, scratch, progress).run()
     if not outcome.changed:
         return replace(outcome.value, source=opened.display_name, skipped=True, seconds=0.0)
     report = replace(outcome.value, seconds=round(time.monotonic() - began, 3))
@@ -99,9 +93,9 @@ class _Validation:
         content = self._source.content
         if content:
             return if_changed(self._fingerprint(content), self._recorded(), self._read_and_write)
-        with closing(_database(self._scratch)) as con:
-            staging = self._stage(con)
-            content = _content_of(staging)  # a database has to be read before it is known to be unchanged
+        with closing(connect(self._scratch)) as con:
+            staging = stage_source(self._source, con, self._scratch, self._progress)
+            content = content_of(staging)  # a database has to be read before it is known to be unchanged
             return if_changed(self._fingerprint(content), self._recorded(), lambda: self._write(staging, content))
 
     def _fingerprint(self, content: str) -> str:
@@ -118,16 +112,9 @@ class _Validation:
         return Recorded(report.input, report) if report and report.accepted else None
 
     def _read_and_write(self) -> CatalogReport:
-        with closing(_database(self._scratch)) as con:
-            staging = self._stage(con)
-            return self._write(staging, self._source.content or _content_of(staging))
-
-    def _stage(self, con: duckdb.DuckDBPyConnection) -> Staging:
-        staging = Staging(con, self._scratch / "staged.parquet", self._progress)
-        self._source.stage(staging)
-        if not staging.rows:
-            raise CatalogError("the catalog has columns but no rows")
-        return staging
+        with closing(connect(self._scratch)) as con:
+            staging = stage_source(self._source, con, self._scratch, self._progress)
+            return self._write(staging, self._source.content or content_of(staging))
 
     def _write(self, staging: Staging, content: str) -> CatalogReport:
         rejected = validate_rows(staging)
@@ -159,26 +146,13 @@ class _Validation:
 
     def _refuse_many_rejects(self, report: CatalogReport, con: duckdb.DuckDBPyConnection) -> None:
         """Record the refusal and raise StepFailed if more rows are rejected than the configuration allows."""
-        unexpected = sum(count for reason, count in report.rejected.items() if reason not in EXPECTED_REASONS)
-        too_many = unexpected > self._max_reject_rate * report.input_rows
-        if report.ok and not too_many:
+        problem = refusal(con, report.input_rows, report.rejected, self._max_reject_rate)
+        if problem is None:
             return
         write_rejects(con, self._workspace)
         write_record(self._shards.folder, CATALOG_REPORT, replace(report, accepted=False))
-        most = sorted(report.rejected.items(), key=lambda item: (-item[1], item[0]))[:3]
-        reasons = "; ".join(f"{count:,} {reason} ({example(con, reason)})" for reason, count in most)
-        problem = f"not one of {report.input_rows:,} rows is left"
-        if too_many:
-            share = unexpected / report.input_rows
-            limit = f"{self._max_reject_rate:.1%} are allowed (LOOKALIKE_MAX_REJECT_RATE)"
-            problem = f"{unexpected:,} of {report.input_rows:,} rows are rejected ({share:.1%}); {limit}"
         path = self._shards.folder.path(CATALOG_REJECTS)
-        raise StepFailed(f"{report.source}: {problem}: {reasons}. All of them are in {path}")
-
-
-def _content_of(staging: Staging) -> str:
-    """Fingerprint of a source that is known only once it has been read."""
-    return fingerprint(sha256_of(staging.path), staging.styles)
+        raise StepFailed(f"{report.source}: {problem}. All of them are in {path}")
 
 
 @contextmanager
@@ -195,22 +169,3 @@ def _scratch(folder: Folder) -> Iterator[Path]:
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}scratch-", dir=parent) as scratch:
         yield Path(scratch)
-
-
-def _database(scratch: Path) -> duckdb.DuckDBPyConnection:
-    threads = len(os.sched_getaffinity(0))
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    # Sorting needs some memory for each thread; beyond that, spilling to disk is as fast.
-    memory = min(max(2 << 30, threads * (256 << 20)), machine // 2)
-    con = duckdb.connect(
-        scratch / "catalog.duckdb",
-        config={
-            "threads": threads,
-            "memory_limit": f"{memory // (1 << 20)}MiB",
-            "temp_directory": str(scratch / "spill"),
-            "preserve_insertion_order": True,  # `accepted` is read in the order in which it was sorted
-            "autoinstall_known_extensions": False,
-        },
-    )
-    run_sql(con, "SET TimeZone = 'UTC'")  # a time without zone is UTC
-    return con

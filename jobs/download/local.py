@@ -8,23 +8,15 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 import stat
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from yarl import URL
 
 from artifacts.errors import PictureError
 from artifacts.schema import Reason
 from artifacts.storage import Folder
+from jobs.catalog.local_pictures import WEB_SCHEMES, LocalPictures, depends_on_folder, url_scheme
 from jobs.download.addresses import parse_url
-
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_WEB_SCHEMES = ("http", "https")
-
-#: Stamp of a local file that cannot be read: it does not exist (yet), is not a regular file, or is outside the folder.
-NO_FILE = "none"
 
 
 class CatalogFolder:
@@ -36,13 +28,13 @@ class CatalogFolder:
 
     def __init__(self, base: str | None) -> None:
         self.base = base
-        self._web = parse_url(base.rstrip("/") + "/") if base and _scheme(base) in _WEB_SCHEMES else None
+        self._web = parse_url(base.rstrip("/") + "/") if base and url_scheme(base) in WEB_SCHEMES else None
         self._folder = Folder(base) if base and self._web is None else None
-        self._root = os.path.realpath(self._folder.root) if self._folder and self._folder.is_local else None
+        self._local = LocalPictures(base)
 
     def depends(self, url: str) -> bool:
         """Return whether `url` is resolved against this folder: true for all but absolute http and https URLs."""
-        return _scheme(url) not in _WEB_SCHEMES and not url.strip().startswith("//")
+        return depends_on_folder(url)
 
     def web_url(self, url: str) -> URL | None:
         """Return the URL to download, or None if the picture is a file.
@@ -52,19 +44,13 @@ class CatalogFolder:
         """
         if not self.depends(url):
             return parse_url(url)
-        if self._web is not None and not _scheme(url):
+        if self._web is not None and not url_scheme(url):
             return parse_url(url, self._web)
         return None
 
     def stamp(self, url: str) -> str | None:
         """Return a text that changes with the local file, "<size in bytes>:<mtime in ns>"; None if it is not local."""
-        if self._root is None or not self.depends(url):
-            return None
-        try:
-            status = Path(self._resolve(url)).stat()
-        except (OSError, ValueError, PictureError):
-            return NO_FILE
-        return f"{status.st_size}:{status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else NO_FILE
+        return self._local.stamp(url)
 
     def read(self, url: str, max_bytes: int) -> bytes:
         """Return the content of a picture that is a file, of at most `max_bytes`.
@@ -77,42 +63,24 @@ class CatalogFolder:
             raise PictureError(Reason.BAD_URL, "empty")
         if "\0" in url:
             raise PictureError(Reason.BAD_URL, "the path contains a NUL character")
-        if self._root is not None:
+        if self._local.root is not None:
             try:
-                return _read_file(self._resolve(url), max_bytes)
+                return _read_file(self._local.resolve(url), max_bytes)
             except (OSError, UnicodeError) as error:  # UnicodeError: the name cannot be encoded, so no file has it
                 raise _not_found(error) from None
         return self._read_remote(url, max_bytes)
 
-    def _resolve(self, url: str) -> str:
-        """Return the real path of a local file, with all links followed.
-
-        Raises:
-            PictureError: BAD_URL, OUTSIDE_CATALOG.
-        """
-        path = url
-        if scheme := _scheme(url):
-            parts = urlsplit(url)
-            if scheme != "file" or parts.netloc not in ("", "localhost"):
-                raise PictureError(Reason.BAD_URL, f"{scheme[:20]}: URLs are not fetched")
-            path = unquote(parts.path)
-        root = self._root or ""
-        real = os.path.realpath(Path(root) / path)
-        if os.path.commonpath([root, real]) != root:
-            raise PictureError(Reason.OUTSIDE_CATALOG, "the file is outside the catalog's folder")
-        return real
-
     def _read_remote(self, url: str, max_bytes: int) -> bytes:
         folder = self._folder
         if folder is None:
-            if scheme := _scheme(url):
+            if scheme := url_scheme(url):
                 raise PictureError(Reason.BAD_URL, f"{scheme[:20]}: URLs are not fetched")
             raise PictureError(Reason.OUTSIDE_CATALOG, "the catalog has no folder that files could be in")
         name = url.removeprefix(f"{folder.url}/")
-        if (scheme := _scheme(name)) and scheme != _scheme(folder.url):
+        if (scheme := url_scheme(name)) and scheme != url_scheme(folder.url):
             raise PictureError(Reason.BAD_URL, f"{scheme[:20]}: URLs are not fetched")
         name = posixpath.normpath(name)
-        if _scheme(name) or name.startswith(("/", "../")) or name in ("..", "."):
+        if url_scheme(name) or name.startswith(("/", "../")) or name in ("..", "."):
             raise PictureError(Reason.OUTSIDE_CATALOG, "the file is outside the catalog's folder")
         try:
             info = folder.info(name)
@@ -127,12 +95,6 @@ class CatalogFolder:
             raise PictureError(Reason.CONNECTION_FAILED, f"{folder.url}: {error}"[:200]) from None
         _check_size(len(content), max_bytes)
         return content
-
-
-def _scheme(url: str) -> str:
-    """Return the URL's scheme in lower case; empty if it has none."""
-    match = _SCHEME.match(url.lstrip())
-    return match[1].lower() if match else ""
 
 
 def _not_found(error: OSError | UnicodeError) -> PictureError:

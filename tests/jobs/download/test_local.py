@@ -11,7 +11,8 @@ import pytest
 
 from artifacts.errors import PictureError
 from artifacts.schema import Reason
-from jobs.download.local import NO_FILE, CatalogFolder
+from jobs.catalog.local_pictures import NO_FILE
+from jobs.download.local import CatalogFolder
 
 LIMIT = 1000
 

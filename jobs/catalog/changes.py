@@ -1,0 +1,220 @@
+"""What a catalog changes in the served release: new, changed and deleted products, found without writing shards.
+
+The source is read and validated as the catalog step does (`jobs.catalog.step`), and the accepted rows are compared with
+the state of the release (`jobs.catalog.compare`). Rows that say the same as before cost their reading and nothing else.
+The workspace's catalog is left as it is.
+
+Ordering: a row whose updated_at is earlier than that of the product's state is stale, and is not applied. A product
+that a full catalog lacks, or whose row it rejects, is deleted, unless its state is later than the row, or than the
+whole catalog where there is no row. A change file deletes only what it names as inactive.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from artifacts.errors import StepFailed
+from artifacts.schema import DELETIONS, REJECTS, changes_schema
+from jobs.catalog.attribute_types import attribute_types
+from jobs.catalog.compare.comparison import Comparison
+from jobs.catalog.compare.selection import Selection
+from jobs.catalog.compare.state import StateFiles, create_state_views
+from jobs.catalog.rules import RULES, validate_rows
+from jobs.catalog.shards import REJECTS_QUERY, write_query
+from jobs.catalog.source import Source
+from jobs.catalog.sources import open_source
+from jobs.catalog.staging import Staging
+from jobs.catalog.validation import connect, content_of, refusal, source_errors, stage_source
+from jobs.steps import Progress, no_progress
+from jobs.workspace.fingerprints import fingerprint
+
+#: Folder in `scratch` for files that are removed before find_changes returns.
+_WORK = "work"
+
+
+@dataclass(frozen=True)
+class ChangeCounts:
+    """How many rows and products there are of each kind.
+
+    input_rows == accepted + the sum of rejected; accepted == unchanged + new + pictures + attributes + stale.
+    """
+
+    input_rows: int = 0
+    accepted: int = 0
+    unchanged: int = 0
+    new: int = 0  # not in the release, or deleted from it, or with no usable picture in it
+    pictures: int = 0  # another list of pictures, or an edited local file, or forced; attributes may differ, too
+    attributes: int = 0  # only attributes differ
+    stale: int = 0  # older than the release's state of the product: not applied
+    deleted: int = 0  # products to delete
+    kept: int = 0  # products that would be deleted, but for a later state
+    rejected: Mapping[str, int] | None = None  # Reason -> rows
+
+
+@dataclass(frozen=True)
+class CatalogChanges:
+    """The changes that a catalog makes, as Parquet files sorted by product_id.
+
+    Attributes:
+        source: display name of the source, without passwords.
+        base: folder or URL that relative pictures are resolved against; None for a database.
+        changed: file with changes_schema(attributes).
+        deleted: file with DELETIONS.
+        rejects: file with REJECTS, sorted by input_row.
+        counts: of rows and products.
+        attributes: name -> type.
+        watermark: greatest updated_at of all rows; None if there is none, or the source was skipped.
+        fingerprint: of everything but the state that the changes depend on; None if that is more than the source shows,
+            because products have pictures on this machine, which may be edited.
+        skipped: the source is `unchanged_since`; there are no changes, and no row was read or counted.
+    """
+
+    source: str
+    base: str | None
+    changed: Path
+    deleted: Path
+    rejects: Path
+    counts: ChangeCounts
+    attributes: dict[str, pa.DataType]
+    watermark: datetime | None
+    fingerprint: str | None
+    skipped: bool = False
+
+
+def find_changes(
+    source: str,
+    state: StateFiles | None,
+    max_reject_rate: float,
+    scratch: Path,
+    *,
+    changes_only: bool = False,
+    force: Selection | None = None,
+    retry: Collection[str] = (),
+    served_types: Mapping[str, pa.DataType] | None = None,
+    unchanged_since: str | None = None,
+    progress: Progress = no_progress,
+) -> CatalogChanges:
+    """Validate a catalog and find what it changes in the served release.
+
+    Args:
+        source: as of `jobs.catalog.step.validate_catalog`.
+        state: of the served release; None if nothing is served, so that every product is new.
+        max_reject_rate: share of rows that may be rejected, 0 to 1.
+        scratch: an empty folder on this machine; the files of the result are left in it.
+        changes_only: whether the source names only what has changed.
+        force: products that are taken as changed although they are equal: their kind is `pictures`.
+        retry: statuses; products that have a picture with one of them are taken as changed, too.
+        served_types: attribute -> type in the served release, see `jobs.catalog.attribute_types.attribute_types`.
+        unchanged_since: fingerprint of the changes that the served release was made from. If the source is known to be
+            the same without reading it, and nothing is forced or retried, it is skipped.
+        progress: called with (rows read, None), and once with (accepted rows, accepted rows).
+
+    Raises:
+        CatalogError: the catalog as a whole cannot be used.
+        StepFailed: too many rows were rejected; `scratch` has all of them. Or the machine failed (disk full).
+    """
+    work = scratch / _WORK
+    work.mkdir(parents=True)
+    try:
+        with source_errors(source):
+            opened = open_source(source, work)
+            run = _Run(opened, max_reject_rate, scratch, changes_only)
+            if opened.content and not force and not retry and run.fingerprint(opened.content) == unchanged_since:
+                return run.unchanged()
+            with closing(connect(work)) as con:
+                staging = stage_source(opened, con, work, progress)
+                create_state_views(con, state, retry)
+                changes = run.compare(staging, force, served_types)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    progress(changes.counts.accepted, changes.counts.accepted)
+    return changes
+
+
+class _Run:
+    """One source, and the files that its changes are written to."""
+
+    def __init__(self, source: Source, max_reject_rate: float, scratch: Path, changes_only: bool) -> None:
+        self._source, self._max_reject_rate, self._changes_only = source, max_reject_rate, changes_only
+        self._changed, self._deleted, self._rejects = (
+            scratch / f"{name}.parquet" for name in ("changed", "deleted", "rejects")
+        )
+
+    def fingerprint(self, content: str) -> str:
+        return fingerprint("changes", RULES, content, self._source.base, self._max_reject_rate, self._changes_only)
+
+    def unchanged(self) -> CatalogChanges:
+        """Return no changes."""
+        for path, schema in (
+            (self._changed, changes_schema({})),
+            (self._deleted, DELETIONS),
+            (self._rejects, REJECTS),
+        ):
+            pq.write_table(schema.empty_table(), path)
+        content = self._source.content
+        return self._result(ChangeCounts(), {}, None, self.fingerprint(content) if content else None, skipped=True)
+
+    def compare(
+        self, staging: Staging, force: Selection | None, served_types: Mapping[str, pa.DataType] | None
+    ) -> CatalogChanges:
+        """Validate the staged rows, compare them with the state, and write what is changed and deleted."""
+        con = staging.con
+        rejected = validate_rows(staging)
+        write_query(con, REJECTS_QUERY, REJECTS, self._rejects)
+        self._refuse_many_rejects(staging, rejected)
+        types = attribute_types(staging, served_types)
+        comparison = Comparison(staging, types, self._source.base, self._changes_only, force)
+        attributes = {name: dtype for name, (_, dtype) in types.items()}
+        write_query(con, comparison.changed_query(), changes_schema(attributes), self._changed)
+        write_query(con, comparison.deletions_query(), DELETIONS, self._deleted)
+        kinds, (deleted, kept) = comparison.kinds(), comparison.deletions()
+        kinds.pop("missing", None)
+        accepted = staging.rows - sum(rejected.values())
+        counts = ChangeCounts(
+            staging.rows,
+            accepted,
+            unchanged=accepted - sum(kinds.values()),
+            **kinds,
+            deleted=deleted,
+            kept=kept,
+            rejected=rejected,
+        )
+        content = None if comparison.local_files else self._source.content or content_of(staging)
+        return self._result(
+            counts, attributes, comparison.watermark, self.fingerprint(content) if content else None, skipped=False
+        )
+
+    def _refuse_many_rejects(self, staging: Staging, rejected: dict[str, int]) -> None:
+        limit = self._max_reject_rate
+        problem = refusal(staging.con, staging.rows, rejected, limit, may_leave_none=self._changes_only)
+        if problem is not None:
+            raise StepFailed(f"{self._source.display_name}: {problem}. All of them are in {self._rejects}")
+
+    def _result(
+        self,
+        counts: ChangeCounts,
+        attributes: dict[str, pa.DataType],
+        watermark: datetime | None,
+        fingerprint: str | None,
+        skipped: bool,
+    ) -> CatalogChanges:
+        return CatalogChanges(
+            self._source.display_name,
+            self._source.base,
+            self._changed,
+            self._deleted,
+            self._rejects,
+            counts,
+            attributes,
+            watermark,
+            fingerprint,
+            skipped,
+        )

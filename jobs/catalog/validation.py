@@ -1,0 +1,100 @@
+"""What writing a catalog's shards and finding its changes have in common: a source is staged, validated, or refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from artifacts.errors import CatalogError, StepFailed
+from artifacts.schema import EXPECTED_REASONS
+from artifacts.storage import sha256_of
+from jobs.catalog.rules import example
+from jobs.catalog.source import Source
+from jobs.catalog.sources import without_password
+from jobs.catalog.staging import Staging, run_sql
+from jobs.steps import Progress
+from jobs.workspace.fingerprints import fingerprint
+
+
+@contextmanager
+def source_errors(source: str) -> Iterator[None]:
+    """Name the source in the message of every CatalogError, and raise StepFailed for errors of DuckDB itself."""
+    try:
+        yield
+    except CatalogError as error:
+        name, message = without_password(source), str(error)
+        raise CatalogError(message if name in message else f"{name}: {message}") from error
+    except duckdb.Error as error:
+        raise StepFailed(f"reading the catalog failed: {error}") from error
+
+
+def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
+    """Return a database in a scratch folder, for rows that do not fit in memory."""
+    threads = len(os.sched_getaffinity(0))
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # Sorting needs some memory for each thread; beyond that, spilling to disk is as fast.
+    memory = min(max(2 << 30, threads * (256 << 20)), machine // 2)
+    con = duckdb.connect(
+        scratch / "catalog.duckdb",
+        config={
+            "threads": threads,
+            "memory_limit": f"{memory // (1 << 20)}MiB",
+            "temp_directory": str(scratch / "spill"),
+            "preserve_insertion_order": True,  # `accepted` is read in the order in which it was sorted
+            "autoinstall_known_extensions": False,
+        },
+    )
+    run_sql(con, "SET TimeZone = 'UTC'")  # a time without zone is UTC
+    return con
+
+
+def stage_source(source: Source, con: duckdb.DuckDBPyConnection, scratch: Path, progress: Progress) -> Staging:
+    """Read a source into the staging file.
+
+    Raises:
+        CatalogError: the source cannot be used, or has no rows.
+    """
+    staging = Staging(con, scratch / "staged.parquet", progress)
+    source.stage(staging)
+    if not staging.rows:
+        raise CatalogError("the catalog has columns but no rows")
+    return staging
+
+
+def content_of(staging: Staging) -> str:
+    """Return the fingerprint of a source that is known only once it has been read."""
+    return fingerprint(sha256_of(staging.path), staging.styles)
+
+
+def refusal(
+    con: duckdb.DuckDBPyConnection,
+    rows: int,
+    rejected: Mapping[str, int],
+    max_reject_rate: float,
+    *,
+    may_leave_none: bool = False,
+) -> str | None:
+    """Say why a catalog is refused if more of its rows are rejected than are allowed, or all of them; else None.
+
+    Args:
+        con: has the table `rejected` of `validate_rows`.
+        rows: all rows of the catalog.
+        rejected: Reason -> rows.
+        max_reject_rate: share of rows that may be rejected, 0 to 1.
+        may_leave_none: all rows may be rejected as far as the rate allows it, as in a file of deletions.
+    """
+    unexpected = sum(count for reason, count in rejected.items() if reason not in EXPECTED_REASONS)
+    too_many = unexpected > max_reject_rate * rows
+    if not too_many and (may_leave_none or rows > sum(rejected.values())):
+        return None
+    most = sorted(rejected.items(), key=lambda item: (-item[1], item[0]))[:3]
+    reasons = "; ".join(f"{count:,} {reason} ({example(con, reason)})" for reason, count in most)
+    problem = f"not one of {rows:,} rows is left"
+    if too_many:
+        limit = f"{max_reject_rate:.1%} are allowed (LOOKALIKE_MAX_REJECT_RATE)"
+        problem = f"{unexpected:,} of {rows:,} rows are rejected ({unexpected / rows:.1%}); {limit}"
+    return f"{problem}: {reasons}"

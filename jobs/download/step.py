@@ -10,6 +10,7 @@ A picture behind an unchanged http URL counts as unchanged: name its product in 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from functools import partial
@@ -122,8 +123,7 @@ class _Shard:
         self._rows = pictures_of(workspace.catalog, shard, self._folder)
         self._marks = _marks(limits, catalog.base)
         # Of the catalog only the pictures count: a new price must not rewrite the shard's pictures.
-        pictures = [(row.product_id, row.url, row.stamp) for row in self._rows]
-        self._fingerprint = fingerprint("download", self._marks, pictures)
+        self._fingerprint = fingerprint("download", self._marks, _described(self._rows))
 
     def unchanged(self) -> ShardReport | None:
         """Return the report of an earlier run, if there is nothing to do."""
@@ -165,15 +165,34 @@ class _Shard:
 
 
 def pictures_of(catalog: ShardFolder, shard: int, folder: CatalogFolder) -> list[Picture]:
-    """Every picture that a catalog shard names, sorted by (product_id, picture), with the stamps of local files."""
+    """Return every picture that a catalog shard names, sorted by (product_id, picture), with the stamps of local files.
+
+    An entry of `image_url` that is null is left out, and the pictures after it keep their numbers: a refresh writes
+    null for a picture that needs no download.
+    """
     with catalog.open(shard) as file:
         columns = pq.read_table(file, columns=["product_id", "image_url"]).to_pydict()
     pairs = sorted(zip(columns["product_id"], columns["image_url"], strict=True), key=lambda pair: pair[0])
     return [
-        Picture(product_id, picture, url or "", folder.stamp(url or ""))
+        Picture(product_id, picture, url, folder.stamp(url))
         for product_id, urls in pairs
         for picture, url in enumerate(urls or ())
+        if url is not None
     ]
+
+
+def _described(rows: list[Picture]) -> list[tuple[object, ...]]:
+    """Return (product_id, URL, stamp) of each picture for the fingerprint.
+
+    The number of a picture follows from the order, and is added only where pictures before it are left out.
+    """
+    parts: list[tuple[object, ...]] = []
+    next_numbers: Counter[str] = Counter()
+    for row in rows:
+        is_next = row.picture == next_numbers[row.product_id]
+        parts.append((row.product_id, row.url, row.stamp, *(() if is_next else (row.picture,))))
+        next_numbers[row.product_id] = row.picture + 1
+    return parts
 
 
 async def _write(

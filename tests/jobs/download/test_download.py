@@ -58,12 +58,12 @@ def test_each_picture_is_one_row_in_sorted_order(tmp_path: Path, server: Picture
         f"p{number}": [server.url(paths[(number + k) % len(paths)].format(number)) for k in range(number % 3)]
         for number in numbers
     }
-    products["ü"] = [None, "", "nonsense", "../../etc/hostname"]
+    products["ü"] = ["", "nonsense", "../../etc/hostname"]
     write_catalog(tmp_path, products)
     report = run(tmp_path)
 
     images = rows(tmp_path)
-    expected = [(p, k, url or "") for p in sorted(products) for k, url in enumerate(products[p])]
+    expected = [(p, k, url) for p in sorted(products) for k, url in enumerate(products[p])]
     assert [(row["product_id"], row["picture"], row["url"]) for row in images] == expected
     assert report.rows == len(expected) == report.ok + sum(report.failed.values())
     assert report.reused == 0
@@ -83,6 +83,21 @@ def test_each_picture_is_one_row_in_sorted_order(tmp_path: Path, server: Picture
     assert max(file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)) <= images_file.GROUP_ROWS
     column = file.metadata.row_group(0).column(IMAGES.get_field_index("jpeg"))
     assert column.compression == "UNCOMPRESSED"
+
+
+def test_null_pictures_are_left_out_and_the_others_keep_their_numbers(tmp_path: Path, shop: Path) -> None:
+    write_catalog(tmp_path, {"a": [None, "1.jpg", None, "2.jpg"], "b": [None]}, base=str(shop))
+    report = run(tmp_path)
+    assert (report.rows, report.ok) == (2, 2)
+    assert [(row["product_id"], row["picture"], row["url"]) for row in rows(tmp_path)] == [
+        ("a", 1, "1.jpg"),
+        ("a", 3, "2.jpg"),
+    ]
+    assert run(tmp_path).skipped
+    write_catalog(tmp_path, {"a": ["1.jpg", None, "2.jpg"], "b": [None]}, base=str(shop))
+    report = run(tmp_path)
+    assert (report.skipped, report.reused) == (False, 2)
+    assert [row["picture"] for row in rows(tmp_path)] == [0, 2]
 
 
 def test_shard_with_unchanged_pictures_is_skipped(tmp_path: Path, server: PictureServer) -> None:

@@ -48,7 +48,7 @@ def run_download(
     retry: Retry = "transient",
     refetch: frozenset[str] = frozenset(),
 ) -> StepResult[ShardTotals]:
-    """Download the pictures of some shards, or of all; see `download_shard`. Spark runs the shards that have changed.
+    """Download the pictures of some shards, or of all; see `download_shard` and `run_plan`.
 
     Raises:
         StepFailed: the catalog step has not been done, or a shard failed.
@@ -79,7 +79,7 @@ def plan_download(
 
     done, changed = split_shards(range(workspace.shards) if shards is None else shards, unchanged)
     task = partial(download_shard, workspace, limits=limits, retry=retry, refetch=refetch)
-    return ShardPlan(done, changed, lambda spark: task)
+    return ShardPlan(done, changed, lambda threads: task)
 
 
 def download_shard(

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
@@ -30,13 +29,11 @@ from artifacts.schema import OK
 from jobs.embed.cache import VectorTable, read_cached
 from jobs.embed.model import encode_batches, limit_threads
 from jobs.parquet import corruption_guard
+from jobs.spark.gpu import assigned_gpu
 from jobs.steps import ShardPlan, ShardTask, StepContext, StepResult, run_plan, split_shards
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.shards import ShardCounts, ShardFolder, ShardReport, ShardTotals
 from jobs.workspace.workspace import Workspace
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 
 def run_encoder(context: StepContext) -> StepResult[EncoderIdentity]:
@@ -55,7 +52,7 @@ def run_encoder(context: StepContext) -> StepResult[EncoderIdentity]:
 
 
 def run_embed(context: StepContext, shards: Sequence[int] | None = None) -> StepResult[ShardTotals]:
-    """Embed the pictures of some shards, or of all; see `embed_shard`. Spark runs the shards that have changed.
+    """Embed the pictures of some shards, or of all; see `embed_shard` and `run_plan`.
 
     Raises:
         StepFailed: the download step has not been done, or a shard failed.
@@ -87,10 +84,7 @@ def plan_embed(context: StepContext, shards: Sequence[int] | None = None) -> Sha
             return None
         return workspace.embeddings(identity.slug).unchanged(shard, _fingerprint(images, identity.id))
 
-    def make_task(spark: SparkSession) -> ShardTask:
-        from jobs.spark.shards import threads_per_task
-
-        threads = threads_per_task(spark, len(changed))
+    def make_task(threads: int) -> ShardTask:
         return partial(_embed_on_worker, workspace, config=config, cache=cache, identity=identity, threads=threads)
 
     done, changed = split_shards(range(workspace.shards) if shards is None else shards, unchanged)
@@ -132,8 +126,6 @@ def _embed_on_worker(
     identity: EncoderIdentity | None,
     threads: int,
 ) -> ShardReport:
-    from jobs.spark.shards import assigned_gpu
-
     if config.device == "auto" and (gpu := assigned_gpu()):
         config = replace(config, device=gpu)
     return embed_shard(workspace, shard, config, cache=cache, identity=identity, threads=threads)

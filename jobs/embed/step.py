@@ -1,8 +1,8 @@
 """Step 3: images/shard-….parquet → embeddings/<encoder>/shard-….parquet, one row for each distinct picture.
 
-A vector is stored under the sha256 of its picture, so only pictures that this encoder has not seen in the shard go
-through the model: the cost of a rebuild grows with what changed. Decoding and preprocessing run in threads, some
-batches ahead of the model; only vectors leave the process.
+A vector is stored under the sha256 of its picture, so only pictures that this encoder has seen neither in the shard
+nor in a refresh go through the model: the cost of a rebuild grows with what changed. Decoding and preprocessing run in
+threads, some batches ahead of the model; only vectors leave the process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from artifacts.encoders.identity import (
 from artifacts.errors import CorruptFile, StepFailed
 from artifacts.plugins import PREFIX
 from artifacts.schema import OK
-from jobs.embed.cache import VectorTable, read_cached
+from jobs.embed.cache import VectorTable, read_cached, read_refreshed
 from jobs.embed.model import encode_batches, limit_threads
 from jobs.parquet import corruption_guard
 from jobs.spark.gpu import assigned_gpu
@@ -161,6 +161,9 @@ def embed_shard(
         keys = _distinct_pictures(images, shard)
         table = VectorTable(keys, known.dim)
         reused = table.take_from(read_cached(embeddings, shard, known.dim))
+        if missing := table.missing():
+            refreshed = read_refreshed(workspace, known.slug, known.dim, missing)
+            reused += sum(table.take_from(vectors) for vectors in refreshed)
         if missing := table.missing():
             encoder = load_verified(config, known, cache)
             if threads:

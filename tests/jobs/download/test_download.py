@@ -10,12 +10,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from tenacity import wait_fixed
 
 from artifacts.errors import StepFailed
 from artifacts.schema import IMAGES, OK, Reason
 from artifacts.settings import Settings
-from jobs.download import http, images_file, spool
+from jobs.download import images_file, spool
 from jobs.download.step import download_shard, run_download
 from jobs.workspace.shards import ShardReport
 from jobs.workspace.workspace import Workspace
@@ -26,11 +25,6 @@ from tests.servers import PictureServer, jpeg
 SETTINGS = Settings(shards=1, allow_private_addresses=True, download_retries=1)
 
 
-@pytest.fixture(autouse=True)
-def _short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "BACKOFF", wait_fixed(0.01))
-
-
 def run(workspace: Path, settings: Settings = SETTINGS, **options: Any) -> ShardReport:
     """Download the only shard of a workspace."""
     return download_shard(Workspace(str(workspace), 1), 0, settings.pipeline.download, **options)
@@ -39,15 +33,6 @@ def run(workspace: Path, settings: Settings = SETTINGS, **options: Any) -> Shard
 def rows(workspace: Path) -> list[dict]:
     """Return the rows of the images shard."""
     return read_shards(workspace, "images").to_pylist()
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Path:
-    """Create a catalog's folder with 6 pictures, 0.jpg to 5.jpg."""
-    (tmp_path / "shop").mkdir()
-    for number in range(6):
-        (tmp_path / "shop" / f"{number}.jpg").write_bytes(jpeg(color=(number * 40, 0, 0)))
-    return tmp_path / "shop"
 
 
 def test_each_picture_is_one_row_in_sorted_order(tmp_path: Path, server: PictureServer) -> None:

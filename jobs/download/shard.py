@@ -22,6 +22,7 @@ from jobs.catalog.report import CatalogReport
 from jobs.download.images_file import EarlierImages, ImagesWriter, Picture, Source
 from jobs.download.local import CatalogFolder
 from jobs.download.output import ShardOutput
+from jobs.download.refetch import Refetch
 from jobs.download.refreshed import open_refreshed
 from jobs.download.spool import Spool
 from jobs.workspace.fingerprints import fingerprint
@@ -37,7 +38,7 @@ class ShardDownload:
 
     Args:
         retry: which earlier failures are tried again.
-        refetch: ids of products whose pictures are fetched even if they are unchanged.
+        refetch: products whose pictures are fetched even if they are unchanged.
 
     Raises:
         StepFailed: the catalog step has not been done.
@@ -50,13 +51,14 @@ class ShardDownload:
         shard: int,
         limits: DownloadLimits,
         retry: Retry,
-        refetch: frozenset[str],
+        refetch: Refetch,
     ) -> None:
         if workspace.catalog.report(shard) is None:
             url = workspace.catalog.url
             raise StepFailed(f"{url}: shard {shard} has not been done; run the catalog step first")
         self._workspace, self._shard, self._limits = workspace, shard, limits
-        self._retry, self._refetch = retry, refetch
+        self._retry = retry
+        self._refetched = refetch.of_shard(workspace.catalog, shard)  # product ids
         self._folder = CatalogFolder(catalog.base)
         self._rows = pictures_of(workspace.catalog, shard, self._folder)
         self._marks = _marks(limits, catalog.base)
@@ -74,7 +76,7 @@ class ShardDownload:
     def _again(self, report: ShardReport) -> bool:
         """Tell whether a shard is worth another try although nothing has changed."""
         failed = set(report.failed) if self._retry == "all" else set(report.failed) & TRANSIENT_REASONS
-        return (self._retry != "none" and bool(failed)) or any(row.product_id in self._refetch for row in self._rows)
+        return (self._retry != "none" and bool(failed)) or any(map(self._is_refetched, self._rows))
 
     def _work(self, path: Path) -> ShardCounts:
         try:
@@ -110,7 +112,7 @@ class ShardDownload:
                 return
 
     def _is_refetched(self, row: Picture) -> bool:
-        return row.product_id in self._refetch
+        return row.product_id in self._refetched
 
     def _is_valid(self, source: Source, old: EarlierImages | None) -> bool:
         """Tell whether the result that an earlier file has for a picture still holds."""

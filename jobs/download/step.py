@@ -14,6 +14,7 @@ from functools import partial
 
 from artifacts.config import DownloadLimits
 from jobs.catalog.report import read_catalog_report
+from jobs.download.refetch import NOTHING, Refetch
 from jobs.download.shard import Retry, ShardDownload
 from jobs.steps import ShardPlan, StepContext, StepResult, run_plan, split_shards
 from jobs.workspace.shards import ShardReport, ShardTotals
@@ -29,7 +30,7 @@ def run_download(
     shards: Sequence[int] | None = None,
     *,
     retry: Retry = "transient",
-    refetch: frozenset[str] = frozenset(),
+    refetch: Refetch = NOTHING,
 ) -> StepResult[ShardTotals]:
     """Download the pictures of some shards, or of all; see `download_shard` and `run_plan`.
 
@@ -45,7 +46,7 @@ def plan_download(
     shards: Sequence[int] | None = None,
     *,
     retry: Retry = "transient",
-    refetch: frozenset[str] = frozenset(),
+    refetch: Refetch = NOTHING,
 ) -> ShardPlan:
     """Find the shards that have pictures to fetch.
 
@@ -71,13 +72,13 @@ def download_shard(
     limits: DownloadLimits,
     *,
     retry: Retry = "transient",
-    refetch: frozenset[str] = frozenset(),
+    refetch: Refetch = NOTHING,
 ) -> ShardReport:
     """Download the pictures of one shard, unless they are there.
 
     Args:
         retry: which earlier failures are tried again.
-        refetch: ids of products whose pictures are fetched even if they are unchanged.
+        refetch: products whose pictures are fetched even if they are unchanged.
 
     Raises:
         StepFailed: the catalog step has not been done.

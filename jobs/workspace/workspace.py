@@ -52,7 +52,7 @@ class Workspace:
     Attributes:
         url: folder, or any fsspec URL.
         shards: parts that each step's work is split in.
-        main: the workspace that this one is a refresh of; None if it is none.
+        main: the workspace that this one is a refresh of; None if it is not a refresh.
     """
 
     url: str

@@ -15,6 +15,7 @@ from artifacts.errors import StepFailed
 from artifacts.schema import shard_of
 from artifacts.settings import Settings
 from jobs.catalog.report import read_catalog_report
+from jobs.download.refetch import Refetch
 from jobs.download.step import download_shard, plan_download, run_download
 from jobs.embed.step import run_embed
 from jobs.steps import StepContext
@@ -89,7 +90,7 @@ def test_failures_worth_another_try_reach_spark(downloaded: StepContext) -> None
     download_shard(downloaded.workspace, shard, SETTINGS.pipeline.download)
     assert plan_download(downloaded).changed == []  # a missing file is missing for good
     assert plan_download(downloaded, retry="all").changed == [shard]
-    assert plan_download(downloaded, refetch=frozenset({"4.jpg"})).changed == [shard_of("4.jpg", SHARDS)]
+    assert plan_download(downloaded, refetch=Refetch(frozenset({"4.jpg"}))).changed == [shard_of("4.jpg", SHARDS)]
 
 
 def test_chosen_shards_are_the_only_ones(downloaded: StepContext) -> None:
@@ -158,6 +159,7 @@ def test_steps_in_process_import_no_pyspark(tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
+from jobs.download.refetch import Refetch
 from jobs.download.step import run_download
 from jobs.embed.step import run_embed
 from tests.jobs.test_steps import new_shop

@@ -15,6 +15,7 @@ from artifacts.errors import StepFailed
 from artifacts.schema import IMAGES, OK, Reason
 from artifacts.settings import Settings
 from jobs.download import images_file, spool
+from jobs.download.refetch import Refetch
 from jobs.download.step import download_shard, run_download
 from jobs.workspace.shards import ShardReport
 from jobs.workspace.workspace import Workspace
@@ -143,7 +144,7 @@ def test_refetch_downloads_unchanged_urls_again(tmp_path: Path, server: PictureS
     write_catalog(tmp_path, {"a": [server.url("/n/1.jpg")], "b": [server.url("/n/2.jpg")]})
     run(tmp_path)
     server.reset()
-    report = run(tmp_path, refetch=frozenset({"b"}))
+    report = run(tmp_path, refetch=Refetch(frozenset({"b"})))
     assert (report.ok, report.reused) == (2, 1)
     assert dict(server.requests) == {"/n/2.jpg": 1}
 

@@ -9,6 +9,7 @@ import pytest
 
 from artifacts.schema import OK, Reason
 from artifacts.settings import Settings
+from jobs.download.refetch import Refetch
 from jobs.download.step import download_shard
 from jobs.workspace.shards import ShardReport
 from jobs.workspace.workspace import Workspace
@@ -162,7 +163,7 @@ def test_refetched_pictures_are_not_taken_from_refreshes(tmp_path: Path, server:
     refresh(main, "1", products)
     write_catalog(tmp_path, products)
     server.reset()
-    report = run(main, refetch=frozenset({"a"}))[0]
+    report = run(main, refetch=Refetch(frozenset({"a"})))[0]
     assert dict(server.requests) == {"/n/1.jpg": 1}  # for both rows that name it
     assert (report.ok, report.reused) == (3, 1)
 

@@ -17,7 +17,17 @@ from rich.table import Column, Table
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
 from jobs.bench.commands import bench_app
-from jobs.console import ReleasesOption, WorkspaceOption, err, out, settings_with, variables_of
+from jobs.console import (
+    RefetchAllOption,
+    RefetchCategoryOption,
+    RefetchOption,
+    ReleasesOption,
+    WorkspaceOption,
+    err,
+    out,
+    settings_with,
+    variables_of,
+)
 
 if TYPE_CHECKING:
     from artifacts.store.store import Store
@@ -61,13 +71,18 @@ def build(
     encoder: EncoderOption = None,
     codec: Annotated[str | None, typer.Option("--codec", help="pq, rabitq, sq8 or flat.")] = None,
     shards: Annotated[int | None, typer.Option("--shards", min=1, help="Parts that the work is split into.")] = None,
+    refetch: RefetchOption = None,
+    refetch_category: RefetchCategoryOption = None,
+    refetch_all: RefetchAllOption = False,
 ) -> None:
     """Build a release from a catalog, check it, and publish it."""
     from jobs.build import build as run
+    from jobs.download.refetch import Refetch
     from jobs.progress import Reporter
 
     settings = settings_with(releases=releases, workspace=workspace, encoder=encoder, codec=codec, shards=shards)
-    summary = run(catalog, settings.pipeline, Reporter(err))
+    selection = Refetch.of(refetch, refetch_category, all=refetch_all)
+    summary = run(catalog, settings.pipeline, Reporter(err), selection)
     if not summary.changed:
         out.print(
             f"Nothing changed: no picture downloaded, none embedded; {summary.published.version} is still served."

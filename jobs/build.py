@@ -16,6 +16,7 @@ from typing import Any
 from artifacts.config import PipelineConfig
 from artifacts.store.manifest import Counts
 from jobs.catalog.step import run_catalog
+from jobs.download.refetch import NOTHING, Refetch
 from jobs.download.step import run_download
 from jobs.embed.step import run_embed, run_encoder
 from jobs.evaluate.step import run_evaluate
@@ -75,11 +76,12 @@ class BuildSummary:
         return self.steps["publish"].report
 
 
-def build(source: str, config: PipelineConfig, reporter: Reporter) -> BuildSummary:
+def build(source: str, config: PipelineConfig, reporter: Reporter, refetch: Refetch = NOTHING) -> BuildSummary:
     """Build and publish a release from a catalog.
 
     Args:
         source: see `jobs.catalog.sources`.
+        refetch: products whose pictures are fetched even if they are unchanged.
 
     Raises:
         LookalikeError: a step cannot go on; what is served stays as it was.
@@ -88,12 +90,18 @@ def build(source: str, config: PipelineConfig, reporter: Reporter) -> BuildSumma
     context = StepContext.open(config, source)
     spark = SparkLauncher("lookalike build", log=context.workspace.spark_log)
     results: dict[str, StepResult[Any]] = {}
+
+    def download(context: StepContext) -> StepResult[Any]:
+        refetch.require_known(context.workspace)
+        return run_download(context, refetch=refetch)
+
     try:
         for step in STEPS:
             if not step.on_spark:
                 spark.stop()  # its memory is needed by the steps that follow
             with reporter.step(step.name, step.unit) as display:
-                result = step.run(replace(context, spark=spark, progress=display.at))
+                run = download if step.name == "download" else step.run
+                result = run(replace(context, spark=spark, progress=display.at))
                 display.note(result.note)
             results[step.name] = result
     finally:

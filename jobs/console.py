@@ -17,6 +17,18 @@ err = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
 ReleasesOption = Annotated[str | None, typer.Option("--releases", help="Folder or URL of the published releases.")]
 WorkspaceOption = Annotated[str | None, typer.Option("--workspace", help="Folder or URL kept between builds.")]
 
+_REFETCH = "Pictures to fetch again, although their URLs are the same"
+RefetchOption = Annotated[
+    str | None, typer.Option("--refetch", metavar="ID,ID", help="Those of these products.", rich_help_panel=_REFETCH)
+]
+RefetchCategoryOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--refetch-category", metavar="NAME", help="Those of a category; repeatable.", rich_help_panel=_REFETCH
+    ),
+]
+RefetchAllOption = Annotated[bool, typer.Option("--refetch-all", help="All pictures.", rich_help_panel=_REFETCH)]
+
 
 def settings_with(**options: Any) -> Settings:
     """Return the settings; options of the command line that are not None override the environment."""

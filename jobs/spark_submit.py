@@ -17,7 +17,9 @@ from pydantic import ValidationError
 
 from artifacts.errors import LookalikeError, StepFailed
 from artifacts.settings import Settings
-from jobs.download.step import Retry, run_download
+from jobs.download.refetch import Refetch, split_list
+from jobs.download.shard import Retry
+from jobs.download.step import run_download
 from jobs.embed.step import run_embed
 from jobs.spark.launcher import SparkLauncher
 from jobs.steps import StepContext
@@ -40,6 +42,12 @@ def run(
     refetch: Annotated[
         str, typer.Option("--refetch", metavar="ID,ID", help="download: products fetched even if unchanged.")
     ] = "",
+    refetch_categories: Annotated[
+        str, typer.Option("--refetch-categories", metavar="NAME,NAME", help="download: all products of these, too.")
+    ] = "",
+    refetch_all: Annotated[
+        bool, typer.Option("--refetch-all", help="download: every picture is fetched, even if unchanged.")
+    ] = False,
 ) -> None:
     """Run a step of the pipeline on Spark."""
     config = replace(read_settings(assignments or []).pipeline, workspace=workspace)
@@ -47,7 +55,9 @@ def run(
     context = StepContext.open(config)
     context = replace(context, spark=SparkLauncher(f"lookalike {step}"), on_shard=_print_report)
     if step == "download":
-        run_download(context, chosen, retry=retry, refetch=frozenset(filter(None, refetch.split(","))))
+        selection = Refetch.of(refetch, split_list(refetch_categories), all=refetch_all)
+        selection.require_known(context.workspace)
+        run_download(context, chosen, retry=retry, refetch=selection)
     else:
         run_embed(context, chosen)
 

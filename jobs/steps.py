@@ -8,12 +8,14 @@ starts what its work needs only if there is work.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from artifacts.config import PipelineConfig
+from artifacts.errors import LookalikeError, StepFailed
 from artifacts.store.store import Store
 from jobs.spark.launcher import SparkLauncher
 from jobs.workspace.shards import ShardReport, ShardTotals
@@ -48,6 +50,8 @@ class StepContext:
         spark: gives the Spark session; called only by a step that has shards to do.
         progress: called with shards, rows or measurements done.
         on_shard: called with each shard's report as soon as the shard is done, or known to be up to date.
+        in_process: whether shards are done in this process, one after the other, and not on Spark: for little work,
+            such as the few pictures of a refresh, starting Spark takes longer.
     """
 
     config: PipelineConfig
@@ -57,6 +61,7 @@ class StepContext:
     spark: Callable[[], SparkSession] = field(default_factory=lambda: SparkLauncher("lookalike"))
     progress: Progress = no_progress
     on_shard: Callable[[ShardReport], None] = no_report
+    in_process: bool = False
 
     @classmethod
     def open(cls, config: PipelineConfig, catalog: str = "") -> StepContext:
@@ -92,13 +97,14 @@ class ShardPlan:
     Attributes:
         unchanged: reports of the shards that are up to date.
         changed: shards that have work to do.
-        make_task: called with the session if there is work; returns what a worker calls for each shard.
+        make_task: called if there is work, with the number of threads that a task may use; returns what a worker calls
+            for each shard.
         preload: modules that all workers need, see `jobs.spark.daemon`.
     """
 
     unchanged: Sequence[ShardReport]
     changed: Sequence[int]
-    make_task: Callable[[SparkSession], ShardTask]
+    make_task: Callable[[int], ShardTask]
     preload: Sequence[str] = ()
 
 
@@ -118,10 +124,12 @@ def split_shards(
 
 
 def run_plan(context: StepContext, plan: ShardPlan) -> ShardTotals:
-    """Run a Spark task for each shard that has work to do. Without any, Spark is neither imported nor started.
+    """Do each shard that has work to do: on Spark, or in this process if the context says so.
+
+    Without any such shard, and in process, Spark is neither imported nor started.
 
     Raises:
-        StepFailed: a shard failed.
+        StepFailed: a shard failed; names the shard and the cause.
     """
     total = len(plan.unchanged) + len(plan.changed)
     reports: list[ShardReport] = []
@@ -134,10 +142,24 @@ def run_plan(context: StepContext, plan: ShardPlan) -> ShardTotals:
     for report in plan.unchanged:
         on_report(report)
     began = time.monotonic()
-    if plan.changed:
-        from jobs.spark.shards import map_shards
+    if plan.changed and context.in_process:
+        _run_here(plan, on_report)
+    elif plan.changed:
+        from jobs.spark.shards import map_shards, threads_per_task
 
         spark = context.spark()
         began = time.monotonic()  # starting Spark is no part of the rate
-        map_shards(spark, plan.changed, plan.make_task(spark), on_report, preload=plan.preload)
+        task = plan.make_task(threads_per_task(spark, len(plan.changed)))
+        map_shards(spark, plan.changed, task, on_report, preload=plan.preload)
     return ShardTotals(sorted(reports, key=lambda report: report.shard), round(time.monotonic() - began, 3))
+
+
+def _run_here(plan: ShardPlan, on_report: Callable[[ShardReport], None]) -> None:
+    """Do the shards one after the other, each on all cores."""
+    task = plan.make_task(os.cpu_count() or 1)
+    for shard in plan.changed:
+        try:
+            report = task(shard)
+        except LookalikeError as error:
+            raise StepFailed(f"shard {shard} failed: {error}") from error
+        on_report(report)

@@ -39,14 +39,16 @@ def write_catalog(
     shards: int = 1,
     base: str | None = None,
     price: float = 1.0,
+    categories: Mapping[str, str | None] | None = None,
 ) -> Workspace:
-    """Write catalog shards and their reports; `products` maps product_id to its pictures."""
+    """Write catalog shards and their reports; `products` and `categories` map product_id to its pictures, category."""
     opened = Workspace.open(str(workspace), shards)
     schema = catalog_schema({})
     for shard in range(shards):
         rows = [
             dict.fromkeys(CATALOG_COLUMNS)
             | {"product_id": product, "image_url": list(urls), "price": price, ATTRIBUTES_DIGEST: digest64(str(price))}
+            | {"category": (categories or {}).get(product)}
             for product, urls in products.items()
             if shard_of(product, shards) == shard
         ]

@@ -10,6 +10,8 @@ import threading
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
 from aiohttp import web
 from PIL import Image
@@ -39,6 +41,7 @@ class PictureServer:
 
     Attributes:
         requests: requests by path.
+        conditional: of these, requests with a validator (If-None-Match or If-Modified-Since).
         agents: User-Agents of all requests.
         down: whether every request is answered with 503.
         max_concurrency: the largest number of requests that were handled at the same time.
@@ -47,6 +50,8 @@ class PictureServer:
 
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
+        self.conditional: Counter[str] = Counter()
+        self._edits: Counter[str] = Counter()
         self.agents: set[str] = set()
         self.down = False
         self.max_concurrency = 0
@@ -72,8 +77,13 @@ class PictureServer:
     def reset(self) -> None:
         """Reset the counters of requests, and end `down`."""
         self.requests.clear()
+        self.conditional.clear()
         self.down = False
         self.max_concurrency = 0
+
+    def edit(self, path: str) -> None:
+        """Replace the picture behind a URL `/editable/…`, and so its validators."""
+        self._edits[path] += 1
 
     async def _serve(self) -> None:
         app = web.Application(middlewares=[self._count])
@@ -90,6 +100,7 @@ class PictureServer:
     @web.middleware
     async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self.requests[request.path] += 1
+        self.conditional[request.path] += not {"If-None-Match", "If-Modified-Since"}.isdisjoint(request.headers)
         self.agents.add(request.headers.get("User-Agent", ""))
         if self.down:
             return web.Response(status=503)
@@ -113,6 +124,28 @@ class PictureServer:
         async def numbered_picture(request: web.Request) -> web.Response:
             number = int(request.match_info["number"])
             return web.Response(body=jpeg(color=(number % 251, number // 251, 7)), content_type="image/jpeg")
+
+        async def editable(request: web.Request) -> web.Response:
+            """Respond as a file server does: with validators, and with 304 to a request that has them.
+
+            The query may name the validators that it gives (`?validators=etag`, `modified`, `none`), and the status
+            of all responses after an edit (`?failing=404`).
+            """
+            edits = self._edits[request.path]
+            if edits and "failing" in request.query:
+                return web.Response(status=int(request.query["failing"]))
+            etag = f'"v{edits}"'
+            modified = format_datetime(datetime(2026, 1, 1 + edits, tzinfo=UTC), usegmt=True)
+            chosen = request.query.get("validators", "etag modified")
+            headers = {"ETag": etag} if "etag" in chosen else {}
+            headers |= {"Last-Modified": modified} if "modified" in chosen else {}
+            if "etag" in chosen and request.headers.get("If-None-Match"):
+                fresh = request.headers["If-None-Match"] == etag
+            else:
+                fresh = "modified" in chosen and request.headers.get("If-Modified-Since") == modified
+            if fresh:
+                return web.Response(status=304, headers=headers)
+            return web.Response(body=jpeg(color=(edits * 40, 90, 9)), content_type="image/jpeg", headers=headers)
 
         async def status(request: web.Request) -> web.Response:
             return web.Response(status=int(request.match_info["status"]))
@@ -171,6 +204,7 @@ class PictureServer:
         return [
             web.get("/ok.jpg", body(picture)),
             web.get("/n/{number}.jpg", numbered_picture),
+            web.get("/editable/{name}", editable),
             web.get("/status/{status}", status),
             web.get("/fail-once.jpg", fail_once),
             web.get("/retry-after/{seconds}", retry_after),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -22,6 +24,9 @@ GROUP_ROWS = 256
 #: Bytes of JPEG after which a row group ends, however few its rows.
 GROUP_BYTES = 32_000_000
 
+#: URL and stamp of a picture: the same source gives the same picture.
+Source = tuple[str, str | None]
+
 _FETCHED_COLUMNS = [field.name for field in fields(Fetched)]
 _WRITER_OPTIONS: dict[str, Any] = {
     "compression": {name: "none" if name == "jpeg" else "zstd" for name in IMAGES.names},  # a JPEG is compressed
@@ -39,6 +44,11 @@ class Picture:
     picture: int  # position in the product's list of pictures
     url: str
     stamp: str | None  # of a local file; see CatalogFolder.stamp
+
+    @property
+    def source(self) -> Source:
+        """What the picture is recognized by in an earlier file."""
+        return self.url, self.stamp
 
 
 class ImagesWriter:
@@ -85,7 +95,10 @@ class ImagesWriter:
 
 
 class EarlierImages:
-    """The images shard of an earlier run: indexed by URL and stamp; JPEGs are read only on demand.
+    """An images shard of an earlier run: indexed by URL and stamp; JPEGs are read only on demand.
+
+    Args:
+        products: sorted ids; row groups that hold none of these products are left out. None: all rows are indexed.
 
     Attributes:
         metadata: what ImagesWriter stored in the file; decides which rows are still valid.
@@ -94,18 +107,28 @@ class EarlierImages:
         CorruptFile: on opening, or from `read`; the file is of no use.
     """
 
-    def __init__(self, folder: Folder, name: str) -> None:
+    def __init__(self, folder: Folder, name: str, products: Sequence[str] | None = None) -> None:
         self._path = folder.path(name)
         self._loaded_group = (-1, pa.table({}))  # index of a row group, and its _FETCHED_COLUMNS
-        self._rows: dict[tuple[str, str | None], tuple[str, int, int]] = {}  # status, row group, index in it
+        self._rows: dict[Source, tuple[str, int, int]] = {}  # status, row group, index in it
         with ExitStack() as stack:
             self._stream = stack.enter_context(folder.open(name))
             with corruption_guard(self._path):
                 self._file = pq.ParquetFile(self._stream, page_checksum_verification=True)
                 for group in range(self._file.num_row_groups):
-                    self._index_group(group)
+                    if products is None or self._may_hold(group, products):
+                        self._index_group(group)
             stack.pop_all()
         self.metadata = {k.decode(): v.decode() for k, v in (self._file.schema_arrow.metadata or {}).items()}
+
+    def _may_hold(self, group: int, products: Sequence[str]) -> bool:
+        """Tell by its statistics whether a row group can hold one of the products."""
+        column = self._file.metadata.row_group(group).column(IMAGES.get_field_index("product_id"))
+        statistics = column.statistics
+        if statistics is None or not statistics.has_min_max:
+            return True
+        after = bisect_left(products, statistics.min)
+        return after < len(products) and products[after] <= statistics.max
 
     def _index_group(self, group: int) -> None:
         columns = self._file.read_row_group(group, ["url", "stamp", "status"]).to_pydict()
@@ -117,19 +140,23 @@ class EarlierImages:
     def close(self) -> None:
         self._stream.close()
 
-    def status(self, url: str, stamp: str | None) -> str | None:
+    def sources(self) -> Iterator[Source]:
+        """Return the URL and stamp of each picture that is indexed; in this order they are read fastest."""
+        return iter(sorted(self._rows, key=lambda source: self._rows[source][1:]))
+
+    def status(self, source: Source) -> str | None:
         """Return a picture's earlier status; None if the file has no row with this URL and stamp."""
-        row = self._rows.get((url, stamp))
+        row = self._rows.get(source)
         return row[0] if row else None
 
-    def read(self, url: str, stamp: str | None) -> Fetched:
+    def read(self, source: Source) -> Fetched:
         """Return a picture's earlier result.
 
         Raises:
             KeyError: the file has no such row; see `status`.
             CorruptFile: its row group is damaged.
         """
-        _, group, index = self._rows[url, stamp]
+        _, group, index = self._rows[source]
         if self._loaded_group[0] != group:  # both files have the same order, so a group is rarely read twice
             with corruption_guard(self._path):
                 self._loaded_group = (group, self._file.read_row_group(group, _FETCHED_COLUMNS))

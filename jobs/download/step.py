@@ -2,38 +2,23 @@
 
 A shard is done again when its pictures' URLs, a local file or a setting that matters changed, or when some of its
 failures may have passed. Then only new and changed pictures are fetched: every row whose URL is the same, and that
-succeeded or failed for good, is carried over from the earlier file.
+succeeded or failed for good, is carried over from the earlier file, or from what a refresh has downloaded since.
 
 A picture behind an unchanged http URL counts as unchanged: name its product in `refetch` when a shop has replaced it.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
 from functools import partial
-from pathlib import Path
-from typing import Literal
-
-import pyarrow.parquet as pq
 
 from artifacts.config import DownloadLimits
-from artifacts.errors import CorruptFile, StepFailed
-from artifacts.pictures import FORMATS, JPEG_QUALITY, MIN_SIDE
-from artifacts.schema import OK, TRANSIENT_REASONS
-from jobs.catalog.report import CatalogReport, read_catalog_report
-from jobs.download.fetch import fetch_all
-from jobs.download.images_file import EarlierImages, ImagesWriter, Picture
-from jobs.download.local import CatalogFolder
-from jobs.download.spool import Spool
+from jobs.catalog.report import read_catalog_report
+from jobs.download.refetch import NOTHING, Refetch
+from jobs.download.shard import Retry, ShardDownload
 from jobs.steps import ShardPlan, StepContext, StepResult, run_plan, split_shards
-from jobs.workspace.fingerprints import fingerprint
-from jobs.workspace.shards import ShardCounts, ShardFolder, ShardReport, ShardTotals, shard_name
+from jobs.workspace.shards import ShardReport, ShardTotals
 from jobs.workspace.workspace import Workspace
-
-#: Which failures of an otherwise unchanged shard are tried again: those that may have passed, all, or none.
-Retry = Literal["transient", "all", "none"]
 
 #: Products up to which the driver compares all shards by itself; in a larger catalog, tasks compare them side by side.
 #: Comparing takes 5 s of a core for a million URLs, 25 s for a million local files; starting Spark takes about 7 s.
@@ -45,9 +30,9 @@ def run_download(
     shards: Sequence[int] | None = None,
     *,
     retry: Retry = "transient",
-    refetch: frozenset[str] = frozenset(),
+    refetch: Refetch = NOTHING,
 ) -> StepResult[ShardTotals]:
-    """Download the pictures of some shards, or of all; see `download_shard`. Spark runs the shards that have changed.
+    """Download the pictures of some shards, or of all; see `download_shard` and `run_plan`.
 
     Raises:
         StepFailed: the catalog step has not been done, or a shard failed.
@@ -61,7 +46,7 @@ def plan_download(
     shards: Sequence[int] | None = None,
     *,
     retry: Retry = "transient",
-    refetch: frozenset[str] = frozenset(),
+    refetch: Refetch = NOTHING,
 ) -> ShardPlan:
     """Find the shards that have pictures to fetch.
 
@@ -74,11 +59,11 @@ def plan_download(
     def unchanged(shard: int) -> ShardReport | None:
         if catalog.ok > COMPARED_BY_DRIVER:
             return None
-        return _Shard(workspace, catalog, shard, limits, retry, refetch).unchanged()
+        return ShardDownload(workspace, catalog, shard, limits, retry, refetch).unchanged()
 
     done, changed = split_shards(range(workspace.shards) if shards is None else shards, unchanged)
     task = partial(download_shard, workspace, limits=limits, retry=retry, refetch=refetch)
-    return ShardPlan(done, changed, lambda spark: task)
+    return ShardPlan(done, changed, lambda threads: task)
 
 
 def download_shard(
@@ -87,142 +72,15 @@ def download_shard(
     limits: DownloadLimits,
     *,
     retry: Retry = "transient",
-    refetch: frozenset[str] = frozenset(),
+    refetch: Refetch = NOTHING,
 ) -> ShardReport:
     """Download the pictures of one shard, unless they are there.
 
     Args:
         retry: which earlier failures are tried again.
-        refetch: ids of products whose pictures are fetched even if they are unchanged.
+        refetch: products whose pictures are fetched even if they are unchanged.
 
     Raises:
         StepFailed: the catalog step has not been done.
     """
-    return _Shard(workspace, read_catalog_report(workspace), shard, limits, retry, refetch).run()
-
-
-class _Shard:
-    """The pictures that one shard of the catalog names, and those of its earlier file that are still valid."""
-
-    def __init__(
-        self,
-        workspace: Workspace,
-        catalog: CatalogReport,
-        shard: int,
-        limits: DownloadLimits,
-        retry: Retry,
-        refetch: frozenset[str],
-    ) -> None:
-        if workspace.catalog.report(shard) is None:
-            url = workspace.catalog.url
-            raise StepFailed(f"{url}: shard {shard} has not been done; run the catalog step first")
-        self._images, self._shard, self._limits = workspace.images, shard, limits
-        self._retry, self._refetch = retry, refetch
-        self._folder = CatalogFolder(catalog.base)
-        self._rows = pictures_of(workspace.catalog, shard, self._folder)
-        self._marks = _marks(limits, catalog.base)
-        # Of the catalog only the pictures count: a new price must not rewrite the shard's pictures.
-        pictures = [(row.product_id, row.url, row.stamp) for row in self._rows]
-        self._fingerprint = fingerprint("download", self._marks, pictures)
-
-    def unchanged(self) -> ShardReport | None:
-        """Return the report of an earlier run, if there is nothing to do."""
-        return self._images.unchanged(self._shard, self._fingerprint, self._again)
-
-    def run(self) -> ShardReport:
-        return self._images.run(self._shard, self._fingerprint, self._work, again=self._again)
-
-    def _again(self, report: ShardReport) -> bool:
-        """Tell whether a shard is worth another try although nothing has changed."""
-        failed = set(report.failed) if self._retry == "all" else set(report.failed) & TRANSIENT_REASONS
-        return (self._retry != "none" and bool(failed)) or any(row.product_id in self._refetch for row in self._rows)
-
-    def _work(self, path: Path) -> ShardCounts:
-        try:
-            writer, reused = self._write(path, earlier=self._images.exists(self._shard))
-        except CorruptFile:  # noticed while the earlier file was read; the new one is begun again without it
-            writer, reused = self._write(path, earlier=False)
-        failed = {status: count for status, count in writer.statuses.items() if status != OK}
-        return ShardCounts(rows=len(self._rows), ok=writer.statuses[OK], failed=failed, reused=reused)
-
-    def _write(self, path: Path, *, earlier: bool) -> tuple[ImagesWriter, int]:
-        opened = closing(EarlierImages(self._images.folder, shard_name(self._shard))) if earlier else nullcontext()
-        with opened as old, ImagesWriter(path, self._marks) as writer:
-            kept = [row.product_id not in self._refetch and self._is_valid(row, old) for row in self._rows]
-            return writer, asyncio.run(_write(self._rows, kept, old, writer, self._limits, self._folder))
-
-    def _is_valid(self, row: Picture, old: EarlierImages | None) -> bool:
-        """Tell whether the earlier result of a picture still holds."""
-        if old is None or old.metadata.get("recipe") != self._marks["recipe"]:
-            return False
-        status = old.status(row.url, row.stamp)
-        if status is None or (self._folder.depends(row.url) and old.metadata.get("base") != self._marks["base"]):
-            return False
-        if status == OK:
-            return True
-        tried_again = self._retry == "all" or (self._retry == "transient" and status in TRANSIENT_REASONS)
-        return not tried_again and old.metadata.get("limits") == self._marks["limits"]
-
-
-def pictures_of(catalog: ShardFolder, shard: int, folder: CatalogFolder) -> list[Picture]:
-    """Every picture that a catalog shard names, sorted by (product_id, picture), with the stamps of local files."""
-    with catalog.open(shard) as file:
-        columns = pq.read_table(file, columns=["product_id", "image_url"]).to_pydict()
-    pairs = sorted(zip(columns["product_id"], columns["image_url"], strict=True), key=lambda pair: pair[0])
-    return [
-        Picture(product_id, picture, url or "", folder.stamp(url or ""))
-        for product_id, urls in pairs
-        for picture, url in enumerate(urls or ())
-    ]
-
-
-async def _write(
-    rows: list[Picture],
-    kept: list[bool],
-    old: EarlierImages | None,
-    writer: ImagesWriter,
-    limits: DownloadLimits,
-    folder: CatalogFolder,
-) -> int:
-    """Write all rows in order, fetching those that are not kept; returns how many good ones were kept."""
-    positions: dict[str, list[int]] = {}  # one request for a URL, however many rows name it
-    for position, row in enumerate(rows):
-        if not kept[position]:
-            positions.setdefault(row.url, []).append(position)
-    reused = next_row = 0
-    with Spool() as spool:
-
-        def write_ready() -> None:
-            nonlocal reused, next_row
-            while next_row < len(rows):
-                row = rows[next_row]
-                if kept[next_row] and old is not None:
-                    fetched = old.read(row.url, row.stamp)
-                    reused += fetched.status == OK
-                else:
-                    fetched = spool.pop(next_row)
-                    if fetched is None:
-                        return
-                writer.add(row, fetched)
-                next_row += 1
-
-        async for url, fetched in fetch_all(((url, url) for url in positions), limits, folder):
-            spool.put(positions[url], fetched)
-            write_ready()
-        write_ready()
-    return reused
-
-
-def _marks(limits: DownloadLimits, base: str | None) -> dict[str, str]:
-    """Return what an images file was made with, as the Parquet file's metadata."""
-    return {
-        # a change here makes other JPEGs: no earlier result is valid
-        "recipe": fingerprint(limits.picture_side, JPEG_QUALITY),
-        # a change here may turn failures into pictures; good pictures stay valid
-        "limits": fingerprint(
-            limits.max_pixels, limits.max_picture_bytes, limits.allow_private_addresses, limits.user_agent,
-            MIN_SIDE, FORMATS,
-        ),
-        # relative paths are resolved against this
-        "base": base or "",
-    }  # fmt: skip
+    return ShardDownload(workspace, read_catalog_report(workspace), shard, limits, retry, refetch).run()

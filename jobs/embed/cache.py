@@ -1,8 +1,10 @@
-"""The vectors of a shard: carried over from an earlier run where they are known, written as Parquet."""
+"""The vectors of a shard: carried over from an earlier run or a refresh where they are known, written as Parquet."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from artifacts.errors import CorruptFile
 from artifacts.schema import OK, Reason, embeddings_schema
 from jobs.parquet import corruption_guard
 from jobs.workspace.shards import ShardFolder
+from jobs.workspace.workspace import Workspace
 
 _OPTIONS: dict[str, Any] = {
     "compression": "none",  # digests and vectors are noise to a compressor
@@ -78,6 +81,41 @@ class VectorTable:
             vectors.cast(schema.types[2]),
         ]
         pq.write_table(pa.Table.from_arrays(columns, schema=schema), path, **_OPTIONS)
+
+
+def read_refreshed(workspace: Workspace, encoder_slug: str, dim: int, keys: set[str]) -> Iterator[pa.Table]:
+    """Return the vectors that refreshes have computed for some pictures, each picture once; damaged files are left out.
+
+    Args:
+        keys: sha256 of the pictures.
+    """
+    missing = set(keys)
+    for refresh in reversed(workspace.refreshes()):
+        shards = refresh.embeddings(encoder_slug)
+        for shard in range(shards.shards):
+            if not missing:
+                return
+            table = _read_keys(shards, shard, dim, missing)
+            if table is not None and table.num_rows:
+                missing.difference_update(table["sha256"].to_pylist())
+                yield table
+
+
+def _read_keys(shards: ShardFolder, shard: int, dim: int, keys: set[str]) -> pa.Table | None:
+    """Return the rows of some keys, reading only the row groups that have any; None if the file is of no use."""
+    if not shards.exists(shard):
+        return None
+    with shards.open(shard) as stream, suppress(CorruptFile), corruption_guard(shards.path(shard)):
+        file = pq.ParquetFile(stream, page_checksum_verification=True)
+        if not file.schema_arrow.equals(embeddings_schema(dim)):
+            return None
+        tables = [file.schema_arrow.empty_table()]
+        for group in range(file.num_row_groups):
+            found = [key in keys for key in file.read_row_group(group, ["sha256"])["sha256"].to_pylist()]
+            if any(found):
+                tables.append(file.read_row_group(group).filter(pa.array(found)))
+        return pa.concat_tables(tables)
+    return None
 
 
 def read_cached(shards: ShardFolder, shard: int, dim: int) -> pa.Table | None:

@@ -1,8 +1,8 @@
 """Step 3: images/shard-….parquet → embeddings/<encoder>/shard-….parquet, one row for each distinct picture.
 
-A vector is stored under the sha256 of its picture, so only pictures that this encoder has not seen in the shard go
-through the model: the cost of a rebuild grows with what changed. Decoding and preprocessing run in threads, some
-batches ahead of the model; only vectors leave the process.
+A vector is stored under the sha256 of its picture, so only pictures that this encoder has seen neither in the shard
+nor in a refresh go through the model: the cost of a rebuild grows with what changed. Decoding and preprocessing run in
+threads, some batches ahead of the model; only vectors leave the process.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
@@ -27,16 +26,14 @@ from artifacts.encoders.identity import (
 from artifacts.errors import CorruptFile, StepFailed
 from artifacts.plugins import PREFIX
 from artifacts.schema import OK
-from jobs.embed.cache import VectorTable, read_cached
+from jobs.embed.cache import VectorTable, read_cached, read_refreshed
 from jobs.embed.model import encode_batches, limit_threads
 from jobs.parquet import corruption_guard
+from jobs.spark.gpu import assigned_gpu
 from jobs.steps import ShardPlan, ShardTask, StepContext, StepResult, run_plan, split_shards
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.shards import ShardCounts, ShardFolder, ShardReport, ShardTotals
 from jobs.workspace.workspace import Workspace
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 
 def run_encoder(context: StepContext) -> StepResult[EncoderIdentity]:
@@ -55,7 +52,7 @@ def run_encoder(context: StepContext) -> StepResult[EncoderIdentity]:
 
 
 def run_embed(context: StepContext, shards: Sequence[int] | None = None) -> StepResult[ShardTotals]:
-    """Embed the pictures of some shards, or of all; see `embed_shard`. Spark runs the shards that have changed.
+    """Embed the pictures of some shards, or of all; see `embed_shard` and `run_plan`.
 
     Raises:
         StepFailed: the download step has not been done, or a shard failed.
@@ -87,10 +84,7 @@ def plan_embed(context: StepContext, shards: Sequence[int] | None = None) -> Sha
             return None
         return workspace.embeddings(identity.slug).unchanged(shard, _fingerprint(images, identity.id))
 
-    def make_task(spark: SparkSession) -> ShardTask:
-        from jobs.spark.shards import threads_per_task
-
-        threads = threads_per_task(spark, len(changed))
+    def make_task(threads: int) -> ShardTask:
         return partial(_embed_on_worker, workspace, config=config, cache=cache, identity=identity, threads=threads)
 
     done, changed = split_shards(range(workspace.shards) if shards is None else shards, unchanged)
@@ -132,8 +126,6 @@ def _embed_on_worker(
     identity: EncoderIdentity | None,
     threads: int,
 ) -> ShardReport:
-    from jobs.spark.shards import assigned_gpu
-
     if config.device == "auto" and (gpu := assigned_gpu()):
         config = replace(config, device=gpu)
     return embed_shard(workspace, shard, config, cache=cache, identity=identity, threads=threads)
@@ -169,6 +161,9 @@ def embed_shard(
         keys = _distinct_pictures(images, shard)
         table = VectorTable(keys, known.dim)
         reused = table.take_from(read_cached(embeddings, shard, known.dim))
+        if missing := table.missing():
+            refreshed = read_refreshed(workspace, known.slug, known.dim, missing)
+            reused += sum(table.take_from(vectors) for vectors in refreshed)
         if missing := table.missing():
             encoder = load_verified(config, known, cache)
             if threads:

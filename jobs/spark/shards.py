@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from py4j.protocol import Py4JError, Py4JJavaError
-from pyspark import SparkContext, TaskContext
+from pyspark import SparkContext
 from pyspark.accumulators import AccumulatorParam
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
@@ -29,13 +29,6 @@ def threads_per_task(spark: SparkSession, tasks: int) -> int:
     if (context.master or "").startswith("local"):
         return max(1, (os.cpu_count() or 1) // max(1, min(context.defaultParallelism, tasks)))
     return int(context.getConf().get("spark.task.cpus", "1"))
-
-
-def assigned_gpu() -> str | None:
-    """Return the device that the cluster assigned to the calling task (`cuda:2`), or None if it assigned none."""
-    context = TaskContext.get()
-    gpu = context.resources().get("gpu") if context else None
-    return f"cuda:{gpu.addresses[0]}" if gpu and gpu.addresses else None
 
 
 def map_shards(

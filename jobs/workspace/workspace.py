@@ -13,6 +13,10 @@
         rejects.parquet            every catalog row that is not in the index, with the reason
         evaluation.json            measurements of the gate
         report.html                the same for people
+      refreshes/<name>/            what one refresh has downloaded and embedded, until a build has taken it over:
+        workspace.json …           a workspace of its own, with its own number of shards and no refreshes
+
+Names of refreshes sort by the time at which they began.
 
 The files of a folder of shards are described in `jobs.workspace.shards`.
 """
@@ -21,7 +25,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -37,7 +41,8 @@ CANDIDATE_REJECTS = "rejects.parquet"
 EVALUATION = "evaluation.json"
 REPORT = "report.html"
 
-_SETTINGS = "workspace.json"
+SETTINGS = "workspace.json"
+_REFRESHES = "refreshes"
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,12 @@ class Workspace:
     Attributes:
         url: folder, or any fsspec URL.
         shards: parts that each step's work is split in.
+        main: the workspace that this one is a refresh of; None if it is not a refresh.
     """
 
     url: str
     shards: int
+    main: Workspace | None = None
 
     @classmethod
     def open(cls, url: str, shards: int) -> Workspace:
@@ -66,7 +73,7 @@ class Workspace:
                 f"set LOOKALIKE_SHARDS={recorded}, or name a new workspace"
             )
         if not recorded:
-            Folder(url).write_text(_SETTINGS, json.dumps({"shards": shards}) + "\n")
+            Folder(url).write_text(SETTINGS, json.dumps({"shards": shards}) + "\n")
         return cls(url, shards)
 
     @classmethod
@@ -117,16 +124,48 @@ class Workspace:
         """The release that may be published next: CANDIDATE, CANDIDATE_REJECTS, EVALUATION, REPORT."""
         return self.folder / "candidate"
 
+    # ── refreshes ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def name(self) -> str:
+        """The last part of the URL, which names a refresh."""
+        return self.folder.root.rstrip("/").rsplit("/", 1)[-1]
+
+    def refresh(self, name: str, shards: int) -> Workspace:
+        """Return the workspace of a refresh of this one, created if there is none.
+
+        Args:
+            name: sorts after the names of earlier refreshes.
+
+        Raises:
+            StepFailed: it was made with another number of shards.
+        """
+        opened = Workspace.open((self.folder / _REFRESHES / name).url, shards)
+        return replace(opened, main=self)
+
+    def refreshes(self) -> list[Workspace]:
+        """Return the refreshes of this workspace, oldest first; for a refresh, the others of its main workspace."""
+        main = self.main or self
+        found: list[Workspace] = []
+        for name in main.folder.names(_REFRESHES):
+            folder = main.folder / _REFRESHES / name
+            shards = _recorded_shards(folder)
+            if shards is not None and not (self.main and name == self.name):
+                found.append(Workspace(folder.url, shards, main))
+        return found
+
+    # ── this machine ─────────────────────────────────────────────────────────────────────────────────────────────
+
     @property
     def spark_log(self) -> Path:
         """A file on this machine for the output of Spark's processes."""
         folder = self.folder.local() if self.folder.is_local else Path(tempfile.gettempdir())
         return folder / "spark.log"
 
-    def __reduce__(self) -> tuple[type[Workspace], tuple[str, int]]:
+    def __reduce__(self) -> tuple[type[Workspace], tuple[str, int, Workspace | None]]:
         # Tasks run in another working directory: a relative path would lead elsewhere there.
-        return Workspace, (self.folder.root if self.folder.is_local else self.url, self.shards)
+        return Workspace, (self.folder.root if self.folder.is_local else self.url, self.shards, self.main)
 
 
 def _recorded_shards(folder: Folder) -> int | None:
-    return json.loads(folder.read_text(_SETTINGS))["shards"] if folder.exists(_SETTINGS) else None
+    return json.loads(folder.read_text(SETTINGS))["shards"] if folder.exists(SETTINGS) else None

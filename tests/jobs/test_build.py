@@ -68,3 +68,15 @@ def test_build_with_nothing_new_starts_no_process_and_loads_no_encoder(
     assert output.startswith("Nothing changed: no picture downloaded, none embedded;")
     assert (starts, heavy) == ([], [])
     assert not (tmp_path / "java-was-started").exists()
+
+
+def test_build_names_a_product_to_refetch_that_the_catalog_lacks(
+    published: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    catalog, environment = published
+    done = subprocess.run(
+        [sys.executable, "-m", "lookalike", "build", "--catalog", str(catalog), "--refetch", "p000,nope"],
+        env=os.environ | environment, cwd=ROOT, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "the catalog has no product 'nope'" in done.stderr

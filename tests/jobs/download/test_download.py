@@ -10,12 +10,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from tenacity import wait_fixed
 
 from artifacts.errors import StepFailed
 from artifacts.schema import IMAGES, OK, Reason
 from artifacts.settings import Settings
-from jobs.download import http, images_file, spool
+from jobs.download import images_file, spool
+from jobs.download.refetch import Refetch
 from jobs.download.step import download_shard, run_download
 from jobs.workspace.shards import ShardReport
 from jobs.workspace.workspace import Workspace
@@ -24,11 +24,6 @@ from tests.pipeline import context_on
 from tests.servers import PictureServer, jpeg
 
 SETTINGS = Settings(shards=1, allow_private_addresses=True, download_retries=1)
-
-
-@pytest.fixture(autouse=True)
-def _short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "BACKOFF", wait_fixed(0.01))
 
 
 def run(workspace: Path, settings: Settings = SETTINGS, **options: Any) -> ShardReport:
@@ -41,15 +36,6 @@ def rows(workspace: Path) -> list[dict]:
     return read_shards(workspace, "images").to_pylist()
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Path:
-    """Create a catalog's folder with 6 pictures, 0.jpg to 5.jpg."""
-    (tmp_path / "shop").mkdir()
-    for number in range(6):
-        (tmp_path / "shop" / f"{number}.jpg").write_bytes(jpeg(color=(number * 40, 0, 0)))
-    return tmp_path / "shop"
-
-
 def test_each_picture_is_one_row_in_sorted_order(tmp_path: Path, server: PictureServer) -> None:
     paths = ["/n/{}.jpg", "/status/404?{}", "/page.jpg?{}", "/fail-once.jpg", "/ok.jpg", "/truncated.jpg?{}"]
     numbers = list(range(700))
@@ -58,12 +44,12 @@ def test_each_picture_is_one_row_in_sorted_order(tmp_path: Path, server: Picture
         f"p{number}": [server.url(paths[(number + k) % len(paths)].format(number)) for k in range(number % 3)]
         for number in numbers
     }
-    products["ü"] = [None, "", "nonsense", "../../etc/hostname"]
+    products["ü"] = ["", "nonsense", "../../etc/hostname"]
     write_catalog(tmp_path, products)
     report = run(tmp_path)
 
     images = rows(tmp_path)
-    expected = [(p, k, url or "") for p in sorted(products) for k, url in enumerate(products[p])]
+    expected = [(p, k, url) for p in sorted(products) for k, url in enumerate(products[p])]
     assert [(row["product_id"], row["picture"], row["url"]) for row in images] == expected
     assert report.rows == len(expected) == report.ok + sum(report.failed.values())
     assert report.reused == 0
@@ -83,6 +69,21 @@ def test_each_picture_is_one_row_in_sorted_order(tmp_path: Path, server: Picture
     assert max(file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)) <= images_file.GROUP_ROWS
     column = file.metadata.row_group(0).column(IMAGES.get_field_index("jpeg"))
     assert column.compression == "UNCOMPRESSED"
+
+
+def test_null_pictures_are_left_out_and_the_others_keep_their_numbers(tmp_path: Path, shop: Path) -> None:
+    write_catalog(tmp_path, {"a": [None, "1.jpg", None, "2.jpg"], "b": [None]}, base=str(shop))
+    report = run(tmp_path)
+    assert (report.rows, report.ok) == (2, 2)
+    assert [(row["product_id"], row["picture"], row["url"]) for row in rows(tmp_path)] == [
+        ("a", 1, "1.jpg"),
+        ("a", 3, "2.jpg"),
+    ]
+    assert run(tmp_path).skipped
+    write_catalog(tmp_path, {"a": ["1.jpg", None, "2.jpg"], "b": [None]}, base=str(shop))
+    report = run(tmp_path)
+    assert (report.skipped, report.reused) == (False, 2)
+    assert [row["picture"] for row in rows(tmp_path)] == [0, 2]
 
 
 def test_shard_with_unchanged_pictures_is_skipped(tmp_path: Path, server: PictureServer) -> None:
@@ -143,7 +144,7 @@ def test_refetch_downloads_unchanged_urls_again(tmp_path: Path, server: PictureS
     write_catalog(tmp_path, {"a": [server.url("/n/1.jpg")], "b": [server.url("/n/2.jpg")]})
     run(tmp_path)
     server.reset()
-    report = run(tmp_path, refetch=frozenset({"b"}))
+    report = run(tmp_path, refetch=Refetch(frozenset({"b"})))
     assert (report.ok, report.reused) == (2, 1)
     assert dict(server.requests) == {"/n/2.jpg": 1}
 

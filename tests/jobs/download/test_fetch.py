@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tenacity import wait_fixed
 
 from artifacts.config import DownloadLimits
 from artifacts.schema import OK, Reason
@@ -36,11 +35,6 @@ def run(urls: Sequence[str], **limits: Any) -> list[Fetched]:
 
     results = asyncio.run(main())
     return [results[index] for index in range(len(urls))]
-
-
-@pytest.fixture(autouse=True)
-def _short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "BACKOFF", wait_fixed(0.01))
 
 
 def test_picture_is_kept_as_jpeg_with_both_digests(server: PictureServer) -> None:

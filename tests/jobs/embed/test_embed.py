@@ -32,9 +32,9 @@ SETTINGS = Settings(shards=1, encoder="python:tests.encoders:MeanColor", embed_b
 Color = tuple[int, int, int]
 
 
-def prepare(tmp_path: Path, colors: Sequence[Color], shards: int = 1) -> Workspace:
+def prepare(tmp_path: Path, colors: Sequence[Color], shards: int = 1, shop: Path | None = None) -> Workspace:
     """A workspace whose download step is done: one product for each colour, and one without a picture file."""
-    shop = tmp_path / "shop"
+    shop = shop or tmp_path / "shop"
     shop.mkdir(exist_ok=True)
     products = {f"p{number:04}": [f"{'-'.join(map(str, color))}.jpg"] for number, color in enumerate(colors)}
     for color in colors:
@@ -97,6 +97,49 @@ def test_embed_encodes_only_new_pictures(tmp_path: Path) -> None:
 
     report = run(tmp_path, SETTINGS.model_copy(update={"encoder": "python:tests.encoders:SmallMemory"}))
     assert report.reused == 0  # another encoder, another cache
+
+
+def embed_refresh(main: Workspace, name: str, colors: Sequence[Color], shards: int = 1) -> Workspace:
+    """Download and embed pictures as a refresh does."""
+    refresh = main.refresh(name, shards)
+    prepare(Path(refresh.url), colors, shards, shop=Path(main.url) / "shop")
+    for shard in range(shards):
+        embed_shard(refresh, shard, SETTINGS.pipeline.encoder, cache=Path(main.url) / "cache")
+    return refresh
+
+
+def test_vectors_of_refreshes_are_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main = prepare(tmp_path, gray(10))
+    run(tmp_path)
+    refreshes = [embed_refresh(main, "1", gray(8, start=10), shards=2), embed_refresh(main, "2", gray(2, start=20))]
+    prepare(tmp_path, gray(18) + gray(3, start=20))
+    report = run(tmp_path)
+    assert (report.rows, report.ok, report.reused) == (21, 21, 20)
+    assert MeanColor.calls == [1]
+    embedded = vectors(tmp_path)
+    for refresh in refreshes:
+        own = vectors(Path(refresh.url), shards=refresh.shards)
+        assert own.items() <= embedded.items()
+
+    prepare(tmp_path, gray(18))
+    run(tmp_path)
+    prepare(tmp_path, gray(18) + gray(2, start=20))
+    config = SETTINGS.pipeline.encoder
+    identity = encoder_identity(config.encoder, "cpu", tmp_path / "cache")
+    monkeypatch.setattr("jobs.embed.step.load_verified", lambda *_: pytest.fail("the encoder was loaded"))
+    assert embed_shard(main, 0, config, cache=tmp_path / "cache", identity=identity).reused == 20
+
+
+def test_damaged_vectors_of_refreshes_and_those_of_other_encoders_are_computed(tmp_path: Path) -> None:
+    main = prepare(tmp_path, gray(3))
+    embed_refresh(main, "1", gray(3))
+    damaged = embed_refresh(main, "2", gray(2, start=3))
+    path = next(Path(damaged.url).rglob("embeddings/*/*.parquet"))
+    path.write_bytes(path.read_bytes()[:-50])
+    prepare(tmp_path, gray(5))
+    assert (run(tmp_path).reused, MeanColor.calls) == (3, [2])
+    other = SETTINGS.model_copy(update={"encoder": "python:tests.encoders:Blind"})
+    assert (run(tmp_path, other).reused, MeanColor.calls) == (0, [5])
 
 
 def test_vectors_without_unit_length_are_rejected(tmp_path: Path) -> None:

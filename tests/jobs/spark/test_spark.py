@@ -211,6 +211,9 @@ def test_application_fails_with_one_sentence(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().err == message
     assert spark_submit.main(["embed", "--workspace", str(tmp_path), "--set", "shards=2"]) == 1
     assert "was made with 1 shards, not 2" in capsys.readouterr().err
+    refetch = ["--refetch", "a", "--refetch-categories", "Hats"]
+    assert spark_submit.main(["download", "--workspace", str(tmp_path), "--set", "shards=1", *refetch]) == 1
+    assert "the catalog has no category 'Hats'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["index", "--workspace", "w"], ["embed"], ["embed", "--workspace", "w", "--x"]])

@@ -14,6 +14,7 @@ from artifacts.errors import CorruptFile, StepFailed
 from artifacts.storage import Folder
 from jobs.workspace.fingerprints import Recorded, fingerprint, if_changed
 from jobs.workspace.records import from_json, read_record, to_json, write_record
+from jobs.workspace.refreshes import complete_refreshes, remove_absorbed
 from jobs.workspace.shards import ShardCounts, ShardReport, ShardTotals, report_name
 from jobs.workspace.workspace import Workspace
 
@@ -50,6 +51,66 @@ def test_layout_is_the_documented_one(tmp_path: Path) -> None:
         "workspace.json",
     ]
     assert workspace.spark_log == tmp_path / "spark.log"
+
+
+def test_refreshes_are_workspaces_of_their_own_oldest_first(tmp_path: Path) -> None:
+    main = Workspace.open(str(tmp_path), 4)
+    assert main.refreshes() == []
+    later, earlier = main.refresh("20260102T030405Z-b", 1), main.refresh("20260101T000000Z-a", 2)
+    (tmp_path / "refreshes" / "begun").mkdir()  # killed before it was a workspace
+    assert main.refreshes() == [earlier, later]
+    assert [refresh.name for refresh in main.refreshes()] == ["20260101T000000Z-a", "20260102T030405Z-b"]
+    assert [refresh.shards for refresh in main.refreshes()] == [2, 1]
+    assert earlier.refreshes() == [later]  # a refresh has the others
+    later.images.run(0, "x", write_rows)
+    assert (tmp_path / "refreshes/20260102T030405Z-b/images/shard-00000.parquet").exists()
+    with pytest.raises(StepFailed, match="was made with 2 shards, not 3"):
+        main.refresh("20260101T000000Z-a", 3)
+    sent = pickle.loads(pickle.dumps(later))  # noqa: S301
+    assert sent.refreshes() == [earlier]
+
+
+def test_removal_of_absorbed_refreshes_leaves_later_and_unfinished_ones(tmp_path: Path) -> None:
+    main = Workspace.open(str(tmp_path), 1)
+    first, unfinished = main.refresh("1", 1), main.refresh("2", 2)
+    for refresh in (first, unfinished):
+        refresh.images.run(0, "x", write_rows)
+    names = complete_refreshes(main)
+    assert names == ["1"]
+    later = main.refresh("3", 1)
+    later.images.run(0, "x", write_rows)
+    assert remove_absorbed(main, names) == ["1"]
+    assert main.refreshes() == [unfinished, later]
+    assert not (tmp_path / "refreshes" / "1").exists()
+    assert remove_absorbed(main, names) == []
+
+
+def test_killed_removal_of_a_refresh_is_completed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    main = Workspace.open(str(tmp_path), 1)
+    refresh = main.refresh("1", 1)
+    for shards in (refresh.catalog, refresh.images, refresh.embeddings("clip@1")):
+        shards.run(0, "x", write_rows)
+    remove = Folder.remove
+    removed: list[str] = []
+
+    def die(self: Folder, name: str) -> None:
+        if len(removed) == 2:
+            raise Killed
+        removed.append(name)
+        remove(self, name)
+
+    monkeypatch.setattr(Folder, "remove", die)
+    with pytest.raises(Killed):
+        remove_absorbed(main, ["1"])
+    monkeypatch.undo()
+    assert main.refreshes() == [refresh]
+    assert remove_absorbed(main, ["1"]) == ["1"]
+    assert list((tmp_path / "refreshes").iterdir()) == []
 
 
 def test_tasks_get_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

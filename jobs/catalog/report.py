@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
 import pyarrow as pa
@@ -12,6 +13,9 @@ from artifacts.errors import StepFailed
 from artifacts.schema import ATTRIBUTE_TYPES
 from jobs.workspace.records import read_record
 from jobs.workspace.workspace import CATALOG_REPORT, Workspace
+
+#: Before any other time.
+UNKNOWN_TIME = datetime(1, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class CatalogReport:
     shards: int
     accepted: bool = True  # False: over max_reject_rate; the shards are then those of an earlier catalog
     seconds: float = 0.0
+    read_at: datetime = UNKNOWN_TIME  # when its content was last found to be this; unknown before
     skipped: Annotated[bool, Field(exclude=True)] = False  # the same catalog was validated before; never stored
 
     @property

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -66,16 +67,16 @@ def validate_catalog(
         StepFailed: too many rows were rejected: rejects.parquet and report.json say why, the shards are left as they
             were. Or the machine failed (disk full).
     """
-    began = time.monotonic()
+    began, read_at = time.monotonic(), datetime.now(UTC)
     folder = workspace.catalog.folder
     with source_errors(source), _scratch(folder) as scratch:
         opened = open_source(source, scratch)
         outcome = _Validation(opened, workspace, max_reject_rate, scratch, progress).run()
-    if not outcome.changed:
-        return replace(outcome.value, source=opened.display_name, skipped=True, seconds=0.0)
-    report = replace(outcome.value, seconds=round(time.monotonic() - began, 3))
+    report = replace(outcome.value, source=opened.display_name, read_at=read_at)
+    if outcome.changed:
+        report = replace(report, seconds=round(time.monotonic() - began, 3))
     write_record(folder, CATALOG_REPORT, report)
-    return report
+    return report if outcome.changed else replace(report, skipped=True, seconds=0.0)
 
 
 class _Validation:

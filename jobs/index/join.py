@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from artifacts.encoders.identity import EncoderIdentity
 from artifacts.pictures import thumbnail
 from artifacts.schema import OK, Reason, is_http
 from jobs.catalog.shards import read_products
+from jobs.index.state import StateRows, picture_digests
 from jobs.workspace.shards import ShardFolder
 from jobs.workspace.workspace import Workspace
 
@@ -46,14 +48,17 @@ def add_shard(
     writer: SegmentWriter,
     schema: pa.Schema,
     tally: Tally,
+    read_at: datetime,
 ) -> None:
     """Append one shard's pictures to a segment, and count its products in the tally.
 
     Args:
         thumbnail_side: longest side in px.
         schema: of the segment's product rows.
+        read_at: when the catalog was read.
     """
     products = read_products(workspace, shard)
+    state = StateRows(products, picture_digests(workspace.images, shard), read_at)
     with workspace.embeddings(encoder.slug).open(shard) as file:
         embeddings = pq.read_table(file)
     vectors = _vectors(embeddings, encoder.dim)
@@ -64,11 +69,15 @@ def add_shard(
         for batch in _batches(workspace.images, shard):
             positions = _positions(batch["sha256"], embeddings["sha256"])
             embedded = (positions >= 0) & usable[positions] if len(usable) else positions >= 0
-            for row in batch.filter(pa.array(~embedded)).select(["product_id", "status", "detail"]).to_pylist():
-                reason, detail = row["status"], row["detail"] or ""
+            statuses = batch["status"].to_pylist()
+            for index in np.flatnonzero(~embedded).tolist():
+                reason, detail = statuses[index], batch["detail"][index].as_py() or ""
                 if reason == OK:
                     reason, detail = Reason.BAD_EMBEDDING, "the encoder returned no usable vector for the picture"
-                failures.setdefault(row["product_id"], []).append((reason, detail))
+                    statuses[index] = reason
+                failures.setdefault(batch["product_id"][index].as_py(), []).append((reason, detail))
+            rows = np.where(embedded, writer.rows + np.cumsum(embedded) - 1, -1)
+            writer.add_state(state.table(batch, statuses, rows))
             good = batch.filter(pa.array(embedded))
             if good.num_rows == 0:
                 continue

@@ -74,7 +74,7 @@ def _build(context: StepContext, catalog: CatalogReport, identity: EncoderIdenti
         schema = segment_schema(attributes_of(read_products(workspace, 0).schema))
         writer = SegmentWriter(folder, identity.dim, schema)
         for shard in range(workspace.shards):
-            add_shard(workspace, shard, identity, config.thumbnail_side, writer, schema, tally)
+            add_shard(workspace, shard, identity, config.thumbnail_side, writer, schema, tally, catalog.read_at)
             context.progress(shard + 1, workspace.shards)
         _require_products(catalog, tally, config.max_reject_rate)
         info = writer.finish(segment_id, identity.id, config.index)

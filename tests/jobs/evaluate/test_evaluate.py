@@ -123,8 +123,8 @@ def test_gate_chooses_parameters_for_an_ivf_index(tmp_path: Path, codec: str) ->
     manifest = candidate.manifest()
     release = Release(manifest, context.store.fetch(manifest))
     queries = draw_queries(context.workspace, ColourWords(), 20, seed=settings.seed)[0]
-    hits, plans = release.search(queries.vectors, 100, candidate.search["image"])
-    assert plans[0].path == "ivf"
+    hits, plan = release.search(queries.vectors, 100, candidate.search["image"])
+    assert plan.path == "ivf"
     assert recall(scores(hits), scores(exact(release, queries.vectors, 100)), 100) == pytest.approx(
         candidate.recall["image@100"], abs=1e-4
     )
@@ -139,8 +139,8 @@ def test_candidate_below_the_recall_target_is_not_published(
     search = Release.search
 
     def lossy(self: Release, *args: object, exact: bool = False, **kwargs: object) -> object:
-        hits, plans = search(self, *args, exact=exact, **kwargs)  # type: ignore[arg-type]
-        return ([query_hits if exact else query_hits[1::2] for query_hits in hits], plans)
+        hits, plan = search(self, *args, exact=exact, **kwargs)  # type: ignore[arg-type]
+        return ([query_hits if exact else query_hits[1::2] for query_hits in hits], plan)
 
     monkeypatch.setattr(Release, "search", lossy)
     (catalog.parent / "images/000.jpg").write_bytes((catalog.parent / "images/001.jpg").read_bytes())

@@ -15,6 +15,9 @@ from jobs.catalog.staging import quote_literal
 #: Columns that are no part of the attributes' digest: the key, the pictures, and what every accepted row agrees in.
 NOT_DIGESTED = frozenset({"product_id", "image_url", "is_active"})
 
+_HTTP = r"https?://[^\t\n]*"
+_HTTP_LIST = quote_literal(rf"(?i)(?:{_HTTP}\t\n)*{_HTTP}")
+
 #: Doubles below are exact whole numbers.
 _EXACT = 2**53
 
@@ -46,10 +49,14 @@ def _value_text_sql(expression: str, duckdb_type: str) -> str:
 
 
 def pictures_digest_sql(urls: str) -> str:
-    """Build `artifacts.schema.picture_list` of a list of URLs that have no stamps."""
-    return digest64_sql(f"array_to_string(list_transform({urls}, lambda u: u || chr(9)), chr(10))")
+    """Build `artifacts.schema.picture_list` of a list of one or more URLs without stamps."""
+    return digest64_sql(f"{_joined_sql(urls)} || chr(9)")
 
 
 def all_http_sql(urls: str) -> str:
-    """Tell whether every URL of a list is absolute http or https; such pictures have no stamps."""
-    return f"len(list_filter({urls}, lambda u: NOT regexp_matches(u, '^(?i)https?://'))) = 0"
+    """Tell whether all URLs of a list are absolute http or https; such pictures have no stamps."""
+    return f"regexp_full_match({_joined_sql(urls)}, {_HTTP_LIST})"
+
+
+def _joined_sql(urls: str) -> str:
+    return f"array_to_string({urls}, chr(9) || chr(10))"  # a lambda over the list takes five times as long

@@ -1,6 +1,6 @@
 """Joins the accepted rows of a catalog with the state of the served release.
 
-    digests    one row per accepted row of the catalog: its digests, before the comparison
+    stamps     one row per accepted row that names local files: the digest of its list of pictures
     compared   one row per product with a kind; products that are equal have none
                  new, pictures, attributes   to be written
                  stale                       the release knows of a later event than the row
@@ -54,8 +54,8 @@ class Comparison:
         self._staging, self._types, self._changes_only = staging, types, changes_only
         self._con = staging.con
         self.watermark = self._greatest_updated_at()
-        self.local_files = self._create_digests(LocalPictures(base), force)
-        self._create_compared()
+        self.local_files = self._create_stamps(LocalPictures(base))
+        self._create_compared(force)
         self._create_deletions()
 
     def _greatest_updated_at(self) -> datetime | None:
@@ -64,30 +64,27 @@ class Comparison:
         epoch = datetime(1970, 1, 1, tzinfo=UTC)
         return None if microseconds is None else epoch + timedelta(microseconds=microseconds)
 
-    def _create_digests(self, pictures: LocalPictures, force: Selection | None) -> bool:
-        """Create the table `digests`; return whether any accepted row names a local file."""
-        forced = force.condition_sql(self._con) if force else "false"
-        stampless = "true" if pictures.root is None else all_http_sql("image_url")
-        run_sql(
-            self._con,
-            f"""CREATE TABLE digests AS SELECT _row, product_id, updated_at, {ATTRIBUTES_DIGEST} AS attributes,
-                CASE WHEN {stampless} THEN {pictures_digest_sql("image_url")} END AS pictures,
-                CASE WHEN NOT ({stampless}) THEN image_url END AS stamped_urls, {forced} AS forced
-                FROM {typed_query(self._staging, self._types)}""",
-        )
-        if pictures.root is None:
-            return False
+    def _create_stamps(self, pictures: LocalPictures) -> bool:
+        """Create the view `stamps` (_row, pictures); return whether any accepted row names a local file."""
         path = self._staging.path.with_name("stamps.parquet")
-        rows = _write_stamped_digests(self._con, pictures, path)
-        run_sql(
-            self._con,
-            f"""CREATE VIEW stamped AS SELECT d.* REPLACE (coalesce(d.pictures, s.pictures) AS pictures)
-                FROM digests d LEFT JOIN read_parquet({quote_literal(path)}) s USING (_row)""",
-        )
-        return rows > 0
+        rows = f"""SELECT _row, image_url FROM {typed_query(self._staging, self._types)}
+            WHERE {"false" if pictures.root is None else f"NOT {all_http_sql('image_url')}"}"""
+        count = _write_stamps(self._con, rows, pictures, path)
+        run_sql(self._con, f"CREATE VIEW stamps AS FROM read_parquet({quote_literal(path)})")
+        return count > 0
 
-    def _create_compared(self) -> None:
-        rows = "stamped" if self.local_files else "digests"
+    def _digests(self, force: Selection | None) -> str:
+        """Select the accepted rows: _row, product_id, updated_at, attributes, pictures, forced."""
+        pictures = pictures_digest_sql("image_url")
+        if self.local_files:
+            pictures = f"coalesce(stamps.pictures, {pictures})"
+        forced = force.condition_sql(self._con) if force else "false"
+        return f"""(SELECT t._row, product_id, updated_at, {ATTRIBUTES_DIGEST} AS attributes, {pictures} AS pictures,
+                {forced} AS forced
+            FROM {typed_query(self._staging, self._types)} t {"LEFT JOIN stamps USING (_row)" * self.local_files})"""
+
+    def _create_compared(self, force: Selection | None) -> None:
+        join = "LEFT" if self._changes_only else "FULL"
         # A change file says nothing of the products that it does not name.
         missing = "" if self._changes_only else f"WHEN d.product_id IS NULL AND s.status <> '{DELETED}' THEN 'missing'"
         run_sql(
@@ -100,7 +97,7 @@ class Comparison:
                         WHEN s.product_id IS NULL OR s.status = '{DELETED}' THEN 'new'
                         WHEN d.forced OR s.again OR d.pictures IS DISTINCT FROM s.pictures THEN 'pictures'
                         WHEN d.attributes IS DISTINCT FROM s.attributes THEN 'attributes' END AS kind
-                FROM {rows} d {"LEFT" if self._changes_only else "FULL"} JOIN state s ON d.product_id = s.product_id)
+                FROM {self._digests(force)} d {join} JOIN state s ON d.product_id = s.product_id)
                 WHERE kind IS NOT NULL""",
         )
         run_sql(
@@ -157,13 +154,12 @@ class Comparison:
         return "SELECT product_id, updated_at FROM deletions WHERE NOT kept ORDER BY product_id"
 
 
-def _write_stamped_digests(con: duckdb.DuckDBPyConnection, pictures: LocalPictures, path: Path) -> int:
-    """Write the digests (_row, pictures) of the rows of `digests` that have stamped_urls; return their number."""
+def _write_stamps(con: duckdb.DuckDBPyConnection, query: str, pictures: LocalPictures, path: Path) -> int:
+    """Write `stamps` of a query's rows (_row, list of URLs); return their number."""
     schema = pa.schema([pa.field("_row", pa.int64()), pa.field("pictures", pa.uint64())])
     count = 0
     with pq.ParquetWriter(path, schema) as writer:
-        rows = con.sql("SELECT _row, stamped_urls FROM digests WHERE stamped_urls IS NOT NULL")
-        for batch in rows.to_arrow_reader(STAMP_ROWS):
+        for batch in con.sql(query).to_arrow_reader(STAMP_ROWS):
             lists = ([(url, pictures.stamp(url)) for url in urls] for urls in batch.column(1).to_pylist())
             digests = pa.array(map(picture_list, lists), pa.uint64())
             writer.write_batch(pa.record_batch([batch.column(0), digests], schema=schema))

@@ -374,7 +374,7 @@ def test_pictures_digest_in_sql_equals_picture_list(shop: Shop) -> None:
     (shop.folder / "a.jpg").write_bytes(b"picture")
     lists = [
         ["https://x.example/é 1.jpg"], ["HTTP://x.example/a", "https://x.example/b?c=[d]"], ["a.jpg"],
-        ["//x.example/a"],
+        ["//x.example/a"], ["https://x.example/a\nb", "https://x.example/c\td"],
         ["https://x.example/a", "missing.jpg"], ["http:a.jpg"], ["../a.jpg", "file:///etc/hostname"], ["ftp://x/a"],
     ]  # fmt: skip
     changes = shop.find([product(number, image_url=urls) for number, urls in enumerate(lists)])

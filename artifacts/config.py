@@ -28,6 +28,8 @@ class DownloadLimits:
     download_rate_per_host: float = 0  # requests a second; 0: no limit
     download_retries: int = 3
     download_timeout: float = 30  # seconds
+    recheck_days: float = 0  # 0: never
+    recheck_batch: int = 10_000
     allow_private_addresses: bool = False
     user_agent: str = "Lookalike/0.1 (+product image search)"
 

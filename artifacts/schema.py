@@ -125,6 +125,9 @@ IMAGES = pa.schema(
         pa.field("source_sha256", pa.string()),  # of the bytes before they were decoded
         pa.field("source_bytes", pa.int64()),
         pa.field("stamp", pa.string()),  # of a local file: size and mtime, to detect an edit; null for a URL
+        pa.field("etag", pa.string()),  # what the server named this version of the picture; null if it did not
+        pa.field("last_modified", pa.string()),  # as the server wrote it; null after redirects
+        pa.field("fetched_at", TIMESTAMP),  # when the server last sent or confirmed it; null for a file, and unless ok
     ]
 )
 

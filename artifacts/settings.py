@@ -82,6 +82,12 @@ class Settings(BaseSettings):
     download_timeout: float = Field(
         default=30, gt=0, description="Seconds one picture may take in all, tries, waits and redirects included."
     )
+    recheck_days: float = Field(
+        default=0, ge=0, le=36_500, description="Days after which a picture's URL is asked for changes; 0: never."
+    )
+    recheck_batch: int = Field(
+        default=10_000, ge=1, description="Pictures of one shard that a build asks for changes, at most."
+    )
     allow_private_addresses: bool = Field(
         default=False,
         description="Let catalog URLs lead to loopback and private networks (a shop's own picture server).",

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import islice
+from types import MappingProxyType
 from typing import TypeVar
 
 from aiohttp.abc import AbstractResolver
@@ -22,8 +24,9 @@ from artifacts.config import DownloadLimits
 from artifacts.errors import PictureError
 from artifacts.pictures import encode_jpeg, read_picture
 from artifacts.schema import OK
-from jobs.download.http import HttpClient
+from jobs.download.http import Downloaded, HttpClient
 from jobs.download.local import CatalogFolder
+from jobs.download.validators import NO_VALIDATORS, Validators
 
 Key = TypeVar("Key")
 
@@ -33,11 +36,15 @@ WINDOW = 8
 DECODE_THREADS = 4
 
 
+#: Status of a picture that is the one that its validators were given for; it has no JPEG.
+NOT_MODIFIED = "not_modified"
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """The outcome of one URL: the columns of IMAGES that the download determines."""
 
-    status: str  # OK or a Reason
+    status: str  # OK, a Reason, or NOT_MODIFIED
     detail: str | None = None
     sha256: str | None = None
     jpeg: bytes | None = None
@@ -45,6 +52,9 @@ class Fetched:
     height: int | None = None
     source_sha256: str | None = None
     source_bytes: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    fetched_at: datetime | None = None  # UTC
 
 
 async def fetch_all(
@@ -52,6 +62,7 @@ async def fetch_all(
     limits: DownloadLimits,
     folder: CatalogFolder,
     *,
+    validators: Mapping[Key, Validators] = MappingProxyType({}),
     resolver: AbstractResolver | None = None,
 ) -> AsyncIterator[tuple[Key, Fetched]]:
     """Fetch all pictures and yield each result as soon as it is ready, in any order.
@@ -63,6 +74,7 @@ async def fetch_all(
         requests: (key, URL or path) pairs; the key only labels the result.
         limits: concurrency, timeouts, sizes.
         folder: the folder that relative paths start from.
+        validators: of requests that may end as NOT_MODIFIED, by their keys.
         resolver: replaces DNS (for tests).
 
     Yields:
@@ -81,7 +93,7 @@ async def fetch_all(
             try:
                 while True:
                     for key, url in islice(pending, WINDOW * limits.download_concurrency - len(running)):
-                        task = asyncio.create_task(fetcher.fetch(key, url))
+                        task = asyncio.create_task(fetcher.fetch(key, url, validators.get(key, NO_VALIDATORS)))
                         running.add(task)
                         task.add_done_callback(done.put_nowait)
                     if not running:
@@ -112,17 +124,28 @@ class _Fetcher:
         self._body_slots = body_slots
         self._decode_pool = decode_pool
 
-    async def fetch(self, key: Key, url: str) -> tuple[Key, Fetched]:
+    async def fetch(self, key: Key, url: str, validators: Validators) -> tuple[Key, Fetched]:
         try:
             web_url = self._folder.web_url(url)
             if web_url is not None:
-                async with self._client.get(web_url) as content:
-                    return key, await self._normalize(content)
+                async with self._client.get(web_url, validators) as downloaded:
+                    return key, await self._fetched(downloaded)
             async with self._body_slots:
                 content = await asyncio.to_thread(self._folder.read, url, self._limits.max_picture_bytes)
                 return key, await self._normalize(content)
         except PictureError as error:
             return key, Fetched(status=error.reason.value, detail=error.detail[:200])
+
+    async def _fetched(self, downloaded: Downloaded) -> Fetched:
+        content = downloaded.content
+        fetched = Fetched(NOT_MODIFIED) if content is None else await self._normalize(content)
+        validators = downloaded.validators
+        return replace(
+            fetched,
+            etag=validators.etag,
+            last_modified=validators.last_modified,
+            fetched_at=downloaded.fetched_at,
+        )
 
     async def _normalize(self, content: bytes) -> Fetched:
         side, max_pixels = self._limits.picture_side, self._limits.max_pixels

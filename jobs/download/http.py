@@ -13,6 +13,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -27,6 +28,7 @@ from artifacts.config import DownloadLimits
 from artifacts.errors import PictureError
 from artifacts.schema import TRANSIENT_REASONS, Reason
 from jobs.download.addresses import BlockedAddress, parse_url, public_socket
+from jobs.download.validators import NO_VALIDATORS, Validators
 
 MAX_REDIRECTS = 5
 #: Consecutive pictures of a host that fail for transient reasons before its other pictures fail without a request.
@@ -35,6 +37,15 @@ MAX_HOST_FAILURES = 32
 BACKOFF: wait_base = wait_random_exponential(multiplier=0.25, max=10)
 
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """A server's answer to a request for a picture."""
+
+    content: bytes | None  # None: the picture is the one that the validators were given for
+    validators: Validators
+    fetched_at: datetime  # UTC
 
 
 class _TransientError(PictureError):
@@ -130,8 +141,11 @@ class HttpClient:
         await self._session.close()
 
     @asynccontextmanager
-    async def get(self, url: URL) -> AsyncIterator[bytes]:
+    async def get(self, url: URL, validators: Validators = NO_VALIDATORS) -> AsyncIterator[Downloaded]:
         """Download a body of at most `max_picture_bytes`; its slot is released at the end of the block.
+
+        Args:
+            validators: of an earlier download of this URL: the server need not send the same picture again.
 
         Raises:
             PictureError: with the Reason.
@@ -140,7 +154,7 @@ class HttpClient:
         host = self._host(url)
         try:
             async with deadline:
-                body = await self._get_with_retries(url, deadline)
+                downloaded = await self._get_with_retries(url, validators, deadline)
         except TimeoutError:
             error = PictureError(Reason.TIMEOUT, f"not complete within {self._limits.download_timeout:g} s")
             host.record_failure(error)
@@ -153,7 +167,7 @@ class HttpClient:
             raise
         host.record_success()
         try:
-            yield body
+            yield downloaded
         finally:
             self._body_slots.release()
 
@@ -163,7 +177,7 @@ class HttpClient:
             self._hosts[name] = _Host(self._limits.download_per_host, self._limits.download_rate_per_host)
         return self._hosts[name]
 
-    async def _get_with_retries(self, url: URL, deadline: asyncio.Timeout) -> bytes:
+    async def _get_with_retries(self, url: URL, validators: Validators, deadline: asyncio.Timeout) -> Downloaded:
         def stop(state: RetryCallState) -> bool:
             next_attempt = asyncio.get_running_loop().time() + state.upcoming_sleep
             too_late = next_attempt >= (deadline.when() or float("inf"))
@@ -172,11 +186,12 @@ class HttpClient:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_TransientError), wait=_wait_seconds, stop=stop, reraise=True
         )
-        return await retrying(self._get_once, url, deadline)
+        return await retrying(self._get_once, url, validators, deadline)
 
-    async def _get_once(self, url: URL, deadline: asyncio.Timeout) -> bytes:
-        """Make one attempt: the request and its redirects. A returned body holds a slot, which the caller releases."""
-        for _ in range(MAX_REDIRECTS + 1):
+    async def _get_once(self, url: URL, validators: Validators, deadline: asyncio.Timeout) -> Downloaded:
+        """Make one attempt: the request and its redirects. What is returned holds a slot, which the caller releases."""
+        for hop in range(MAX_REDIRECTS + 1):
+            headers = validators.headers(redirected=hop > 0)
             # The body slot is taken last: a picture that waits for its own host must not block pictures of others.
             async with self._host(url).request_slot(), AsyncExitStack() as held_slot:
                 await held_slot.enter_async_context(self._body_slots)
@@ -184,15 +199,17 @@ class HttpClient:
                     deadline.reschedule(asyncio.get_running_loop().time() + self._limits.download_timeout)
                 try:
                     # Redirects are followed here: each is a URL from outside, to be validated like the first.
-                    async with self._session.get(url, allow_redirects=False) as response:
-                        if 300 <= response.status < 400 and "Location" in response.headers:
+                    async with self._session.get(url, headers=headers, allow_redirects=False) as response:
+                        not_modified = response.status == 304 and bool(headers)
+                        if 300 <= response.status < 400 and "Location" in response.headers and not not_modified:
                             url = parse_url(response.headers["Location"], url)
                             continue
-                        body = await self._read_body(response)
+                        body = None if not_modified else await self._read_body(response)
+                        received = Validators.of(response.headers, redirected=hop > 0)
                 except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
                     raise _to_picture_error(error) from error
                 held_slot.pop_all()  # keeps the slot
-                return body
+                return Downloaded(body, received, datetime.now(UTC))
         raise PictureError(Reason.HTTP_CLIENT_ERROR, f"more than {MAX_REDIRECTS} redirects")
 
     async def _read_body(self, response: aiohttp.ClientResponse) -> bytes:

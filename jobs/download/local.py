@@ -36,17 +36,19 @@ class CatalogFolder:
         """Return whether `url` is resolved against this folder: true for all but absolute http and https URLs."""
         return depends_on_folder(url)
 
+    def is_web(self, url: str) -> bool:
+        """Return whether a picture is fetched over HTTP, if its URL is valid."""
+        return not self.depends(url) or (self._web is not None and not url_scheme(url))
+
     def web_url(self, url: str) -> URL | None:
         """Return the URL to download, or None if the picture is a file.
 
         Raises:
             PictureError: BAD_URL.
         """
-        if not self.depends(url):
-            return parse_url(url)
-        if self._web is not None and not url_scheme(url):
-            return parse_url(url, self._web)
-        return None
+        if not self.is_web(url):
+            return None
+        return parse_url(url, self._web if self.depends(url) else None)
 
     def stamp(self, url: str) -> str | None:
         """Return a text that changes with the local file, "<size in bytes>:<mtime in ns>"; None if it is not local."""

@@ -1,14 +1,18 @@
 """One shard of the download: which pictures it names, which of them are there already, and the writing of its file.
 
 A picture is not fetched if an earlier result with its URL and stamp is still valid: one of the shard's own earlier
-file, or one that a refresh has left in the workspace.
+file, or one that a refresh has left in the workspace. Of the two, the one that was fetched later counts. A picture that
+was fetched over HTTP more than `recheck_days` ago is asked for again, and is kept if it is the same.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -19,12 +23,13 @@ from artifacts.errors import CorruptFile, StepFailed
 from artifacts.pictures import FORMATS, JPEG_QUALITY, MIN_SIDE
 from artifacts.schema import OK, TRANSIENT_REASONS
 from jobs.catalog.report import CatalogReport
-from jobs.download.images_file import EarlierImages, ImagesWriter, Picture, Source
+from jobs.download.earlier import EarlierImages, open_refreshed
+from jobs.download.images_file import ImagesWriter, Picture, Source
 from jobs.download.local import CatalogFolder
 from jobs.download.output import ShardOutput
 from jobs.download.refetch import Refetch
-from jobs.download.refreshed import open_refreshed
 from jobs.download.spool import Spool
+from jobs.download.validators import Validators
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.shards import ShardCounts, ShardFolder, ShardReport, shard_name
 from jobs.workspace.workspace import Workspace
@@ -39,6 +44,7 @@ class ShardDownload:
     Args:
         retry: which earlier failures are tried again.
         refetch: products whose pictures are fetched even if they are unchanged.
+        newest: returns when refreshes have last fetched a picture; see `newest_fetches`.
 
     Raises:
         StepFailed: the catalog step has not been done.
@@ -52,15 +58,18 @@ class ShardDownload:
         limits: DownloadLimits,
         retry: Retry,
         refetch: Refetch,
+        newest: Callable[[], Mapping[tuple[str, str], int]],
     ) -> None:
         if workspace.catalog.report(shard) is None:
             url = workspace.catalog.url
             raise StepFailed(f"{url}: shard {shard} has not been done; run the catalog step first")
         self._workspace, self._shard, self._limits = workspace, shard, limits
-        self._retry = retry
-        self._refetched = refetch.of_shard(workspace.catalog, shard)  # product ids
+        self._retry, self._newest = retry, newest
+        self._due_before = datetime.now(UTC) - timedelta(days=limits.recheck_days) if limits.recheck_days else None
         self._folder = CatalogFolder(catalog.base)
         self._rows = pictures_of(workspace.catalog, shard, self._folder)
+        chosen = refetch.of_shard(workspace.catalog, shard)
+        self._refetched = {row.source for row in self._rows if row.product_id in chosen}
         self._marks = _marks(limits, catalog.base)
         # Of the catalog only the pictures count: a new price must not rewrite the shard's pictures.
         self._fingerprint = fingerprint("download", self._marks, _described(self._rows))
@@ -74,45 +83,102 @@ class ShardDownload:
         return self._workspace.images.run(self._shard, self._fingerprint, self._work, again=self._again)
 
     def _again(self, report: ShardReport) -> bool:
-        """Tell whether a shard is worth another try although nothing has changed."""
+        """Tell whether a shard is worth another run although its fingerprint is the same."""
         failed = set(report.failed) if self._retry == "all" else set(report.failed) & TRANSIENT_REASONS
-        return (self._retry != "none" and bool(failed)) or any(map(self._is_refetched, self._rows))
+        oldest = report.oldest_fetched_at
+        return (
+            bool(self._refetched)
+            or (self._retry != "none" and bool(failed))
+            or (self._due_before is not None and oldest is not None and oldest < self._due_before)
+            or self._refreshed_since()
+        )
+
+    def _refreshed_since(self) -> bool:
+        """Tell whether a refresh has fetched one of the pictures later than this shard has."""
+        newest = self._newest()
+        if not newest or not any((row.product_id, row.url) in newest for row in self._rows):
+            return False
+        try:
+            with closing(EarlierImages(self._workspace.images.folder, shard_name(self._shard))) as old:
+                return bool(self._superseded(old))
+        except (CorruptFile, FileNotFoundError):
+            return True
+
+    def _superseded(self, old: EarlierImages) -> dict[Source, int]:
+        """Return the pictures that a refresh has fetched later than the earlier file has, and when."""
+        newest = self._newest()
+        times = ((row.source, newest.get((row.product_id, row.url), 0)) for row in self._rows if row.is_web)
+        return {source: time for source, time in times if time > old.fetched_at(source)}
 
     def _work(self, path: Path) -> ShardCounts:
         try:
-            writer, reused = self._write(path, earlier=self._workspace.images.exists(self._shard))
+            return self._write(path, earlier=self._workspace.images.exists(self._shard))
         except CorruptFile:  # noticed while the earlier file was read; the new one is begun again without it
-            writer, reused = self._write(path, earlier=False)
-        failed = {status: count for status, count in writer.statuses.items() if status != OK}
-        return ShardCounts(rows=len(self._rows), ok=writer.statuses[OK], failed=failed, reused=reused)
+            return self._write(path, earlier=False)
 
-    def _write(self, path: Path, *, earlier: bool) -> tuple[ImagesWriter, int]:
-        """Write all rows; returns how many good ones were not fetched."""
+    def _write(self, path: Path, *, earlier: bool) -> ShardCounts:
         name = shard_name(self._shard)
         opened = closing(EarlierImages(self._workspace.images.folder, name)) if earlier else nullcontext()
         with opened as old, ImagesWriter(path, self._marks) as writer, Spool() as spool:
-            kept = [not self._is_refetched(row) and self._is_valid(row.source, old) for row in self._rows]
-            output = ShardOutput(self._rows, kept, old, writer, spool)
-            self._take_from_refreshes(output)
+            superseded = self._superseded(old) if old else {}
+            valid = [self._is_valid(row.source, old) for row in self._rows]
+            anew = self._refetched.union(superseded)
+            due = self._due(old, valid, anew) if old else {}
+            kept = [
+                is_valid and row.source not in anew and row.source not in due
+                for row, is_valid in zip(self._rows, valid, strict=True)
+            ]
+            replaced = {row.source for row, is_valid in zip(self._rows, valid, strict=True) if is_valid} & anew
+            output = ShardOutput(self._rows, kept, old, due, replaced, writer, spool)
+            self._take_from_refreshes(output, superseded, due)
             asyncio.run(output.fetch(self._limits, self._folder))
-            return writer, output.reused
+        return ShardCounts(
+            rows=len(self._rows),
+            ok=writer.statuses[OK],
+            failed={status: count for status, count in writer.statuses.items() if status != OK},
+            reused=output.reused,
+            content=writer.content(),
+            recheck_failed=output.recheck_failed,
+            oldest_fetched_at=writer.oldest_fetched_at,
+        )
 
-    def _take_from_refreshes(self, output: ShardOutput) -> None:
+    def _due(self, old: EarlierImages, valid: list[bool], anew: Collection[Source]) -> dict[Source, Validators]:
+        """Return the pictures to ask for again, with their validators.
+
+        If there are more than `recheck_batch`, they are drawn, so that those of a dead host do not hold back others.
+
+        Args:
+            valid: for each row, whether its result in `old` still holds.
+            anew: pictures that are not kept anyway.
+        """
+        if self._due_before is None:
+            return {}
+        before = int(self._due_before.timestamp() * 1e6)
+        candidates = {row.source for row, is_valid in zip(self._rows, valid, strict=True) if is_valid and row.is_web}
+        due = sorted(
+            source
+            for source in candidates.difference(anew)
+            if old.status(source) == OK and old.fetched_at(source) < before
+        )
+        batch = self._limits.recheck_batch
+        return old.validators(due if len(due) <= batch else random.sample(due, batch))
+
+    def _take_from_refreshes(
+        self, output: ShardOutput, superseded: Mapping[Source, int], due: Collection[Source]
+    ) -> None:
         """Take the pictures that refreshes have downloaded, the newest valid result of each."""
         missing = output.missing()
-        wanted = {row.source for row in missing} - {row.source for row in missing if self._is_refetched(row)}
+        wanted = {row.source for row in missing}.difference(self._refetched, due)
         products = sorted({row.product_id for row in missing if row.source in wanted})
         for images in open_refreshed(self._workspace, products):
             with suppress(CorruptFile):  # what it does not give is fetched
                 for source in images.sources():
-                    if source in wanted and self._is_valid(source, images):
+                    is_newest = images.fetched_at(source) >= superseded.get(source, 0)
+                    if source in wanted and is_newest and self._is_valid(source, images):
                         output.take(source, images.read(source))
                         wanted.remove(source)
             if not wanted:
                 return
-
-    def _is_refetched(self, row: Picture) -> bool:
-        return row.product_id in self._refetched
 
     def _is_valid(self, source: Source, old: EarlierImages | None) -> bool:
         """Tell whether the result that an earlier file has for a picture still holds."""
@@ -137,7 +203,7 @@ def pictures_of(catalog: ShardFolder, shard: int, folder: CatalogFolder) -> list
         columns = pq.read_table(file, columns=["product_id", "image_url"]).to_pydict()
     pairs = sorted(zip(columns["product_id"], columns["image_url"], strict=True), key=lambda pair: pair[0])
     return [
-        Picture(product_id, picture, url, folder.stamp(url))
+        Picture(product_id, picture, url, folder.stamp(url), folder.is_web(url))
         for product_id, urls in pairs
         for picture, url in enumerate(urls or ())
         if url is not None

@@ -4,16 +4,18 @@ A shard is done again when its pictures' URLs, a local file or a setting that ma
 failures may have passed. Then only new and changed pictures are fetched: every row whose URL is the same, and that
 succeeded or failed for good, is carried over from the earlier file, or from what a refresh has downloaded since.
 
-A picture behind an unchanged http URL counts as unchanged: name its product in `refetch` when a shop has replaced it.
+A picture behind an unchanged http URL counts as unchanged until `recheck_days` have passed; then the server is asked
+whether it is. Name its product in `refetch` when a shop has replaced it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 
 from artifacts.config import DownloadLimits
 from jobs.catalog.report import read_catalog_report
+from jobs.download.earlier import newest_fetches
 from jobs.download.refetch import NOTHING, Refetch
 from jobs.download.shard import Retry, ShardDownload
 from jobs.steps import ShardPlan, StepContext, StepResult, run_plan, split_shards
@@ -55,11 +57,12 @@ def plan_download(
     """
     workspace, limits = context.workspace, context.config.download
     catalog = read_catalog_report(workspace)
+    newest = cache(partial(newest_fetches, workspace))
 
     def unchanged(shard: int) -> ShardReport | None:
         if catalog.ok > COMPARED_BY_DRIVER:
             return None
-        return ShardDownload(workspace, catalog, shard, limits, retry, refetch).unchanged()
+        return ShardDownload(workspace, catalog, shard, limits, retry, refetch, newest).unchanged()
 
     done, changed = split_shards(range(workspace.shards) if shards is None else shards, unchanged)
     task = partial(download_shard, workspace, limits=limits, retry=retry, refetch=refetch)
@@ -83,4 +86,5 @@ def download_shard(
     Raises:
         StepFailed: the catalog step has not been done.
     """
-    return ShardDownload(workspace, read_catalog_report(workspace), shard, limits, retry, refetch).run()
+    newest = cache(partial(newest_fetches, workspace))
+    return ShardDownload(workspace, read_catalog_report(workspace), shard, limits, retry, refetch, newest).run()

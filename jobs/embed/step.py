@@ -191,7 +191,7 @@ def _images_report(workspace: Workspace, shard: int) -> ShardReport:
 
 
 def _fingerprint(images: ShardReport, encoder_id: str) -> str:
-    return fingerprint("embed", images.sha256, encoder_id)
+    return fingerprint("embed", images.digest, encoder_id)
 
 
 def _distinct_pictures(images: ShardFolder, shard: int) -> list[str]:

@@ -49,7 +49,7 @@ def run_index(context: StepContext) -> StepResult[Candidate]:
 def _segment_id(context: StepContext, identity: EncoderIdentity) -> str:
     workspace = context.workspace
     folders = (workspace.catalog, workspace.images, workspace.embeddings(identity.slug))
-    digests = [[report.sha256 for report in folder.reports()] for folder in folders]
+    digests = [[report.digest for report in folder.reports()] for folder in folders]
     shaping = {**asdict(context.config.index), "thumbnail_side": context.config.thumbnail_side}
     return fingerprint(FORMAT_VERSION, identity.id, shaping, digests)[:16]
 

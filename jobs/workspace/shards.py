@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -21,6 +22,9 @@ from artifacts.errors import CorruptFile, StepFailed
 from artifacts.storage import Folder, sha256_of
 from jobs.workspace.fingerprints import Recorded, if_changed
 from jobs.workspace.records import read_record, write_record
+
+#: When pictures were fetched by a version of Lookalike that did not record it: so long ago that they are due.
+UNKNOWN_AGE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,16 @@ class ShardReport:
     reused: int = 0  # of `ok`, how many were carried over from an earlier run
     bytes: int = 0  # size of the output file
     sha256: str = ""  # of the output file
+    content: str = ""  # digest of what later steps depend on; empty: of all of it
+    recheck_failed: int = 0  # of `ok`, pictures that could not be asked for again, and were kept
+    oldest_fetched_at: datetime | None = UNKNOWN_AGE  # of the pictures that can be asked for again; None: no such one
     seconds: float = 0.0
     skipped: Annotated[bool, Field(exclude=True)] = False  # an earlier report matched; never stored
+
+    @property
+    def digest(self) -> str:
+        """Changes with what later steps depend on, and with nothing else if the step can tell."""
+        return self.content or self.sha256
 
     @property
     def done(self) -> int:
@@ -54,6 +66,9 @@ class ShardCounts:
     ok: int
     failed: dict[str, int] = field(default_factory=dict)
     reused: int = 0
+    content: str = ""
+    recheck_failed: int = 0
+    oldest_fetched_at: datetime | None = None
 
 
 def shard_name(shard: int) -> str:
@@ -179,14 +194,15 @@ class ShardFolder:
         report = ShardReport(
             self.step, shard, self.shards, fingerprint,
             rows=counts.rows, ok=counts.ok, failed=dict(sorted(counts.failed.items())), reused=counts.reused,
-            bytes=size, sha256=digest, seconds=round(time.monotonic() - began, 3),
+            bytes=size, sha256=digest, content=counts.content, recheck_failed=counts.recheck_failed,
+            oldest_fetched_at=counts.oldest_fetched_at, seconds=round(time.monotonic() - began, 3),
         )  # fmt: skip
         write_record(self.folder, report_name(shard), report)
         return report
 
 
 def _skipped(report: ShardReport) -> ShardReport:
-    return replace(report, skipped=True, reused=report.ok, seconds=0.0)
+    return replace(report, skipped=True, reused=report.ok, recheck_failed=0, seconds=0.0)
 
 
 @dataclass(frozen=True)
@@ -215,6 +231,11 @@ class ShardTotals:
         return sum(report.done for report in self.reports)
 
     @property
+    def recheck_failed(self) -> int:
+        """Of `ok`, pictures that could not be asked for again, and were kept."""
+        return sum(report.recheck_failed for report in self.reports)
+
+    @property
     def failed(self) -> dict[str, int]:
         """Reason -> rows."""
         counts: dict[str, int] = {}
@@ -233,4 +254,5 @@ class ShardTotals:
         failed = ", ".join(f"{count:,} {reason}" for reason, count in self.failed.items())
         rate = f" ({self.done / self.seconds:,.0f}/s)" if self.done and self.seconds else ""
         kept = f", {self.reused:,} kept from before" if self.reused else ""
-        return f"{self.done:,} {what} {verb}{rate}{kept}{f'; failed: {failed}' if failed else ''}"
+        unchecked = f", {self.recheck_failed:,} of them after a failed re-check" if self.recheck_failed else ""
+        return f"{self.done:,} {what} {verb}{rate}{kept}{unchecked}{f'; failed: {failed}' if failed else ''}"

@@ -16,8 +16,9 @@ from PIL import Image
 from artifacts.config import DownloadLimits
 from artifacts.schema import OK, Reason
 from jobs.download import fetch, http
-from jobs.download.fetch import Fetched, fetch_all
+from jobs.download.fetch import NOT_MODIFIED, Fetched, fetch_all
 from jobs.download.local import CatalogFolder
+from jobs.download.validators import Validators
 from tests.servers import PictureServer
 
 LIMITS = DownloadLimits(allow_private_addresses=True, max_picture_bytes=1_000_000, download_retries=2)
@@ -200,3 +201,40 @@ def test_each_of_many_pictures_yields_exactly_one_result(server: PictureServer) 
     results = run([*urls, "", "nonsense", "http://", "ftp://x/y", "http://[", "\0"])
     assert len(results) == 306
     assert all(result.status == OK or result.status in set(Reason) for result in results)
+
+
+@pytest.mark.parametrize(
+    ("path", "validators", "status"),
+    [
+        ("/editable/a.jpg", Validators(etag='"v0"'), NOT_MODIFIED),
+        ("/editable/a.jpg", Validators(last_modified="Thu, 01 Jan 2026 00:00:00 GMT"), NOT_MODIFIED),
+        ("/editable/a.jpg", Validators(etag='"v7"'), OK),
+        ("/editable/a.jpg", Validators(), OK),
+        ("/redirect?to=/editable/a.jpg", Validators(etag='"v0"'), NOT_MODIFIED),
+        # of a picture that the redirect led to before
+        ("/redirect?to=/editable/a.jpg", Validators(last_modified="Thu, 01 Jan 2026 00:00:00 GMT"), OK),
+        ("/status/304", Validators(etag='"v0"'), NOT_MODIFIED),
+        ("/status/304", Validators(), Reason.HTTP_CLIENT_ERROR),
+        ("/status/404", Validators(etag='"v0"'), Reason.HTTP_CLIENT_ERROR),
+    ],
+)
+def test_request_with_validators_may_end_as_not_modified(
+    server: PictureServer, path: str, validators: Validators, status: str
+) -> None:
+    async def main() -> list[Fetched]:
+        results = fetch_all([("x", server.url(path))], LIMITS, CatalogFolder(None), validators={"x": validators})
+        return [fetched async for _, fetched in results]
+
+    (result,) = asyncio.run(main())
+    assert result.status == status, result.detail
+    assert (result.jpeg is None) == (status != OK)
+    assert (result.fetched_at is None) == (status not in (OK, NOT_MODIFIED))
+
+
+@pytest.mark.parametrize(
+    ("header", "kept"),
+    [('W/"a b"', True), ("", False), ('"' + "x" * 600 + '"', False), ('"é"', False), ('"\t"', False)],
+)
+def test_validators_that_could_not_be_sent_back_are_dropped(header: str, kept: bool) -> None:
+    found = Validators.of({"ETag": header, "Last-Modified": header}, redirected=False)
+    assert found == (Validators(header, header) if kept else Validators())

@@ -75,6 +75,8 @@ class PipelineConfig:
     max_reject_rate: float
     thumbnail_side: int  # px
     keep_releases: int
+    retry_minutes: float
+    tombstone_days: float
     download: DownloadLimits
     encoder: EncoderConfig
     index: IndexConfig

@@ -120,6 +120,14 @@ class Settings(BaseSettings):
         default=5, ge=1, description="Newest versions that `releases prune` leaves; CURRENT stays too."
     )
 
+    # ── refreshes ────────────────────────────────────────────────────────────────────────────────────────────────
+    retry_minutes: float = Field(
+        default=60, ge=0, description="Minutes until a refresh tries pictures again whose failure may have passed."
+    )
+    tombstone_days: float = Field(
+        default=7, ge=0, description="Days for which a deletion is remembered, so that an older event cannot undo it."
+    )
+
     # ── the server ───────────────────────────────────────────────────────────────────────────────────────────────
     host: str = Field(default="127.0.0.1", description="Address the server listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the server listens on; 0 takes a free one.")

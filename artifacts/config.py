@@ -77,6 +77,8 @@ class PipelineConfig:
     keep_releases: int
     retry_minutes: float
     tombstone_days: float
+    compact_share: float
+    compact_hours: float
     download: DownloadLimits
     encoder: EncoderConfig
     index: IndexConfig

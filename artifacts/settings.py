@@ -128,6 +128,13 @@ class Settings(BaseSettings):
         default=7, ge=0, description="Days for which a deletion is remembered, so that an older event cannot undo it."
     )
 
+    compact_share: float = Field(
+        default=0.1,
+        gt=0,
+        description="Share of the base's rows that a delta may touch before it is due to be merged.",
+    )
+    compact_hours: float = Field(default=24, gt=0, description="Hours after which a delta is due to be merged.")
+
     # ── the server ───────────────────────────────────────────────────────────────────────────────────────────────
     host: str = Field(default="127.0.0.1", description="Address the server listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the server listens on; 0 takes a free one.")

@@ -54,9 +54,10 @@ def write_delta(
     schema = merged_schema(segment_schema(changes.attributes), served.schema)
     with store.new_segment(inputs[:16]) as folder:
         build = DeltaBuild(
-            folder, release, state, schema, changes.attributes, changed, applied_at, config.thumbnail_side
+            folder, release.base, state, release, schema, changes.attributes, applied_at, config.thumbnail_side
         )
-        build.carry(applied_at - timedelta(days=config.tombstone_days))
+        if release.delta is not None:
+            build.carry(release.delta, changed, applied_at - timedelta(days=config.tombstone_days))
         for shard in range(workspace.shards):
             products = (
                 product
@@ -112,7 +113,7 @@ def make_candidate(
         by_rules = {reason: count for reason, count in reasons.items() if count > 0}
     of_pictures = Counter(without_picture["reason"].to_pylist())
     rejected = Counter(by_rules) + of_pictures
-    indexed, pictures = _totals(folders)
+    indexed, pictures = totals(folders)
     candidate = Candidate(
         expected=manifest.version,
         source=changes.source,
@@ -135,7 +136,7 @@ def make_candidate(
     return candidate
 
 
-def _totals(folders: list[Path]) -> tuple[int, int]:
+def totals(folders: list[Path]) -> tuple[int, int]:
     """Return the products and the pictures that can be found."""
     base = read_info(folders[0])
     products, pictures = base.products, base.rows

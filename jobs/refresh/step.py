@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from artifacts.encoders.identity import EncoderIdentity, encoder_identity
-from artifacts.errors import CorruptFile, IncompatibleRelease, PublishConflict, StepFailed
+from artifacts.errors import CorruptFile, IncompatibleRelease, StepFailed
 from artifacts.release.release import Release
 from artifacts.schema import TRANSIENT_REASONS, attributes_of
 from artifacts.storage import sha256_of
@@ -22,7 +22,7 @@ from jobs.catalog.compare.selection import Selection
 from jobs.download.refetch import NOTHING, Refetch
 from jobs.evaluate.step import run_evaluate
 from jobs.progress import QUIET, Reporter
-from jobs.publish import run_publish
+from jobs.publish import run_publish, until_published
 from jobs.refresh.candidate import make_candidate, write_delta
 from jobs.refresh.changed import changed_products
 from jobs.refresh.pictures import Obtained, obtain_pictures, open_workspace
@@ -33,9 +33,6 @@ from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.records import read_record, write_record
 from jobs.workspace.workspace import Workspace
 
-#: Attempts until a refresh is not overtaken by another publication.
-_ATTEMPTS = 3
-
 
 def run_refresh(
     context: StepContext,
@@ -43,7 +40,7 @@ def run_refresh(
     changes_only: bool = False,
     refetch: Refetch = NOTHING,
     force: Selection | None = None,
-    reporter: Reporter | None = None,
+    reporter: Reporter = QUIET,
 ) -> StepResult[RefreshReport]:
     """Bring the changes of the context's catalog into the served release.
 
@@ -61,12 +58,8 @@ def run_refresh(
         GateFailed: the release would be below the target; the one that is served stays.
         PublishConflict: other publications overtook every attempt.
     """
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return _Refresh(context, changes_only, refetch, force, reporter or QUIET).run()
-        except PublishConflict:
-            continue
-    return _Refresh(context, changes_only, refetch, force, reporter or QUIET).run()
+    attempt = _Refresh(context, changes_only, refetch, force, reporter)
+    return until_published(attempt.run)
 
 
 @dataclass

@@ -24,7 +24,7 @@ demo: setup
 	@$(BIN)/lookalike demo
 
 # Tests that start no other programs run two at a time; the others have the machine to themselves.
-ALONE := spark or airflow or browser or redis or axe or e2e or server
+ALONE := spark or airflow or browser or redis or axe or e2e or kafka or server
 
 test: setup
 	@$(BIN)/pytest -n 2 -m "not ($(ALONE))"
@@ -50,7 +50,7 @@ airflow: setup
 # Versions and hashes of every package, for Python 3.11 on Linux, without the URL of any index.
 lock: setup
 	@$(BIN)/uv pip compile --quiet pyproject.toml --python-version 3.11 \
-	  --extra cpu --extra serve --extra pipeline --extra airflow --group dev \
+	  --extra cpu --extra serve --extra pipeline --extra stream --extra airflow --group dev \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.lock
 
 clean:

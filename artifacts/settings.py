@@ -6,11 +6,12 @@ documents the same table; a test holds the two together.
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from artifacts.config import (
@@ -29,6 +30,7 @@ from artifacts.config import (
     ReleaseWatching,
     ServerConfig,
     ServerProcesses,
+    StreamConfig,
 )
 
 Group = TypeVar("Group")
@@ -114,6 +116,45 @@ class Settings(BaseSettings):
         default=5, ge=1, description="Newest versions that `releases prune` leaves; CURRENT stays too."
     )
 
+    # ── the stream ───────────────────────────────────────────────────────────────────────────────────────────────
+    kafka_servers: str = Field(default="", description="Kafka brokers of the events: host:port, separated by commas.")
+    kafka_topics: str = Field(
+        default="product-events", min_length=1, description="Topics of the shop's events, separated by commas."
+    )
+    kafka_group: str = Field(
+        default="lookalike", min_length=1, description="Consumer group that the offsets are committed for."
+    )
+    kafka_retry_topic: str = Field(
+        default="product-events-retry", min_length=1, description="Topic of events whose pictures are tried again."
+    )
+    kafka_dead_letter_topic: str = Field(
+        default="product-events-dead", min_length=1, description="Topic of events that were refused, with the reason."
+    )
+    kafka_options: SecretStr = Field(
+        default=SecretStr(""), description="Further options of librdkafka as a JSON object, such as those of TLS and SASL."
+    )
+    stream_batch_seconds: float = Field(
+        default=10, gt=0, le=3600, description="Seconds that events are gathered before they are applied together."
+    )
+    stream_batch_events: int = Field(
+        default=20_000, ge=1, le=1_000_000, description="Events that are applied together, at most."
+    )
+    stream_retries: int = Field(
+        default=5, ge=0, le=20, description="Further tries of an event whose picture failed for a reason that may pass."
+    )
+    stream_retry_seconds: float = Field(
+        default=30, gt=0, le=3600, description="Seconds before the first of these tries; doubled for each further one."
+    )
+    stream_future_seconds: float = Field(
+        default=300, ge=0, description="Seconds that an event's time may be ahead of this machine's clock."
+    )
+    stream_metrics_host: str = Field(
+        default="127.0.0.1", description="Address that the stream's metrics are served on."
+    )
+    stream_metrics_port: int = Field(
+        default=0, ge=0, le=65535, description="Port that the stream's metrics are served on; 0: none."
+    )
+
     # ── the server ───────────────────────────────────────────────────────────────────────────────────────────────
     host: str = Field(default="127.0.0.1", description="Address the server listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the server listens on; 0 takes a free one.")
@@ -189,6 +230,12 @@ class Settings(BaseSettings):
         default=5, ge=0, description="Products of one category before others go first; 0: no cap."
     )
 
+    @field_validator("kafka_options")
+    @classmethod
+    def _check_options(cls, value: SecretStr) -> SecretStr:
+        _json_object(value)
+        return value
+
     # ── groups ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -201,6 +248,13 @@ class Settings(BaseSettings):
             index=self._group(IndexConfig),
             gate=self._group(GateConfig),
         )
+
+    @property
+    def stream(self) -> StreamConfig:
+        """What a stream works by."""
+        topics = tuple(topic.strip() for topic in self.kafka_topics.split(",") if topic.strip())
+        options = _json_object(self.kafka_options)
+        return self._group(StreamConfig, kafka_topics=topics, kafka_options=options)
 
     @property
     def server(self) -> ServerConfig:
@@ -221,3 +275,21 @@ class Settings(BaseSettings):
         """Return a group with the settings of its fields' names, and `values` for the other fields."""
         names = {each.name for each in fields(group)} - set(values)  # type: ignore[arg-type]
         return group(**values, **{name: getattr(self, name) for name in names})
+
+
+def _json_object(secret: SecretStr) -> dict[str, str]:
+    """Parse a setting that is a JSON object of plain values; empty text is an empty object.
+
+    Raises:
+        ValueError: it is not; the message does not repeat the value.
+    """
+    text = secret.get_secret_value().strip()
+    problem = 'is not a JSON object such as {"security.protocol": "SASL_SSL"}'
+    try:
+        options = json.loads(text) if text else {}
+    except json.JSONDecodeError:
+        raise ValueError(problem) from None
+    if not isinstance(options, dict) or any(isinstance(value, dict | list) for value in options.values()):
+        raise ValueError(problem)
+    # librdkafka takes "true", not "True".
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in options.items()}

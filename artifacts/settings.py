@@ -131,7 +131,8 @@ class Settings(BaseSettings):
         default="product-events-dead", min_length=1, description="Topic of events that were refused, with the reason."
     )
     kafka_options: SecretStr = Field(
-        default=SecretStr(""), description="Further options of librdkafka as a JSON object, such as those of TLS and SASL."
+        default=SecretStr(""),
+        description="Further options of librdkafka as a JSON object, such as those of TLS and SASL.",
     )
     stream_batch_seconds: float = Field(
         default=10, gt=0, le=3600, description="Seconds that events are gathered before they are applied together."

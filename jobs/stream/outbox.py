@@ -10,7 +10,7 @@ from artifacts.config import StreamConfig
 from artifacts.errors import StreamFailed
 from jobs.stream.batch import DeadLetter
 from jobs.stream.failures import Retry
-from jobs.stream.kafka.records import Record, failure_headers
+from jobs.stream.kafka.records import Headers, Record, failure_headers
 
 #: Records that wait in the producer's own queue before `send` waits for the brokers.
 _FULL = 10_000
@@ -51,7 +51,7 @@ class Outbox:
         if self._problem is not None:
             raise StreamFailed(f"events that failed could not be stored in Kafka: {self._problem.str()}")
 
-    def _produce(self, topic: str, record: Record, key: bytes | None, headers: list[tuple[str, bytes]]) -> None:
+    def _produce(self, topic: str, record: Record, key: bytes | None, headers: Headers) -> None:
         while len(self._producer) >= _FULL:
             self._producer.poll(0.2)
             self._keep_alive()

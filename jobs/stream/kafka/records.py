@@ -18,6 +18,9 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 MAX_DETAIL = 1000
 _PREFIX = "lookalike-"
 
+#: As librdkafka takes them.
+Headers = list[tuple[str, str | bytes | None]]
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -97,7 +100,7 @@ class Record:
 
 def failure_headers(
     record: Record, reason: str, detail: str, *, attempt: int, not_before: float | None = None
-) -> list[tuple[str, bytes]]:
+) -> Headers:
     """Return the headers of a record that failed: the shop's own, and why it failed and where it was first read.
 
     Args:
@@ -116,5 +119,5 @@ def failure_headers(
     }
     if not_before is not None:
         ours["not-before"] = round(not_before * 1000)
-    kept = [(name, value) for name, value in record.headers if not name.startswith(_PREFIX)]
-    return kept + [(_PREFIX + name, str(value).encode()) for name, value in ours.items()]
+    headers: Headers = [(name, value) for name, value in record.headers if not name.startswith(_PREFIX)]
+    return headers + [(_PREFIX + name, str(value).encode()) for name, value in ours.items()]

@@ -88,7 +88,7 @@ class StreamConfig:
     """Where events come from, how they are gathered into batches, and what becomes of those that fail."""
 
     kafka_servers: str
-    kafka_topics: tuple[str, ...] = ("product-events",)
+    kafka_topics: tuple[str, ...]
     kafka_group: str = "lookalike"
     kafka_retry_topic: str = "product-events-retry"
     kafka_dead_letter_topic: str = "product-events-dead"

@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     )
     kafka_options: SecretStr = Field(
         default=SecretStr(""),
-        description="Further options of librdkafka as a JSON object, such as those of TLS and SASL.",
+        description="Further options of librdkafka, as a JSON object: TLS, SASL, timeouts.",
     )
     stream_batch_seconds: float = Field(
         default=10, gt=0, le=3600, description="Seconds that events are gathered before they are applied together."

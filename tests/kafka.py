@@ -22,7 +22,8 @@ _PROGRAM = """
 import sys
 from confluent_kafka.admin import AdminClient
 client = AdminClient({"test.mock.num.brokers": 1})
-print(",".join(f"{broker.host}:{broker.port}" for broker in client.list_topics(timeout=30).brokers.values()), flush=True)
+(broker,) = client.list_topics(timeout=30).brokers.values()
+print(f"{broker.host}:{broker.port}", flush=True)
 sys.stdin.read()
 """
 
@@ -39,7 +40,8 @@ class KafkaBroker:
         self._process = subprocess.Popen([sys.executable, "-c", _PROGRAM], text=True, **pipes)
         assert self._process.stdout is not None
         self.servers = self._process.stdout.readline().strip()
-        self._producer = Producer({"bootstrap.servers": self.servers})
+        # It outlives the broker by a moment, and would complain of that.
+        self._producer = Producer({"bootstrap.servers": self.servers, "log_level": 0})
         return self
 
     def __exit__(self, *_: object) -> None:

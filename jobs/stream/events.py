@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -236,6 +236,6 @@ def _explain(error: ValidationError) -> str:
     return "; ".join(problems)
 
 
-def _nearest(name: str, known: Sequence[str] | Any) -> str:
+def _nearest(name: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return f"; did you mean {str(nearest[0])!r}?" if nearest else ""

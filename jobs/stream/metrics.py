@@ -24,8 +24,9 @@ class StreamMetrics:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.registry = CollectorRegistry()
         self._clock = clock
-        self._lag_total = 0
+        self._waiting = False  # whether events wait
         self._last_event = clock()  # until an event is searchable, the start
+        self._fresh_at = clock()  # when none waited
 
         def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
             return Counter(_PREFIX + name, text, labels, registry=self.registry)
@@ -38,7 +39,7 @@ class StreamMetrics:
         self.batches = counter("batches", "Batches by their outcome.", ("outcome",))
         self.kafka_warnings = counter("warnings", "Errors that the stream recovered from.")
         self.lag = gauge("lag", "Records that are not committed.", ("topic", "partition"))
-        freshness = gauge("freshness_seconds", "Age of the newest searchable event; 0 while no event waits.")
+        freshness = gauge("freshness_seconds", "Time for which events wait; 0 while none does.")
         freshness.set_function(self._freshness)
         last = gauge("last_event_seconds", "Unix time of the newest searchable event; the start before the first.")
         last.set_function(lambda: self._last_event)
@@ -56,14 +57,21 @@ class StreamMetrics:
         )
 
     def _freshness(self) -> float:
-        return max(0.0, self._clock() - self._last_event) if self._lag_total else 0.0
+        # All that happened before the newest searchable event, or before a moment when none waited, is searchable.
+        return max(0.0, self._clock() - max(self._last_event, self._fresh_at)) if self._waiting else 0.0
 
-    def set_lags(self, lags: Mapping[tuple[str, int], int]) -> None:
-        """Record the lag of each assigned partition; those of partitions that were taken away are removed."""
+    def set_lags(self, lags: Mapping[tuple[str, int], int], retry_topic: str) -> None:
+        """Record the lag of each assigned partition; those of partitions that were taken away are removed.
+
+        Args:
+            retry_topic: its records wait on purpose.
+        """
         self.lag.clear()
         for (topic, partition), lag in lags.items():
             self.lag.labels(topic, partition).set(lag)
-        self._lag_total = sum(lags.values())
+        self._waiting = any(lag for (topic, _), lag in lags.items() if topic != retry_topic)
+        if not self._waiting:
+            self._fresh_at = self._clock()
 
     def count_batch(self, batch: Batch, failures: Failures, stale: int, seconds: float) -> None:
         """Record a batch that has been published and committed.

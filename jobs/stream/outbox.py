@@ -30,6 +30,11 @@ class Outbox:
         own = {"bootstrap.servers": config.kafka_servers, "enable.idempotence": True}
         self._producer = Producer({"compression.type": "zstd", **config.kafka_options, **own})
 
+    def close(self) -> None:
+        """Give up what is not stored: its batch is not committed, so it will be sent again."""
+        self._producer.purge()
+        self._producer.close()
+
     def send(self, retries: Sequence[Retry], dead_letters: Sequence[DeadLetter]) -> None:
         """Produce all of them; return when the brokers have stored them.
 

@@ -90,6 +90,7 @@ class _Stream:
         began = time.monotonic()
         with ExitStack() as stack:
             stack.enter_context(closing(self._consumer))
+            stack.enter_context(closing(self._outbox))
             stack.enter_context(closing(self._applier))
             if self._config.stream_metrics_port:
                 stack.callback(self._metrics.serve(self._config.stream_metrics_host, self._config.stream_metrics_port))
@@ -201,7 +202,7 @@ class _Stream:
     def _measure_lag(self) -> None:
         self._consumer.measure_ends()
         lags = self._consumer.lags
-        self._metrics.set_lags(lags)
+        self._metrics.set_lags(lags, self._config.kafka_retry_topic)
         self._report.lag = sum(lags.values())
         self._measured_at = time.monotonic()
 

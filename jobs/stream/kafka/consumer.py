@@ -61,7 +61,7 @@ class EventConsumer:
             "enable.partition.eof": True,
             "error_cb": self._on_error,
         }
-        # The default queue of 64 MB is more than a batch.
+        # The default is a queue of 64 MB, as much as a whole batch may take.
         try:
             self._consumer = Consumer({"queued.max.messages.kbytes": 32_768, **config.kafka_options, **own})
         except KafkaException as error:
@@ -157,23 +157,29 @@ class EventConsumer:
         return True
 
     def measure_ends(self) -> None:
-        """Ask the brokers for the end of every assigned partition; keep what is known where they do not answer.
+        """Learn the end of every assigned partition; keep what is known where the brokers do not answer.
+
+        They are asked only while the consumer is paused: a question would wait behind each fetch, which waits for
+        records itself. While it reads, every fetch tells the ends anyway.
 
         Raises:
-            StreamFailed: a committed offset is gone.
+            StreamFailed: records are gone that had not been read.
         """
+        cached = not (self._paused or self._newly_assigned)
         for key, partition in self._partitions.items():
             try:
-                low, high = self._consumer.get_watermark_offsets(TopicPartition(*key), timeout=5)
+                low, high = self._consumer.get_watermark_offsets(TopicPartition(*key), timeout=5, cached=cached)
             except KafkaException as error:
                 self._warn(f"the end of {key[0]} [{key[1]}] is unknown: {error_of(error).str()}")
                 return
-            if partition.committed < low:
-                if not partition.is_new:
+            if high < 0:  # not known yet
+                continue
+            if partition.position < low and not partition.waiting:
+                if partition.position or not partition.is_new:
                     raise self._lost(key, partition)
-                partition.committed = low
-                partition.position = max(partition.position, low)
-            partition.end = high
+                partition.position = low
+            partition.committed = max(partition.committed, low)
+            partition.end = max(partition.end, high)
             if partition.target is None:
                 partition.target = high
 
@@ -243,7 +249,7 @@ class EventConsumer:
 
     def _lost(self, key: tuple[str, int], partition: Partition) -> StreamFailed:
         return StreamFailed(
-            f"{key[0]} [{key[1]}]: offset {partition.committed} is no longer in the topic, so events were lost: bring "
+            f"{key[0]} [{key[1]}]: offset {partition.position} is no longer in the topic, so events were lost: bring "
             "the release up to date from the whole catalog, then move the offsets of group "
             f"{self._config.kafka_group!r} to the earliest ones with Kafka's own tool"
         )
@@ -256,7 +262,13 @@ class EventConsumer:
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self._joined = True
-        for position in consumer.committed(assigned, timeout=ANSWER_SECONDS):
+        try:
+            positions = consumer.committed(assigned, timeout=ANSWER_SECONDS)
+        except KafkaException as error:
+            raise StreamFailed(f"the committed offsets cannot be read: {error_of(error).str()}") from None
+        for position in positions:
+            if position.error is not None:
+                raise StreamFailed(f"the committed offset of {position} cannot be read: {position.error.str()}")
             is_new = position.offset < 0
             offset = 0 if is_new else position.offset
             partition = Partition(position.topic, position.partition, offset, offset, is_new)

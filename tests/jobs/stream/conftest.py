@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from tests.jobs.stream.recorder import Recorder
 from tests.kafka import KafkaBroker
 
 ROOT = Path(__file__).parent.parent.parent.parent
-#: A member that died is missed after four seconds, not after 45. The mock makes members wait for three before they join.
-#: Less than that, and none ever joins.
+#: A member that died is missed after four seconds, not after 45. The mock lets members join after three: with less than
+#: that, none ever does.
 OPTIONS = {"session.timeout.ms": "4000", "heartbeat.interval.ms": "500", "fetch.wait.max.ms": "50"}
 
 
@@ -39,7 +39,7 @@ class Stream:
     config: StreamConfig
     recorder: Recorder
     folder: Path
-    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def topic(self) -> str:
@@ -54,7 +54,7 @@ class Stream:
     def changed(self, **values: Any) -> StreamConfig:
         return replace(self.config, **values)
 
-    def start(self, mode: str = "bounded", point: str = "", **settings: Any) -> subprocess.Popen[str]:
+    def start(self, mode: str = "bounded", point: str = "", **settings: Any) -> subprocess.Popen[bytes]:
         """Start a stream as a process of its own."""
         values = {
             "kafka_servers": self.broker.servers,
@@ -69,34 +69,46 @@ class Stream:
         variables = {f"LOOKALIKE_{name.upper()}": str(value) for name, value in values.items()}
         command = [sys.executable, "-m", "tests.jobs.stream.worker", str(self.folder), mode, *point.split()]
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, **variables, "PYTHONPATH": path},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        environment = {**os.environ, **variables, "PYTHONPATH": path}
+        with (self.folder / "log").open("a") as log:
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log)
         self.processes.append(process)
         return process
 
+    @property
+    def log(self) -> str:
+        """What all processes have written."""
+        return (self.folder / "log").read_text()
+
 
 @pytest.fixture
-def stream(running_broker: KafkaBroker, tmp_path: Path) -> Iterator[Stream]:
-    name = uuid.uuid4().hex[:8]
-    config = replace(
-        Settings().stream,
-        kafka_servers=running_broker.servers,
-        kafka_topics=(f"{name}-events",),
-        kafka_group=name,
-        kafka_retry_topic=f"{name}-retry",
-        kafka_dead_letter_topic=f"{name}-dead",
-        kafka_options=OPTIONS,
-        stream_batch_seconds=0.2,
-    )
-    running_broker.make_topics(config.kafka_topics[0], config.kafka_retry_topic, config.kafka_dead_letter_topic)
-    made = Stream(running_broker, config, Recorder(tmp_path), tmp_path)
-    yield made
-    for process in made.processes:
+def new_stream(running_broker: KafkaBroker, tmp_path: Path) -> Iterator[Callable[[], Stream]]:
+    """Makes streams that know nothing of each other."""
+    made: list[Stream] = []
+
+    def make() -> Stream:
+        name = uuid.uuid4().hex[:8]
+        config = replace(
+            Settings().stream,
+            kafka_servers=running_broker.servers,
+            kafka_topics=(f"{name}-events",),
+            kafka_group=name,
+            kafka_retry_topic=f"{name}-retry",
+            kafka_dead_letter_topic=f"{name}-dead",
+            kafka_options=OPTIONS,
+            stream_batch_seconds=0.2,
+        )
+        running_broker.make_topics(config.kafka_topics[0], config.kafka_retry_topic, config.kafka_dead_letter_topic)
+        made.append(Stream(running_broker, config, Recorder(tmp_path / name), tmp_path / name))
+        return made[-1]
+
+    yield make
+    for process in [process for stream in made for process in stream.processes]:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        process.wait()
+
+
+@pytest.fixture
+def stream(new_stream: Callable[[], Stream]) -> Stream:
+    return new_stream()

@@ -61,9 +61,12 @@ class EventConsumer:
             "enable.partition.eof": True,
             "error_cb": self._on_error,
         }
-        # The default is a queue of 64 MB, as much as a whole batch may take.
+        preferred = {
+            "queued.max.messages.kbytes": 32_768,  # the default of 64 MB is as much as a whole batch may take
+            "session.timeout.ms": 10_000,  # so long do its partitions wait for a process that was killed; default 45
+        }
         try:
-            self._consumer = Consumer({"queued.max.messages.kbytes": 32_768, **config.kafka_options, **own})
+            self._consumer = Consumer({**preferred, **config.kafka_options, **own})
         except KafkaException as error:
             raise StreamFailed(f"kafka_options: {error_of(error).str()}") from None
 

@@ -83,8 +83,10 @@ class Recorder:
 
     def _failures(self, row: dict[str, Any]) -> list[tuple[str, str, str]]:
         reason, _, times = str(row.get("fails") or "").partition("*")
+        if not reason:
+            return []
         begun = sum(row["product_id"] in {each["product_id"] for each in call} for call in self.calls)
-        if not reason or (times and begun > int(times)):
+        if times and begun > int(times):
             return []
         return [(row["product_id"], reason, f"picture {row['image_url']}: {reason}")]
 

@@ -80,10 +80,12 @@ def catalog_rebuild() -> None:
     def index(params: dict[str, Any] | None = None, ti: Any = None) -> dict[str, Any]:
         """Build the candidate's segment."""
         from jobs.index.step import run_index
+        from jobs.refresh.carry import run_rebase
 
-        result = run_index(open_context(params or {}))
+        context = open_context(params or {})
+        result = run_index(context)
+        candidate = run_rebase(context).report
         push_note(ti, result.note)
-        candidate = result.report
         return {"segments": [segment.id for segment in candidate.segments], **candidate.counts.model_dump()}
 
     @task
@@ -98,9 +100,9 @@ def catalog_rebuild() -> None:
     @task(outlets=[RELEASE])
     def publish(params: dict[str, Any] | None = None, ti: Any = None, outlet_events: Any = None) -> dict[str, Any]:
         """Serve the candidate."""
-        from jobs.publish import run_publish
+        from jobs.refresh.carry import run_publish_rebased
 
-        result = run_publish(open_context(params or {}))
+        result = run_publish_rebased(open_context(params or {}))
         push_note(ti, result.note)
         published = {"version": result.report.version, "unchanged": result.report.unchanged}
         outlet_events[RELEASE].extra = published

@@ -11,17 +11,17 @@ from datetime import UTC, datetime, timedelta
 
 from artifacts.release.compaction import write_compacted
 from artifacts.schema import FORMAT_VERSION
+from artifacts.segments.info import read_info, totals
 from artifacts.store.manifest import SegmentRef, manifest_name
 from jobs.candidate import Candidate
 from jobs.evaluate.step import run_evaluate
 from jobs.progress import QUIET, Reporter
 from jobs.publish import run_publish, until_published
-from jobs.refresh.candidate import totals
 from jobs.refresh.rebase import Newer, rebase
 from jobs.refresh.served import Served, State
 from jobs.steps import Progress, StepContext, StepResult
 from jobs.workspace.fingerprints import fingerprint
-from jobs.workspace.workspace import CANDIDATE_REJECTS, Workspace
+from jobs.workspace.workspace import CANDIDATE_REJECTS, REFRESH_TIME, Workspace
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,9 @@ def _publish(context: StepContext, merged: Served, base: SegmentRef, reporter: R
     delta: SegmentRef | None = None
     if served.manifest.version != merged.manifest.version:
         delta = rebase(store, served, base, Newer(None), context.config)
-    workspace = context.workspace.refresh(f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-compact-{base.id}", 1)
+    workspace = context.workspace.refresh(f"{datetime.now(UTC):{REFRESH_TIME}}-compact-{base.id}", 1)
     segments = [base] if delta is None else [base, delta]
-    indexed, pictures = totals([store.segment_path(segment.id) for segment in segments])
+    indexed, pictures = totals([read_info(store.segment_path(segment.id)) for segment in segments])
     manifest = served.manifest
     candidate = Candidate(
         expected=manifest.version,

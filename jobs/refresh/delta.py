@@ -37,6 +37,7 @@ class DeltaTally:
     as_in_base: int = 0  # products that are again as the base has them
     rejected: Counter[str] = field(default_factory=Counter)  # Reason -> products without a usable picture
     rejects: list[dict[str, object]] = field(default_factory=list)  # of these, as REJECTS
+    failures: list[tuple[str, str, str]] = field(default_factory=list)  # product, reason and detail of each picture
 
 
 class DeltaBuild:
@@ -150,7 +151,13 @@ class DeltaBuild:
         for product in products:
             details: dict[int, str] = {}
             if obtained is not None:
-                details = {each.number: obtained.resolve(product.product_id, each) for each in product.to_fetch}
+                fetched = product.to_fetch
+                details = {picture.number: obtained.resolve(product.product_id, picture) for picture in fetched}
+                self.tally.failures += [
+                    (product.product_id, picture.status, details[picture.number])
+                    for picture in fetched
+                    if picture.status != OK
+                ]
             in_base = base.get(product.product_id, [])
             good = [picture for picture in product.pictures if picture.status == OK]
             if not good:

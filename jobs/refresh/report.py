@@ -42,6 +42,7 @@ class RefreshReport:
     delta_share: float = 0.0  # rows that the delta has or speaks for, as a share of the base's
     drift: float | None = None  # see `quantizer_drift`
     watermark: datetime | None = None
+    rejects: list[tuple[str, str, str]] = field(default_factory=list)  # of a change file: product, reason, detail
     seconds: float = 0.0
 
     @property

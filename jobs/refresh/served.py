@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
@@ -15,12 +16,14 @@ import pyarrow as pa
 from artifacts.errors import StepFailed
 from artifacts.products.sql import text_literal
 from artifacts.products.table import ARROW_FILE
-from artifacts.release.release import Release
 from artifacts.schema import DELETED, OK, STATE
 from artifacts.segments.info import STATE_FILE, quantizer_drift, read_info
 from artifacts.store.manifest import Manifest
 from artifacts.store.store import Store
 from jobs.catalog.compare.state import StateFiles
+
+if TYPE_CHECKING:
+    from artifacts.release.release import Release
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class Served:
 
     def open(self) -> Release:
         """Open the release. Files are not verified: those who search it do that."""
+        from artifacts.release.release import Release  # imports FAISS
+
         return Release(self.manifest, self.folders, verify=False)
 
 

@@ -11,10 +11,12 @@ import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
 
 from artifacts.encoders.identity import EncoderIdentity, encoder_identity
 from artifacts.errors import CorruptFile, IncompatibleRelease, StepFailed
-from artifacts.release.release import Release
 from artifacts.schema import TRANSIENT_REASONS, attributes_of
 from artifacts.storage import sha256_of
 from jobs.catalog.changes import CatalogChanges, ChangeCounts, find_changes
@@ -23,15 +25,17 @@ from jobs.download.refetch import NOTHING, Refetch
 from jobs.evaluate.step import run_evaluate
 from jobs.progress import QUIET, Reporter
 from jobs.publish import run_publish, until_published
-from jobs.refresh.candidate import make_candidate, write_delta
 from jobs.refresh.changed import changed_products
-from jobs.refresh.pictures import Obtained, obtain_pictures, open_workspace
 from jobs.refresh.report import REFRESH_RECORD, RefreshRecord, RefreshReport
 from jobs.refresh.served import Served, State
 from jobs.steps import Progress, StepContext, StepResult
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.records import read_record, write_record
 from jobs.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from artifacts.release.release import Release
+    from jobs.refresh.pictures import Obtained
 
 
 def run_refresh(
@@ -40,6 +44,7 @@ def run_refresh(
     changes_only: bool = False,
     refetch: Refetch = NOTHING,
     force: Selection | None = None,
+    reembed: bool = False,
     reporter: Reporter = QUIET,
 ) -> StepResult[RefreshReport]:
     """Bring the changes of the context's catalog into the served release.
@@ -48,6 +53,7 @@ def run_refresh(
         changes_only: whether the catalog names only what has changed.
         refetch: products whose pictures are downloaded again.
         force: products that are processed again although the catalog says the same of them.
+        reembed: whether pictures that are fetched are embedded although the release has their vectors.
         reporter: shows the parts of the work.
 
     Raises:
@@ -58,7 +64,7 @@ def run_refresh(
         GateFailed: the release would be below the target; the one that is served stays.
         PublishConflict: other publications overtook every attempt.
     """
-    attempt = _Refresh(context, changes_only, refetch, force, reporter)
+    attempt = _Refresh(context, changes_only, refetch, force, reembed, reporter)
     return until_published(attempt.run)
 
 
@@ -70,6 +76,7 @@ class _Refresh:
     changes_only: bool
     refetch: Refetch
     force: Selection | None
+    reembed: bool
     reporter: Reporter
 
     def run(self) -> StepResult[RefreshReport]:
@@ -84,8 +91,9 @@ class _Refresh:
             if changes.skipped or not (counts.new or counts.pictures or counts.attributes or counts.deleted):
                 self._record(served, changes, began)
                 report = RefreshReport(
-                    served.manifest.version, counts, served.manifest.counts, watermark=changes.watermark
-                )
+                    served.manifest.version, counts, served.manifest.counts, watermark=changes.watermark,
+                    rejects=self._rejects(changes),
+                )  # fmt: skip
                 return StepResult(False, "nothing has changed", report)
             report = self._apply(served, changes, identity, began)
         return StepResult(True, report.note, replace(report, seconds=round(time.monotonic() - started, 3)))
@@ -121,8 +129,15 @@ class _Refresh:
         self, served: Served, changes: CatalogChanges, identity: EncoderIdentity, began: datetime
     ) -> RefreshReport:
         """Write the delta, and publish it if it passes the gate."""
+        # FAISS and the steps that fetch and embed: not before there is something to do
+        from jobs.refresh.candidate import make_candidate, write_delta
+        from jobs.refresh.pictures import open_workspace
+
         counts, context = changes.counts, self.context
-        digest = fingerprint(served.manifest.content_id, sha256_of(changes.changed), sha256_of(changes.deleted))[:16]
+        # A refresh that was killed is continued; one that shall fetch or embed again begins anew.
+        attempt = began if self.refetch or self.reembed else None
+        files = [sha256_of(path) for path in (changes.changed, changes.deleted)]
+        digest = fingerprint(served.manifest.content_id, files, attempt)[:16]
         workspace = open_workspace(context.workspace, counts.new + counts.pictures, digest, began)
         release = served.open()
         try:
@@ -152,14 +167,26 @@ class _Refresh:
             workspace.folder.remove("")  # nothing was downloaded that a build could take over
         return RefreshReport(
             published.report.version, counts, candidate.counts, obtained, tally, now_served.delta_share,
-            now_served.drift, changes.watermark,
+            now_served.drift, changes.watermark, self._rejects(changes),
         )  # fmt: skip
 
     def _obtain(
         self, workspace: Workspace, changes: CatalogChanges, release: Release, state: State, identity: EncoderIdentity
     ) -> Obtained:
+        from jobs.refresh.pictures import obtain_pictures
+
         wanted = (product for product in changed_products(changes, state, self.refetch) if product.to_fetch)
-        return obtain_pictures(self.context, workspace, changes, wanted, release, state, identity)
+        known = None if self.reembed else state
+        return obtain_pictures(
+            self.context, workspace, changes, wanted, release, known, identity, again=bool(self.refetch)
+        )
+
+    def _rejects(self, changes: CatalogChanges) -> list[tuple[str, str, str]]:
+        """Return the rejects of a change file; a catalog's are in a file of the version."""
+        if not self.changes_only:
+            return []
+        rows = pq.read_table(changes.rejects).to_pylist()
+        return [(row["product_id"] or "", row["reason"], row["detail"]) for row in rows]
 
     # ── the record ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -43,6 +43,8 @@ REPORT = "report.html"
 
 SETTINGS = "workspace.json"
 _REFRESHES = "refreshes"
+#: Form of the time that the name of a refresh begins with, for strftime.
+REFRESH_TIME = "%Y%m%dT%H%M%S%f"
 
 
 @dataclass(frozen=True)

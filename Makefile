@@ -24,7 +24,7 @@ demo: setup
 	@$(BIN)/lookalike demo
 
 # Tests that start no other programs run two at a time; the others have the machine to themselves.
-ALONE := spark or airflow or browser or redis or axe or e2e or server
+ALONE := spark or airflow or browser or redis or postgres or axe or e2e or server
 
 test: setup
 	@$(BIN)/pytest -n 2 -m "not ($(ALONE))"

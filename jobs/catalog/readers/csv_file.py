@@ -62,7 +62,9 @@ def stage_csv(parts: Sequence[Part], staging: Staging) -> None:
         staging.set_empty()
     else:
         partitions = {column_key(key): key for key in partition_keys(parts)}
-        columns = {column_key(name): name for header in headers if header for name in header.names}
+        columns: dict[str, str] = {}
+        for name in (name for header in headers if header for name in header.names):
+            columns.setdefault(column_key(name), name)
         # Two columns of one part that have the same name are both kept here, for the message.
         repeated = next((header.names for header in headers if header and _has_repeated(header.names)), None)
         staging.set_columns(repeated or [*(columns | partitions).values()])

@@ -82,17 +82,14 @@ def _stage_database(url: sqlalchemy.URL, selection: str, since: dt.datetime | No
                 connection.execute(sqlalchemy.text("SET TIME ZONE 'UTC'"))
             to_statement = _query_statement if _is_query(selection) else _table_statement
             statement = to_statement(engine, selection, since)
-            result = connection.execution_options(stream_results=True, yield_per=BATCH).execute(statement)
-            if not result.returns_rows:
-                raise CatalogError("the query returns no rows; it must be a SELECT")
-            names = list(map(str, result.keys()))
-            if (
-                isinstance(statement, sqlalchemy.TextClause)
-                and _has_watermark(selection)
-                and UPDATED_AT not in map(column_key, names)
-            ):
-                raise CatalogError("the query uses :watermark: select the column that it compares, as updated_at")
-            _stage_result(result, names, staging)
+            streamed = connection.execution_options(stream_results=True, yield_per=BATCH)
+            with streamed.execute(statement) as result:
+                if not result.returns_rows:
+                    raise CatalogError("the query returns no rows; it must be a SELECT")
+                names = list(map(str, result.keys()))
+                if _is_query(selection) and _has_watermark(selection) and UPDATED_AT not in map(column_key, names):
+                    raise CatalogError("the query uses :watermark: select the column that it compares, as updated_at")
+                _stage_result(result, names, staging)
     except NoSuchTableError:
         raise CatalogError(f"there is no table {selection!r}; a query must contain a space") from None
     except SQLAlchemyError as error:

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import fsspec
+from aiohttp import ClientError
 
 from artifacts.errors import CatalogError
 from artifacts.storage import sha256_of
@@ -62,7 +63,9 @@ def open_source(source: str, scratch: Path, *, day: date | None = None, since: d
             display_name, stage = open_database(source, SUPPORTED_FORMS, since)
             return Source(display_name, None, None, stage)
         return _open(resolve_date(source, day), scratch)
-    except OSError as error:  # no permission, no connection, no space for the copy
+    except FileNotFoundError:
+        raise CatalogError(f"{without_password(source)} does not exist; supported are {SUPPORTED_FORMS}") from None
+    except (OSError, ClientError) as error:  # no permission, no connection, no space for the copy
         raise CatalogError(f"cannot open {without_password(source)}: {error}") from error
 
 
@@ -72,10 +75,11 @@ def _open(source: str, scratch: Path) -> Source:
     on_web = source.lower().startswith("http")
     file = path.partition("?")[0] if on_web else path
     form = form_of(file)
-    if not (on_web and form) and fs.isdir(path):  # on the web, isdir would fetch the file
+    known_file = on_web and form is not None  # isdir would fetch it, and exists would hide why it cannot be fetched
+    if not known_file and fs.isdir(path):
         paths = list_parts(name, fs, path)
         return _open_parts(name, fs, path, paths, scratch) if paths else picture_folder_source(name, fs, path)
-    if fs.exists(path):
+    if known_file or fs.exists(path):
         if form is None:
             raise CatalogError(f"{name} is not a catalog; supported are {SUPPORTED_FORMS}")
         return _source(name, fs, posixpath.dirname(file), form, [fetch_part(fs, path, Path(file).name, scratch)])

@@ -172,7 +172,7 @@ class Staging:
             CatalogError: only a source of changes may be empty.
         """
         if not self.changes_only:
-            raise CatalogError("the file is empty")
+            raise CatalogError("the catalog is empty")
         self.set_columns(REQUIRED)
 
     def start_part(self, name: str, width: int, layout: Sequence[int | str | None]) -> None:

@@ -20,10 +20,9 @@ from datetime import date, timedelta
 
 from artifacts.errors import CatalogError
 from jobs.catalog.source import is_database, open_filesystem, without_password
-from jobs.catalog.sources.parts import form_of
+from jobs.catalog.sources.parts import MARKER, form_of
 
 PLACEHOLDER = "{date}"
-MARKER = "_SUCCESS"
 #: The newest partitions, in which a marker is looked for: each costs a request to the store.
 MARKED = 30
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -163,13 +162,14 @@ class _Partitions:
             return None
 
     def _has_files(self, day: date) -> bool:
-        """Return whether the partition holds any file, other than markers and hidden ones."""
+        """Return whether the partition holds any file, or is complete without any."""
         path = self._path(day, self._rest)
         if glob.has_magic(path):
             return bool(self._fs.glob(path))
         if form_of(path) or not self._fs.isdir(path):  # on the web, isdir would fetch the file
             return self._fs.exists(path)
-        return any(posixpath.basename(str(file))[0] not in "_." for file in self._fs.find(path))
+        files = (posixpath.basename(str(file)) for file in self._fs.find(path))
+        return any(file == MARKER or file[0] not in "_." for file in files)
 
     def _is_marked(self, day: date) -> bool:
         return self._fs.exists(self._path(day, MARKER))

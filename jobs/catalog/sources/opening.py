@@ -32,7 +32,7 @@ from jobs.catalog.readers.parquet_parts import stage_parquet
 from jobs.catalog.readers.picture_folder import picture_folder_source
 from jobs.catalog.source import Part, Source, base_url, fetch_part, is_database, open_filesystem, without_password
 from jobs.catalog.sources.dates import resolve_date
-from jobs.catalog.sources.parts import Form, form_of, list_parts, match_parts, require_one_form
+from jobs.catalog.sources.parts import Form, form_of, is_marked_as_empty, list_parts, match_parts, require_one_form
 from jobs.catalog.staging import Staging
 from jobs.workspace.fingerprints import fingerprint
 
@@ -78,6 +78,8 @@ def _open(source: str, scratch: Path) -> Source:
     known_file = on_web and form is not None  # isdir would fetch it, and exists would hide why it cannot be fetched
     if not known_file and fs.isdir(path):
         paths = list_parts(name, fs, path)
+        if not paths and is_marked_as_empty(fs, path):
+            return Source(name, base_url(fs, path), fingerprint("empty"), _stage_nothing)
         return _open_parts(name, fs, path, paths, scratch) if paths else picture_folder_source(name, fs, path)
     if known_file or fs.exists(path):
         if form is None:
@@ -101,3 +103,8 @@ def _source(name: str, fs: fsspec.AbstractFileSystem, root: str, form: Form, par
     # The name of a part is in the rejects; that of a single file is not.
     digests = [(part.name if len(parts) > 1 else part.partition, sha256_of(part.file)) for part in parts]
     return Source(name, base_url(fs, root), fingerprint(form, digests), partial(READERS[form], parts))
+
+
+def _stage_nothing(staging: Staging) -> None:
+    staging.set_empty()
+    staging.finish()

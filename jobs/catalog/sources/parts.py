@@ -14,6 +14,10 @@ from artifacts.errors import CatalogError
 from jobs.catalog.readers.picture_folder import PICTURE_SUFFIXES
 
 
+#: A file that is written into a folder when everything else in it is complete, as Spark does.
+MARKER = "_SUCCESS"
+
+
 class Form(StrEnum):
     """How a file holds rows."""
 
@@ -73,6 +77,12 @@ def list_parts(name: str, fs: fsspec.AbstractFileSystem, folder: str) -> list[st
             "in it; name the catalog's files, as a glob, or a folder of nothing but pictures"
         )
     return parts
+
+
+def is_marked_as_empty(fs: fsspec.AbstractFileSystem, folder: str) -> bool:
+    """Return whether a folder holds the marker of a complete export, and nothing else that is not hidden."""
+    files = map(str, fs.find(folder))
+    return fs.exists(f"{folder.rstrip('/')}/{MARKER}") and all(_is_hidden(path, folder, "_.") for path in files)
 
 
 def match_parts(name: str, fs: fsspec.AbstractFileSystem, pattern: str) -> list[str]:

@@ -194,6 +194,20 @@ def test_change_file_without_rows_changes_nothing(shop: Shop, name: str, content
         find_changes(str(source), shop.state, 0, shop.folder / "2")
 
 
+def test_complete_folder_without_files_changes_nothing(shop: Shop) -> None:
+    shop.serve([product(0)])
+    folder = shop.folder / "changes/date=2026-11-27"
+    folder.mkdir(parents=True)
+    source = f"{shop.folder}/changes/date={{date}}"
+    with pytest.raises(CatalogError, match="has no partition"):
+        find_changes(source, shop.state, 0, shop.folder / "1", changes_only=True)
+    (folder / "_SUCCESS").touch()
+    changes = find_changes(source, shop.state, 0, shop.folder / "2", changes_only=True)
+    assert changes.counts == ChangeCounts(rejected={})
+    with pytest.raises(CatalogError, match="the catalog is empty"):
+        find_changes(source, shop.state, 0, shop.folder / "3")
+
+
 def test_parquet_without_rows_changes_nothing(shop: Shop) -> None:
     shop.serve([product(0)])
     path = shop.folder / "changes.parquet"

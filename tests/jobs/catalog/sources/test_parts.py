@@ -128,7 +128,7 @@ def test_a_part_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for number in (1, 2):
         write(tmp_path / f"empty/{number}.csv")
-    assert_refused(tmp_path / "empty", tmp_path, "the file is empty")
+    assert_refused(tmp_path / "empty", tmp_path, "the catalog is empty")
 
 
 # ── which files ──────────────────────────────────────────────────────────────────────────────────────────────────────

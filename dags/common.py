@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, get_args
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk import Asset, ExceptionRetryPolicy, Param, RetryAction, RetryRule
 
+from artifacts.config import Codec
 from artifacts.errors import LookalikeError
-from artifacts.settings import Codec, Settings
+from artifacts.settings import Settings
 
 if TYPE_CHECKING:
     from jobs.steps import StepContext

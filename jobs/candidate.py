@@ -25,7 +25,9 @@ class Candidate(BaseModel):
     segments: list[SegmentRef]
     counts: Counts
     settings: dict[str, Any]
-    # set by the gate
+    # Search parameters that were calibrated on the base already: the gate only measures with them.
+    calibrated: bool = False
+    # set by the gate, or calibrated before
     search: dict[str, SearchParams] = Field(default_factory=dict)
     recall: dict[str, float] = Field(default_factory=dict)
     evaluated: str = ""  # fingerprint of what was measured; empty until then

@@ -84,3 +84,7 @@ class _LogStep:
 
     def note(self, text: str) -> None:
         self.text = text
+
+
+#: Shows nothing.
+QUIET = Reporter(Console(quiet=True, stderr=True))

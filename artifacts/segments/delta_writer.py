@@ -13,7 +13,7 @@ from artifacts.config import IndexConfig
 from artifacts.index import build
 from artifacts.products.conform import conform
 from artifacts.products.database import DUCKDB_FILE
-from artifacts.products.table import ARROW_FILE
+from artifacts.products.table import ARROW_FILE, ROW_COLUMN
 from artifacts.products.writer import ArrowWriter, numbered_rows, signed_rows, write_database
 from artifacts.segments.index_writer import fill_index, write_flat_index
 from artifacts.segments.info import (
@@ -145,8 +145,8 @@ class DeltaWriter:
         mask = np.zeros(base.info.rows, bool)
         mask[deleted] = True
         np.packbits(mask, bitorder="little").tofile(folder / DELETED_FILE)
-        writer = ArrowWriter(folder / UPDATES_FILE, updates.schema.append(pa.field("row", pa.int64())))
-        writer.add(updates.append_column("row", pa.array(updated, pa.int64())))
+        writer = ArrowWriter(folder / UPDATES_FILE, updates.schema.append(pa.field(ROW_COLUMN, pa.int64())))
+        writer.add(updates.append_column(ROW_COLUMN, pa.array(updated, pa.int64())))
         writer.close()
         mask[updated] = True
         replaced = np.flatnonzero(mask)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -98,6 +99,27 @@ def read_info(folder: Path) -> SegmentInfo:
     except FileNotFoundError:
         raise CorruptFile(str(path), "is missing") from None
     return parse_description(SegmentInfo, content, str(path), "segment's description")
+
+
+def quantizer_drift(infos: Sequence[SegmentInfo]) -> float | None:
+    """Return how far the rows have moved away from the lists that were trained, 0 to 1; None for a flat index.
+
+    That is 1 - c / t: c is the mean cosine of the rows with the centroids of their lists, now, and t when the lists
+    were trained. Products of a kind that the lists were not trained on lie between their centroids; recall falls, or
+    takes more probes, until a rebuild trains anew.
+
+    Args:
+        infos: of a base and its delta.
+    """
+    trained = infos[0].index.trained_similarity
+    known = [
+        (info.index.centroid_similarity, info.rows) for info in infos if info.index.centroid_similarity is not None
+    ]
+    rows = sum(count for _, count in known)
+    if not trained or not rows:
+        return None
+    now = sum(similarity * count for similarity, count in known) / rows
+    return max(0.0, 1 - now / trained)
 
 
 def verify_segment(folder: Path, *, threads: int = VERIFY_THREADS) -> SegmentInfo:

@@ -112,7 +112,8 @@ class Segment:
         self._check_size("deleted rows", reference.deleted_rows, int(np.bitwise_count(self.deleted).sum()))
         self.updates = ProductTable(self.folder / UPDATES_FILE)
         self._check_size("updated rows", reference.updated_rows, self.updates.rows)
-        self.updated_rows = self.updates.table["row"].to_numpy()
+        if self.updates.row_numbers is not None:
+            self.updated_rows = self.updates.row_numbers
 
     def _bytes_of(self, name: str) -> int:
         return self.info.files[name].bytes if name in self.info.files else 0

@@ -42,6 +42,7 @@ class Counts(BaseModel):
     indexed: int  # products
     pictures: int  # rows of the index
     rejected: dict[str, int] = Field(default_factory=dict)  # Reason -> rows
+    rejected_pictures: dict[str, int] = Field(default_factory=dict)  # of these, products without a usable picture
     failed_pictures: dict[str, int] = Field(default_factory=dict)  # of products with other pictures that are indexed
 
 

@@ -130,13 +130,17 @@ class SegmentStore:
 
     @contextlib.contextmanager
     def new(self, segment_id: str) -> Iterator[Path]:
-        """Yield an empty folder to write a segment to; keep it under its id if the block succeeds, else remove it."""
+        """Yield an empty folder to write a segment to.
+
+        It is kept under its id if the block succeeds and has completed a segment, else it is removed.
+        """
         temporary = self._temporary(segment_id)
         temporary.mkdir()
         try:
             yield temporary
-            fsync(temporary)
-            self._keep(temporary, segment_id)
+            if (temporary / INFO_FILE).exists():
+                fsync(temporary)
+                self._keep(temporary, segment_id)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

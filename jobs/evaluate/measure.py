@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,11 +30,13 @@ def measure(
     config: GateConfig,
     *,
     products_before: int | None,
+    calibrated: Mapping[str, SearchParams] | None = None,
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Measure an open release.
 
     Args:
+        calibrated: search parameters by modality that are only measured; they are chosen if None.
         products_before: of the release being served, to notice a catalog that shrank.
         progress: called with measurements done, and how many there are.
     """
@@ -43,13 +45,16 @@ def measure(
     filters: list[FilterResult] = []
     chosen_filters = pick_filters(release)
     for queries in query_sets:
-        result = _measure_modality(release, queries, config.recall_target)
+        fixed = (calibrated or {}).get(queries.modality)
+        result = _measure_modality(release, queries, config.recall_target, fixed)
         progress(2 * len(modalities) + 1, 2 * len(query_sets))
-        params, filtered = _measure_filters(release, queries, result.params, chosen_filters, config.recall_target)
+        params, filtered = _measure_filters(
+            release, queries, result.params, chosen_filters, config.recall_target, calibrate=fixed is None
+        )
         modalities.append(replace(result, params=params))
         filters += filtered
         progress(2 * len(modalities), 2 * len(query_sets))
-    products = release.manifest.counts.indexed
+    products = release.products
     problems = [
         f"recall@100 of {result.modality} queries is {result.recall_at_100:.3f}, below the target "
         f"{config.recall_target}"
@@ -89,11 +94,13 @@ def pick_filters(release: Release) -> list[tuple[str, Filter]]:
     return filters
 
 
-def _measure_modality(release: Release, queries: QuerySet, target: float) -> ModalityResult:
+def _measure_modality(release: Release, queries: QuerySet, target: float, fixed: SearchParams | None) -> ModalityResult:
     truth = exact(release, queries.vectors, DEPTH)
-    params, trials = calibrate(
-        lambda trial: scores(release.search(queries.vectors, DEPTH, trial)[0]), scores(truth), release.lists, target
-    )
+    params, trials = fixed, []
+    if params is None:
+        params, trials = calibrate(
+            lambda trial: scores(release.search(queries.vectors, DEPTH, trial)[0]), scores(truth), release.lists, target
+        )
     hits, _ = release.search(queries.vectors, DEPTH, params)
     p50, p99 = _latency(release, queries.vectors, params)
     itself = [
@@ -113,9 +120,15 @@ def _measure_modality(release: Release, queries: QuerySet, target: float) -> Mod
 
 
 def _measure_filters(
-    release: Release, queries: QuerySet, params: SearchParams, filters: Sequence[tuple[str, Filter]], target: float
+    release: Release,
+    queries: QuerySet,
+    params: SearchParams,
+    filters: Sequence[tuple[str, Filter]],
+    target: float,
+    *,
+    calibrate: bool,
 ) -> tuple[SearchParams, list[FilterResult]]:
-    """Choose the search parameters under filters, and measure each filter."""
+    """Choose the search parameters under filters if they are to be calibrated, and measure each filter."""
     vectors = queries.vectors[:_TIMED]
     if not filters:
         return params, []  # nothing to filter by: the defaults remain, for attributes to come
@@ -127,7 +140,8 @@ def _measure_filters(
             for (_, conditions), truth in zip(filters, truths, strict=True)
         ]
 
-    params = calibrate_filtered(lambda trial: min(recalls(trial), default=1.0), params, release.lists, target)
+    if calibrate:
+        params = calibrate_filtered(lambda trial: min(recalls(trial), default=1.0), params, release.lists, target)
     results: list[FilterResult] = []
     products = max(1, release.count(()))
     for (name, conditions), value in zip(filters, recalls(params), strict=True):

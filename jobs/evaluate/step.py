@@ -7,6 +7,8 @@ pass.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from artifacts.encoders.identity import remember_identity
 from artifacts.encoders.registry import load_encoder
 from artifacts.errors import GateFailed, IncompatibleRelease
@@ -16,6 +18,10 @@ from jobs.steps import StepContext, StepResult
 from jobs.workspace.fingerprints import Recorded, fingerprint, if_changed
 from jobs.workspace.records import write_record
 from jobs.workspace.workspace import EVALUATION, REPORT
+
+if TYPE_CHECKING:
+    from artifacts.release.release import Release
+    from jobs.evaluate.queries import QuerySet
 
 
 def run_evaluate(context: StepContext) -> StepResult[Candidate]:
@@ -59,21 +65,24 @@ def _evaluate(context: StepContext, candidate: Candidate, before: int | None, me
     # FAISS, DuckDB, torch and Matplotlib: not before there is something to measure
     from artifacts.release.release import Release
     from jobs.evaluate.measure import measure
-    from jobs.evaluate.queries import draw_queries
     from jobs.evaluate.report import render_report
 
     config, workspace = context.config, context.workspace
-    encoder = load_encoder(config.encoder.encoder, config.encoder.device)
-    if encoder.id != candidate.encoder["id"]:
-        remember_identity(encoder, config.cache)
-        raise IncompatibleRelease(
-            f"the candidate was embedded with {candidate.encoder['id']}, not {encoder.id}; run the build again"
-        )
-    queries = draw_queries(workspace, encoder, config.gate.evaluation_queries, config.gate.seed)
+    drawn = None if candidate.calibrated else _draw_queries(context, candidate)
     manifest = candidate.manifest()
-    release = Release(manifest, context.store.fetch(manifest))
+    release = Release(manifest, context.store.fetch(manifest), verify=not candidate.calibrated)
     try:
-        evaluation = measure(release, queries, config.gate, products_before=before, progress=context.progress)
+        queries = drawn or _queries_of_delta(context, candidate, release)
+        evaluation = measure(
+            release,
+            queries,
+            config.gate,
+            products_before=before,
+            calibrated=candidate.search if candidate.calibrated else None,
+            progress=context.progress,
+        )
+        if candidate.calibrated and evaluation.problems:  # the delta may need a deeper search than its base
+            evaluation = measure(release, queries, config.gate, products_before=before, progress=context.progress)
     finally:
         release.close()
     write_record(workspace.candidate, EVALUATION, evaluation)
@@ -94,3 +103,29 @@ def _evaluate(context: StepContext, candidate: Candidate, before: int | None, me
     if evaluation.problems:
         raise GateFailed(f"not published: {'; '.join(evaluation.problems)}. See {workspace.candidate.url}/{REPORT}")
     return candidate
+
+
+def _draw_queries(context: StepContext, candidate: Candidate) -> list[QuerySet]:
+    """Draw queries for a new base, and keep them for its deltas."""
+    from jobs.evaluate.queries import draw_queries
+    from jobs.evaluate.stored_queries import store_queries
+
+    config, gate = context.config, context.config.gate
+    encoder = load_encoder(config.encoder.encoder, config.encoder.device)
+    if encoder.id != candidate.encoder["id"]:
+        remember_identity(encoder, config.cache)
+        raise IncompatibleRelease(
+            f"the candidate was embedded with {candidate.encoder['id']}, not {encoder.id}; run the build again"
+        )
+    queries = draw_queries(context.workspace, encoder, gate.evaluation_queries, gate.seed)
+    store_queries(context.workspace, encoder.id, queries)
+    return queries
+
+
+def _queries_of_delta(context: StepContext, candidate: Candidate, release: Release) -> list[QuerySet]:
+    """Return the queries of the base, and some of the delta's own."""
+    from jobs.evaluate.stored_queries import load_queries, queries_of_delta
+
+    gate = context.config.gate
+    kept = load_queries(context.workspace.main or context.workspace, str(candidate.encoder["id"]))
+    return queries_of_delta(release, kept, gate.evaluation_queries, gate.seed)

@@ -83,6 +83,7 @@ def _build(context: StepContext, catalog: CatalogReport, identity: EncoderIdenti
         indexed=info.products,
         pictures=info.rows,
         rejected=dict(sorted((Counter(catalog.rejected) + tally.rejected).items())),
+        rejected_pictures=dict(sorted(tally.rejected.items())),
         failed_pictures=dict(sorted(tally.failed_pictures.items())),
     )
     if counts.input_rows != counts.indexed + sum(counts.rejected.values()):

@@ -13,7 +13,6 @@ import fsspec
 from artifacts.errors import CatalogError
 from jobs.catalog.readers.picture_folder import PICTURE_SUFFIXES
 
-
 #: A file that is written into a folder when everything else in it is complete, as Spark does.
 MARKER = "_SUCCESS"
 

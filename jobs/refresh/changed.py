@@ -1,0 +1,124 @@
+"""The changed products of a refresh, and which of their pictures the release has, has failed to get, or lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from artifacts.schema import CHANGE_KIND, OK, TRANSIENT_REASONS, picture_source, shard_of
+from jobs.catalog.changes import CatalogChanges
+from jobs.catalog.local_pictures import LocalPictures
+from jobs.download.refetch import Refetch
+from jobs.refresh.served import State
+
+#: Products that are looked up in the state at once.
+_BLOCK = 20_000
+
+#: Kind of a change that leaves a product's pictures as they are.
+ATTRIBUTES = "attributes"
+
+
+@dataclass
+class ChangedPicture:
+    """One picture of a changed product.
+
+    Attributes:
+        number: position in the product's list of pictures.
+        stamp: of a local file; None for a URL.
+        status: OK, a Reason, or "" while it has to be fetched.
+        row: of the release, if that has the picture; -1 otherwise.
+        in_delta: whether `row` is one of the last delta's.
+        sha256: first half of that of the stored JPEG; None if there is none.
+        known_source: digest of URL and stamp, where the stamp is not at hand.
+    """
+
+    number: int
+    url: str
+    stamp: str | None
+    status: str = ""
+    row: int = -1
+    in_delta: bool = False
+    sha256: bytes | None = None
+    known_source: int | None = None
+
+    @property
+    def source(self) -> int:
+        """Digest of URL and stamp."""
+        return picture_source(self.url, self.stamp) if self.known_source is None else self.known_source
+
+
+@dataclass(frozen=True)
+class ChangedProduct:
+    """One changed product: its row as changes_schema has it, and its pictures in order.
+
+    Attributes:
+        applied_at: when a release began to say so, if that is not now.
+    """
+
+    row: dict[str, Any]
+    pictures: list[ChangedPicture]
+    applied_at: datetime | None = None
+
+    @property
+    def product_id(self) -> str:
+        return self.row["product_id"]
+
+    @property
+    def to_fetch(self) -> list[ChangedPicture]:
+        return [picture for picture in self.pictures if not picture.status]
+
+
+def changed_products(changes: CatalogChanges, state: State, refetch: Refetch) -> Iterator[ChangedProduct]:
+    """Yield the changed products, sorted by id.
+
+    A picture with the source of an earlier one of the same product is that picture; if it failed, it is fetched again
+    only where the reason may have passed.
+
+    Args:
+        refetch: products whose pictures are all fetched.
+    """
+    folder = LocalPictures(changes.base)
+    for batch in pq.ParquetFile(changes.changed).iter_batches(_BLOCK):
+        rows = batch.to_pylist()
+        earlier = _by_product(state.of_products([row["product_id"] for row in rows]))
+        for row in rows:
+            known = earlier.get(row["product_id"], [])
+            again = refetch.all or row["product_id"] in refetch.products or row["category"] in refetch.categories
+            yield ChangedProduct(row, _resolve(row, known, folder, again=again))
+
+
+def _resolve(
+    row: dict[str, Any], known: list[dict[str, Any]], folder: LocalPictures, *, again: bool
+) -> list[ChangedPicture]:
+    pictures = [ChangedPicture(number, url, folder.stamp(url)) for number, url in enumerate(row["image_url"])]
+    if again:
+        return pictures
+    by_source = {state["source"]: state for state in known if state["picture"] is not None}
+    for picture in pictures:
+        state = by_source.get(picture.source)
+        if row[CHANGE_KIND] == ATTRIBUTES and state is None:  # digests of lists are equal, so sources are
+            raise ValueError(
+                f"product {row['product_id']}: picture {picture.number} is not in the state of the release"
+            )
+        if state is not None and (state["status"] not in TRANSIENT_REASONS or row[CHANGE_KIND] == ATTRIBUTES):
+            picture.status, picture.sha256 = state["status"], state["sha256"]
+            if state["status"] == OK:
+                picture.row, picture.in_delta = state["row"], state["in_delta"]
+    return pictures
+
+
+def _by_product(state: pa.Table) -> dict[str, list[dict[str, Any]]]:
+    return {
+        product_id: list(rows) for product_id, rows in groupby(state.to_pylist(), key=lambda row: row["product_id"])
+    }
+
+
+def in_shard(product_id: str, shard: int, shards: int) -> bool:
+    """Return whether a product belongs to a shard of a refresh's workspace."""
+    return shards == 1 or shard_of(product_id, shards) == shard

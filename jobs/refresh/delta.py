@@ -1,0 +1,283 @@
+"""Writes the next delta: what the last one says of products that have not changed since, and the changed products."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from artifacts.config import IndexConfig
+from artifacts.pictures import thumbnail
+from artifacts.products.conform import conform
+from artifacts.release.release import Release
+from artifacts.schema import ATTRIBUTES_DIGEST, DELETED, OK, PICTURES_DIGEST, STATE, catalog_schema, is_http
+from artifacts.segments.delta_writer import DeltaWriter
+from artifacts.segments.info import SegmentInfo
+from artifacts.segments.segment import Segment
+from jobs.refresh.changed import ChangedPicture, ChangedProduct
+from jobs.refresh.obtained import ObtainedShard
+from jobs.refresh.served import State
+
+#: Rows that are written at once.
+_BLOCK = 4096
+
+
+@dataclass
+class DeltaTally:
+    """What a refresh did with the changed products."""
+
+    written: int = 0  # products whose pictures are in the delta
+    updated: int = 0  # products whose attributes are in the delta
+    as_in_base: int = 0  # products that are again as the base has them
+    rejected: Counter[str] = field(default_factory=Counter)  # Reason -> products without a usable picture
+    rejects: list[dict[str, object]] = field(default_factory=list)  # of these, as REJECTS
+
+
+class DeltaBuild:
+    """Fills a delta of a base.
+
+    Call `carry` if there is a last delta, then `add` for the changed products of each shard, and `delete`; then
+    `finish`.
+
+    Args:
+        folder: for the delta.
+        base: open.
+        state: of the catalog, of the base and its last delta.
+        pictures: the release whose rows the changed products' pictures name.
+        schema: of the product rows.
+        attributes: of the changed products.
+        applied_at: when the catalog was read.
+        thumbnail_side: longest side in px.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        base: Segment,
+        state: State,
+        pictures: Release,
+        schema: pa.Schema,
+        attributes: dict[str, pa.DataType],
+        applied_at: datetime,
+        thumbnail_side: int,
+    ) -> None:
+        self._writer = DeltaWriter(folder, base, schema)
+        self._base, self._release, self._state, self._schema = base, pictures, state, schema
+        self._row_schema = catalog_schema(attributes)
+        self._applied_at, self._thumbnail_side = applied_at, thumbnail_side
+        self._replaced: list[str] = []  # products whose rows of the base are not searched any more
+        self._rows: list[tuple[dict[str, Any], ChangedPicture, np.ndarray, bytes | None]] = []
+        self._updates: list[tuple[dict[str, Any], ChangedPicture]] = []
+        self.tally = DeltaTally()
+        self._names = 0  # products that the delta names
+
+    # ── what the last delta says of other products ───────────────────────────────────────────────────────────────
+
+    def carry(self, last: Segment, changed: frozenset[str], tombstones_since: datetime) -> None:
+        """Take over what the last delta says of products that have not changed.
+
+        Args:
+            last: open.
+            changed: ids of the changed and the deleted products.
+            tombstones_since: older tombstones of products that the base lacks are dropped.
+        """
+        assert last.updates is not None  # noqa: S101  (a delta has them)
+        state = self._state.delta()
+        kept = ~_is_in(state["product_id"], changed)
+        kept &= ~self._is_forgotten(state, tombstones_since)
+        state = state.filter(pa.array(kept))
+        in_delta = np.asarray(state["in_delta"]) & np.asarray(state["row"].is_valid())
+        rows = state["row"].fill_null(-1).to_numpy()
+        carried = np.sort(rows[in_delta])
+        self._writer.carry(last, carried)
+        numbers = np.where(in_delta, np.searchsorted(carried, rows), rows)
+        column = pa.array(np.where(rows < 0, 0, numbers), pa.int64(), mask=rows < 0)
+        self._add_state(state.set_column(state.schema.get_field_index("row"), STATE.field("row"), column))
+        # A product whose pictures are the base's is an update; the rows of any other one are not searched.
+        is_update = ~in_delta & (np.asarray(state["status"]) == OK)
+        updated = set(state["product_id"].filter(pa.array(is_update)).to_pylist())
+        self._replaced += sorted(set(state["product_id"].to_pylist()) - updated)
+        numbers = np.flatnonzero(_is_in(last.updates.table["product_id"], updated))
+        table = conform(last.updates.rows_table(numbers), self._schema)
+        self._writer.update(table, last.updated_rows[numbers])
+
+    def _is_forgotten(self, state: pa.Table, tombstones_since: datetime) -> np.ndarray:
+        """Return which rows are old tombstones of products that the base lacks, bool[n]."""
+        old = np.asarray(state["status"]) == DELETED
+        old &= state["applied_at"].to_numpy() < np.datetime64(tombstones_since.replace(tzinfo=None), "us")
+        candidates = state["product_id"].filter(pa.array(old)).to_pylist()
+        in_base = set(self._state.of_base_products(candidates)["product_id"].to_pylist())
+        return old & ~_is_in(state["product_id"], in_base)
+
+    # ── changed products ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def delete(self, deleted: pa.Table) -> None:
+        """Leave products out, as DELETIONS names them; their state remembers when.
+
+        Args:
+            deleted: with a further column `applied_at` where that is not now.
+        """
+        ids = deleted["product_id"].to_pylist()
+        in_base = set(self._state.of_base_products(ids)["product_id"].to_pylist())
+        rows = [
+            self._state_row(first=True, status=DELETED, **row)
+            for row in deleted.to_pylist()
+            if row["product_id"] in in_base or row["updated_at"] is not None
+        ]
+        self._add_state(pa.Table.from_pylist(rows, schema=STATE))
+        self._replaced += ids
+
+    def add(self, products: Iterable[ChangedProduct], obtained: ObtainedShard | None = None) -> None:
+        """Add changed products, sorted by id, with the pictures that were obtained for them."""
+        block: list[ChangedProduct] = []
+        for product in products:
+            block.append(product)
+            if len(block) == _BLOCK:
+                self._add_block(block, obtained)
+                block = []
+        self._add_block(block, obtained)
+
+    def _add_block(self, products: list[ChangedProduct], obtained: ObtainedShard | None) -> None:
+        base: dict[str, list[dict[str, Any]]] = {}
+        for row in self._state.of_base_products([product.product_id for product in products]).to_pylist():
+            base.setdefault(row["product_id"], []).append(row)
+        for product in products:
+            details: dict[int, str] = {}
+            if obtained is not None:
+                details = {each.number: obtained.resolve(product.product_id, each) for each in product.to_fetch}
+            in_base = base.get(product.product_id, [])
+            good = [picture for picture in product.pictures if picture.status == OK]
+            if not good:
+                self._reject(product, details)
+            elif self._has_pictures_of(in_base, good):
+                self._update(product, good, in_base)
+            else:
+                self._write(product, good, obtained)
+        self._flush()
+
+    def _has_pictures_of(self, base: list[dict[str, Any]], good: list[ChangedPicture]) -> bool:
+        """Return whether the base has exactly these pictures of a product, and their thumbnails if they need some."""
+        rows = [row for row in base if row["status"] == OK]
+        if [(row["picture"], row["sha256"]) for row in rows] != [(picture.number, picture.sha256) for picture in good]:
+            return False
+        thumbnails = self._base.thumbnails
+        return all(
+            is_http(picture.url) or (thumbnails is not None and thumbnails.get(row["row"]) is not None)
+            for row, picture in zip(rows, good, strict=True)
+        )
+
+    def _update(self, product: ChangedProduct, good: list[ChangedPicture], base: list[dict[str, Any]]) -> None:
+        for picture, row in zip(good, (row for row in base if row["status"] == OK), strict=True):
+            picture.row, picture.in_delta = row["row"], False
+        same = (product.row[ATTRIBUTES_DIGEST], product.row[PICTURES_DIGEST]) == (
+            base[0]["attributes"],
+            base[0]["pictures"],
+        )
+        if same and [row["status"] for row in base] == [picture.status for picture in product.pictures]:
+            self.tally.as_in_base += 1
+            return
+        self.tally.updated += 1
+        self._updates += [(product.row, picture) for picture in good]
+        self._add_product_state(product)
+
+    def _write(self, product: ChangedProduct, good: list[ChangedPicture], obtained: ObtainedShard | None) -> None:
+        base_rows = self._release.base.info.rows
+        first = self._writer.rows + len(self._rows)
+        for number, picture in enumerate(good):
+            jpeg: bytes | None = None
+            if picture.row >= 0:
+                row = picture.row + (base_rows if picture.in_delta else 0)
+                vector = self._release.searcher.vectors.gather(np.array([row]))[0]
+                if not is_http(picture.url):
+                    jpeg = self._release.thumbnail(row)
+            else:
+                assert obtained is not None  # noqa: S101  (a picture without a row was obtained)
+                vector = obtained.vector(product.product_id, picture)
+                if not is_http(picture.url):
+                    jpeg = thumbnail(obtained.jpeg(product.product_id, picture), side=self._thumbnail_side)
+            picture.row, picture.in_delta = first + number, True
+            self._rows.append((product.row, picture, vector, jpeg))
+        self.tally.written += 1
+        self._replaced.append(product.product_id)
+        self._add_product_state(product)
+
+    def _reject(self, product: ChangedProduct, details: dict[int, str]) -> None:
+        first = product.pictures[0]
+        self.tally.rejected[first.status] += 1
+        detail = details.get(first.number, "as in an earlier refresh")
+        self.tally.rejects.append({"product_id": product.product_id, "reason": first.status, "detail": detail})
+        self._replaced.append(product.product_id)
+        self._add_product_state(product)
+
+    def _flush(self) -> None:
+        if self._rows:
+            vectors = np.stack([vector for _, _, vector, _ in self._rows])
+            table = self._product_rows([(row, picture) for row, picture, _, _ in self._rows])
+            self._writer.add(table, vectors, [jpeg for _, _, _, jpeg in self._rows])
+            self._rows = []
+        if self._updates:
+            base_rows = np.array([picture.row for _, picture in self._updates], np.int64)
+            self._writer.update(self._product_rows(self._updates), base_rows)
+            self._updates = []
+
+    def _product_rows(self, pictures: list[tuple[dict[str, Any], ChangedPicture]]) -> pa.Table:
+        """One product row for each picture."""
+        rows = pa.Table.from_pylist([{**row, "image_url": None} for row, _ in pictures], schema=self._row_schema)
+        rows = rows.drop_columns(["image_url"])
+        rows = rows.append_column("picture", pa.array([picture.number for _, picture in pictures], pa.int32()))
+        rows = rows.append_column("image_url", pa.array([picture.url for _, picture in pictures], pa.large_string()))
+        return conform(rows, self._schema)
+
+    def _add_product_state(self, product: ChangedProduct) -> None:
+        rows = [
+            self._state_row(
+                product_id=product.product_id,
+                first=number == 0,
+                status=picture.status,
+                picture=picture.number,
+                row=picture.row if picture.status == OK else None,
+                in_delta=picture.in_delta and picture.status == OK,
+                source=picture.source,
+                sha256=picture.sha256,
+                attributes=product.row[ATTRIBUTES_DIGEST],
+                pictures=product.row[PICTURES_DIGEST],
+                updated_at=product.row["updated_at"],
+                applied_at=product.applied_at or self._applied_at,
+            )
+            for number, picture in enumerate(product.pictures)
+        ]
+        self._add_state(pa.Table.from_pylist(rows, schema=STATE))
+
+    def _state_row(self, **values: object) -> dict[str, object]:
+        return {"in_delta": False, "applied_at": self._applied_at, **values}
+
+    def _add_state(self, state: pa.Table) -> None:
+        self._names += state.num_rows
+        if state.num_rows:
+            self._writer.add_state(state)
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the release is as its base, and needs no delta."""
+        return not self._names
+
+    def finish(self, segment_id: str, config: IndexConfig, inputs: str) -> SegmentInfo:
+        """Seal the delta."""
+        database = self._base.database
+        assert database is not None  # noqa: S101  (a base has one)
+        self._writer.delete(database.base_rows_of(sorted(set(self._replaced))))
+        return self._writer.finish(segment_id, config, inputs=inputs)
+
+
+def _is_in(column: pa.ChunkedArray, values: Iterable[str]) -> np.ndarray:
+    """Return which values of a column are among `values`, bool[n]."""
+    chosen = set(values)
+    return np.fromiter((value in chosen for value in column.to_pylist()), bool, len(column))

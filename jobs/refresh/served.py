@@ -1,0 +1,177 @@
+"""The served release as a refresh sees it: its segments on this machine, and its state of the catalog."""
+
+from __future__ import annotations
+
+# ruff: noqa: S608 — the SQL is built from constants and text_literal(), never from a catalog's values.
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+import duckdb
+import pyarrow as pa
+
+from artifacts.errors import StepFailed
+from artifacts.products.sql import text_literal
+from artifacts.products.table import ARROW_FILE
+from artifacts.release.release import Release
+from artifacts.schema import DELETED, OK, STATE
+from artifacts.segments.info import STATE_FILE, quantizer_drift, read_info
+from artifacts.store.manifest import Manifest
+from artifacts.store.store import Store
+from jobs.catalog.compare.state import StateFiles
+
+
+@dataclass(frozen=True)
+class Served:
+    """A version of the store, on this machine."""
+
+    manifest: Manifest
+    folders: list[Path]
+
+    @classmethod
+    def current(cls, store: Store) -> Served:
+        """Return the current version.
+
+        Raises:
+            NoRelease: nothing has been published.
+            StepFailed: it has no state of the catalog.
+        """
+        manifest = store.manifest()
+        folders = store.fetch(manifest)
+        for folder in folders:
+            if not (folder / STATE_FILE).exists():
+                raise StepFailed(
+                    f"version {manifest.version} was built by Lookalike 0.1 and does not say what its catalog was: run "
+                    "`lookalike build` once, and refresh after that"
+                )
+        return cls(manifest, folders)
+
+    @property
+    def state_files(self) -> StateFiles:
+        return StateFiles(*(folder / STATE_FILE for folder in self.folders))
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the product rows: the delta's, or the base's if there is no delta."""
+        with pa.memory_map(str(self.folders[-1] / ARROW_FILE)) as mapped:
+            return pa.ipc.open_file(mapped).schema
+
+    @property
+    def delta_share(self) -> float:
+        """Rows that the delta has, or of the base that it speaks for, as a share of the base's rows; 0 without one."""
+        infos = [read_info(folder) for folder in self.folders]
+        changes = [info.rows + info.base.deleted_rows + info.base.updated_rows for info in infos if info.base]
+        return sum(changes) / max(1, infos[0].rows)
+
+    @property
+    def drift(self) -> float | None:
+        """How much farther from the centroids the rows are than those that the quantizer was trained on; see
+        `quantizer_drift`."""
+        return quantizer_drift([read_info(folder) for folder in self.folders])
+
+    def open(self) -> Release:
+        """Open the release. Files are not verified: those who search it do that."""
+        return Release(self.manifest, self.folders, verify=False)
+
+
+class State:
+    """Reads the state of the catalog of a base and its delta; closed by `with`.
+
+    Args:
+        files: of the release.
+    """
+
+    def __init__(self, files: StateFiles) -> None:
+        self._connection = duckdb.connect()
+        self._connection.execute("SET TimeZone = 'UTC'")
+        columns = ", ".join(STATE.names)
+        base = f"SELECT {columns} FROM read_parquet({text_literal(str(files.base))})"
+        delta = f"{base} LIMIT 0"
+        if files.delta is not None:
+            delta = f"SELECT {columns} FROM read_parquet({text_literal(str(files.delta))})"
+        self._connection.execute(f"CREATE VIEW base_rows AS {base}")
+        self._connection.execute(f"CREATE VIEW delta_rows AS {delta}")
+        self._connection.execute(
+            "CREATE VIEW state_rows AS FROM delta_rows UNION ALL BY NAME "
+            "(FROM base_rows ANTI JOIN (SELECT product_id FROM delta_rows) USING (product_id))"
+        )
+
+    def __enter__(self) -> State:
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def of_products(self, product_ids: Iterable[str]) -> pa.Table:
+        """Return the rows of some products, as STATE, the pictures of each in order."""
+        return self._of("state_rows", product_ids)
+
+    def of_base_products(self, product_ids: Iterable[str]) -> pa.Table:
+        """Return the base's rows of some products, whatever the delta says of them."""
+        return self._of("base_rows", product_ids)
+
+    def delta(self) -> pa.Table:
+        """Return all rows of the delta, in their order."""
+        return self._table("FROM delta_rows")
+
+    def delta_since(self) -> datetime | None:
+        """Return when the oldest change in the delta was applied; None if there is no delta."""
+        row = self._connection.execute("SELECT epoch_us(min(applied_at)) FROM delta_rows").fetchone()
+        return None if row is None or row[0] is None else datetime.fromtimestamp(row[0] / 1e6, UTC)
+
+    def all_rows(self) -> pa.RecordBatchReader:
+        """Stream the state of all products."""
+        return self._connection.sql("FROM state_rows").to_arrow_reader(65_536)
+
+    def rows_with_pictures(self, digests: Sequence[bytes]) -> dict[bytes, tuple[int, bool]]:
+        """Return for each known picture a row that has it, and whether that row is the delta's.
+
+        Args:
+            digests: first halves of the sha256 of stored JPEGs.
+        """
+        if not digests:
+            return {}
+        self._connection.register("digests", pa.table({"sha256": pa.array(digests, pa.binary())}))
+        statement = (
+            "SELECT DISTINCT ON (sha256) sha256, row, in_delta FROM state_rows SEMI JOIN digests USING (sha256) "
+            f"WHERE status = '{OK}'"
+        )
+        rows = self._connection.execute(statement).fetchall()
+        return {bytes(digest): (row, in_delta) for digest, row, in_delta in rows}
+
+    def rejected(self) -> pa.Table:
+        """Return product_id and reason of every product without a usable picture: that of its first picture."""
+        statement = (
+            "SELECT product_id, arg_min(status, picture) AS reason FROM state_rows "
+            f"WHERE status NOT IN ('{OK}', '{DELETED}') AND product_id NOT IN ({self._indexed_among_failed()}) "
+            "GROUP BY product_id ORDER BY product_id"
+        )
+        return self._connection.sql(statement).to_arrow_table()
+
+    def failures(self) -> set[str]:
+        """Return the reasons for which pictures have failed."""
+        statement = f"SELECT DISTINCT status FROM state_rows WHERE status NOT IN ('{OK}', '{DELETED}')"
+        return {reason for (reason,) in self._connection.execute(statement).fetchall()}
+
+    def failed_pictures(self) -> dict[str, int]:
+        """Return Reason -> failed pictures of indexed products."""
+        statement = (
+            f"SELECT status, count(*) FROM state_rows WHERE status NOT IN ('{OK}', '{DELETED}') "
+            f"AND product_id IN ({self._indexed_among_failed()}) GROUP BY status ORDER BY status"
+        )
+        return dict(self._connection.execute(statement).fetchall())
+
+    def _indexed_among_failed(self) -> str:
+        failed = f"SELECT product_id FROM state_rows WHERE status NOT IN ('{OK}', '{DELETED}')"
+        return f"SELECT product_id FROM state_rows WHERE status = '{OK}' AND product_id IN ({failed})"
+
+    def _of(self, view: str, product_ids: Iterable[str]) -> pa.Table:
+        self._connection.register("wanted", pa.table({"product_id": pa.array(product_ids, pa.string())}))
+        return self._table(f"SELECT s.* FROM {view} s SEMI JOIN wanted USING (product_id) ORDER BY product_id, picture")
+
+    def _table(self, query: str) -> pa.Table:
+        return self._connection.sql(query).to_arrow_table().select(STATE.names).cast(STATE)

@@ -84,6 +84,7 @@ class PipelineConfig:
     encoder: EncoderConfig
     index: IndexConfig
     gate: GateConfig
+    watermark_overlap_seconds: float = 300
 
 
 # ── the stream ───────────────────────────────────────────────────────────────────────────────────────────────────────

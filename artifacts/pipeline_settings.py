@@ -33,6 +33,9 @@ class PipelineSettings(BaseSettings):
     max_reject_rate: float = Field(
         default=0.2, ge=0, le=1, description="Share of catalog rows that may be rejected before a build stops."
     )
+    watermark_overlap_seconds: float = Field(
+        default=300, ge=0, description="Seconds before its watermark from which a database is read again for changes."
+    )
     picture_side: int = Field(
         default=512, ge=64, le=4096, description="Longest side in px of the pictures kept and encoded."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from artifacts.errors import StepFailed
 from jobs.catalog.compare.selection import Selection
@@ -20,7 +20,7 @@ class BackfillRequest:
         redownload: fetch their pictures although nothing says that they have changed.
         reembed: embed their pictures although their vectors are known; fetches them, too.
         encoder: spec of another encoder, which all products are embedded with; None for the served release's.
-        date: of the catalog's partition to read, as YYYY-MM-DD; None for the catalog as a whole.
+        day: of the catalog's partition to read; None for the newest, or for a catalog without partitions.
     """
 
     product_ids: frozenset[str] = frozenset()
@@ -30,7 +30,7 @@ class BackfillRequest:
     redownload: bool = False
     reembed: bool = False
     encoder: str | None = None
-    date: str | None = None
+    day: date | None = None
 
     @property
     def selects(self) -> bool:

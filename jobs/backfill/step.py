@@ -64,7 +64,12 @@ def run_backfill(
     if request.encoder:
         return _with_encoder(context, request.encoder, reporter)
     result = run_refresh(
-        context, refetch=request.refetch, force=request.selection, reembed=request.reembed, reporter=reporter
+        context,
+        day=request.day,
+        refetch=request.refetch,
+        force=request.selection,
+        reembed=request.reembed,
+        reporter=reporter,
     )
     report = result.report
     changes = report.changes
@@ -106,6 +111,7 @@ def plan_backfill(context: StepContext, request: BackfillRequest) -> BackfillPla
             served.state_files,
             config.max_reject_rate,
             Path(scratch) / "changes",
+            day=request.day,
             force=None if request.encoder else request.selection,
             served_types=attributes_of(served.schema),
         )

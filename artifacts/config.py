@@ -80,6 +80,7 @@ class PipelineConfig:
     tombstone_days: float
     compact_share: float
     compact_hours: float
+    max_drift: float
     download: DownloadLimits
     encoder: EncoderConfig
     index: IndexConfig

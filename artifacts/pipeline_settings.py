@@ -112,6 +112,9 @@ class PipelineSettings(BaseSettings):
         description="Share of the base's rows that a delta may touch before it is due to be merged.",
     )
     compact_hours: float = Field(default=24, gt=0, description="Hours after which a delta is due to be merged.")
+    max_drift: float = Field(
+        default=0.05, gt=0, le=1, description="Drift of the quantizer from which a build with new training is advised."
+    )
 
 
 class StreamSettings(BaseSettings):

@@ -36,6 +36,8 @@ class ChangedPicture:
         in_delta: whether `row` is one of the last delta's.
         sha256: first half of that of the stored JPEG; None if there is none.
         known_source: digest of URL and stamp, where the stamp is not at hand.
+        earlier: what the state says of the good picture that the release has of this source, if it is fetched again;
+            that picture stays if fetching it fails for a reason that may pass.
     """
 
     number: int
@@ -46,11 +48,18 @@ class ChangedPicture:
     in_delta: bool = False
     sha256: bytes | None = None
     known_source: int | None = None
+    earlier: dict[str, Any] | None = None
 
     @property
     def source(self) -> int:
         """Digest of URL and stamp."""
         return picture_source(self.url, self.stamp) if self.known_source is None else self.known_source
+
+    def take(self, state: dict[str, Any]) -> None:
+        """Be the picture of a row of STATE: the one that the release has, or has failed to get."""
+        self.status, self.sha256 = state["status"], state["sha256"]
+        if self.status == OK:
+            self.row, self.in_delta = state["row"], state["in_delta"]
 
 
 @dataclass(frozen=True)
@@ -97,19 +106,18 @@ def _resolve(
     row: dict[str, Any], known: list[dict[str, Any]], folder: LocalPictures, *, again: bool
 ) -> list[ChangedPicture]:
     pictures = [ChangedPicture(number, url, folder.stamp(url)) for number, url in enumerate(row["image_url"])]
-    if again:
-        return pictures
     by_source = {state["source"]: state for state in known if state["picture"] is not None}
     for picture in pictures:
         state = by_source.get(picture.source)
+        if again:
+            picture.earlier = state if state is not None and state["status"] == OK else None
+            continue
         if row[CHANGE_KIND] == ATTRIBUTES and state is None:  # digests of lists are equal, so sources are
             raise ValueError(
                 f"product {row['product_id']}: picture {picture.number} is not in the state of the release"
             )
         if state is not None and (state["status"] not in TRANSIENT_REASONS or row[CHANGE_KIND] == ATTRIBUTES):
-            picture.status, picture.sha256 = state["status"], state["sha256"]
-            if state["status"] == OK:
-                picture.row, picture.in_delta = state["row"], state["in_delta"]
+            picture.take(state)
     return pictures
 
 

@@ -27,10 +27,11 @@ from jobs.progress import QUIET, Reporter
 from jobs.publish import run_publish, until_published
 from jobs.refresh.changed import changed_products
 from jobs.refresh.memory import SourceMemory
-from jobs.refresh.report import RefreshReport
+from jobs.refresh.report import TRANSIENT_STATUSES, RefreshRecord, RefreshReport
 from jobs.refresh.served import Served, State
 from jobs.steps import Progress, StepContext, StepResult
 from jobs.workspace.fingerprints import fingerprint
+from jobs.workspace.refreshes import remove_refresh
 from jobs.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -87,18 +88,20 @@ class _Refresh:
         served = Served.current(self.context.store)
         identity = self._identity(served)
         with tempfile.TemporaryDirectory(prefix="lookalike-refresh-") as scratch:
+            record = self._memory.record()
+            retry = self._retries(record, began)
             with self.reporter.step("changes", "rows") as display:
-                changes = self._find_changes(served, Path(scratch), began, display.at)
+                changes = self._find_changes(served, Path(scratch), record, retry, display.at)
                 display.note(_describe(changes.counts) if not changes.skipped else "the catalog is as before")
             counts = changes.counts
             if changes.skipped or not (counts.new or counts.pictures or counts.attributes or counts.deleted):
-                self._memory.keep(served, changes, began)
+                self._memory.keep(served, changes, began, retried=bool(retry))
                 report = RefreshReport(
                     served.manifest.version, counts, served.manifest.counts, watermark=changes.watermark,
                     rejects=self._rejects(changes),
                 )  # fmt: skip
                 return StepResult(False, "nothing has changed", report)
-            report = self._apply(served, changes, identity, began)
+            report = self._apply(served, changes, identity, began, retried=bool(retry))
         return StepResult(True, report.note, replace(report, seconds=round(time.monotonic() - started, 3)))
 
     def _identity(self, served: Served) -> EncoderIdentity:
@@ -111,11 +114,17 @@ class _Refresh:
             )
         return identity
 
-    def _find_changes(self, served: Served, scratch: Path, began: datetime, progress: Progress) -> CatalogChanges:
+    def _retries(self, record: RefreshRecord | None, began: datetime) -> frozenset[str]:
+        """Return the statuses of pictures that are tried again."""
+        if self.changes_only and not self._memory.remembers:
+            return TRANSIENT_STATUSES  # a file names a few products: those of a retried event must be tried again
+        return record.retries(began, self.context.config.retry_minutes) if record is not None else frozenset()
+
+    def _find_changes(
+        self, served: Served, scratch: Path, record: RefreshRecord | None, retry: frozenset[str], progress: Progress
+    ) -> CatalogChanges:
         config, memory = self.context.config, self._memory
-        record = memory.record()
         same = record is not None and record.content_id == served.manifest.content_id
-        retry = record.retries(began, config.retry_minutes) if record is not None else frozenset()
         force = self.force or _selection(self.refetch)
         return find_changes(
             self.context.catalog,
@@ -139,7 +148,7 @@ class _Refresh:
         return SourceMemory(self.context.workspace, self.context.catalog, self.changes_only)
 
     def _apply(
-        self, served: Served, changes: CatalogChanges, identity: EncoderIdentity, began: datetime
+        self, served: Served, changes: CatalogChanges, identity: EncoderIdentity, began: datetime, *, retried: bool
     ) -> RefreshReport:
         """Write the delta, and publish it if it passes the gate."""
         # FAISS and the steps that fetch and embed: not before there is something to do
@@ -174,10 +183,10 @@ class _Refresh:
         with self.reporter.step("publish") as display:
             published = run_publish(step)
             display.note(published.note)
-        now_served = Served.current(context.store)
-        self._memory.keep(now_served, changes, began)
+        now_served = Served.of(context.store, published.report.version)
+        self._memory.keep(now_served, changes, began, retried=retried)
         if not workspace.images.exists(0):
-            workspace.folder.remove("")  # nothing was downloaded that a build could take over
+            remove_refresh(workspace)  # nothing was downloaded that a build could take over
         return RefreshReport(
             published.report.version, counts, candidate.counts, obtained, tally, now_served.delta_share,
             now_served.drift, changes.watermark, self._rejects(changes),

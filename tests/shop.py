@@ -61,16 +61,29 @@ class Shop:
         changed = Settings.model_validate(self.settings.model_dump() | settings)
         return StepContext.open(changed.pipeline, str(self.catalog))
 
-    def edit(self, change: Callable[[Rows], None]) -> None:
+    def edit(self, change: Callable[[Rows], object]) -> None:
         """Change rows of catalog.csv, given by product_id."""
-        with self.catalog.open(newline="") as file:
-            rows = {row["product_id"]: row for row in csv.DictReader(file)}
+        rows = self.rows
         change(rows)
         names = list(dict.fromkeys(name for row in rows.values() for name in row))
         with self.catalog.open("w", newline="") as file:
             writer = csv.DictWriter(file, names, restval="")
             writer.writeheader()
             writer.writerows(rows.values())
+
+    @property
+    def rows(self) -> Rows:
+        """The rows of catalog.csv, by product_id."""
+        with self.catalog.open(newline="") as file:
+            return {row["product_id"]: row for row in csv.DictReader(file)}
+
+    def products(self) -> dict[str, list[dict[str, Any]]]:
+        """Every product that is served with its results, one for each picture."""
+        release = self.open()
+        try:
+            return contents(release)
+        finally:
+            release.close()
 
     def refresh(self, **options: Any) -> StepResult[RefreshReport]:
         return run_refresh(self.context(), **options)
@@ -110,6 +123,17 @@ class Shop:
         store = Store(settings.releases, settings.cache)
         manifest = store.manifest()
         return Release(manifest, store.fetch(manifest))
+
+
+def day(number: int) -> str:
+    """A day of November 2026, as a catalog writes it."""
+    return f"2026-11-{number:02}T00:00:00Z"
+
+
+def event(product_id: str, rows: Rows, /, **values: Any) -> dict[str, Any]:
+    """An event of one of a catalog's products: all of its columns, some of them changed."""
+    row: dict[str, Any] = {name: value for name, value in rows[product_id].items() if value}
+    return {name: value for name, value in (row | values).items() if value is not None}
 
 
 def contents(release: Release) -> dict[str, list[dict[str, Any]]]:

@@ -11,8 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from artifacts.errors import StepFailed
 from artifacts.schema import CHANGE_KIND, OK, TRANSIENT_REASONS, picture_source, shard_of
 from jobs.catalog.changes import CatalogChanges
+from jobs.catalog.compare.selection import Selection
 from jobs.catalog.local_pictures import LocalPictures
 from jobs.download.refetch import Refetch
 from jobs.refresh.served import State
@@ -125,6 +127,32 @@ def _by_product(state: pa.Table) -> dict[str, list[dict[str, Any]]]:
     return {
         product_id: list(rows) for product_id, rows in groupby(state.to_pylist(), key=lambda row: row["product_id"])
     }
+
+
+def require_known(selection: Selection, changes: CatalogChanges, state: State) -> None:
+    """Check that a catalog, or the release, has every product and category that is selected.
+
+    Args:
+        changes: the selected products are forced to be among them.
+
+    Raises:
+        StepFailed: one is unknown; the message names it.
+    """
+    table = pq.read_table(changes.changed, columns=["product_id", "category"])
+    products, categories = selection.product_ids or frozenset(), selection.categories or frozenset()
+    unknown = products.difference(table["product_id"].to_pylist())
+    unknown = unknown.difference(state.of_products(sorted(unknown))["product_id"].to_pylist())
+    _require_none("product", unknown, "it is not in the column product_id, or was rejected")
+    if not products:  # of both, only products that meet both are among the changes
+        missing = categories.difference(table["category"].to_pylist())
+        _require_none("category", missing, "names are those of the column category, letter by letter")
+
+
+def _require_none(what: str, unknown: frozenset[str], hint: str) -> None:
+    names = sorted(unknown)
+    if names:
+        more = f" and {len(names) - 1:,} others" if len(names) > 1 else ""
+        raise StepFailed(f"the catalog has no {what} {names[0]!r}{more}: {hint}")
 
 
 def in_shard(product_id: str, shard: int, shards: int) -> bool:

@@ -25,7 +25,7 @@ from jobs.download.refetch import NOTHING, Refetch
 from jobs.evaluate.step import run_evaluate
 from jobs.progress import QUIET, Reporter
 from jobs.publish import run_publish, until_published
-from jobs.refresh.changed import changed_products
+from jobs.refresh.changed import changed_products, require_known
 from jobs.refresh.memory import SourceMemory
 from jobs.refresh.report import TRANSIENT_STATUSES, RefreshRecord, RefreshReport
 from jobs.refresh.served import Served, State
@@ -63,7 +63,7 @@ def run_refresh(
         CatalogError: the catalog as a whole cannot be used.
         NoRelease: nothing has been published yet.
         IncompatibleRelease: the served release was embedded with another encoder.
-        StepFailed: too many rows were rejected, or a shard failed.
+        StepFailed: too many rows were rejected, a product or category that is named is unknown, or a shard failed.
         GateFailed: the release would be below the target; the one that is served stays.
         PublishConflict: other publications overtook every attempt.
     """
@@ -126,7 +126,7 @@ class _Refresh:
         config, memory = self.context.config, self._memory
         same = record is not None and record.content_id == served.manifest.content_id
         force = self.force or _selection(self.refetch)
-        return find_changes(
+        changes = find_changes(
             self.context.catalog,
             served.state_files,
             config.max_reject_rate,
@@ -142,6 +142,10 @@ class _Refresh:
             unchanged_since=record.fingerprint if record is not None and same else None,
             progress=progress,
         )
+        if force is not None:
+            with State(served.state_files) as state:
+                require_known(force, changes, state)
+        return changes
 
     @property
     def _memory(self) -> SourceMemory:

@@ -100,7 +100,10 @@ def changed_products(changes: CatalogChanges, state: State, refetch: Refetch) ->
         earlier = _by_product(state.of_products([row["product_id"] for row in rows]))
         for row in rows:
             known = earlier.get(row["product_id"], [])
-            again = refetch.all or row["product_id"] in refetch.products or row["category"] in refetch.categories
+            # Selected products are of another kind; one with a new price alone was not selected by a range of dates.
+            again = row[CHANGE_KIND] != ATTRIBUTES and (
+                refetch.all or row["product_id"] in refetch.products or row["category"] in refetch.categories
+            )
             yield ChangedProduct(row, _resolve(row, known, folder, again=again))
 
 

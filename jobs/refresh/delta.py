@@ -79,19 +79,19 @@ class DeltaBuild:
 
     # ── what the last delta says of other products ───────────────────────────────────────────────────────────────
 
-    def carry(self, last: Segment, changed: frozenset[str], tombstones_since: datetime) -> None:
+    def carry(self, last: Segment, changed: frozenset[str], since: datetime) -> None:
         """Take over what the last delta says of products that have not changed.
 
         Args:
             last: open.
             changed: ids of the changed and the deleted products.
-            tombstones_since: older tombstones of products that the base lacks are dropped.
+            since: older tombstones of products that the base lacks are dropped, and older products as in the base.
         """
         assert last.updates is not None  # noqa: S101  (a delta has them)
         state = self._state.delta()
-        kept = ~_is_in(state["product_id"], changed)
-        kept &= ~self._is_forgotten(state, tombstones_since)
-        state = state.filter(pa.array(kept))
+        updates = last.updates.table["product_id"]
+        state = state.filter(pa.array(~_is_in(state["product_id"], changed)))
+        state = state.filter(pa.array(~self._is_forgotten(state, set(updates.to_pylist()), since)))
         in_delta = np.asarray(state["in_delta"]) & np.asarray(state["row"].is_valid())
         rows = state["row"].fill_null(-1).to_numpy()
         carried = np.sort(rows[in_delta])
@@ -99,39 +99,32 @@ class DeltaBuild:
         numbers = np.where(in_delta, np.searchsorted(carried, rows), rows)
         column = pa.array(np.where(rows < 0, 0, numbers), pa.int64(), mask=rows < 0)
         self._add_state(state.set_column(state.schema.get_field_index("row"), STATE.field("row"), column))
-        # A product whose pictures are the base's is an update; the rows of any other one are not searched.
-        is_update = ~in_delta & (np.asarray(state["status"]) == OK)
-        updated = set(state["product_id"].filter(pa.array(is_update)).to_pylist())
-        self._replaced += sorted(set(state["product_id"].to_pylist()) - updated)
-        numbers = np.flatnonzero(_is_in(last.updates.table["product_id"], updated))
+        # The rows of the base are searched for products whose pictures are the base's, and for no others.
+        kept = set(state["product_id"].filter(pa.array(_is_of_base(state))).to_pylist())
+        self._replaced += sorted(set(state["product_id"].to_pylist()) - kept)
+        numbers = np.flatnonzero(_is_in(updates, kept))
         table = conform(last.updates.rows_table(numbers), self._schema)
         self._writer.update(table, last.updated_rows[numbers])
 
-    def _is_forgotten(self, state: pa.Table, tombstones_since: datetime) -> np.ndarray:
-        """Return which rows are old tombstones of products that the base lacks, bool[n]."""
-        old = np.asarray(state["status"]) == DELETED
-        old &= state["applied_at"].to_numpy() < np.datetime64(tombstones_since.replace(tzinfo=None), "us")
-        candidates = state["product_id"].filter(pa.array(old)).to_pylist()
-        in_base = set(self._state.of_base_products(candidates)["product_id"].to_pylist())
-        return old & ~_is_in(state["product_id"], in_base)
+    def _is_forgotten(self, state: pa.Table, updated: set[str], since: datetime) -> np.ndarray:
+        """Return which rows say since long ago that a product is as the base has it, or lacks it, bool[n]."""
+        old = state["applied_at"].to_numpy() < np.datetime64(since.replace(tzinfo=None), "us")
+        gone = set(state["product_id"].filter(pa.array(old & (np.asarray(state["status"]) == DELETED))).to_pylist())
+        gone -= set(self._state.of_base_products(gone)["product_id"].to_pylist())
+        same = set(state["product_id"].filter(pa.array(old & _is_of_base(state))).to_pylist()) - updated
+        return _is_in(state["product_id"], gone | same)
 
     # ── changed products ─────────────────────────────────────────────────────────────────────────────────────────
 
     def delete(self, deleted: pa.Table) -> None:
-        """Leave products out, as DELETIONS names them; their state remembers when.
+        """Leave products out, as DELETIONS names them; their state remembers that, whether the base has them or not.
 
         Args:
             deleted: with a further column `applied_at` where that is not now.
         """
-        ids = deleted["product_id"].to_pylist()
-        in_base = set(self._state.of_base_products(ids)["product_id"].to_pylist())
-        rows = [
-            self._state_row(first=True, status=DELETED, **row)
-            for row in deleted.to_pylist()
-            if row["product_id"] in in_base or row["updated_at"] is not None
-        ]
+        rows = [self._state_row(first=True, status=DELETED, **row) for row in deleted.to_pylist()]
         self._add_state(pa.Table.from_pylist(rows, schema=STATE))
-        self._replaced += ids
+        self._replaced += deleted["product_id"].to_pylist()
 
     def add(self, products: Iterable[ChangedProduct], obtained: ObtainedShard | None = None) -> None:
         """Add changed products, sorted by id, with the pictures that were obtained for them."""
@@ -199,9 +192,10 @@ class DeltaBuild:
         )
         if same and [row["status"] for row in base] == [picture.status for picture in product.pictures]:
             self.tally.as_in_base += 1
-            return
-        self.tally.updated += 1
-        self._updates += [(product.row, picture) for picture in good]
+        else:
+            self.tally.updated += 1
+            self._updates += [(product.row, picture) for picture in good]
+        # One that is as in the base again is named, too: a build that runs now may have seen what it was meanwhile.
         self._add_product_state(product)
 
     def _write(self, product: ChangedProduct, good: list[ChangedPicture], contents: PictureContents) -> None:
@@ -289,3 +283,8 @@ def _is_in(column: pa.ChunkedArray, values: Iterable[str]) -> np.ndarray:
     """Return which values of a column are among `values`, bool[n]."""
     chosen = set(values)
     return np.fromiter((value in chosen for value in column.to_pylist()), bool, len(column))
+
+
+def _is_of_base(state: pa.Table) -> np.ndarray:
+    """Return which rows of a delta's state are indexed pictures of the base, bool[n]."""
+    return ~np.asarray(state["in_delta"]) & (np.asarray(state["status"]) == OK)

@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -133,8 +134,10 @@ class ShopMachine(RuleBasedStateMachine):
 
     def served(self, model: ReleaseModel) -> None:
         """The release that is served says what the model says."""
-        self.model = model
-        self.versions[self.shop.store.current()] = model
+        version = self.shop.store.current()
+        if version in self.versions:  # with nothing else to publish, rows that are newly rejected make no version
+            model = replace(model, rejected_rows=self.versions[version].rejected_rows)
+        self.model = self.versions[version] = model
         release = self.shop.open()
         try:
             assert_release(release, model)

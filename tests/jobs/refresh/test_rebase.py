@@ -1,0 +1,229 @@
+"""A build that runs while refreshes are published: what is newer than its catalog is carried over, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jobs.candidate import load_candidate
+from jobs.compact import step as compact_step
+from jobs.evaluate.step import run_evaluate
+from jobs.index.step import run_index
+from jobs.publish import PublishReport
+from jobs.refresh.carry import run_publish_rebased, run_rebase
+from tests.pipeline import draw, prepared
+from tests.shop import Shop, assert_same, day, event
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+def build_while(shop: Shop, happens: Callable[[], object], later: Callable[[], object] = lambda: None) -> PublishReport:
+    """Build from the catalog as it is now.
+
+    Args:
+        happens: called after the index step.
+        later: called after the gate.
+    """
+    context = prepared(shop.catalog, shop.settings)
+    run_index(context)
+    happens()
+    run_rebase(context)
+    run_evaluate(context)
+    later()
+    return run_publish_rebased(context).report
+
+
+def change(shop: Shop, number: int) -> None:
+    """Add a product, change one's picture, one's price, and remove one; refresh."""
+    draw(shop.images / f"new{number}.jpg", "green", "triangle", 600 + number)
+    draw(shop.images / f"other{number}.jpg", "blue", "circle", 700 + number)
+    rows = shop.rows
+    rows[f"new{number}"] = {**rows["p010"], "product_id": f"new{number}", "image_url": f"images/new{number}.jpg"}
+    rows[f"p{number:03}"]["image_url"] = f"images/other{number}.jpg"
+    rows[f"p{number + 10:03}"]["price"] = str(500 + number)
+    del rows[f"p{number + 20:03}"]
+    shop.edit(lambda old: (old.clear(), old.update(rows)))
+    shop.refresh()
+
+
+def test_refreshes_that_are_published_meanwhile_are_carried_over(shop: Shop) -> None:
+    shop.edit(lambda rows: rows["p030"].update(price="99"))  # the build's own
+    build_while(shop, lambda: (change(shop, 1), change(shop, 2)))
+    release = shop.open()
+    assert len(release.segments) == 2
+    release.close()
+    assert_same(shop)
+    assert not shop.refresh().changed
+
+
+def test_refresh_that_overtakes_the_publication_is_carried_over(shop: Shop) -> None:
+    shop.edit(lambda rows: rows["p030"].update(price="99"))
+    build_while(shop, lambda: change(shop, 1), lambda: change(shop, 2))
+    assert_same(shop)
+    assert not shop.refresh().changed
+
+
+def test_nothing_is_embedded_for_what_is_carried_over(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.edit(lambda rows: rows["p030"].update(price="99"))
+
+    context = prepared(shop.catalog, shop.settings)
+    run_index(context)
+    change(shop, 1)
+    monkeypatch.setattr("tests.encoders.ColourWords.prepare", None)
+    assert len(run_rebase(context).report.segments) == 2
+
+
+def test_change_before_the_catalog_was_read_is_not_carried_over(shop: Shop) -> None:
+    """The catalog of the build is the newer word on it."""
+    shop.apply_changes([event("p001", shop.rows, price=77), {"product_id": "p002", "deleted": True}])
+    shop.build()
+    products = shop.products()
+    assert (products["p001"][0]["price"], "p002" in products) == (1, True)
+    release = shop.open()
+    assert release.delta is None
+    release.close()
+
+
+def test_event_that_is_later_than_its_row_is_carried_over(timed_shop: Shop) -> None:
+    shop = timed_shop
+    rows = shop.rows
+    shop.apply_changes(
+        [
+            event("p001", rows, price=77, updated_at=day(6)),
+            event("p002", rows, price=78, updated_at=day(6)),
+            {"product_id": "p003", "deleted": True, "updated_at": day(6)},
+            {"product_id": "p004", "deleted": True, "updated_at": day(6)},
+            event("p005", rows, product_id="later", updated_at=day(9)),
+            event("p005", rows, product_id="earlier", updated_at=day(6)),
+        ]
+    )
+    shop.edit(
+        lambda rows: (
+            rows["p002"].update(price="79", updated_at=day(7)),
+            rows["p004"].update(updated_at=day(7)),
+            rows["p005"].update(updated_at=day(8)),
+        )
+    )
+    shop.build()
+    products = shop.products()
+    assert [products[key][0]["price"] for key in ("p001", "p002")] == [77, 79]
+    assert "p003" not in products
+    assert "p004" in products
+    assert "later" in products  # the catalog's newest row is older than this event
+    assert "earlier" not in products
+
+
+def test_change_that_is_taken_back_meanwhile_is_taken_back(shop: Shop) -> None:
+    """The build has seen a price, a product and a deletion that are all undone when it is published."""
+    draw(shop.images / "new.jpg", "green", "triangle", 600)
+    before = shop.rows
+    shop.edit(
+        lambda rows: (
+            rows["p001"].update(price="99"),
+            rows.pop("p002"),
+            rows.update(new={**rows["p003"], "product_id": "new", "image_url": "images/new.jpg"}),
+        )
+    )
+    shop.refresh()
+
+    def happens() -> None:
+        shop.edit(lambda rows: (rows.clear(), rows.update(before)))
+        shop.refresh()
+
+    build_while(shop, happens)
+    assert_same(shop)
+    assert not shop.refresh().changed
+
+
+def test_counts_are_those_of_what_is_served(shop: Shop) -> None:
+    (shop.images / "text.jpg").write_text("this is no picture")
+    good = {key: shop.rows[key] for key in ("p001", "p002")}
+    shop.edit(lambda rows: rows["p001"].update(image_url="images/text.jpg"))
+    shop.refresh()
+
+    def happens() -> None:
+        shop.edit(
+            lambda rows: (
+                rows.update(good),
+                rows["p002"].update(image_url="images/text.jpg"),
+                rows["p003"].update(image_url='["images/003.jpg", "images/missing.jpg"]'),
+            )
+        )
+        shop.refresh()
+
+    build_while(shop, happens)
+    counts = shop.store.manifest().counts
+    assert (counts.input_rows, counts.indexed) == (36, 35)
+    assert (counts.rejected, counts.failed_pictures) == ({"not_an_image": 1}, {"file_not_found": 1})
+    assert_same(shop)
+
+
+def test_build_from_the_same_catalog_keeps_the_served_delta(timed_shop: Shop) -> None:
+    timed_shop.apply_changes([event("p001", timed_shop.rows, price=77, updated_at=day(6))])
+    before = timed_shop.store.manifest()
+    assert timed_shop.build().unchanged
+    assert timed_shop.store.manifest() == before
+
+
+def test_killed_rebase_is_done_again(shop: Shop) -> None:
+    """Each of its steps finds what an earlier run has left."""
+    shop.edit(lambda rows: rows["p030"].update(price="99"))
+    context = prepared(shop.catalog, shop.settings)
+    run_index(context)
+    change(shop, 1)
+    segments = [run_rebase(context).report.segments for _ in range(2)]
+    assert segments[0] == segments[1]
+    run_evaluate(context)
+    run_index(context)  # a run from the start
+    run_rebase(context)
+    assert load_candidate(context.workspace).segments == segments[0]
+    run_evaluate(context)
+    run_publish_rebased(context)
+    assert_same(shop)
+
+
+def test_build_with_another_encoder_carries_nothing_over(shop: Shop) -> None:
+    """The vectors of two encoders do not compare."""
+    shop.settings = shop.settings.model_copy(update={"encoder": "python:tests.encoders:MeanColor"})
+    context = prepared(shop.catalog, shop.settings)
+    run_index(context)
+    shop.settings = shop.settings.model_copy(update={"encoder": "python:tests.encoders:ColourWords"})
+    change(shop, 1)
+    run_rebase(context)
+    run_evaluate(context)
+    run_publish_rebased(context)
+    assert shop.store.manifest().encoder["spec"].endswith("MeanColor")
+    assert "new1" not in shop.products()
+    shop.settings = shop.settings.model_copy(update={"encoder": "python:tests.encoders:MeanColor"})
+    shop.refresh()  # catches up
+    assert_same(shop)
+
+
+def test_compaction_that_a_build_overtakes_publishes_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(shop, 1)
+    written = compact_step._write_base
+
+    def write_and_build(*args: Any) -> Any:
+        base = written(*args)
+        shop.edit(lambda rows: rows["p030"].update(price="99"))
+        shop.build()
+        return base
+
+    monkeypatch.setattr(compact_step, "_write_base", write_and_build)
+    result = shop.compact()
+    assert (result.changed, result.report.version) == (False, shop.store.current())
+    assert_same(shop)
+
+
+def test_refreshes_that_a_build_has_taken_over_are_removed_after_tombstone_days(shop: Shop) -> None:
+    change(shop, 1)
+    refreshes = shop.workspace / "refreshes"
+    assert len(list(refreshes.iterdir())) == 1
+    shop.build()
+    assert len(list(refreshes.iterdir())) == 1
+    shop.settings = shop.settings.model_copy(update={"tombstone_days": 0})
+    shop.edit(lambda rows: rows["p030"].update(price="99"))
+    shop.build()
+    assert list(refreshes.iterdir()) == []

@@ -23,12 +23,14 @@ setup: .venv/.installed
 demo: setup
 	@$(BIN)/lookalike demo
 
-# Tests that start no other programs run two at a time; the others have the machine to themselves.
-ALONE := spark or airflow or browser or redis or axe or e2e or server
+# Tests that start no other programs run two at a time; the others have the machine to themselves, but for those of
+# Kafka, which mostly wait: for members to join a group, and for one that died to be missed.
+ALONE := spark or airflow or browser or redis or postgres or axe or e2e or kafka or server
 
 test: setup
 	@$(BIN)/pytest -n 2 -m "not ($(ALONE))"
-	@$(BIN)/pytest -m "$(ALONE)"
+	@$(BIN)/pytest -m "($(ALONE)) and not kafka"
+	@$(BIN)/pytest -n 4 -m kafka
 
 # What a change is tried with while it is written.
 test-fast: setup
@@ -50,7 +52,7 @@ airflow: setup
 # Versions and hashes of every package, for Python 3.11 on Linux, without the URL of any index.
 lock: setup
 	@$(BIN)/uv pip compile --quiet pyproject.toml --python-version 3.11 \
-	  --extra cpu --extra serve --extra pipeline --extra airflow --group dev \
+	  --extra cpu --extra serve --extra pipeline --extra stream --extra airflow --group dev \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.lock
 
 clean:

@@ -17,7 +17,10 @@ from rich.table import Column, Table
 from artifacts.errors import LookalikeError
 from artifacts.settings import Settings
 from jobs.bench.commands import bench_app
+from jobs.commands import backfill, compact, refresh, stream
 from jobs.console import (
+    CatalogOption,
+    EncoderOption,
     RefetchAllOption,
     RefetchCategoryOption,
     RefetchOption,
@@ -41,11 +44,6 @@ releases_app = typer.Typer(no_args_is_help=True, help="Manage published releases
 app.add_typer(releases_app, name="releases")
 
 app.add_typer(bench_app, name="bench")
-
-CatalogOption = Annotated[
-    str, typer.Option("--catalog", help="CSV, Parquet or JSONL file, SQL URL, or folder of pictures.")
-]
-EncoderOption = Annotated[str | None, typer.Option("--encoder", help="Encoder spec, such as `sample`.")]
 
 
 @app.command()
@@ -102,6 +100,10 @@ def build(
     table.add_row("seconds", f"{summary.seconds:.1f}")
     out.print(table)
     out.print(f"Serve it with: lookalike serve --releases {settings.releases}", highlight=False, soft_wrap=True)
+
+
+for verb in (refresh, compact, backfill, stream):
+    app.command()(verb)
 
 
 @app.command()

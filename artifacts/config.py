@@ -6,6 +6,7 @@ Fields have the names of the settings that they come from, so a setting can be f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -77,10 +78,36 @@ class PipelineConfig:
     keep_releases: int
     retry_minutes: float
     tombstone_days: float
+    compact_share: float
+    compact_hours: float
+    max_drift: float
     download: DownloadLimits
     encoder: EncoderConfig
     index: IndexConfig
     gate: GateConfig
+    watermark_overlap_seconds: float = 300
+
+
+# ── the stream ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """Where events come from, how they are gathered into batches, and what becomes of those that fail."""
+
+    kafka_servers: str
+    kafka_topics: tuple[str, ...]
+    kafka_group: str = "lookalike"
+    kafka_retry_topic: str = "product-events-retry"
+    kafka_dead_letter_topic: str = "product-events-dead"
+    kafka_options: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold passwords
+    stream_batch_seconds: float = 10
+    stream_batch_events: int = 20_000
+    stream_retries: int = 5
+    stream_retry_seconds: float = 30  # before the first retry; doubles with each
+    stream_future_seconds: float = 300
+    stream_metrics_host: str = "127.0.0.1"
+    stream_metrics_port: int = 0  # 0: no metrics
 
 
 # ── the server ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@
     ├── InputError               the input is wrong; the message names the field and says what to do
     │   ├── CatalogError           the catalog as a whole cannot be used (a single bad row is a reject, not an error)
     │   ├── PictureError           bytes that are not an accepted picture; carries a Reason
+    │   ├── EventError             a message of the stream that is not an event; carries a reason
     │   ├── QueryError             a search request that cannot be answered as it is; carries the field
     │   │   └── QueryPictureError    a picture of a search that cannot be used; carries a Reason, too
     │   ├── UnknownProduct         the release has no such product
@@ -17,7 +18,8 @@
     │   └── PublishConflict        another process moved CURRENT in the meantime
     ├── Busy                     the server has more requests than it can answer in time
     ├── GateFailed               the candidate is below the recall target or has shrunk too far: not published
-    └── StepFailed               a step of the pipeline cannot continue (too many rejects, a worker that failed)
+    ├── StepFailed               a step of the pipeline cannot continue (too many rejects, a worker that failed)
+    └── StreamFailed             the stream cannot go on without a person (offsets lost, no brokers)
 
 The command line prints the message and exits with 1; the server turns InputErrors into 4xx problem+json.
 """
@@ -58,6 +60,23 @@ class PictureError(InputError):
     def __reduce__(self) -> tuple[type[PictureError], tuple[Reason, str]]:
         # Exceptions cross process borders by pickle, which would call __init__ with the message alone.
         return PictureError, (self.reason, self.detail)
+
+
+class EventError(InputError):
+    """A message that is not an event Lookalike accepts.
+
+    Args:
+        reason: the class of the problem, for dead letters and metrics.
+        detail: what is wrong with this message.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[EventError], tuple[str, str]]:
+        return EventError, (self.reason, self.detail)
 
 
 class QueryError(InputError):
@@ -161,3 +180,7 @@ class GateFailed(LookalikeError):
 
 class StepFailed(LookalikeError):
     """A step of the pipeline cannot continue."""
+
+
+class StreamFailed(LookalikeError):
+    """The stream cannot go on; what it had not applied is read again by the next run."""

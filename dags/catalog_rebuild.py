@@ -79,10 +79,12 @@ def catalog_rebuild() -> None:
     def index(params: Any = None, ti: Any = None) -> dict[str, Any]:
         """Build the candidate's segment."""
         from jobs.index.step import run_index
+        from jobs.refresh.carry import run_rebase
 
-        result = run_index(open_context(params))
+        context = open_context(params)
+        result = run_index(context)
+        candidate = run_rebase(context).report
         push_note(ti, result.note)
-        candidate = result.report
         return {"segments": [segment.id for segment in candidate.segments], **candidate.counts.model_dump()}
 
     @task
@@ -97,9 +99,9 @@ def catalog_rebuild() -> None:
     @task(pool=PUBLISH_POOL, outlets=[PUBLICATION])
     def publish(params: Any = None, ti: Any = None, outlet_events: Any = None) -> dict[str, Any]:
         """Serve the candidate."""
-        from jobs.publish import run_publish
+        from jobs.refresh.carry import run_publish_rebased
 
-        result = run_publish(open_context(params))
+        result = run_publish_rebased(open_context(params))
         push_note(ti, result.note)
         if result.changed:
             announce(outlet_events, result.report.version)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from airflow.sdk import Param
 
+from artifacts.config import Codec
 from artifacts.errors import CatalogError, InputError
-from artifacts.settings import Codec, Settings
+from artifacts.settings import Settings
 
 if TYPE_CHECKING:
     from jobs.download.refetch import Refetch

@@ -1,6 +1,6 @@
 """`lookalike build`: all steps in one process tree, from a catalog to a published release.
 
-    catalog -> download -> embed -> index -> evaluate -> publish
+    catalog -> download -> embed -> index -> rebase -> evaluate -> publish
 
 The DAG `catalog_rebuild` calls the same functions. Everything that an earlier run has finished is recorded, so a build
 that was killed continues where it was, and one with nothing new starts neither Spark nor an encoder.
@@ -22,7 +22,8 @@ from jobs.embed.step import run_embed, run_encoder
 from jobs.evaluate.step import run_evaluate
 from jobs.index.step import run_index
 from jobs.progress import Reporter
-from jobs.publish import PublishReport, run_publish
+from jobs.publish import PublishReport
+from jobs.refresh.carry import run_publish_rebased, run_rebase
 from jobs.spark.launcher import SparkLauncher
 from jobs.steps import StepContext, StepResult
 
@@ -43,8 +44,9 @@ STEPS = (
     Step("download", run_download, on_spark=True),
     Step("embed", run_embed, on_spark=True),
     Step("index", run_index),
+    Step("rebase", run_rebase),
     Step("evaluate", run_evaluate, unit="measurements"),
-    Step("publish", run_publish),
+    Step("publish", run_publish_rebased),
 )
 
 
@@ -64,7 +66,7 @@ class BuildSummary:
     @property
     def counts(self) -> Counts:
         """Where every row of the catalog ended."""
-        return self.steps["index"].report.counts
+        return self.steps["rebase"].report.counts
 
     @property
     def recall(self) -> dict[str, float]:
@@ -86,8 +88,12 @@ def build(source: str, config: PipelineConfig, reporter: Reporter, refetch: Refe
     Raises:
         LookalikeError: a step cannot go on; what is served stays as it was.
     """
+    return build_steps(StepContext.open(config, source), reporter, refetch)
+
+
+def build_steps(context: StepContext, reporter: Reporter, refetch: Refetch = NOTHING) -> BuildSummary:
+    """Run all steps on a context; see `build`."""
     began = time.monotonic()
-    context = StepContext.open(config, source)
     spark = SparkLauncher("lookalike build", log=context.workspace.spark_log)
     results: dict[str, StepResult[Any]] = {}
 

@@ -17,6 +17,11 @@ err = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
 ReleasesOption = Annotated[str | None, typer.Option("--releases", help="Folder or URL of the published releases.")]
 WorkspaceOption = Annotated[str | None, typer.Option("--workspace", help="Folder or URL kept between builds.")]
 
+CatalogOption = Annotated[
+    str, typer.Option("--catalog", help="CSV, Parquet or JSONL file, folder of these, SQL URL, or folder of pictures.")
+]
+EncoderOption = Annotated[str | None, typer.Option("--encoder", help="Encoder spec, such as `sample`.")]
+
 _REFETCH = "Pictures to fetch again, although their URLs are the same"
 RefetchOption = Annotated[
     str | None, typer.Option("--refetch", metavar="ID,ID", help="Those of these products.", rich_help_panel=_REFETCH)

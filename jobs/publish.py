@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from artifacts.errors import GateFailed, NoRelease
+from artifacts.errors import GateFailed, NoRelease, PublishConflict
 from artifacts.store.manifest import Manifest
 from artifacts.store.store import Store
 from jobs.candidate import Candidate, load_candidate
 from jobs.steps import StepContext, StepResult
 from jobs.workspace.fingerprints import Recorded, if_changed
 from jobs.workspace.workspace import CANDIDATE_REJECTS, EVALUATION, REPORT
+
+T = TypeVar("T")
+
+#: Attempts to publish over what is served, before it is left to a later run.
+_ATTEMPTS = 3
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,23 @@ def run_publish(context: StepContext) -> StepResult[PublishReport]:
     outcome = if_changed(manifest.content_id, _served(context.store), lambda: _publish(context, candidate, manifest))
     version = outcome.value.version
     return StepResult(outcome.changed, version + ("" if outcome.changed else ", unchanged"), outcome.value)
+
+
+def until_published(attempt: Callable[[], T]) -> T:
+    """Call `attempt` until no other publication overtakes it.
+
+    Args:
+        attempt: publishes over what is served when it begins.
+
+    Raises:
+        PublishConflict: other publications overtook every attempt.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return attempt()
+        except PublishConflict as conflict:
+            _log.warning("overtaken by another publication: %s", conflict)
+    return attempt()
 
 
 def _served(store: Store) -> Recorded[PublishReport] | None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from artifacts.schema import ATTRIBUTES_DIGEST, CATALOG_COLUMNS, catalog_schema, digest64, shard_of
 from artifacts.storage import Folder
 from jobs.catalog.report import CatalogReport
+from jobs.catalog.source import Part
 from jobs.catalog.staging import Staging
 from jobs.workspace.records import write_record
 from jobs.workspace.shards import ShardCounts, shard_name
@@ -20,12 +21,12 @@ from jobs.workspace.workspace import CATALOG_REPORT, Workspace
 
 
 def stage_rows(
-    reader: Callable[[Path, Staging], None], path: Path, content: bytes, con: duckdb.DuckDBPyConnection
+    reader: Callable[[Sequence[Part], Staging], None], path: Path, content: bytes, con: duckdb.DuckDBPyConnection
 ) -> list[list[str | None] | str]:
     """Stage a file with this content; return each row as its cells, or as the message why it is unreadable."""
     path.write_bytes(content)
     staging = Staging(con, path.with_name("staged.parquet"), lambda done, total: None)
-    reader(path, staging)
+    reader([Part(path.name, path)], staging)
     rows = pq.read_table(staging.path).to_pylist()
     assert [row["_row"] for row in rows] == list(range(1, staging.rows + 1))
     cells = [name for name in pq.read_schema(staging.path).names if name.startswith("c")]

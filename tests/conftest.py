@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.postgres import postgres_programs
 from tests.servers import PictureServer
 
 # No test is a timed one: machines are busy. The examples are the same at each run, so that a red run is the change's
@@ -54,6 +55,7 @@ AXE = ROOT / "node_modules/axe-core/axe.min.js"
 PROGRAMS = {
     "browser": ("chromium", "chromium-browser", "google-chrome"),
     "redis": ("redis-server",),
+    "postgres": (str((postgres_programs() or Path("/usr/lib/postgresql")) / "postgres"),),
     "axe": (str(AXE),),
 }
 

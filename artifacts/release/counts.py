@@ -10,6 +10,7 @@ import pyarrow as pa
 from artifacts.products.database import FacetCount, ProductDatabase
 from artifacts.products.filters import Filter
 from artifacts.release.row_filters import ReleaseFilters
+from artifacts.segments.info import totals
 from artifacts.segments.segment import Segment
 
 
@@ -33,11 +34,7 @@ class ProductCounts:
         columns: Mapping[str, pa.DataType],
     ) -> None:
         self._filters, self._database, self._columns = filters, database, columns
-        self.products = base.info.products
-        self.pictures = base.info.rows
-        if delta is not None and delta.info.base is not None:
-            self.products += delta.info.products - delta.info.base.deleted_products
-            self.pictures += delta.info.rows - delta.info.base.deleted_rows
+        self.products, self.pictures = totals([segment.info for segment in (base, delta) if segment is not None])
         # For each segment a bitmap with one row of each product; None where each product has one row.
         self._first_pictures = [segment.first_pictures for segment in (base, delta) if segment is not None]
 

@@ -101,6 +101,16 @@ def read_info(folder: Path) -> SegmentInfo:
     return parse_description(SegmentInfo, content, str(path), "segment's description")
 
 
+def totals(infos: Sequence[SegmentInfo]) -> tuple[int, int]:
+    """Return the numbers of products and of pictures that can be found in a base and its delta."""
+    products, pictures = infos[0].products, infos[0].rows
+    for info in infos[1:]:
+        if info.base is not None:
+            products += info.products - info.base.deleted_products
+            pictures += info.rows - info.base.deleted_rows
+    return products, pictures
+
+
 def quantizer_drift(infos: Sequence[SegmentInfo]) -> float | None:
     """Return how far the rows have moved away from the lists that were trained, 0 to 1; None for a flat index.
 

@@ -17,6 +17,7 @@ from jobs.catalog.rules import (
     TIMESTAMP_COLUMNS,
     TRUE_WORDS,
     VALID_YEARS,
+    WITHOUT_LEFT_OUT,
     cells_query,
     clean_sql,
     values_query,
@@ -68,7 +69,7 @@ AttributeTypes = dict[str, tuple[str, pa.DataType]]
 def attribute_types(staging: Staging, served: Mapping[str, pa.DataType] | None = None) -> AttributeTypes:
     """Return each attribute's type: the declared one, or the narrowest for all accepted rows.
 
-    Needs the table `rejected` of `validate_rows`.
+    Needs the tables of `validate_rows`.
 
     Args:
         staging: the rows.
@@ -80,7 +81,7 @@ def attribute_types(staging: Staging, served: Mapping[str, pa.DataType] | None =
     cell_types: dict[int, frozenset[str]] = {}
     if undeclared:
         lists = ", ".join(f"list(DISTINCT {_cell_type_sql(index, styles[index])})" for index in undeclared)
-        (row,) = run_sql(staging.con, f"SELECT {lists} FROM {cells_query(staging)} ANTI JOIN rejected USING (_row)")
+        (row,) = run_sql(staging.con, f"SELECT {lists} FROM {cells_query(staging)} {WITHOUT_LEFT_OUT}")
         cell_types = {
             index: frozenset(filter(None, distinct or ())) for index, distinct in zip(undeclared, row, strict=True)
         }
@@ -111,7 +112,7 @@ def typed_query(staging: Staging, types: AttributeTypes, only: str | None = None
     """Select the accepted rows: _row, the columns of CATALOG_COLUMNS and the attributes a<j>, typed, and their digest.
 
     Args:
-        staging: the rows; the table `rejected` of `validate_rows` names those to leave out.
+        staging: the rows; the tables of `validate_rows` name those to leave out.
         types: as attribute_types returns them.
         only: as of jobs.catalog.rules.cells_query.
     """
@@ -126,7 +127,7 @@ def typed_query(staging: Staging, types: AttributeTypes, only: str | None = None
         expressions[f"a{index}"] = _typed_value_sql(index, style, types[name][0])
         digested[name] = (f"a{index}", types[name][0])
     columns = ", ".join(f"{expression} AS {name}" for name, expression in expressions.items())
-    rows = f"SELECT _row, {columns} FROM {values_query(staging, only)} ANTI JOIN rejected USING (_row)"
+    rows = f"SELECT _row, {columns} FROM {values_query(staging, only)} {WITHOUT_LEFT_OUT}"
     return f"(SELECT *, {attributes_digest_sql(digested)} AS {ATTRIBUTES_DIGEST} FROM ({rows}))"
 
 
@@ -134,7 +135,7 @@ def sort_accepted_rows(staging: Staging, shards: int, types: AttributeTypes) -> 
     """Create the table `accepted` (_shard, then the columns of catalog_schema), sorted by _shard and product_id.
 
     Args:
-        staging: the rows; the table `rejected` of `validate_rows` names those to leave out.
+        staging: the rows; the tables of `validate_rows` name those to leave out.
         shards: the number of shards; see artifacts.schema.shard_of.
         types: as attribute_types returns them.
     """

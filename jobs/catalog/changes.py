@@ -6,7 +6,8 @@ The workspace's catalog is left as it is.
 
 Ordering: a row whose updated_at is earlier than that of the product's state is stale, and is not applied. A product
 that a full catalog lacks, or whose row it rejects, is deleted, unless its state is later than the row, or than the
-whole catalog where there is no row. A change file deletes only what it names as inactive.
+whole catalog where there is no row. A source of changes deletes only what it names as deleted or inactive; of several
+rows of one product the last counts.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import shutil
 from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,8 +31,8 @@ from jobs.catalog.compare.state import StateFiles, create_state_views
 from jobs.catalog.rules import RULES, validate_rows
 from jobs.catalog.shards import REJECTS_QUERY, write_query
 from jobs.catalog.source import Source
-from jobs.catalog.sources import open_source
-from jobs.catalog.staging import Staging
+from jobs.catalog.sources.opening import open_source
+from jobs.catalog.staging import Staging, run_sql
 from jobs.catalog.validation import connect, content_of, refusal, source_errors, stage_source
 from jobs.steps import Progress, no_progress
 from jobs.workspace.fingerprints import fingerprint
@@ -44,7 +45,8 @@ _WORK = "work"
 class ChangeCounts:
     """How many rows and products there are of each kind.
 
-    input_rows == accepted + the sum of rejected; accepted == unchanged + new + pictures + attributes + stale.
+    input_rows == accepted + superseded + the sum of rejected.
+    accepted == unchanged + new + pictures + attributes + stale.
     """
 
     input_rows: int = 0
@@ -56,6 +58,7 @@ class ChangeCounts:
     stale: int = 0  # older than the release's state of the product: not applied
     deleted: int = 0  # products to delete
     kept: int = 0  # products that would be deleted, but for a later state
+    superseded: int = 0  # rows of changes that a later row of the same product replaces
     rejected: Mapping[str, int] | None = None  # Reason -> rows
 
 
@@ -71,7 +74,8 @@ class CatalogChanges:
         rejects: file with REJECTS, sorted by input_row.
         counts: of rows and products.
         attributes: name -> type.
-        watermark: greatest updated_at of all rows; None if there is none, or the source was skipped.
+        watermark: where the next reading may begin: the greatest updated_at of all rows, but not in the future, and
+            not before `since`; None if there is neither.
         fingerprint: of everything but the state that the changes depend on; None if that is more than the source shows,
             because products have pictures on this machine, which may be edited.
         skipped: the source is `unchanged_since`; there are no changes, and no row was read or counted.
@@ -96,6 +100,9 @@ def find_changes(
     scratch: Path,
     *,
     changes_only: bool = False,
+    day: date | None = None,
+    since: datetime | None = None,
+    overlap_seconds: float = 300,
     force: Selection | None = None,
     retry: Collection[str] = (),
     served_types: Mapping[str, pa.DataType] | None = None,
@@ -110,6 +117,11 @@ def find_changes(
         max_reject_rate: share of rows that may be rejected, 0 to 1.
         scratch: an empty folder on this machine; the files of the result are left in it.
         changes_only: whether the source names only what has changed.
+        day: the date that replaces `{date}` in the source; None for the newest partition that is complete.
+        since: watermark of the last reading, see `jobs.catalog.sources.watermarks`: with `changes_only`, a database is
+            asked only for rows that were updated after it; None for all. Aware.
+        overlap_seconds: reading begins so long before `since`, for rows that were committed after it with an earlier
+            updated_at; rows that are read twice change nothing.
         force: products that are taken as changed although they are equal: their kind is `pictures`.
         retry: statuses; products that have a picture with one of them are taken as changed, too.
         served_types: attribute -> type in the served release, see `jobs.catalog.attribute_types.attribute_types`.
@@ -125,12 +137,14 @@ def find_changes(
     work.mkdir(parents=True)
     try:
         with source_errors(source):
-            opened = open_source(source, work)
-            run = _Run(opened, max_reject_rate, scratch, changes_only)
+            since = since if changes_only else None
+            start = since - timedelta(seconds=overlap_seconds) if since else None
+            opened = open_source(source, work, day=day, since=start)
+            run = _Run(opened, max_reject_rate, scratch, changes_only, since)
             if opened.content and not force and not retry and run.fingerprint(opened.content) == unchanged_since:
                 return run.unchanged()
             with closing(connect(work)) as con:
-                staging = stage_source(opened, con, work, progress)
+                staging = stage_source(opened, con, work, progress, changes_only=changes_only)
                 create_state_views(con, state, retry)
                 changes = run.compare(staging, force, served_types)
     finally:
@@ -142,8 +156,11 @@ def find_changes(
 class _Run:
     """One source, and the files that its changes are written to."""
 
-    def __init__(self, source: Source, max_reject_rate: float, scratch: Path, changes_only: bool) -> None:
+    def __init__(
+        self, source: Source, max_reject_rate: float, scratch: Path, changes_only: bool, since: datetime | None
+    ) -> None:
         self._source, self._max_reject_rate, self._changes_only = source, max_reject_rate, changes_only
+        self._since, self._began = since, datetime.now(UTC)
         self._changed, self._deleted, self._rejects = (
             scratch / f"{name}.parquet" for name in ("changed", "deleted", "rejects")
         )
@@ -160,7 +177,9 @@ class _Run:
         ):
             pq.write_table(schema.empty_table(), path)
         content = self._source.content
-        return self._result(ChangeCounts(), {}, None, self.fingerprint(content) if content else None, skipped=True)
+        return self._result(
+            ChangeCounts(), {}, self._watermark(None), self.fingerprint(content) if content else None, skipped=True
+        )
 
     def compare(
         self, staging: Staging, force: Selection | None, served_types: Mapping[str, pa.DataType] | None
@@ -177,7 +196,8 @@ class _Run:
         write_query(con, comparison.deletions_query(), DELETIONS, self._deleted)
         kinds, (deleted, kept) = comparison.kinds(), comparison.deletions()
         kinds.pop("missing", None)
-        accepted = staging.rows - sum(rejected.values())
+        ((superseded,),) = run_sql(con, "SELECT count(*) FROM superseded")
+        accepted = staging.rows - superseded - sum(rejected.values())
         counts = ChangeCounts(
             staging.rows,
             accepted,
@@ -185,12 +205,19 @@ class _Run:
             **kinds,
             deleted=deleted,
             kept=kept,
+            superseded=superseded,
             rejected=rejected,
         )
         content = None if comparison.local_files else self._source.content or content_of(staging)
+        watermark = self._watermark(comparison.watermark)
         return self._result(
-            counts, attributes, comparison.watermark, self.fingerprint(content) if content else None, skipped=False
+            counts, attributes, watermark, self.fingerprint(content) if content else None, skipped=False
         )
+
+    def _watermark(self, greatest: datetime | None) -> datetime | None:
+        """Return the new watermark; a row that is dated in the future must not hide the rows until then."""
+        times = [time for time in (greatest, self._since) if time is not None]
+        return min(max(times), self._began) if times else None
 
     def _refuse_many_rejects(self, staging: Staging, rejected: dict[str, int]) -> None:
         limit = self._max_reject_rate

@@ -5,6 +5,9 @@ Each rejected row has one reason, the first that applies in this order:
     unreadable_row → missing_product_id / bad_value of the id → duplicate_product_id → inactive → bad_value
     → missing_image_url
 
+In a source of changes several rows of one product are no error: the last of them is the one that counts, the others are
+superseded (`_supersede_rows`). There a bad updated_at comes before inactive, because it says when a deletion was.
+
 The functions named …_sql build an SQL expression from another; `cells_query` and `values_query` build the
 subqueries that the rules, the attribute types and the accepted rows are computed from.
 """
@@ -13,14 +16,16 @@ from __future__ import annotations
 
 # ruff: noqa: S608 — the SQL is built from constants, numbers and quote_literal(), never from a catalog's values.
 import math
+from collections.abc import Sequence
 
 import duckdb
+import pyarrow as pa
 
 from artifacts.schema import CATALOG_COLUMNS, CATALOG_RANGES, Reason
-from jobs.catalog.staging import Staging, quote_literal, run_sql
+from jobs.catalog.staging import DELETED_COLUMN, Staging, parquet_file_sql, quote_literal, run_sql
 
 #: Version of the rules. Raise it when a rule changes: catalogs validated by the old rules are then validated again.
-RULES = 2
+RULES = 3
 
 MAX_ID_CHARS = 512
 MAX_PICTURES = 1000  # of one product
@@ -28,6 +33,8 @@ TIMESTAMP_COLUMNS = ("added_at", "updated_at")
 TRUE_WORDS = ("true", "t", "yes", "1", "1.0")
 FALSE_WORDS = ("false", "f", "no", "0", "0.0")
 VALID_YEARS = "BETWEEN TIMESTAMPTZ '0001-01-01 00:00:00+00' AND TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'"
+#: Leaves out the rows that are not accepted.
+WITHOUT_LEFT_OUT = "ANTI JOIN rejected USING (_row) ANTI JOIN superseded USING (_row)"
 _WHITESPACE = quote_literal(" \t\r\n\f\v\u00a0\u3000\ufeff")
 _NUMBER = quote_literal(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(E[+-]?[0-9]+)?")
 _ZONE = r"\s?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)"
@@ -85,8 +92,11 @@ def cells_query(staging: Staging, only: str | None = None) -> str:
     cells = [
         f"{clean_sql(f'c{known[name]}') if name in known else 'NULL::VARCHAR'} AS {name}" for name in CATALOG_COLUMNS
     ]
+    cells.append(
+        f"{clean_sql(f'c{known[DELETED_COLUMN]}') if DELETED_COLUMN in known else 'NULL::VARCHAR'} AS _deleted"
+    )
     cells += [f"c{cell} AS a{index}" for index, cell in enumerate(staging.columns.attributes.values())]
-    rows = f"read_parquet({quote_literal(staging.path)})" + (f" SEMI JOIN {only} USING (_row)" if only else "")
+    rows = parquet_file_sql(staging.path) + (f" SEMI JOIN {only} USING (_row)" if only else "")
     return f"(SELECT _row, _unreadable, {', '.join(cells)} FROM {rows})"
 
 
@@ -118,8 +128,9 @@ def _bad_value_sql(column: str, condition: str, problem: str) -> str:
     )
 
 
-def _reject_rules(known: dict[str, int]) -> list[str]:
+def _reject_rules(staging: Staging) -> list[str]:
     """Return the rules in order, as expressions of _reject_sql; columns that the catalog lacks need none."""
+    known = staging.columns.known
     rules = [
         _reject_sql(Reason.UNREADABLE_ROW, "_unreadable IS NOT NULL", "_unreadable"),
         _reject_sql(Reason.MISSING_PRODUCT_ID, "product_id IS NULL", "'product_id is empty'"),
@@ -128,16 +139,23 @@ def _reject_rules(known: dict[str, int]) -> list[str]:
             f"length(product_id) > {MAX_ID_CHARS}",
             quote_literal(f" is longer than {MAX_ID_CHARS} characters"),
         ),
-        _bad_value_sql(
-            "product_id", r"regexp_matches(product_id, '\p{Cc}')", quote_literal(" has control characters")
-        ),
-        _reject_sql(
-            Reason.DUPLICATE_PRODUCT_ID, "_row > first_row",
-            "'product_id: '", truncate_sql("product_id"), "' is already in row '", "first_row",
-        ),
-    ]  # fmt: skip
+        _bad_value_sql("product_id", r"regexp_matches(product_id, '\p{Cc}')", quote_literal(" has control characters")),
+    ]
+    if staging.changes_only:
+        rules += _timestamp_rules([name for name in ("updated_at",) if name in known])
+    else:
+        detail = ("'product_id: '", truncate_sql("product_id"), "' is already in '", "first_place")
+        rules.append(_reject_sql(Reason.DUPLICATE_PRODUCT_ID, "_row > first_row", *detail))
+    true_words, false_words = (", ".join(map(quote_literal, words)) for words in (TRUE_WORDS, FALSE_WORDS))
+    if DELETED_COLUMN in known:
+        rules += [
+            _reject_sql(Reason.INACTIVE, f"lower(_deleted) IN ({true_words})", "'deleted: '", "_deleted"),
+            _reject_sql(
+                Reason.BAD_VALUE, f"lower(_deleted) NOT IN ({false_words})", "'deleted: '", truncate_sql("_deleted"),
+                quote_literal(" is neither true nor false; rename the column if it is an attribute"),
+            ),
+        ]  # fmt: skip
     if "is_active" in known:
-        true_words, false_words = (", ".join(map(quote_literal, words)) for words in (TRUE_WORDS, FALSE_WORDS))
         rules += [
             _reject_sql(Reason.INACTIVE, f"lower(is_active) IN ({false_words})", "'is_active: '", "is_active"),
             _bad_value_sql(
@@ -147,16 +165,13 @@ def _reject_rules(known: dict[str, int]) -> list[str]:
             ),
         ]
     rules += [_range_rule(name, low, high) for name, (low, high) in CATALOG_RANGES.items() if name in known]
-    rules += [
-        _bad_value_sql(
-            name,
-            f"({name}_value {VALID_YEARS}) IS NOT TRUE",
-            quote_literal(" is not an ISO 8601 date or time, such as 2025-01-31 or 2025-01-31T12:00:00Z"),
-        )
-        for name in TIMESTAMP_COLUMNS
-        if name in known
-    ]
+    rules += _timestamp_rules([name for name in TIMESTAMP_COLUMNS if name in known])
     return rules + _picture_rules()
+
+
+def _timestamp_rules(names: Sequence[str]) -> list[str]:
+    problem = quote_literal(" is not an ISO 8601 date or time, such as 2025-01-31 or 2025-01-31T12:00:00Z")
+    return [_bad_value_sql(name, f"({name}_value {VALID_YEARS}) IS NOT TRUE", problem) for name in names]
 
 
 def _range_rule(name: str, low: float, high: float) -> str:
@@ -191,35 +206,75 @@ def _picture_rules() -> list[str]:
 
 
 def validate_rows(staging: Staging) -> dict[str, int]:
-    """Create the table `rejected` (_row, product_id, reason, detail).
+    """Create the tables of the rows that are not accepted.
+
+    rejected     _row, product_id, reason, detail, and `place`, which says where the row is, as in an example
+    superseded   _row; of changes only
 
     Returns:
         The number of rejected rows by reason.
     """
-    cells = cells_query(staging)
+    con = staging.con
+    place, parts = _place_sql(staging, "first_row")
     run_sql(
-        staging.con,
-        f"""CREATE TABLE first_seen AS SELECT product_id, min(_row) AS first_row FROM {cells}
-            WHERE product_id IS NOT NULL AND length(product_id) <= {MAX_ID_CHARS}
-            GROUP BY product_id HAVING count(*) > 1""",
+        con,
+        f"""CREATE TABLE first_seen AS SELECT product_id, first_row, {place} AS first_place
+            FROM (SELECT product_id, min(_row) AS first_row FROM {cells_query(staging)}
+                WHERE product_id IS NOT NULL AND length(product_id) <= {MAX_ID_CHARS}
+                GROUP BY product_id HAVING count(*) > 1) {parts}""",
     )
-    rules = ", ".join(_reject_rules(staging.columns.known))
+    rules = ", ".join(_reject_rules(staging))
+    place, parts = _place_sql(staging, "_row")
     run_sql(
-        staging.con,
+        con,
         f"""CREATE TABLE rejected AS
             SELECT _row, left(product_id, {MAX_ID_CHARS}) AS product_id, reject.reason AS reason,
-                reject.detail AS detail
+                {f"concat({place}, ': ', reject.detail)" if parts else "reject.detail"} AS detail,
+                {place} AS place
             FROM (SELECT _row, product_id, coalesce({rules}) AS reject
-                  FROM {values_query(staging)} LEFT JOIN first_seen USING (product_id))
+                  FROM {values_query(staging)} LEFT JOIN first_seen USING (product_id)) {parts}
             WHERE reject IS NOT NULL""",
     )
-    counts = run_sql(staging.con, "SELECT reason, count(*) FROM rejected GROUP BY reason ORDER BY reason")
+    run_sql(con, "CREATE TABLE superseded (_row BIGINT)")
+    if staging.changes_only:
+        _supersede_rows(staging)
+    counts = run_sql(con, "SELECT reason, count(*) FROM rejected GROUP BY reason ORDER BY reason")
     return {str(reason): int(count) for reason, count in counts}
+
+
+def _place_sql(staging: Staging, row: str) -> tuple[str, str]:
+    """Build the text that says where a row is, and the join that it needs: none if the source is one file."""
+    if len(staging.parts) < 2:
+        return f"concat('row ', {row})", ""
+    starts = {start: name for name, start in staging.parts}  # of parts without rows, only the last one is left
+    staging.con.register("parts", pa.table({"start": pa.array(starts, pa.int64()), "part": list(starts.values())}))
+    return f"concat(part, ', row ', {row} - start + 1)", f"ASOF JOIN parts ON {row} >= start"
+
+
+def _supersede_rows(staging: Staging) -> None:
+    """Take rows that a later row of the same product replaces out of `rejected`, and put them into `superseded`.
+
+    The row with the latest updated_at counts, of equal ones the last. Where one of two rows has no updated_at, nothing
+    but their order tells which is later: so nothing before the last such row counts.
+    """
+    con = staging.con
+    run_sql(
+        con,
+        f"""INSERT INTO superseded SELECT _row FROM (
+                SELECT _row, row_number() OVER (PARTITION BY product_id
+                    ORDER BY _row >= last_untimed DESC, time DESC NULLS LAST, _row DESC) AS position
+                FROM (SELECT _row, product_id, updated_at_value AS time, coalesce(
+                        max(_row) FILTER (updated_at_value IS NULL) OVER (PARTITION BY product_id), 0) AS last_untimed
+                    FROM {values_query(staging)} SEMI JOIN first_seen USING (product_id)
+                    ANTI JOIN (SELECT _row FROM rejected WHERE reason <> '{Reason.INACTIVE}') USING (_row)))
+            WHERE position > 1""",
+    )
+    run_sql(con, "DELETE FROM rejected WHERE _row IN (SELECT _row FROM superseded)")
 
 
 def example(con: duckdb.DuckDBPyConnection, reason: str) -> str:
     """Describe the first row rejected for a reason, as an example in an error message."""
-    ((row, detail),) = run_sql(
-        con, "SELECT _row, detail FROM rejected WHERE reason = ? ORDER BY _row LIMIT 1", [reason]
+    ((place, detail),) = run_sql(
+        con, "SELECT place, detail FROM rejected WHERE reason = ? ORDER BY _row LIMIT 1", [reason]
     )
-    return f"row {row:,}: {detail}"
+    return detail if detail.startswith(f"{place}: ") else f"{place}: {detail}"

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from artifacts.errors import CatalogError
 from jobs.catalog.staging import Staging
 
-#: Suffixes of text files that are catalogs.
-TEXT_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
+#: How Hive and Spark name the folder of a missing value.
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+._-]+)://")
 
 
 @dataclass(frozen=True)
@@ -32,17 +37,84 @@ class Source:
     stage: Callable[[Staging], None]
 
 
+@dataclass(frozen=True)
+class Part:
+    """A file of a catalog; the rows of its parts follow each other.
+
+    Attributes:
+        name: its path below the catalog's folder, which names it in messages.
+        file: the file, or a copy of it, on this machine.
+    """
+
+    name: str
+    file: Path
+
+    @property
+    def partition(self) -> dict[str, str | None]:
+        """Return the values of folders that are named key=value, as Hive and Spark write them."""
+        pairs = (folder.partition("=") for folder in self.name.split("/")[:-1])
+        return {key: None if value == HIVE_NULL else unquote(value) for key, equals, value in pairs if key and equals}
+
+
+def partition_keys(parts: Sequence[Part]) -> list[str]:
+    """Return the keys of the parts' partitions, in order of appearance; each is a column."""
+    return list(dict.fromkeys(key for part in parts for key in part.partition))
+
+
+@contextmanager
+def part_errors(part: Part, parts: Sequence[Part]) -> Iterator[None]:
+    """Name the part in the message of a CatalogError, if there are several."""
+    try:
+        yield
+    except CatalogError as error:
+        raise error if len(parts) == 1 else CatalogError(f"{part.name}: {error}") from None
+
+
+def is_url(source: str) -> bool:
+    return _SCHEME.match(source) is not None
+
+
+def is_database(source: str) -> bool:
+    """Return whether a source is a URL that fsspec does not know, and so one of a database."""
+    scheme = _SCHEME.match(source)
+    return scheme is not None and scheme[1].split("+")[0].lower() not in fsspec.available_protocols()
+
+
+def without_password(source: str) -> str:
+    """Return a source for messages and reports: without user and password, and without a database's table or query."""
+    name = source.partition("#")[0] if is_url(source) else source
+    return hide_password_option(re.sub(r"://([^@/]*:[^@]*|[^@/]*)@", "://***@", name))
+
+
+def hide_password_option(url: str) -> str:
+    """Hide the value of a URL's option `password`, which libpq accepts."""
+    return re.sub(r"(?i)([?&]password=)[^&#]*", r"\1***", url)
+
+
+def open_filesystem(source: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Return the file system of a source, and the source's path in it.
+
+    Raises:
+        CatalogError: the URL is invalid, or a package for it is not installed.
+    """
+    try:
+        fs, path = fsspec.core.url_to_fs(source if is_url(source) else str(Path(source).expanduser()))
+    except (ImportError, ValueError) as error:  # fsspec names the missing package, or what is wrong with the URL
+        raise CatalogError(f"cannot open {without_password(source)}: {error}") from None
+    fs.invalidate_cache()  # file systems are kept for as long as the process lives, with the listings that they made
+    return fs, path
+
+
 def base_url(fs: fsspec.AbstractFileSystem, folder: str) -> str:
     """Return a folder as a Source's base: an absolute path if it is local, else a URL."""
     return str(Path(folder).absolute()) if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(folder)
 
 
-def fetch_files(fs: fsspec.AbstractFileSystem, root: str, paths: list[str], scratch: Path) -> list[Path]:
-    """Return local paths of files; remote files are copied to `scratch`, under their paths relative to `root`."""
+def fetch_part(fs: fsspec.AbstractFileSystem, path: str, name: str, scratch: Path) -> Part:
+    """Return a file as a part of that name; a remote file is copied to `scratch`."""
     if isinstance(fs, LocalFileSystem):
-        return [Path(path) for path in paths]
-    copies = [scratch / "source" / path.removeprefix(root).lstrip("/") for path in paths]
-    for path, copy in zip(paths, copies, strict=True):
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        fs.get_file(path, str(copy))
-    return copies
+        return Part(name, Path(path))
+    copy = scratch / "source" / name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    fs.get_file(path, str(copy))
+    return Part(name, copy)

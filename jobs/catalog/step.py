@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from jobs.catalog.report import CatalogReport
 from jobs.catalog.rules import RULES, validate_rows
 from jobs.catalog.shards import write_rejects, write_shard
 from jobs.catalog.source import Source
-from jobs.catalog.sources import open_source
+from jobs.catalog.sources.opening import open_source
 from jobs.catalog.staging import Staging
 from jobs.catalog.validation import connect, content_of, refusal, source_errors, stage_source
 from jobs.steps import Progress, StepContext, StepResult, no_progress
@@ -45,21 +45,27 @@ from jobs.workspace.workspace import CATALOG_REJECTS, CATALOG_REPORT, Workspace
 STALE_SECONDS = 24 * 3600
 
 
-def run_catalog(context: StepContext) -> StepResult[CatalogReport]:
+def run_catalog(context: StepContext, *, day: date | None = None) -> StepResult[CatalogReport]:
     """Validate the context's catalog and write it as product shards; see `validate_catalog`."""
     limit = context.config.max_reject_rate
-    report = validate_catalog(context.catalog, context.workspace, limit, progress=context.progress)
+    report = validate_catalog(context.catalog, context.workspace, limit, day=day, progress=context.progress)
     return StepResult(not report.skipped, report.note, report)
 
 
 def validate_catalog(
-    source: str, workspace: Workspace, max_reject_rate: float, *, progress: Progress = no_progress
+    source: str,
+    workspace: Workspace,
+    max_reject_rate: float,
+    *,
+    day: date | None = None,
+    progress: Progress = no_progress,
 ) -> CatalogReport:
     """Validate a catalog and write it as product shards, unless it is the one that is there.
 
     Args:
-        source: a file, a folder, a glob, `URL#table`, `URL#SELECT …`; see `jobs.catalog.sources` for the forms.
+        source: a file, a folder, a glob, `URL#table`, `URL#SELECT …`; see `jobs.catalog.sources.opening`.
         max_reject_rate: share of rows that may be rejected, 0 to 1.
+        day: the date that replaces `{date}` in the source; None for the newest partition that is complete.
         progress: called with (rows read, None) while the catalog is read, then with (rows written, rows to write).
 
     Raises:
@@ -70,7 +76,7 @@ def validate_catalog(
     began, read_at = time.monotonic(), datetime.now(UTC)
     folder = workspace.catalog.folder
     with source_errors(source), _scratch(folder) as scratch:
-        opened = open_source(source, scratch)
+        opened = open_source(source, scratch, day=day)
         outcome = _Validation(opened, workspace, max_reject_rate, scratch, progress).run()
     report = replace(outcome.value, source=opened.display_name, read_at=read_at)
     if outcome.changed:

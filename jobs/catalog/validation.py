@@ -13,8 +13,7 @@ from artifacts.errors import CatalogError, StepFailed
 from artifacts.schema import EXPECTED_REASONS
 from artifacts.storage import sha256_of
 from jobs.catalog.rules import example
-from jobs.catalog.source import Source
-from jobs.catalog.sources import without_password
+from jobs.catalog.source import Source, without_password
 from jobs.catalog.staging import Staging, run_sql
 from jobs.steps import Progress
 from jobs.workspace.fingerprints import fingerprint
@@ -52,15 +51,20 @@ def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
     return con
 
 
-def stage_source(source: Source, con: duckdb.DuckDBPyConnection, scratch: Path, progress: Progress) -> Staging:
+def stage_source(
+    source: Source, con: duckdb.DuckDBPyConnection, scratch: Path, progress: Progress, *, changes_only: bool = False
+) -> Staging:
     """Read a source into the staging file.
+
+    Args:
+        changes_only: whether it names only what has changed; it may then have no rows.
 
     Raises:
         CatalogError: the source cannot be used, or has no rows.
     """
-    staging = Staging(con, scratch / "staged.parquet", progress)
+    staging = Staging(con, scratch / "staged.parquet", progress, changes_only)
     source.stage(staging)
-    if not staging.rows:
+    if not staging.rows and not changes_only:
         raise CatalogError("the catalog has columns but no rows")
     return staging
 

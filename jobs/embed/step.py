@@ -51,14 +51,16 @@ def run_encoder(context: StepContext) -> StepResult[EncoderIdentity]:
     return StepResult(False, identity.id, identity)
 
 
-def run_embed(context: StepContext, shards: Sequence[int] | None = None) -> StepResult[ShardTotals]:
+def run_embed(
+    context: StepContext, shards: Sequence[int] | None = None, *, reuse: bool = True
+) -> StepResult[ShardTotals]:
     """Embed the pictures of some shards, or of all; see `embed_shard` and `run_plan`.
 
     Raises:
         StepFailed: the download step has not been done, or a shard failed.
         EncoderError: the encoder cannot be loaded.
     """
-    plan = plan_embed(context, shards)
+    plan = plan_embed(context, shards, reuse=reuse)
     try:
         totals = run_plan(context, plan)
     except StepFailed:
@@ -68,8 +70,11 @@ def run_embed(context: StepContext, shards: Sequence[int] | None = None) -> Step
     return StepResult(totals.changed, totals.note("pictures", "embedded"), totals)
 
 
-def plan_embed(context: StepContext, shards: Sequence[int] | None = None) -> ShardPlan:
+def plan_embed(context: StepContext, shards: Sequence[int] | None = None, *, reuse: bool = True) -> ShardPlan:
     """Find the shards that have pictures to embed, or to remove.
+
+    Args:
+        reuse: whether vectors that refreshes have computed are taken from them.
 
     Raises:
         StepFailed: the download step has not been done.
@@ -85,7 +90,9 @@ def plan_embed(context: StepContext, shards: Sequence[int] | None = None) -> Sha
         return workspace.embeddings(identity.slug).unchanged(shard, _fingerprint(images, identity.id))
 
     def make_task(threads: int) -> ShardTask:
-        return partial(_embed_on_worker, workspace, config=config, cache=cache, identity=identity, threads=threads)
+        return partial(
+            _embed_on_worker, workspace, config=config, cache=cache, identity=identity, threads=threads, reuse=reuse
+        )
 
     done, changed = split_shards(range(workspace.shards) if shards is None else shards, unchanged)
     preload = _encoder_modules(config.encoder) if _needs_model(workspace, identity, changed) else ()
@@ -125,10 +132,11 @@ def _embed_on_worker(
     cache: Path,
     identity: EncoderIdentity | None,
     threads: int,
+    reuse: bool,
 ) -> ShardReport:
     if config.device == "auto" and (gpu := assigned_gpu()):
         config = replace(config, device=gpu)
-    return embed_shard(workspace, shard, config, cache=cache, identity=identity, threads=threads)
+    return embed_shard(workspace, shard, config, cache=cache, identity=identity, threads=threads, reuse=reuse)
 
 
 def embed_shard(
@@ -139,6 +147,7 @@ def embed_shard(
     cache: Path,
     identity: EncoderIdentity | None = None,
     threads: int | None = None,
+    reuse: bool = True,
 ) -> ShardReport:
     """Embed the pictures of one shard, unless that is done. The encoder is loaded only if there are new pictures.
 
@@ -146,6 +155,7 @@ def embed_shard(
         cache: folder on this machine in which the encoder's identity is remembered.
         identity: the encoder's, where it is known without loading it.
         threads: for the model on a CPU and for decoding; None leaves the libraries' defaults.
+        reuse: whether vectors that refreshes have computed are taken from them.
 
     Raises:
         StepFailed: the download step has not been done, or a single picture does not fit the device's memory.
@@ -161,7 +171,7 @@ def embed_shard(
         keys = _distinct_pictures(images, shard)
         table = VectorTable(keys, known.dim)
         reused = table.take_from(read_cached(embeddings, shard, known.dim))
-        if missing := table.missing():
+        if reuse and (missing := table.missing()):
             refreshed = read_refreshed(workspace, known.slug, known.dim, missing)
             reused += sum(table.take_from(vectors) for vectors in refreshed)
         if missing := table.missing():

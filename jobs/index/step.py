@@ -60,7 +60,7 @@ def _recorded(context: StepContext, segment_id: str) -> Recorded[Candidate] | No
         candidate = read_record(context.workspace.candidate, CANDIDATE, Candidate)
     except CorruptFile:
         return None
-    if candidate is None or [segment.id for segment in candidate.segments] != [segment_id]:
+    if candidate is None or [segment.id for segment in candidate.segments[:1]] != [segment_id]:
         return None
     return Recorded(segment_id, candidate) if context.store.has_segment(segment_id) else None
 

@@ -13,7 +13,7 @@ from artifacts.encoders.identity import EncoderIdentity
 from artifacts.products.conform import merged_schema
 from artifacts.release.release import Release
 from artifacts.schema import FORMAT_VERSION, REJECTS, segment_schema
-from artifacts.segments.info import STATE_FILE, read_info
+from artifacts.segments.info import STATE_FILE, read_info, totals
 from artifacts.storage import sha256_of
 from artifacts.store.manifest import Counts, SegmentRef
 from jobs.candidate import Candidate
@@ -54,9 +54,10 @@ def write_delta(
     schema = merged_schema(segment_schema(changes.attributes), served.schema)
     with store.new_segment(inputs[:16]) as folder:
         build = DeltaBuild(
-            folder, release, state, schema, changes.attributes, changed, applied_at, config.thumbnail_side
+            folder, release.base, state, release, schema, changes.attributes, applied_at, config.thumbnail_side
         )
-        build.carry(applied_at - timedelta(days=config.tombstone_days))
+        if release.delta is not None:
+            build.carry(release.delta, changed, applied_at - timedelta(days=config.tombstone_days))
         for shard in range(workspace.shards):
             products = (
                 product
@@ -112,7 +113,7 @@ def make_candidate(
         by_rules = {reason: count for reason, count in reasons.items() if count > 0}
     of_pictures = Counter(without_picture["reason"].to_pylist())
     rejected = Counter(by_rules) + of_pictures
-    indexed, pictures = _totals(folders)
+    indexed, pictures = totals([read_info(folder) for folder in folders])
     candidate = Candidate(
         expected=manifest.version,
         source=changes.source,
@@ -133,17 +134,6 @@ def make_candidate(
     candidate.save(workspace)
     _write_rejects(workspace, changes, without_picture, tally)
     return candidate
-
-
-def _totals(folders: list[Path]) -> tuple[int, int]:
-    """Return the products and the pictures that can be found."""
-    base = read_info(folders[0])
-    products, pictures = base.products, base.rows
-    for info in map(read_info, folders[1:]):
-        if info.base is not None:
-            products += info.products - info.base.deleted_products
-            pictures += info.rows - info.base.deleted_rows
-    return products, pictures
 
 
 def _write_rejects(workspace: Workspace, changes: CatalogChanges, without_picture: pa.Table, tally: DeltaTally) -> None:

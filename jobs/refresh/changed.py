@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
@@ -34,6 +35,7 @@ class ChangedPicture:
         row: of the release, if that has the picture; -1 otherwise.
         in_delta: whether `row` is one of the last delta's.
         sha256: first half of that of the stored JPEG; None if there is none.
+        known_source: digest of URL and stamp, where the stamp is not at hand.
     """
 
     number: int
@@ -43,18 +45,25 @@ class ChangedPicture:
     row: int = -1
     in_delta: bool = False
     sha256: bytes | None = None
+    known_source: int | None = None
 
     @property
     def source(self) -> int:
-        return picture_source(self.url, self.stamp)
+        """Digest of URL and stamp."""
+        return picture_source(self.url, self.stamp) if self.known_source is None else self.known_source
 
 
 @dataclass(frozen=True)
 class ChangedProduct:
-    """One changed product: its row as changes_schema has it, and its pictures in order."""
+    """One changed product: its row as changes_schema has it, and its pictures in order.
+
+    Attributes:
+        applied_at: when a release began to say so, if that is not now.
+    """
 
     row: dict[str, Any]
     pictures: list[ChangedPicture]
+    applied_at: datetime | None = None
 
     @property
     def product_id(self) -> str:

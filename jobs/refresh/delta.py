@@ -19,6 +19,7 @@ from artifacts.release.release import Release
 from artifacts.schema import ATTRIBUTES_DIGEST, DELETED, OK, PICTURES_DIGEST, STATE, catalog_schema, is_http
 from artifacts.segments.delta_writer import DeltaWriter
 from artifacts.segments.info import SegmentInfo
+from artifacts.segments.segment import Segment
 from jobs.refresh.changed import ChangedPicture, ChangedProduct
 from jobs.refresh.obtained import ObtainedShard
 from jobs.refresh.served import State
@@ -36,20 +37,22 @@ class DeltaTally:
     as_in_base: int = 0  # products that are again as the base has them
     rejected: Counter[str] = field(default_factory=Counter)  # Reason -> products without a usable picture
     rejects: list[dict[str, object]] = field(default_factory=list)  # of these, as REJECTS
+    failures: list[tuple[str, str, str]] = field(default_factory=list)  # product, reason and detail of each picture
 
 
 class DeltaBuild:
-    """Fills a delta of a release's base.
+    """Fills a delta of a base.
 
-    Call `carry` once, then `add` for the changed products of each shard, then `finish`.
+    Call `carry` if there is a last delta, then `add` for the changed products of each shard, and `delete`; then
+    `finish`.
 
     Args:
         folder: for the delta.
-        release: the served one, whose delta is the last.
-        state: of the release.
+        base: open.
+        state: of the catalog, of the base and its last delta.
+        pictures: the release whose rows the changed products' pictures name.
         schema: of the product rows.
         attributes: of the changed products.
-        changed: ids of the changed and the deleted products.
         applied_at: when the catalog was read.
         thumbnail_side: longest side in px.
     """
@@ -57,18 +60,18 @@ class DeltaBuild:
     def __init__(
         self,
         folder: Path,
-        release: Release,
+        base: Segment,
         state: State,
+        pictures: Release,
         schema: pa.Schema,
         attributes: dict[str, pa.DataType],
-        changed: frozenset[str],
         applied_at: datetime,
         thumbnail_side: int,
     ) -> None:
-        self._writer = DeltaWriter(folder, release.base, schema)
-        self._release, self._state, self._schema = release, state, schema
+        self._writer = DeltaWriter(folder, base, schema)
+        self._base, self._release, self._state, self._schema = base, pictures, state, schema
         self._row_schema = catalog_schema(attributes)
-        self._changed, self._applied_at, self._thumbnail_side = changed, applied_at, thumbnail_side
+        self._applied_at, self._thumbnail_side = applied_at, thumbnail_side
         self._replaced: list[str] = []  # products whose rows of the base are not searched any more
         self._rows: list[tuple[dict[str, Any], ChangedPicture, np.ndarray, bytes | None]] = []
         self._updates: list[tuple[dict[str, Any], ChangedPicture]] = []
@@ -77,17 +80,17 @@ class DeltaBuild:
 
     # ── what the last delta says of other products ───────────────────────────────────────────────────────────────
 
-    def carry(self, tombstones_since: datetime) -> None:
+    def carry(self, last: Segment, changed: frozenset[str], tombstones_since: datetime) -> None:
         """Take over what the last delta says of products that have not changed.
 
         Args:
+            last: open.
+            changed: ids of the changed and the deleted products.
             tombstones_since: older tombstones of products that the base lacks are dropped.
         """
-        last = self._release.delta
-        if last is None or last.updates is None:
-            return
+        assert last.updates is not None  # noqa: S101  (a delta has them)
         state = self._state.delta()
-        kept = ~_is_in(state["product_id"], self._changed)
+        kept = ~_is_in(state["product_id"], changed)
         kept &= ~self._is_forgotten(state, tombstones_since)
         state = state.filter(pa.array(kept))
         in_delta = np.asarray(state["in_delta"]) & np.asarray(state["row"].is_valid())
@@ -116,18 +119,22 @@ class DeltaBuild:
     # ── changed products ─────────────────────────────────────────────────────────────────────────────────────────
 
     def delete(self, deleted: pa.Table) -> None:
-        """Leave products out, as DELETIONS names them; their state remembers when."""
+        """Leave products out, as DELETIONS names them; their state remembers when.
+
+        Args:
+            deleted: with a further column `applied_at` where that is not now.
+        """
         ids = deleted["product_id"].to_pylist()
         in_base = set(self._state.of_base_products(ids)["product_id"].to_pylist())
         rows = [
-            self._state_row(product_id, first=True, status=DELETED, updated_at=updated_at)
-            for product_id, updated_at in zip(ids, deleted["updated_at"].to_pylist(), strict=True)
-            if product_id in in_base or updated_at is not None
+            self._state_row(first=True, status=DELETED, **row)
+            for row in deleted.to_pylist()
+            if row["product_id"] in in_base or row["updated_at"] is not None
         ]
         self._add_state(pa.Table.from_pylist(rows, schema=STATE))
         self._replaced += ids
 
-    def add(self, products: Iterable[ChangedProduct], obtained: ObtainedShard) -> None:
+    def add(self, products: Iterable[ChangedProduct], obtained: ObtainedShard | None = None) -> None:
         """Add changed products, sorted by id, with the pictures that were obtained for them."""
         block: list[ChangedProduct] = []
         for product in products:
@@ -137,12 +144,20 @@ class DeltaBuild:
                 block = []
         self._add_block(block, obtained)
 
-    def _add_block(self, products: list[ChangedProduct], obtained: ObtainedShard) -> None:
+    def _add_block(self, products: list[ChangedProduct], obtained: ObtainedShard | None) -> None:
         base: dict[str, list[dict[str, Any]]] = {}
         for row in self._state.of_base_products([product.product_id for product in products]).to_pylist():
             base.setdefault(row["product_id"], []).append(row)
         for product in products:
-            details = {picture.number: obtained.resolve(product.product_id, picture) for picture in product.to_fetch}
+            details: dict[int, str] = {}
+            if obtained is not None:
+                fetched = product.to_fetch
+                details = {picture.number: obtained.resolve(product.product_id, picture) for picture in fetched}
+                self.tally.failures += [
+                    (product.product_id, picture.status, details[picture.number])
+                    for picture in fetched
+                    if picture.status != OK
+                ]
             in_base = base.get(product.product_id, [])
             good = [picture for picture in product.pictures if picture.status == OK]
             if not good:
@@ -158,7 +173,7 @@ class DeltaBuild:
         rows = [row for row in base if row["status"] == OK]
         if [(row["picture"], row["sha256"]) for row in rows] != [(picture.number, picture.sha256) for picture in good]:
             return False
-        thumbnails = self._release.base.thumbnails
+        thumbnails = self._base.thumbnails
         return all(
             is_http(picture.url) or (thumbnails is not None and thumbnails.get(row["row"]) is not None)
             for row, picture in zip(rows, good, strict=True)
@@ -178,7 +193,7 @@ class DeltaBuild:
         self._updates += [(product.row, picture) for picture in good]
         self._add_product_state(product)
 
-    def _write(self, product: ChangedProduct, good: list[ChangedPicture], obtained: ObtainedShard) -> None:
+    def _write(self, product: ChangedProduct, good: list[ChangedPicture], obtained: ObtainedShard | None) -> None:
         base_rows = self._release.base.info.rows
         first = self._writer.rows + len(self._rows)
         for number, picture in enumerate(good):
@@ -189,6 +204,7 @@ class DeltaBuild:
                 if not is_http(picture.url):
                     jpeg = self._release.thumbnail(row)
             else:
+                assert obtained is not None  # noqa: S101  (a picture without a row was obtained)
                 vector = obtained.vector(product.product_id, picture)
                 if not is_http(picture.url):
                     jpeg = thumbnail(obtained.jpeg(product.product_id, picture), side=self._thumbnail_side)
@@ -228,7 +244,7 @@ class DeltaBuild:
     def _add_product_state(self, product: ChangedProduct) -> None:
         rows = [
             self._state_row(
-                product.product_id,
+                product_id=product.product_id,
                 first=number == 0,
                 status=picture.status,
                 picture=picture.number,
@@ -239,13 +255,14 @@ class DeltaBuild:
                 attributes=product.row[ATTRIBUTES_DIGEST],
                 pictures=product.row[PICTURES_DIGEST],
                 updated_at=product.row["updated_at"],
+                applied_at=product.applied_at or self._applied_at,
             )
             for number, picture in enumerate(product.pictures)
         ]
         self._add_state(pa.Table.from_pylist(rows, schema=STATE))
 
-    def _state_row(self, product_id: str, **values: object) -> dict[str, object]:
-        return {"product_id": product_id, "in_delta": False, "applied_at": self._applied_at, **values}
+    def _state_row(self, **values: object) -> dict[str, object]:
+        return {"in_delta": False, "applied_at": self._applied_at, **values}
 
     def _add_state(self, state: pa.Table) -> None:
         self._names += state.num_rows
@@ -261,7 +278,7 @@ class DeltaBuild:
 
     def finish(self, segment_id: str, config: IndexConfig, inputs: str) -> SegmentInfo:
         """Seal the delta."""
-        database = self._release.base.database
+        database = self._base.database
         assert database is not None  # noqa: S101  (a base has one)
         self._writer.delete(database.base_rows_of(sorted(set(self._replaced))))
         return self._writer.finish(segment_id, config, inputs=inputs)

@@ -17,6 +17,7 @@ from artifacts.release.release import Release
 from artifacts.schema import ATTRIBUTES_DIGEST, OK, catalog_schema, shard_of
 from jobs.catalog.changes import CatalogChanges
 from jobs.catalog.report import CatalogReport
+from jobs.download.refetch import Refetch
 from jobs.download.step import run_download
 from jobs.embed.cache import VectorTable
 from jobs.embed.step import run_embed
@@ -26,7 +27,7 @@ from jobs.steps import StepContext
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.records import write_record
 from jobs.workspace.shards import ShardCounts, shard_name
-from jobs.workspace.workspace import CATALOG_REPORT, Workspace
+from jobs.workspace.workspace import CATALOG_REPORT, REFRESH_TIME, Workspace
 
 #: Products of one shard; the pictures of up to so many are downloaded and embedded in this process: Spark takes 7 s to
 #: start.
@@ -53,7 +54,7 @@ def open_workspace(main: Workspace, products: int, digest: str, began: datetime)
         if earlier.name.endswith(f"-{digest}"):
             return earlier
     shards = min(main.shards, max(1, -(-products // PRODUCTS_PER_SHARD)))
-    return main.refresh(f"{began:%Y%m%dT%H%M%S%f}-{digest}", shards)
+    return main.refresh(f"{began:{REFRESH_TIME}}-{digest}", shards)
 
 
 def obtain_pictures(
@@ -62,8 +63,10 @@ def obtain_pictures(
     changes: CatalogChanges,
     products: Iterable[ChangedProduct],
     release: Release,
-    state: State,
+    state: State | None,
     identity: EncoderIdentity,
+    *,
+    again: bool = False,
 ) -> Obtained:
     """Download and embed the pictures that the release lacks. Nothing is started if there are none.
 
@@ -71,6 +74,8 @@ def obtain_pictures(
         context: of the refresh.
         workspace: see `open_workspace`.
         products: those with pictures to fetch.
+        state: names the pictures whose vectors the release has; None embeds all that are fetched.
+        again: fetch them although another refresh has fetched the same URLs.
 
     Raises:
         StepFailed: a shard failed.
@@ -79,9 +84,11 @@ def obtain_pictures(
     if not written:
         return Obtained()
     step = replace(context, workspace=workspace, in_process=workspace.shards == 1)
-    downloaded = run_download(step)
-    known = sum(_seed_vectors(workspace, shard, release, state, identity) for shard in range(workspace.shards))
-    embedded = run_embed(step)
+    downloaded = run_download(step, refetch=Refetch(all=again))
+    known = 0
+    if state is not None:
+        known = sum(_seed_vectors(workspace, shard, release, state, identity) for shard in range(workspace.shards))
+    embedded = run_embed(step, reuse=state is not None)
     return Obtained(downloaded.report.done, embedded.report.done, known)
 
 

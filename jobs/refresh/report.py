@@ -11,15 +11,13 @@ from jobs.catalog.changes import ChangeCounts
 from jobs.refresh.delta import DeltaTally
 from jobs.refresh.pictures import Obtained
 
-#: In the workspace.
-REFRESH_RECORD = "refresh.json"
-
 
 @dataclass(frozen=True)
 class RefreshRecord:
-    """What the served release was compared with last."""
+    """What the served release was compared with last, for one source."""
 
-    content_id: str  # of the version that is served since then
+    version: str  # that was served then
+    content_id: str  # of that version
     fingerprint: str | None  # of the source; None if it cannot be known without reading it
     tried_at: datetime
     transient: bool  # whether pictures failed for reasons that may pass
@@ -42,6 +40,7 @@ class RefreshReport:
     delta_share: float = 0.0  # rows that the delta has or speaks for, as a share of the base's
     drift: float | None = None  # see `quantizer_drift`
     watermark: datetime | None = None
+    rejects: list[tuple[str, str, str]] = field(default_factory=list)  # of a change file: product, reason, detail
     seconds: float = 0.0
 
     @property

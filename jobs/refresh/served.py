@@ -5,8 +5,10 @@ from __future__ import annotations
 # ruff: noqa: S608 — the SQL is built from constants and text_literal(), never from a catalog's values.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
@@ -14,12 +16,14 @@ import pyarrow as pa
 from artifacts.errors import StepFailed
 from artifacts.products.sql import text_literal
 from artifacts.products.table import ARROW_FILE
-from artifacts.release.release import Release
 from artifacts.schema import DELETED, OK, STATE
 from artifacts.segments.info import STATE_FILE, quantizer_drift, read_info
 from artifacts.store.manifest import Manifest
 from artifacts.store.store import Store
 from jobs.catalog.compare.state import StateFiles
+
+if TYPE_CHECKING:
+    from artifacts.release.release import Release
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class Served:
 
     def open(self) -> Release:
         """Open the release. Files are not verified: those who search it do that."""
+        from artifacts.release.release import Release  # imports FAISS
+
         return Release(self.manifest, self.folders, verify=False)
 
 
@@ -116,6 +122,15 @@ class State:
     def delta(self) -> pa.Table:
         """Return all rows of the delta, in their order."""
         return self._table("FROM delta_rows")
+
+    def delta_since(self) -> datetime | None:
+        """Return when the oldest change in the delta was applied; None if there is no delta."""
+        row = self._connection.execute("SELECT epoch_us(min(applied_at)) FROM delta_rows").fetchone()
+        return None if row is None or row[0] is None else datetime.fromtimestamp(row[0] / 1e6, UTC)
+
+    def all_rows(self) -> pa.RecordBatchReader:
+        """Stream the state of all products."""
+        return self._connection.sql("FROM state_rows").to_arrow_reader(65_536)
 
     def rows_with_pictures(self, digests: Sequence[bytes]) -> dict[bytes, tuple[int, bool]]:
         """Return for each known picture a row that has it, and whether that row is the delta's.

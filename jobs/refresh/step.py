@@ -9,48 +9,53 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
 
 from artifacts.encoders.identity import EncoderIdentity, encoder_identity
-from artifacts.errors import CorruptFile, IncompatibleRelease, PublishConflict, StepFailed
-from artifacts.release.release import Release
-from artifacts.schema import TRANSIENT_REASONS, attributes_of
+from artifacts.errors import IncompatibleRelease, StepFailed
+from artifacts.schema import attributes_of
 from artifacts.storage import sha256_of
 from jobs.catalog.changes import CatalogChanges, ChangeCounts, find_changes
 from jobs.catalog.compare.selection import Selection
 from jobs.download.refetch import NOTHING, Refetch
 from jobs.evaluate.step import run_evaluate
 from jobs.progress import QUIET, Reporter
-from jobs.publish import run_publish
-from jobs.refresh.candidate import make_candidate, write_delta
+from jobs.publish import run_publish, until_published
 from jobs.refresh.changed import changed_products
-from jobs.refresh.pictures import Obtained, obtain_pictures, open_workspace
-from jobs.refresh.report import REFRESH_RECORD, RefreshRecord, RefreshReport
+from jobs.refresh.memory import SourceMemory
+from jobs.refresh.report import RefreshReport
 from jobs.refresh.served import Served, State
 from jobs.steps import Progress, StepContext, StepResult
 from jobs.workspace.fingerprints import fingerprint
-from jobs.workspace.records import read_record, write_record
 from jobs.workspace.workspace import Workspace
 
-#: Attempts until a refresh is not overtaken by another publication.
-_ATTEMPTS = 3
+if TYPE_CHECKING:
+    from artifacts.release.release import Release
+    from jobs.refresh.pictures import Obtained
 
 
 def run_refresh(
     context: StepContext,
     *,
     changes_only: bool = False,
+    day: date | None = None,
     refetch: Refetch = NOTHING,
     force: Selection | None = None,
-    reporter: Reporter | None = None,
+    reembed: bool = False,
+    reporter: Reporter = QUIET,
 ) -> StepResult[RefreshReport]:
     """Bring the changes of the context's catalog into the served release.
 
     Args:
         changes_only: whether the catalog names only what has changed.
+        day: of the catalog's partition to read; None for the newest.
         refetch: products whose pictures are downloaded again.
         force: products that are processed again although the catalog says the same of them.
+        reembed: whether pictures that are fetched are embedded although the release has their vectors.
         reporter: shows the parts of the work.
 
     Raises:
@@ -61,12 +66,8 @@ def run_refresh(
         GateFailed: the release would be below the target; the one that is served stays.
         PublishConflict: other publications overtook every attempt.
     """
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return _Refresh(context, changes_only, refetch, force, reporter or QUIET).run()
-        except PublishConflict:
-            continue
-    return _Refresh(context, changes_only, refetch, force, reporter or QUIET).run()
+    attempt = _Refresh(context, changes_only, day, refetch, force, reembed, reporter)
+    return until_published(attempt.run)
 
 
 @dataclass
@@ -75,8 +76,10 @@ class _Refresh:
 
     context: StepContext
     changes_only: bool
+    day: date | None
     refetch: Refetch
     force: Selection | None
+    reembed: bool
     reporter: Reporter
 
     def run(self) -> StepResult[RefreshReport]:
@@ -89,10 +92,11 @@ class _Refresh:
                 display.note(_describe(changes.counts) if not changes.skipped else "the catalog is as before")
             counts = changes.counts
             if changes.skipped or not (counts.new or counts.pictures or counts.attributes or counts.deleted):
-                self._record(served, changes, began)
+                self._memory.keep(served, changes, began)
                 report = RefreshReport(
-                    served.manifest.version, counts, served.manifest.counts, watermark=changes.watermark
-                )
+                    served.manifest.version, counts, served.manifest.counts, watermark=changes.watermark,
+                    rejects=self._rejects(changes),
+                )  # fmt: skip
                 return StepResult(False, "nothing has changed", report)
             report = self._apply(served, changes, identity, began)
         return StepResult(True, report.note, replace(report, seconds=round(time.monotonic() - started, 3)))
@@ -108,28 +112,45 @@ class _Refresh:
         return identity
 
     def _find_changes(self, served: Served, scratch: Path, began: datetime, progress: Progress) -> CatalogChanges:
-        config, record = self.context.config, self._last_record()
+        config, memory = self.context.config, self._memory
+        record = memory.record()
         same = record is not None and record.content_id == served.manifest.content_id
         retry = record.retries(began, config.retry_minutes) if record is not None else frozenset()
+        force = self.force or _selection(self.refetch)
         return find_changes(
             self.context.catalog,
             served.state_files,
             config.max_reject_rate,
             scratch / "changes",
             changes_only=self.changes_only,
-            force=self.force or _selection(self.refetch),
+            day=self.day,
+            # Rows before the watermark are not read, so none of them could be retried.
+            since=None if force or retry else memory.watermark(self.context.store, served),
+            overlap_seconds=config.watermark_overlap_seconds,
+            force=force,
             retry=retry,
             served_types=attributes_of(served.schema),
             unchanged_since=record.fingerprint if record is not None and same else None,
             progress=progress,
         )
 
+    @property
+    def _memory(self) -> SourceMemory:
+        return SourceMemory(self.context.workspace, self.context.catalog, self.changes_only)
+
     def _apply(
         self, served: Served, changes: CatalogChanges, identity: EncoderIdentity, began: datetime
     ) -> RefreshReport:
         """Write the delta, and publish it if it passes the gate."""
+        # FAISS and the steps that fetch and embed: not before there is something to do
+        from jobs.refresh.candidate import make_candidate, write_delta
+        from jobs.refresh.pictures import open_workspace
+
         counts, context = changes.counts, self.context
-        digest = fingerprint(served.manifest.content_id, sha256_of(changes.changed), sha256_of(changes.deleted))[:16]
+        # A refresh that was killed is continued; one that shall fetch or embed again begins anew.
+        attempt = began if self.refetch or self.reembed else None
+        files = [sha256_of(path) for path in (changes.changed, changes.deleted)]
+        digest = fingerprint(served.manifest.content_id, files, attempt)[:16]
         workspace = open_workspace(context.workspace, counts.new + counts.pictures, digest, began)
         release = served.open()
         try:
@@ -154,33 +175,31 @@ class _Refresh:
             published = run_publish(step)
             display.note(published.note)
         now_served = Served.current(context.store)
-        self._record(now_served, changes, began)
+        self._memory.keep(now_served, changes, began)
         if not workspace.images.exists(0):
             workspace.folder.remove("")  # nothing was downloaded that a build could take over
         return RefreshReport(
             published.report.version, counts, candidate.counts, obtained, tally, now_served.delta_share,
-            now_served.drift, changes.watermark,
+            now_served.drift, changes.watermark, self._rejects(changes),
         )  # fmt: skip
 
     def _obtain(
         self, workspace: Workspace, changes: CatalogChanges, release: Release, state: State, identity: EncoderIdentity
     ) -> Obtained:
+        from jobs.refresh.pictures import obtain_pictures
+
         wanted = (product for product in changed_products(changes, state, self.refetch) if product.to_fetch)
-        return obtain_pictures(self.context, workspace, changes, wanted, release, state, identity)
+        known = None if self.reembed else state
+        return obtain_pictures(
+            self.context, workspace, changes, wanted, release, known, identity, again=bool(self.refetch)
+        )
 
-    # ── the record ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _last_record(self) -> RefreshRecord | None:
-        try:
-            return read_record(self.context.workspace.folder, REFRESH_RECORD, RefreshRecord)
-        except CorruptFile:
-            return None
-
-    def _record(self, served: Served, changes: CatalogChanges, began: datetime) -> None:
-        with State(served.state_files) as state:
-            transient = not TRANSIENT_REASONS.isdisjoint(state.failures())
-        record = RefreshRecord(served.manifest.content_id, changes.fingerprint, began, transient)
-        write_record(self.context.workspace.folder, REFRESH_RECORD, record)
+    def _rejects(self, changes: CatalogChanges) -> list[tuple[str, str, str]]:
+        """Return the rejects of a change file; a catalog's are in a file of the version."""
+        if not self.changes_only:
+            return []
+        rows = pq.read_table(changes.rejects).to_pylist()
+        return [(row["product_id"] or "", row["reason"], row["detail"]) for row in rows]
 
 
 def _selection(refetch: Refetch) -> Selection | None:

@@ -1,37 +1,27 @@
-"""Removes what refreshes have left in a workspace, when a build has taken it over.
+"""Removes what refreshes have left in a workspace.
 
-    absorbed = complete_refreshes(workspace)    # before the build's download begins
-    …                                           # the build downloads, embeds and publishes
-    remove_absorbed(workspace, absorbed)
-
-A build's download and embedding look into every refresh before they fetch or encode. What it does not take from there
-belongs to pictures that its catalog does not name.
+A build's download and embedding look into every refresh before they fetch or encode, and take over what the catalog
+names. The rest belongs to products that came by events only; it is kept for some days.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from datetime import datetime
 
 from artifacts.storage import Folder
-from jobs.workspace.workspace import SETTINGS, Workspace
+from jobs.workspace.workspace import REFRESH_TIME, SETTINGS, Workspace
 
 
-def complete_refreshes(workspace: Workspace) -> list[str]:
-    """Return the names of the refreshes whose pictures are all downloaded, oldest first: a build can absorb them."""
-    return [refresh.name for refresh in workspace.refreshes() if refresh.images.is_complete()]
+def remove_refreshes_before(workspace: Workspace, time: datetime) -> list[str]:
+    """Remove the refreshes that began before a time; returns their names.
 
-
-def remove_absorbed(workspace: Workspace, names: Iterable[str]) -> list[str]:
-    """Remove refreshes that a build has absorbed; returns the names of those that were there.
-
-    Call it when that build has been published, with the names that `complete_refreshes` returned before its download
-    began, and while none of these refreshes is running. A removal that is killed is completed by the next one.
+    Call it when a build that began later has been published. A removal that is killed is completed by the next one.
     """
-    present = {refresh.name: refresh for refresh in workspace.refreshes()}
-    removed = [name for name in names if name in present]
-    for name in removed:
-        _remove(present[name].folder)
-    return removed
+    before = f"{time:{REFRESH_TIME}}"
+    removed = [refresh for refresh in workspace.refreshes() if refresh.name < before]
+    for refresh in removed:
+        _remove(refresh.folder)
+    return [refresh.name for refresh in removed]
 
 
 def _remove(folder: Folder) -> None:

@@ -13,6 +13,7 @@
         rejects.parquet            every catalog row that is not in the index, with the reason
         evaluation.json            measurements of the gate
         report.html                the same for people
+      watermarks/                  how far sources of changes have been read, see jobs.catalog.sources.watermarks
       refreshes/<name>/            what one refresh has downloaded and embedded, until a build has taken it over:
         workspace.json …           a workspace of its own, with its own number of shards and no refreshes
 
@@ -43,6 +44,8 @@ REPORT = "report.html"
 
 SETTINGS = "workspace.json"
 _REFRESHES = "refreshes"
+#: Form of the time that the name of a refresh begins with, for strftime.
+REFRESH_TIME = "%Y%m%dT%H%M%S%f"
 
 
 @dataclass(frozen=True)

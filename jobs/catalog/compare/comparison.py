@@ -27,7 +27,7 @@ from jobs.catalog.compare.state import served_products
 from jobs.catalog.digests import all_http_sql, pictures_digest_sql
 from jobs.catalog.local_pictures import LocalPictures
 from jobs.catalog.rules import VALID_YEARS, values_query
-from jobs.catalog.staging import Staging, quote_literal, run_sql
+from jobs.catalog.staging import Staging, parquet_file_sql, quote_literal, run_sql
 
 #: Rows whose local files are looked at together.
 STAMP_ROWS = 10_000
@@ -70,7 +70,7 @@ class Comparison:
         rows = f"""SELECT _row, image_url FROM {typed_query(self._staging, self._types)}
             WHERE {"false" if pictures.root is None else f"NOT {all_http_sql('image_url')}"}"""
         count = _write_stamps(self._con, rows, pictures, path)
-        run_sql(self._con, f"CREATE VIEW stamps AS FROM read_parquet({quote_literal(path)})")
+        run_sql(self._con, f"CREATE VIEW stamps AS FROM {parquet_file_sql(path)}")
         return count > 0
 
     def _digests(self, force: Selection | None) -> str:

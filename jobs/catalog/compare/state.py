@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 # ruff: noqa: S608 — the SQL is built from constants and quote_literal(), never from a catalog's values.
-import glob
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from artifacts.schema import OK, STATE
-from jobs.catalog.staging import quote_literal, run_sql
+from jobs.catalog.staging import parquet_file_sql, quote_literal, run_sql
 
 _COLUMNS = "product_id, first, status, attributes, pictures, updated_at"
 
@@ -41,11 +40,11 @@ def create_state_views(con: duckdb.DuckDBPyConnection, files: StateFiles | None,
         con.register("no_state", STATE.empty_table())
         rows = f"SELECT {_COLUMNS} FROM no_state"
     elif files.delta is None:
-        rows = f"SELECT {_COLUMNS} FROM {_file(files.base)}"
+        rows = f"SELECT {_COLUMNS} FROM {parquet_file_sql(files.base)}"
     else:
-        delta = _file(files.delta)
+        base, delta = map(parquet_file_sql, (files.base, files.delta))
         rows = f"""SELECT {_COLUMNS} FROM {delta} UNION ALL
-            SELECT {_COLUMNS} FROM {_file(files.base)} ANTI JOIN (SELECT product_id FROM {delta}) USING (product_id)"""
+            SELECT {_COLUMNS} FROM {base} ANTI JOIN (SELECT product_id FROM {delta}) USING (product_id)"""
     run_sql(con, f"CREATE VIEW state_rows AS {rows}")
     again = "false"
     if retry:
@@ -61,7 +60,3 @@ def served_products(products: str) -> str:
         products: name of a table with the column product_id, of few rows.
     """
     return f"(SELECT product_id FROM state_rows SEMI JOIN {products} USING (product_id) WHERE status = '{OK}')"
-
-
-def _file(path: Path) -> str:
-    return f"read_parquet({quote_literal(glob.escape(str(path)))})"

@@ -8,6 +8,9 @@ row what is wrong with it. A quote that is never closed costs one row: reading g
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,8 @@ import pyarrow.csv
 
 from artifacts.errors import CatalogError
 from jobs.catalog.readers.text_file import MAX_LINE, read_blocks, truncate
-from jobs.catalog.staging import Staging
+from jobs.catalog.source import Part, part_errors, partition_keys
+from jobs.catalog.staging import Staging, column_key
 
 #: Bytes without the end of a row after which a quote counts as left open.
 MAX_ROW = 4 << 20
@@ -27,17 +31,67 @@ DELIMITERS = (",", ";", "\t", "|")
 _QUOTE, _NEWLINE, _RETURN = b'"\n\r'
 
 
-def stage_csv(path: Path, staging: Staging) -> None:
-    """Read a CSV file with a header line: UTF-8, RFC 4180 quotes; delimiter , ; tab or |; empty lines are skipped.
+@dataclass(frozen=True)
+class _Header:
+    """The first line of a CSV file that is not empty.
+
+    Attributes:
+        names: of the columns.
+        delimiter: the first of DELIMITERS that yields a column product_id, else the first of them.
+        end: offset of the first row in bytes.
+    """
+
+    names: list[str]
+    delimiter: str
+    end: int
+
+
+def stage_csv(parts: Sequence[Part], staging: Staging) -> None:
+    """Read CSV files with a header line: UTF-8, RFC 4180 quotes; delimiter , ; tab or |; empty lines are skipped.
+
+    Columns are matched by name; one that a part lacks is null in its rows. Folders named key=value are columns, too.
 
     Raises:
         CatalogError: no header, unusable columns, another encoding, or a row that is longer than MAX_LINE.
     """
-    blocks = read_blocks(path)
-    buffer = next(blocks)
-    names, delimiter, start = _read_header(buffer)
-    staging.set_columns(names)
-    buffer = buffer[start:]
+    headers: list[_Header | None] = []
+    for part in parts:
+        with part_errors(part, parts):
+            headers.append(_read_header(part.file))
+    if not any(headers):
+        staging.set_empty()
+    else:
+        partitions = {column_key(key): key for key in partition_keys(parts)}
+        columns: dict[str, str] = {}
+        for name in (name for header in headers if header for name in header.names):
+            columns.setdefault(column_key(name), name)
+        # Two columns of one part that have the same name are both kept here, for the message.
+        repeated = next((header.names for header in headers if header and _has_repeated(header.names)), None)
+        staging.set_columns(repeated or [*(columns | partitions).values()])
+        staging.declare_text(partitions.values())
+        for part, header in zip(parts, headers, strict=True):
+            if header is not None:
+                with part_errors(part, parts):
+                    _stage_part(part, header, [*(columns | partitions)], staging)
+    staging.finish()
+
+
+def _has_repeated(names: Sequence[str]) -> bool:
+    return len({column_key(name) for name in names}) < len(names)
+
+
+def _stage_part(part: Part, header: _Header, columns: Sequence[str], staging: Staging) -> None:
+    """Stage the rows of one file.
+
+    Args:
+        columns: keys of the catalog's columns.
+    """
+    cells: dict[str, int | str | None] = {column_key(name): cell for cell, name in enumerate(header.names)}
+    cells |= {column_key(key): value for key, value in part.partition.items()}
+    width, delimiter = len(header.names), header.delimiter
+    staging.start_part(part.name, width, [cells.get(column) for column in columns])
+    blocks = read_blocks(part.file)
+    buffer = next(blocks)[header.end :]
     at_end = False
     while not at_end:
         block = next(blocks, None)
@@ -46,29 +100,26 @@ def stage_csv(path: Path, staging: Staging) -> None:
         end = _end_of_whole_rows(buffer, ord(delimiter), at_end)
         if end == 0 and not at_end and len(buffer) < MAX_ROW:
             continue
-        table = _parse_with_arrow(buffer[:end], names, delimiter) if end else None
+        table = _parse_with_arrow(buffer[:end], width, delimiter) if end else None
         if table is not None and end:
             staging.add_batch(table.columns)
             buffer = buffer[end:]
         else:
-            buffer = buffer[_stage_row_by_row(buffer, len(names), delimiter, at_end, staging) :]
+            buffer = buffer[_stage_row_by_row(buffer, width, delimiter, at_end, staging) :]
             if len(buffer) > MAX_LINE:
                 raise CatalogError(f"row {staging.rows + 1:,} is longer than {MAX_LINE:,} bytes; is the file a CSV?")
-    staging.finish()
 
 
-def _read_header(block: bytes) -> tuple[list[str], str, int]:
-    """Return the column names, the delimiter, and the offset of the first row.
-
-    The delimiter is the first of DELIMITERS that yields a column product_id, else the first of them.
-    """
-    lines = block.splitlines(keepends=True)
+def _read_header(path: Path) -> _Header | None:
+    """Return a file's header; None if the file is empty."""
+    with closing(read_blocks(path)) as blocks:
+        lines = next(blocks).splitlines(keepends=True)
     header_line = next((index for index, line in enumerate(lines) if line.strip()), None)
     if header_line is None:
-        raise CatalogError("the file is empty")
+        return None
     # 50 lines, because a name may contain newlines
     text = [line.decode(errors="surrogateescape") for line in lines[header_line : header_line + 50]]
-    fallback: tuple[list[str], str, int] | None = None
+    fallback: _Header | None = None
     for delimiter in DELIMITERS:
         reader = csv.reader(text, delimiter=delimiter, strict=True)
         try:
@@ -77,11 +128,10 @@ def _read_header(block: bytes) -> tuple[list[str], str, int]:
             raise CatalogError(f"the header line cannot be read ({error}): {truncate(text[0].strip())}") from None
         if problem := _encoding_problem(names):
             raise CatalogError(f"the header line is {problem}; save the file as UTF-8")
-        header = names, delimiter, sum(map(len, lines[: header_line + reader.line_num]))
+        header = _Header(names, delimiter, sum(map(len, lines[: header_line + reader.line_num])))
         fallback = fallback or header
-        if "product_id" in (name.strip().lower() for name in names):
+        if "product_id" in map(column_key, names):
             return header
-    assert fallback is not None  # noqa: S101 — DELIMITERS is not empty
     return fallback
 
 
@@ -113,9 +163,9 @@ def _end_of_whole_rows(block: bytes, delimiter: int, at_end: bool) -> int | None
     return end if opens_field.all() and np.isin(data[closing + 1], field_edges).all() else None
 
 
-def _parse_with_arrow(block: bytes, names: list[str], delimiter: str) -> pa.Table | None:
+def _parse_with_arrow(block: bytes, width: int, delimiter: str) -> pa.Table | None:
     """Parse whole rows as a table of strings; return None if a row needs the csv module."""
-    cells = [f"c{index}" for index in range(len(names))]
+    cells = [f"c{index}" for index in range(width)]
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(block),

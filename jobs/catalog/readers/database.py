@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,14 +15,27 @@ import sqlalchemy
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, NoSuchTableError, SQLAlchemyError
 
 from artifacts.errors import CatalogError
-from jobs.catalog.staging import Staging
+from jobs.catalog.source import hide_password_option
+from jobs.catalog.staging import Staging, column_key
 
 #: Rows that are fetched at a time.
 BATCH = 10_000
+#: The column that a watermark is the greatest value of.
+UPDATED_AT = "updated_at"
+#: Before any row was updated.
+EARLIEST = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
 _INT64 = range(-(2**63), 2**63)
 
+# Texts, quoted names and comments of a query, in which nothing is a parameter; a parameter; a colon, as in x::date.
+_QUERY_PARTS = re.compile(
+    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/ | (?P<watermark>(?<!:):watermark\b) | :""",
+    re.DOTALL | re.VERBOSE,
+)
 
-def open_database(source: str, supported_forms: str) -> tuple[str, Callable[[Staging], None]]:
+
+def open_database(
+    source: str, supported_forms: str, since: dt.datetime | None = None
+) -> tuple[str, Callable[[Staging], None]]:
     """Split `URL#table`, `URL#schema.table` or `URL#SELECT …` into its parts, without reading anything yet.
 
     A `#` inside the URL itself (in a password) must be written as %23.
@@ -29,6 +43,8 @@ def open_database(source: str, supported_forms: str) -> tuple[str, Callable[[Sta
     Args:
         source: the URL, and the table or query after the first `#`.
         supported_forms: the forms that a catalog may have, for the message about an unknown URL.
+        since: only rows that were updated later are read, of a table with a column updated_at, and of a query that
+            compares with `:watermark`; aware; None for all rows.
 
     Returns:
         The source's display name, without the password, and the function that stages it.
@@ -49,51 +65,93 @@ def open_database(source: str, supported_forms: str) -> tuple[str, Callable[[Sta
     except ModuleNotFoundError as error:
         driver = error.name or str(error)
         raise CatalogError(f"the database driver {driver!r} is not installed; install it or use another") from None
-    display_name = url.render_as_string(hide_password=True)
+    display_name = hide_password_option(url.render_as_string(hide_password=True))
     if not selection:
         raise CatalogError(f"{display_name}: add #table or #SELECT … to name what to read")
     file = url.database if url.get_backend_name() == "sqlite" else None
     if file and file != ":memory:" and not file.startswith("file:") and not Path(file).is_file():
         raise CatalogError(f"there is no SQLite file {file}")  # connecting would create an empty one
-    return f"{display_name}#{selection}", partial(_stage_database, url, selection)
+    return f"{display_name}#{selection}", partial(_stage_database, url, selection, since)
 
 
-def _stage_database(url: sqlalchemy.URL, selection: str, staging: Staging) -> None:
+def _stage_database(url: sqlalchemy.URL, selection: str, since: dt.datetime | None, staging: Staging) -> None:
     engine = sqlalchemy.create_engine(url)
     try:
         with engine.connect() as connection:
-            statement = _to_statement(engine, selection)
-            result = connection.execution_options(stream_results=True, yield_per=BATCH).execute(statement)
-            if not result.returns_rows:
-                raise CatalogError("the query returns no rows; it must be a SELECT")
-            names = list(map(str, result.keys()))
-            staging.set_columns(names, "VARCHAR")
-            column_types: list[set[str]] = [set() for _ in names]
-            for rows in result.partitions(BATCH):
-                columns = zip(*rows, strict=True)
-                cells = (
-                    [_to_text(value, types) for value in column]
-                    for column, types in zip(columns, column_types, strict=True)
-                )
-                staging.add_rows([list(row) for row in zip(*cells, strict=True)])
-            staging.finish()
+            if engine.dialect.name == "postgresql":  # which compares a timestamp without a zone in that of the session
+                connection.execute(sqlalchemy.text("SET TIME ZONE 'UTC'"))
+            to_statement = _query_statement if _is_query(selection) else _table_statement
+            statement = to_statement(engine, selection, since)
+            streamed = connection.execution_options(stream_results=True, yield_per=BATCH)
+            with streamed.execute(statement) as result:
+                if not result.returns_rows:
+                    raise CatalogError("the query returns no rows; it must be a SELECT")
+                names = list(map(str, result.keys()))
+                if _is_query(selection) and _has_watermark(selection) and UPDATED_AT not in map(column_key, names):
+                    raise CatalogError("the query uses :watermark: select the column that it compares, as updated_at")
+                _stage_result(result, names, staging)
     except NoSuchTableError:
         raise CatalogError(f"there is no table {selection!r}; a query must contain a space") from None
     except SQLAlchemyError as error:
         raise CatalogError(f"the database reports: {getattr(error, 'orig', None) or error}") from None
     finally:
         engine.dispose()
+
+
+def _stage_result(result: sqlalchemy.CursorResult[Any], names: list[str], staging: Staging) -> None:
+    staging.set_columns(names, "VARCHAR")
+    column_types: list[set[str]] = [set() for _ in names]
+    for rows in result.partitions(BATCH):
+        columns = zip(*rows, strict=True)
+        cells = (
+            [_to_text(value, types) for value in column] for column, types in zip(columns, column_types, strict=True)
+        )
+        staging.add_rows([list(row) for row in zip(*cells, strict=True)])
+    staging.finish()
     staging.styles = {name: _style(column_types[index]) for name, index in staging.columns.attributes.items()}
 
 
-def _to_statement(engine: sqlalchemy.Engine, selection: str) -> sqlalchemy.TextClause | sqlalchemy.Select[Any]:
-    """Return the SQL statement of a query, which contains a space, or of a table's name."""
-    if len(selection.split()) > 1:
-        return sqlalchemy.text(selection.replace(":", r"\:"))
-    schema, _, name = selection.rpartition(".")
-    table = sqlalchemy.Table(name, sqlalchemy.MetaData(), schema=schema or None, autoload_with=engine)
+def _is_query(selection: str) -> bool:
+    """Return whether the text after the # is a query, and not a table's name: it contains a space."""
+    return len(selection.split()) > 1
+
+
+def _has_watermark(query: str) -> bool:
+    """Return whether a query has the parameter `:watermark`."""
+    return any(match["watermark"] for match in _QUERY_PARTS.finditer(query))
+
+
+def _query_statement(engine: sqlalchemy.Engine, query: str, since: dt.datetime | None) -> sqlalchemy.TextClause:
+    """Return a query as a statement; `:watermark` is its only parameter, any other colon is itself."""
+    text = _QUERY_PARTS.sub(lambda match: match[0] if match["watermark"] else match[0].replace(":", r"\:"), query)
+    statement = sqlalchemy.text(text)
+    return statement.bindparams(_watermark(engine, since or EARLIEST)) if _has_watermark(query) else statement
+
+
+def _table_statement(engine: sqlalchemy.Engine, name: str, since: dt.datetime | None) -> sqlalchemy.Select[Any]:
+    """Return the statement of a table's rows: of all, or of those that were updated later.
+
+    A table without a column updated_at that is a date or time is read whole.
+    """
+    schema, _, table_name = name.rpartition(".")
+    table = sqlalchemy.Table(table_name, sqlalchemy.MetaData(), schema=schema or None, autoload_with=engine)
     # Sorted by the primary key, if any: which of two equal ids comes first is then the same in every run.
-    return sqlalchemy.select(table).order_by(*table.primary_key.columns)
+    statement = sqlalchemy.select(table).order_by(*table.primary_key.columns)
+    if since is None:
+        return statement
+    updated_at = next((column for column in table.columns if column_key(column.name) == UPDATED_AT), None)
+    if updated_at is None or not isinstance(updated_at.type, sqlalchemy.DateTime | sqlalchemy.Date):
+        return statement
+    return statement.where(updated_at > _watermark(engine, since))
+
+
+def _watermark(engine: sqlalchemy.Engine, since: dt.datetime) -> sqlalchemy.BindParameter[dt.datetime]:
+    """Return the parameter: with its time zone for PostgreSQL, in UTC without one for the others."""
+    zoned = engine.dialect.name == "postgresql"
+    value = since.astimezone(dt.UTC)
+    return sqlalchemy.bindparam(
+        "watermark", value if zoned else value.replace(tzinfo=None), sqlalchemy.DateTime(timezone=zoned)
+    )
 
 
 def _to_text(value: object, types: set[str]) -> str | None:

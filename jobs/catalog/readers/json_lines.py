@@ -3,49 +3,71 @@
 from __future__ import annotations
 
 # ruff: noqa: S608 — the SQL is built from constants, numbers and quote_literal(), never from a catalog's values.
-from pathlib import Path
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.csv
 
 from artifacts.errors import CatalogError
 from jobs.catalog.readers.text_file import MAX_LINE, read_blocks, truncate
-from jobs.catalog.staging import MAX_COLUMNS, Staging, quote_literal, run_sql
+from jobs.catalog.source import Part, part_errors, partition_keys
+from jobs.catalog.staging import MAX_COLUMNS, Staging, column_key, parquet_file_sql, quote_literal, run_sql
 
 
-def stage_json(path: Path, staging: Staging) -> None:
-    """Read a file with one JSON object per line; empty lines are skipped; keys are columns, in order of appearance.
+def stage_json(parts: Sequence[Part], staging: Staging) -> None:
+    """Read files with one JSON object per line; empty lines are skipped; keys are columns, in order of appearance.
+
+    Folders named key=value are columns, too.
 
     Raises:
         CatalogError: unusable columns, another encoding, no line that holds an object, or a line over MAX_LINE.
     """
-    line_staging = _stage_lines(path, staging)
-    lines = f"read_parquet({quote_literal(line_staging.path)})"
-    names = _column_names(staging, lines)
-    staging.set_columns(names, "json")
+    partitions = partition_keys(parts)
+    lines = _stage_lines(parts, partitions, staging)
+    if not lines.rows:
+        staging.set_empty()
+        staging.finish()
+        return
+    table = parquet_file_sql(lines.path)
+    keys = {column_key(key) for key in partitions}
+    names = [name for name in _column_names(staging, table) if column_key(name) not in keys]
+    staging.set_columns([*names, *partitions], "json")
+    staging.declare_text(partitions)
+    staging.parts = lines.parts
     staging.finish()  # DuckDB writes the file below
     pointers = "[" + ", ".join(quote_literal("/" + name.replace("~", "~0").replace("/", "~1")) for name in names) + "]"
     known = set(staging.columns.known.values())
     cells = [
         f"{'texts' if index in known else 'vals'}[{index + 1}]::VARCHAR AS c{index}" for index in range(len(names))
     ]
+    cells += [f"further{index} AS c{len(names) + index}" for index in range(len(partitions))]
+    further = "".join(f", c{index + 1} AS further{index}" for index in range(len(partitions)))
     staging.write_query(
         f"""SELECT _row, coalesce(_unreadable, problem) AS _unreadable, {", ".join(cells)} FROM (
-                SELECT *, CASE WHEN problem IS NULL THEN json_extract_string(c0, {pointers}) END AS texts,
-                    CASE WHEN problem IS NULL THEN json_extract(c0, {pointers}) END AS vals FROM (
-                    SELECT *, CASE WHEN c0 IS NULL THEN ''
+                SELECT *, CASE WHEN problem IS NULL THEN json_extract_string(line, {pointers}) END AS texts,
+                    CASE WHEN problem IS NULL THEN json_extract(line, {pointers}) END AS vals FROM (
+                    SELECT _row, _unreadable, c0 AS line{further}, CASE WHEN c0 IS NULL THEN ''
                         WHEN NOT json_valid(c0) THEN 'not JSON: ' || left(c0, 80)
                         WHEN json_type(c0) <> 'OBJECT' THEN 'not a JSON object: ' || left(c0, 80) END AS problem
-                    FROM {lines}))"""
+                    FROM {table}))"""
     )
 
 
-def _stage_lines(path: Path, staging: Staging) -> Staging:
-    """Stage the file's lines as one cell each, in a file beside the staging file."""
+def _stage_lines(parts: Sequence[Part], partitions: Sequence[str], staging: Staging) -> Staging:
+    """Stage lines as one cell each, and the values of their partitions, in a file beside the staging file."""
     lines = Staging(staging.con, staging.path.with_name("lines.parquet"), staging.progress)
-    lines.set_single_cell()
+    lines.set_lines(len(partitions))
+    for part in parts:
+        lines.start_part(part.name, 1, [0, *map(part.partition.get, partitions)])
+        with part_errors(part, parts):
+            _stage_part(part, lines)
+    lines.finish()
+    return lines
+
+
+def _stage_part(part: Part, lines: Staging) -> None:
     buffer = b""
-    for block in read_blocks(path):
+    for block in read_blocks(part.file):
         buffer += block
         end = buffer.rfind(b"\n") + 1
         if not end and len(buffer) > MAX_LINE:
@@ -53,10 +75,6 @@ def _stage_lines(path: Path, staging: Staging) -> Staging:
         _add_lines(buffer[:end], lines)
         buffer = buffer[end:]
     _add_lines(buffer, lines)
-    lines.finish()
-    if not lines.rows:
-        raise CatalogError("the file is empty")
-    return lines
 
 
 def _add_lines(block: bytes, staging: Staging) -> None:

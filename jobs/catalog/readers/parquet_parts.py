@@ -5,84 +5,76 @@ from __future__ import annotations
 # ruff: noqa: S608 — the SQL is built from constants, numbers and quoted names, never from a catalog's values.
 import glob
 import re
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.errors import CatalogError
 from artifacts.products.sql import quoted
-from artifacts.storage import sha256_of
-from jobs.catalog.source import Source, base_url, fetch_files
-from jobs.catalog.staging import Staging, match_columns, run_sql
-from jobs.workspace.fingerprints import fingerprint
+from jobs.catalog.source import HIVE_NULL, Part, partition_keys
+from jobs.catalog.staging import Staging, column_key, match_columns, quote_literal, run_sql
 
+#: Column with a row's file.
+_FILE = "_lookalike_file"
 # DuckDB types
 _INTEGERS = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"})
 _BIG_INTEGERS = frozenset({"UBIGINT", "HUGEINT", "UHUGEINT", "BIGNUM"})
 _PLAIN = re.compile(r"VARCHAR|BLOB|UUID|ENUM\(.*|TIME|TIME_NS|TIME WITH TIME ZONE|INTERVAL|BIT", re.DOTALL)
 
 
-def list_parts(fs: fsspec.AbstractFileSystem, folder: str) -> list[str]:
-    """Return the Parquet files below a folder, sorted.
+def stage_parquet(parts: Sequence[Part], staging: Staging) -> None:
+    """Read Parquet files as one table: columns are matched by name, and null where a file lacks them.
 
-    Files and folders whose name starts with _ or . are skipped: they are markers or half-written files.
+    Folders named key=value are columns, too.
+
+    Raises:
+        CatalogError: unusable columns, a file that is no Parquet, or types that have nothing in common.
     """
-    files = (str(path) for path in fs.find(folder) if str(path).endswith(".parquet"))
-    return sorted(
-        path for path in files if not any(name[0] in "_." for name in path.removeprefix(folder).strip("/").split("/"))
-    )
-
-
-def parquet_source(name: str, fs: fsspec.AbstractFileSystem, root: str, parts: list[str], scratch: Path) -> Source:
-    """Return a source of Parquet files; remote files are copied to `scratch`.
-
-    Args:
-        name: the source's display name.
-        fs: the file system of the parts.
-        root: the folder that relative pictures start from; folders like size=42 below it are columns.
-        parts: paths of the files, in the order of their rows.
-        scratch: a local folder.
-    """
-    files = fetch_files(fs, root, parts, scratch)
-    relative_paths = [part.removeprefix(root) for part in parts]
-    digests = [(path, sha256_of(file)) for path, file in zip(relative_paths, files, strict=True)]
-    partitioned = any("=" in path for path in relative_paths)
-    return Source(
-        name, base_url(fs, root), fingerprint("parquet", digests), partial(_stage_parquet, files, partitioned)
-    )
-
-
-def _stage_parquet(files: list[Path], partitioned: bool, staging: Staging) -> None:
-    """Stage the files as one table: columns are matched by name, and null where a file lacks them."""
-    for file in files:
-        _validate_file(file)
-    table = (
-        "read_parquet(?, union_by_name => true, hive_types_autocast => false, "
-        f"hive_partitioning => {str(partitioned).lower()})"
-    )
-    paths = [[glob.escape(str(file)) for file in files]]
+    for part in parts:
+        _validate_file(part.file)
+        staging.parts.append((part.name, staging.rows + 1))
+        staging.rows += pq.read_metadata(part.file).num_rows
+    # DuckDB's own columns of partitions would be those of the folders above the catalog's, too.
+    table = f"read_parquet(?, union_by_name => true, hive_partitioning => false, filename => '{_FILE}')"
+    paths = [[glob.escape(str(part.file)) for part in parts]]
     try:
-        description = run_sql(staging.con, f"DESCRIBE SELECT * FROM {table}", paths)
-        duckdb_types = {str(name): str(duckdb_type) for name, duckdb_type, *_ in description}
-        staging.set_columns(list(duckdb_types))
+        description = run_sql(staging.con, f"DESCRIBE SELECT * EXCLUDE ({_FILE}) FROM {table}", paths)
+        keys = partition_keys(parts)
+        columns = {column_key(str(name)): (str(name), str(duckdb_type)) for name, duckdb_type, *_ in description}
+        columns = {key: column for key, column in columns.items() if key not in map(column_key, keys)}
+        staging.set_columns([*(name for name, _ in columns.values()), *keys])
+        staging.declare_text(keys)
         staging.finish()  # DuckDB writes the file below
         attributes = {index: name for name, index in staging.columns.attributes.items()}
         cells = []
-        for index, (column, duckdb_type) in enumerate(duckdb_types.items()):
+        for index, (column, duckdb_type) in enumerate(columns.values()):
             if index in attributes:
                 staging.styles[attributes[index]], cell = _attribute_cell(duckdb_type, quoted(column))
             else:
                 nested = duckdb_type.endswith(("]", ")")) and not duckdb_type.startswith(("DECIMAL", "ENUM"))
                 cell = f"to_json({quoted(column)})::VARCHAR" if nested else f"{quoted(column)}::VARCHAR"
             cells.append(f"{cell} AS c{index}")
+        cells += [f"{_partition_sql(key, parts[0])} AS c{len(columns) + index}" for index, key in enumerate(keys)]
         numbered = "row_number() OVER () AS _row, NULL::VARCHAR AS _unreadable"
         staging.write_query(f"SELECT {numbered}, {', '.join(cells)} FROM {table}", paths)
     except (duckdb.BinderException, duckdb.ConversionException, duckdb.InvalidInputException) as error:
         raise CatalogError(f"the Parquet parts cannot be read as one table: {error}") from None
+
+
+def _partition_sql(key: str, part: Part) -> str:
+    """Build the value that the folder key=value has in the path of a row's file; null if there is no such folder.
+
+    Args:
+        part: any part; all are below the same folder.
+    """
+    root = len(str(part.file)) - len(part.name)
+    folder = "".join(rf"\x{{{ord(letter):x}}}" for letter in key)
+    pattern = quote_literal(f"(?:^|/){folder}=([^/]*)/")
+    value = f"regexp_extract(substr({_FILE}, {root + 1}), {pattern}, 1)"
+    return f"CASE WHEN {value} <> {quote_literal(HIVE_NULL)} THEN nullif(url_decode({value}), '') END"
 
 
 def _validate_file(file: Path) -> None:

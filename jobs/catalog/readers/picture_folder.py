@@ -12,7 +12,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from artifacts.errors import CatalogError
-from jobs.catalog.source import TEXT_SUFFIXES, Source, base_url
+from jobs.catalog.source import Source, base_url
 from jobs.catalog.staging import Staging
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
@@ -22,13 +22,10 @@ def picture_folder_source(name: str, fs: fsspec.AbstractFileSystem, path: str) -
     """Return a source of the pictures below a folder.
 
     Raises:
-        CatalogError: the folder is not local, or it holds a catalog file that should be named instead.
+        CatalogError: the folder is not local.
     """
     if not isinstance(fs, LocalFileSystem):
-        raise CatalogError(f"{name} has no .parquet parts, and a folder of pictures must be on this machine")
-    catalogs = sorted(entry.name for entry in Path(path).iterdir() if entry.suffix.lower() in TEXT_SUFFIXES)
-    if catalogs:
-        raise CatalogError(f"{name} is a folder with {catalogs[0]} in it; name that file, or a folder of pictures")
+        raise CatalogError(f"{name} holds no catalog files, and a folder of pictures must be on this machine")
     return Source(name, base_url(fs, path), None, partial(_stage_pictures, Path(path)))
 
 

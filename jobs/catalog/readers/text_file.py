@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import IO, cast
 
@@ -17,7 +17,7 @@ MAX_LINE = 64 << 20
 _OTHER_ENCODINGS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"\x00\x00\xfe\xff", "UTF-32"))
 
 
-def read_blocks(path: Path) -> Iterator[bytes]:
+def read_blocks(path: Path) -> Generator[bytes]:
     """Yield a file's bytes without a UTF-8 byte order mark, decompressed if its name ends in .gz.
 
     The first block is yielded even if the file is empty.

@@ -15,25 +15,7 @@ import pytest
 
 from artifacts.errors import CatalogError
 from artifacts.storage import Folder
-from jobs.catalog.report import CatalogReport
-from jobs.catalog.shards import read_products
-from jobs.catalog.step import validate_catalog
-from jobs.workspace.workspace import Workspace
-
-
-def validate(source: object, tmp_path: Path) -> tuple[CatalogReport, dict[str, dict[str, Any]], list[str]]:
-    """Run the catalog step; return its report, the products by id, and the details of the rejects."""
-    workspace = Workspace.open(str(tmp_path / "ws"), 1)
-    report = validate_catalog(str(source), workspace, 1)
-    details = pq.read_table(workspace.folder.local("catalog/rejects.parquet"))["detail"].to_pylist()
-    return report, {row["product_id"]: row for row in read_products(workspace, 0).to_pylist()}, details
-
-
-def assert_refused(source: object, tmp_path: Path, message: str) -> None:
-    with pytest.raises(CatalogError, match=message):
-        validate(source, tmp_path)
-    assert not (tmp_path / "ws/catalog/report.json").exists()
-
+from tests.jobs.catalog.validating import assert_refused, validate, write_part
 
 # ── Parquet ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -91,12 +73,6 @@ def test_parquet_values_out_of_range_are_rejected(tmp_path: Path) -> None:
     assert details == ["price: nan is not a number", "price: inf is not a number", "price: -1.0 is below 0"]
 
 
-def write_part(path: Path, ids: list[Any], **columns: Any) -> None:
-    """Write a Parquet part of products with these ids."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"product_id": ids, "image_url": [f"{name}.jpg" for name in ids], **columns}), path)
-
-
 def test_parquet_parts_are_one_table_in_the_order_of_their_paths(tmp_path: Path) -> None:
     folder = tmp_path / "we[i]rd'd*r"
     write_part(folder / "part-1.parquet", ["a", "b"], colour=["red", "blue"])
@@ -108,7 +84,7 @@ def test_parquet_parts_are_one_table_in_the_order_of_their_paths(tmp_path: Path)
     assert list(products) == ["a", "b", "c", "d"]
     assert report.attributes == {"weight": "double", "colour": "string"}
     assert (products["b"]["colour"], products["c"]["weight"], products["d"]["weight"]) == ("blue", 2.0, 1.5)
-    assert details == ["product_id: b is already in row 3"]  # nested/part-0 is the first part
+    assert details == ["part-2.parquet, row 1: product_id: b is already in part-1.parquet, row 2"]
     assert report.base == str(folder)
     assert validate(folder, tmp_path)[0].skipped
 
@@ -119,8 +95,7 @@ def test_glob_selects_parquet_parts(tmp_path: Path) -> None:
     report, products, _ = validate(tmp_path / "parts/part-[12].parquet", tmp_path)
     assert list(products) == ["p1", "p2"]
     assert report.base == str(tmp_path / "parts")
-    assert_refused(tmp_path / "parts/none-*.parquet", tmp_path / "other", "no .parquet file matches")
-    assert_refused(tmp_path / "parts/*.csv", tmp_path / "other", "only Parquet may be split into parts")
+    assert_refused(tmp_path / "parts/none-*.parquet", tmp_path / "other", "no catalog file matches")
 
 
 def test_partition_folders_are_text_columns(tmp_path: Path) -> None:
@@ -274,7 +249,7 @@ def test_source_that_is_not_a_catalog_is_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path / "nothing", tmp_path, "no catalog and no pictures")
     (tmp_path / "sample").mkdir()
     (tmp_path / "sample/catalog.csv").write_text("product_id,image_url\n")
-    assert_refused(tmp_path / "sample", tmp_path, "catalog.csv in it; name that file")
+    assert_refused(tmp_path / "sample", tmp_path, "the catalog has columns but no rows")
     assert_refused("http://127.0.0.1:1/shop.csv?token=1", tmp_path, "cannot open http://127.0.0.1:1/shop.csv")
     assert_refused("memory://nowhere/shop.csv", tmp_path, "memory://nowhere/shop.csv does not exist")
     assert_refused("memory://nowhere/shop.parquet", tmp_path, "memory://nowhere/shop.parquet does not exist")

@@ -2,112 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from artifacts.index.params import SearchParams
-from artifacts.products.filters import Condition
-from artifacts.release.release import Release
-from artifacts.settings import Settings
-from artifacts.store.store import Store
-from jobs.refresh.report import RefreshReport
-from jobs.refresh.step import run_refresh
-from jobs.steps import StepContext, StepResult
-from tests.pipeline import draw, publish_small, small_settings, write_small_catalog
-
-Rows = dict[str, dict[str, str]]
-
-
-class Shop:
-    """A small catalog that is published, edited and refreshed."""
-
-    def __init__(self, folder: Path, products: int = 36, **settings: object) -> None:
-        self.folder = folder
-        self.settings = small_settings(folder, **settings)
-        self.catalog = write_small_catalog(folder / "shop", products)
-        publish_small(self.catalog, self.settings)
-
-    def edit(self, change: Callable[[Rows], None]) -> None:
-        """Change rows of catalog.csv, given by product_id."""
-        with self.catalog.open(newline="") as file:
-            rows = {row["product_id"]: row for row in csv.DictReader(file)}
-        change(rows)
-        names = list(dict.fromkeys(name for row in rows.values() for name in row))
-        with self.catalog.open("w", newline="") as file:
-            writer = csv.DictWriter(file, names, restval="")
-            writer.writeheader()
-            writer.writerows(rows.values())
-
-    def refresh(self, **options: Any) -> StepResult[RefreshReport]:
-        return run_refresh(StepContext.open(self.settings.pipeline, str(self.catalog)), **options)
-
-    def open(self) -> Release:
-        store = Store(self.settings.releases, self.settings.cache)
-        manifest = store.manifest()
-        return Release(manifest, store.fetch(manifest))
-
-    def rebuilt(self) -> Release:
-        """The release of a full build of the catalog as it is now, in a folder of its own."""
-        folder = self.folder / "rebuilt"
-        shutil.rmtree(folder, ignore_errors=True)
-        changes = {name: str(folder / name) for name in ("releases", "workspace")}
-        settings = Settings.model_validate(self.settings.model_dump() | changes)
-        publish_small(self.catalog, settings)
-        store = Store(settings.releases, settings.cache)
-        manifest = store.manifest()
-        return Release(manifest, store.fetch(manifest))
+from tests.pipeline import draw
+from tests.shop import Rows, Shop, assert_same
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path)
-
-
-def contents(release: Release) -> dict[str, list[dict[str, Any]]]:
-    """Every product with its results, one for each picture."""
-    rows = release.searcher.rows_that_can_be_found()
-    products: dict[str, list[dict[str, Any]]] = {}
-    for row in release.rows.to_results(rows):
-        products.setdefault(row["product_id"], []).append(row)
-    return products
-
-
-FILTERS = [
-    (),
-    (Condition("category", any_of=("circle",)),),
-    (Condition("price", minimum=5.0, maximum=20.0),),
-    (Condition("colour", none_of=("red",)), Condition("size", minimum=1)),
-]
-
-
-def assert_same(shop: Shop) -> None:
-    """The served release answers as a full build of the same catalog."""
-    served, built = shop.open(), shop.rebuilt()
-    try:
-        assert contents(served) == contents(built)
-        assert (served.products, served.pictures) == (built.products, built.pictures)
-        assert served.manifest.counts == built.manifest.counts
-        queries = served.searcher.vectors.take(served.searcher.rows_that_can_be_found()[:5])
-        for conditions in FILTERS:
-            assert served.count(conditions) == built.count(conditions)
-            for column in ("category", "brand", "colour", "size"):
-                facets = [{facet.value: facet.count for facet in r.facet(column, conditions)} for r in (served, built)]
-                assert facets[0] == facets[1]
-            hits = [
-                release.search(queries, 50, SearchParams(), conditions, exact=True)[0] for release in (served, built)
-            ]
-            for ours, theirs in zip(*hits, strict=True):
-                np.testing.assert_allclose([hit.score for hit in ours], [hit.score for hit in theirs], atol=1e-3)
-                assert set(served.product_ids(ours)) == set(built.product_ids(theirs))
-    finally:
-        served.close()
-        built.close()
 
 
 def test_refresh_without_changes_does_nothing(shop: Shop) -> None:

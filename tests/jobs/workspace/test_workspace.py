@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from artifacts.errors import CorruptFile, StepFailed
 from artifacts.storage import Folder
 from jobs.workspace.fingerprints import Recorded, fingerprint, if_changed
 from jobs.workspace.records import from_json, read_record, to_json, write_record
-from jobs.workspace.refreshes import complete_refreshes, remove_absorbed
+from jobs.workspace.refreshes import remove_refreshes_before
 from jobs.workspace.shards import ShardCounts, ShardReport, ShardTotals, report_name
 from jobs.workspace.workspace import Workspace
 
@@ -70,19 +71,15 @@ def test_refreshes_are_workspaces_of_their_own_oldest_first(tmp_path: Path) -> N
     assert sent.refreshes() == [earlier]
 
 
-def test_removal_of_absorbed_refreshes_leaves_later_and_unfinished_ones(tmp_path: Path) -> None:
+def test_refreshes_that_began_before_a_time_are_removed(tmp_path: Path) -> None:
     main = Workspace.open(str(tmp_path), 1)
-    first, unfinished = main.refresh("1", 1), main.refresh("2", 2)
-    for refresh in (first, unfinished):
+    first, later = (main.refresh(f"2026112{day}T000000000000-x", 1) for day in (1, 5))
+    for refresh in (first, later):
         refresh.images.run(0, "x", write_rows)
-    names = complete_refreshes(main)
-    assert names == ["1"]
-    later = main.refresh("3", 1)
-    later.images.run(0, "x", write_rows)
-    assert remove_absorbed(main, names) == ["1"]
-    assert main.refreshes() == [unfinished, later]
-    assert not (tmp_path / "refreshes" / "1").exists()
-    assert remove_absorbed(main, names) == []
+    assert remove_refreshes_before(main, datetime(2026, 11, 22, tzinfo=UTC)) == [first.name]
+    assert main.refreshes() == [later]
+    assert not (tmp_path / "refreshes" / first.name).exists()
+    assert remove_refreshes_before(main, datetime(2026, 11, 22, tzinfo=UTC)) == []
 
 
 def test_killed_removal_of_a_refresh_is_completed_by_the_next_one(
@@ -106,10 +103,10 @@ def test_killed_removal_of_a_refresh_is_completed_by_the_next_one(
 
     monkeypatch.setattr(Folder, "remove", die)
     with pytest.raises(Killed):
-        remove_absorbed(main, ["1"])
+        remove_refreshes_before(main, datetime(2026, 11, 22, tzinfo=UTC))
     monkeypatch.undo()
     assert main.refreshes() == [refresh]
-    assert remove_absorbed(main, ["1"]) == ["1"]
+    assert remove_refreshes_before(main, datetime(2026, 11, 22, tzinfo=UTC)) == ["1"]
     assert list((tmp_path / "refreshes").iterdir()) == []
 
 

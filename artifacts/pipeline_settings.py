@@ -1,0 +1,185 @@
+"""The settings of the pipeline and of the stream: name, default, meaning. `artifacts.settings` reads them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings
+
+from artifacts.config import Codec
+
+
+class PipelineSettings(BaseSettings):
+    """Where everything is, and how a catalog becomes a release."""
+
+    # ── where ────────────────────────────────────────────────────────────────────────────────────────────────────
+    releases: str = Field(default="artifacts/releases", description="Folder or fsspec URL of the published releases.")
+    workspace: str = Field(default="workspace", description="Folder or fsspec URL of what the steps keep between runs.")
+    cache: Path = Field(
+        default=Path("~/.cache/lookalike"),
+        description="Folder on this machine for segments of releases that live on a URL.",
+    )
+
+    # ── the pipeline ─────────────────────────────────────────────────────────────────────────────────────────────
+    encoder: str = Field(
+        default="open_clip:ViT-B-32/laion2b_s34b_b79k", description="Encoder spec; `sample` needs no network."
+    )
+    device: str = Field(default="auto", description="Where the encoder runs: auto, cpu, cuda, cuda:1, …")
+    shards: int = Field(
+        default=16, ge=1, le=100_000, description="Parts a step's work is split in; fixed for a workspace."
+    )
+    max_reject_rate: float = Field(
+        default=0.2, ge=0, le=1, description="Share of catalog rows that may be rejected before a build stops."
+    )
+    watermark_overlap_seconds: float = Field(
+        default=300, ge=0, description="Seconds before its watermark from which a database is read again for changes."
+    )
+    picture_side: int = Field(
+        default=512, ge=64, le=4096, description="Longest side in px of the pictures kept and encoded."
+    )
+    thumbnail_side: int = Field(default=320, ge=32, le=1024, description="Longest side in px of the stored thumbnails.")
+    max_pixels: int = Field(
+        default=100_000_000,
+        ge=2500,
+        le=178_956_970,  # Pillow itself refuses more
+        description="Width x height above which a picture is not decoded.",
+    )
+    max_picture_bytes: int = Field(
+        default=20_000_000, ge=1000, description="Size in bytes above which a download is dropped."
+    )
+    download_concurrency: int = Field(
+        default=64, ge=1, le=1024, description="Pictures fetched at once by one worker process."
+    )
+    download_per_host: int = Field(default=16, ge=1, le=1024, description="Of these, at most so many from one host.")
+    download_rate_per_host: float = Field(
+        default=0, ge=0, description="Requests a second to a host, per worker; 0: no limit."
+    )
+    download_retries: int = Field(default=3, ge=0, le=20, description="Further tries after a failure that may pass.")
+    download_timeout: float = Field(
+        default=30, gt=0, description="Seconds one picture may take in all, tries, waits and redirects included."
+    )
+    recheck_days: float = Field(
+        default=0, ge=0, le=36_500, description="Days after which a picture's URL is asked for changes; 0: never."
+    )
+    recheck_batch: int = Field(
+        default=10_000, ge=1, description="Pictures of one shard that a build asks for changes, at most."
+    )
+    allow_private_addresses: bool = Field(
+        default=False,
+        description="Let catalog URLs lead to loopback and private networks (a shop's own picture server).",
+    )
+    user_agent: str = Field(default="Lookalike/0.1 (+product image search)", description="User-Agent of the downloads.")
+    embed_batch: int = Field(default=64, ge=1, le=4096, description="Pictures in one call of the model.")
+
+    # ── the index ────────────────────────────────────────────────────────────────────────────────────────────────
+    codec: Codec = Field(
+        default="pq", description="How the index codes vectors: pq, rabitq, sq8; flat keeps them exact."
+    )
+    flat_max_rows: int = Field(
+        default=20_000, ge=0, description="Up to so many rows the index is flat: exact, no training."
+    )
+    rows_per_index: int = Field(default=10_000_000, ge=1, description="Rows in one FAISS file of a segment.")
+    train_rows_per_list: int = Field(default=64, ge=1, le=1000, description="Training vectors for each IVF list.")
+    seed: int = Field(default=0, ge=0, description="Seed of the training sample and of the evaluation's queries.")
+
+    # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────────────
+    recall_target: float = Field(
+        default=0.95, gt=0, le=1, description="recall@100 a release must reach to be published."
+    )
+    max_shrink: float = Field(
+        default=0.3, ge=0, le=1, description="Share of products a new release may lose against the last."
+    )
+    evaluation_queries: int = Field(
+        default=300, ge=10, le=100_000, description="Queries of each modality that the gate measures."
+    )
+    keep_releases: int = Field(
+        default=5, ge=1, description="Newest versions that `releases prune` leaves; CURRENT stays too."
+    )
+
+    # ── refreshes ────────────────────────────────────────────────────────────────────────────────────────────────
+    retry_minutes: float = Field(
+        default=60, ge=0, description="Minutes until a refresh tries pictures again whose failure may have passed."
+    )
+    tombstone_days: float = Field(
+        default=7, ge=0, description="Days for which a deletion is remembered, so that an older event cannot undo it."
+    )
+
+    compact_share: float = Field(
+        default=0.1,
+        gt=0,
+        description="Share of the base's rows that a delta may touch before it is due to be merged.",
+    )
+    compact_hours: float = Field(default=24, gt=0, description="Hours after which a delta is due to be merged.")
+    max_drift: float = Field(
+        default=0.05, gt=0, le=1, description="Drift of the quantizer from which a build with new training is advised."
+    )
+
+
+class StreamSettings(BaseSettings):
+    """How product events come from Kafka."""
+
+    # ── the stream ───────────────────────────────────────────────────────────────────────────────────────────────
+    kafka_servers: str = Field(default="", description="Kafka brokers of the events: host:port, separated by commas.")
+    kafka_topics: str = Field(
+        default="product-events", min_length=1, description="Topics of the shop's events, separated by commas."
+    )
+    kafka_group: str = Field(
+        default="lookalike", min_length=1, description="Consumer group that the offsets are committed for."
+    )
+    kafka_retry_topic: str = Field(
+        default="product-events-retry", min_length=1, description="Topic of events whose pictures are tried again."
+    )
+    kafka_dead_letter_topic: str = Field(
+        default="product-events-dead", min_length=1, description="Topic of events that were refused, with the reason."
+    )
+    kafka_options: SecretStr = Field(
+        default=SecretStr(""),
+        description="Further options of librdkafka, as a JSON object: TLS, SASL, timeouts.",
+    )
+    stream_batch_seconds: float = Field(
+        default=10, gt=0, le=3600, description="Seconds that events are gathered before they are applied together."
+    )
+    stream_batch_events: int = Field(
+        default=20_000, ge=1, le=1_000_000, description="Events that are applied together, at most."
+    )
+    stream_retries: int = Field(
+        default=5, ge=0, le=20, description="Further tries of an event whose picture failed for a reason that may pass."
+    )
+    stream_retry_seconds: float = Field(
+        default=30, gt=0, le=3600, description="Seconds before the first of these tries; doubled for each further one."
+    )
+    stream_future_seconds: float = Field(
+        default=300, ge=0, description="Seconds that an event's time may be ahead of this machine's clock."
+    )
+    stream_metrics_host: str = Field(
+        default="127.0.0.1", description="Address that the stream's metrics are served on."
+    )
+    stream_metrics_port: int = Field(
+        default=0, ge=0, le=65535, description="Port that the stream's metrics are served on; 0: none."
+    )
+
+    @field_validator("kafka_options")
+    @classmethod
+    def _check_options(cls, value: SecretStr) -> SecretStr:
+        json_object(value)
+        return value
+
+
+def json_object(secret: SecretStr) -> dict[str, str]:
+    """Parse a setting that is a JSON object of plain values; empty text is an empty object.
+
+    Raises:
+        ValueError: it is not; the message does not repeat the value.
+    """
+    text = secret.get_secret_value().strip()
+    problem = 'is not a JSON object such as {"security.protocol": "SASL_SSL"}'
+    try:
+        options = json.loads(text) if text else {}
+    except json.JSONDecodeError:
+        raise ValueError(problem) from None
+    if not isinstance(options, dict) or any(isinstance(value, dict | list) for value in options.values()):
+        raise ValueError(problem)
+    # librdkafka takes "true", not "True".
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in options.items()}

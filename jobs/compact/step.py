@@ -1,0 +1,142 @@
+"""Merges the served base and delta into a new base: vectors and codes are copied, nothing is downloaded or embedded.
+
+A refresh that is published meanwhile is not lost: what it says becomes the new base's delta.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from artifacts.release.compaction import write_compacted
+from artifacts.schema import FORMAT_VERSION
+from artifacts.segments.info import read_info, totals
+from artifacts.store.manifest import SegmentRef, manifest_name
+from jobs.candidate import Candidate
+from jobs.evaluate.step import run_evaluate
+from jobs.progress import QUIET, Reporter
+from jobs.publish import run_publish, until_published
+from jobs.refresh.rebase import Newer, rebase
+from jobs.refresh.served import Served, State
+from jobs.steps import Progress, StepContext, StepResult
+from jobs.workspace.fingerprints import fingerprint
+from jobs.workspace.workspace import CANDIDATE_REJECTS, REFRESH_TIME, Workspace
+
+
+@dataclass(frozen=True)
+class CompactReport:
+    """The outcome of `run_compact`."""
+
+    version: str  # the version that is served now
+    products: int
+    pictures: int
+    drift: float | None = None  # see `quantizer_drift`
+    seconds: float = 0.0
+
+
+def run_compact(context: StepContext, *, if_due: bool = False, reporter: Reporter = QUIET) -> StepResult[CompactReport]:
+    """Publish the served release with its delta merged into a new base.
+
+    Args:
+        if_due: only if the delta is larger, or older, than the configuration allows.
+        reporter: shows the parts of the work.
+
+    Raises:
+        NoRelease: nothing has been published yet.
+        CorruptFile: a file of the served release is damaged.
+        GateFailed: the merged release would be below the target; the one that is served stays.
+        PublishConflict: refreshes overtook every attempt.
+    """
+    began = time.monotonic()
+    served = Served.current(context.store)
+    reason = None if if_due else "on request"
+    reason = reason or _due(context, served)
+    if len(served.manifest.segments) < 2 or reason is None:
+        counts = served.manifest.counts
+        note = "there is no delta" if len(served.manifest.segments) < 2 else f"the delta is {served.delta_share:.1%}"
+        report = CompactReport(served.manifest.version, counts.indexed, counts.pictures, served.drift)
+        return StepResult(False, f"{note}: nothing to compact", report)
+    with reporter.step("compact", "rows") as display:
+        base = _write_base(context, served, display.at)
+        display.note(f"{base.products:,} products, {reason}")
+    version = until_published(lambda: _publish(context, served, base, reporter))
+    now_served = Served.current(context.store)
+    counts = now_served.manifest.counts
+    report = CompactReport(
+        version, counts.indexed, counts.pictures, now_served.drift, round(time.monotonic() - began, 3)
+    )
+    return StepResult(True, f"{version}: {counts.indexed:,} products, {reason}", report)
+
+
+def _due(context: StepContext, served: Served) -> str | None:
+    """Return why the delta is to be merged; None if it is small and young."""
+    if len(served.manifest.segments) < 2:
+        return None
+    config = context.config
+    if served.delta_share >= config.compact_share:
+        return f"the delta is {served.delta_share:.1%} of the base"
+    with State(served.state_files) as state:
+        oldest = state.delta_since()
+    hours = 0.0 if oldest is None else (datetime.now(UTC) - oldest).total_seconds() / 3600
+    return f"the delta is {hours:.0f} h old" if hours >= config.compact_hours else None
+
+
+def _write_base(context: StepContext, served: Served, progress: Progress) -> SegmentRef:
+    """Write the new base, unless an earlier attempt has."""
+    config, store = context.config, context.store
+    segments = [segment.info_sha256 for segment in served.manifest.segments]
+    inputs = fingerprint("compact", FORMAT_VERSION, segments)
+    segment_id = inputs[:16]
+    if not store.has_segment(segment_id):
+        store.verify(served.manifest.version)  # damage must not be copied under new digests
+        release = served.open()
+        try:
+            with store.new_segment(segment_id) as folder:
+                write_compacted(
+                    release, folder, segment_id, config.index,
+                    tombstones_since=datetime.now(UTC) - timedelta(days=config.tombstone_days),
+                    inputs=inputs, progress=progress,
+                )  # fmt: skip
+        finally:
+            release.close()
+    return store.reference(segment_id)
+
+
+def _publish(context: StepContext, merged: Served, base: SegmentRef, reporter: Reporter) -> str:
+    """Publish the new base, with the delta that it needs to say what is served by now."""
+    store = context.store
+    served = Served.current(store)
+    delta: SegmentRef | None = None
+    if served.manifest.version != merged.manifest.version:
+        delta = rebase(store, served, base, Newer(None), context.config)
+    workspace = context.workspace.refresh(f"{datetime.now(UTC):{REFRESH_TIME}}-compact-{base.id}", 1)
+    segments = [base] if delta is None else [base, delta]
+    indexed, pictures = totals([read_info(store.segment_path(segment.id)) for segment in segments])
+    manifest = served.manifest
+    candidate = Candidate(
+        expected=manifest.version,
+        source=manifest.source,
+        encoder=manifest.encoder,
+        segments=segments,
+        counts=manifest.counts.model_copy(update={"indexed": indexed, "pictures": pictures}),
+        settings=manifest.settings,
+        calibrated=True,
+        search=manifest.search,
+    )
+    candidate.save(workspace)
+    _copy_rejects(context, manifest.version, workspace)
+    step = replace(context, workspace=workspace)
+    with reporter.step("evaluate", "measurements") as display:
+        display.note(run_evaluate(replace(step, progress=display.at)).note)
+    with reporter.step("publish") as display:
+        published = run_publish(step)
+        display.note(published.note)
+    workspace.folder.remove("")
+    return published.report.version
+
+
+def _copy_rejects(context: StepContext, version: str, workspace: Workspace) -> None:
+    folder = context.store.folder
+    name = f"{manifest_name(version).rpartition('/')[0]}/{CANDIDATE_REJECTS}"
+    workspace.candidate.write_bytes(CANDIDATE_REJECTS, folder.read_bytes(name))

@@ -45,6 +45,7 @@ from common import (
     announce,
     open_context,
     push_note,
+    skip_run,
     spark_arguments,
     spark_submit_script,
 )
@@ -101,6 +102,8 @@ def catalog_rebuild() -> None:
         """Serve the candidate."""
         from jobs.refresh.carry import run_publish_rebased
 
+        if not params["publish"]:
+            skip_run("built and good enough; not published")
         result = run_publish_rebased(open_context(params))
         push_note(ti, result.note)
         if result.changed:

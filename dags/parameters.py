@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -18,11 +20,14 @@ from artifacts.errors import CatalogError, InputError
 from artifacts.settings import Settings
 
 if TYPE_CHECKING:
+    from jobs.backfill.request import BackfillRequest
     from jobs.download.refetch import Refetch
 
 #: Parameters that are settings of the same name.
 _SETTINGS = ("releases", "workspace", "encoder", "codec", "shards")
 _ENCODER_PATTERN = r"^(sample|(open_clip|local-dir|timm|python):.+)$"
+#: What Airflow itself adds to the conf of a run that another DAG triggers.
+_RESERVED = frozenset({"openlineage"})
 #: Begins of what Airflow renders in a task's arguments, and never in a run's conf.
 _TEMPLATES = ("{{", "{%")
 
@@ -82,6 +87,7 @@ def rebuild_params() -> dict[str, Param]:
             title="Groups of shards",
             description="Spark applications that a step is split in; they run side by side, and fail one by one.",
         ),
+        "publish": _publish_switch(),
     }
 
 
@@ -94,13 +100,7 @@ def refresh_params() -> dict[str, Param]:
             changes, type=["null", "string"], minLength=1, title="Catalog", description="Source of the changes."
         )
     return params | {
-        "changes_only": Param(
-            bool(changes),
-            type="boolean",
-            title="Changes only",
-            description="The catalog names only what has changed; products that it lacks stay. On if LOOKALIKE_CHANGES "
-            "names the catalog.",
-        ),
+        "changes_only": _changes_switch(bool(changes)),
         "refetch_products": _names("Refetch products", "Ids of products whose pictures are downloaded again."),
         "refetch_categories": _names("Refetch categories", "Categories whose pictures are downloaded again."),
         "refetch_all": _switch("Refetch all", "Download every picture again."),
@@ -124,10 +124,11 @@ def compact_params() -> dict[str, Param]:
 def backfill_params() -> dict[str, Param]:
     """The parameters of `catalog_backfill`."""
     return shared_params() | {
+        "changes_only": _changes_switch(False),
         "product_ids": _names("Products", "Ids of the products to process."),
         "categories": _names("Categories", "Categories whose products are processed."),
-        "date_from": _date("From", "First date: of updated_at, or of the partitions if the catalog has {date}."),
-        "date_to": _date("To", "Last date, included."),
+        "date_from": _date("From", "First day: of updated_at, or of the partitions if the catalog has {date}."),
+        "date_to": _date("To", "Last day, included."),
         "redownload": _switch("Download again", "Fetch the pictures again although their URLs are the same."),
         "reembed": _switch("Embed again", "Compute the vectors again although the pictures are the same."),
         "encoder": Param(
@@ -135,9 +136,10 @@ def backfill_params() -> dict[str, Param]:
             type=["null", "string"],
             pattern=_ENCODER_PATTERN,
             title="New encoder",
-            description="Embed every product with this encoder, beside the served release. Empty: the encoder stays.",
+            description="Build a release of all products with this encoder. Empty: the encoder stays.",
         ),
         "dry_run": _switch("Dry run", "Print the work that the run would do, and do none of it."),
+        "publish": _publish_switch(),
     }
 
 
@@ -150,8 +152,18 @@ def _date(title: str, description: str) -> Param:
     return Param(None, type=["null", "string"], format="date", title=title, description=f"{description} YYYY-MM-DD.")
 
 
-def _switch(title: str, description: str) -> Param:
-    return Param(False, type="boolean", title=title, description=description)
+def _switch(title: str, description: str, default: bool = False) -> Param:
+    return Param(default, type="boolean", title=title, description=description)
+
+
+def _changes_switch(default: bool) -> Param:
+    description = "The catalog names only what has changed; products that it lacks stay."
+    return _switch("Changes only", description, default)
+
+
+def _publish_switch() -> Param:
+    description = "Serve what is built. Off: build and measure it; a later run with the same parameters publishes it."
+    return _switch("Publish", description, default=True)
 
 
 # ── checks ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -169,7 +181,7 @@ def checked_params(context: Mapping[str, Any]) -> dict[str, Any]:
     """
     params, declared = context["params"], context["dag"].params
     for key in context["dag_run"].conf or {}:
-        if key not in declared:
+        if key not in declared and key not in _RESERVED:
             near = get_close_matches(key, declared, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(declared)}"
             raise InputError(f"conf: there is no parameter {key!r}; {hint}")
@@ -214,3 +226,61 @@ def refetch_from(params: Mapping[str, Any]) -> Refetch:
         frozenset(params["refetch_categories"] or ()),
         params["refetch_all"],
     )
+
+
+def backfill_requests(context: Mapping[str, Any]) -> list[BackfillRequest]:
+    """Return what a run of `catalog_backfill` is asked to do, in order: one request, or one for each partition.
+
+    Args:
+        context: Airflow's, of a task; its parameters have been checked.
+
+    Raises:
+        InputError: parameters contradict each other.
+        CatalogError: a partition does not exist, or is not complete.
+        StepFailed: as of `BackfillRequest.validate`.
+    """
+    from jobs.backfill.request import BackfillRequest
+    from jobs.catalog.sources.dates import has_date, resolve_dates
+
+    params, run = context["params"], context["dag_run"]
+    first, last = (day and date.fromisoformat(day) for day in (params["date_from"], params["date_to"]))
+    if first and last and last < first:
+        raise InputError(f"date_to {last} is before date_from {first}")
+    if run.run_type == "backfill":
+        if first or last:
+            raise InputError("date_from and date_to: each run of a backfill of Airflow has its own day; leave them out")
+        first = last = run.data_interval_start.date()
+    request = BackfillRequest(
+        product_ids=frozenset(params["product_ids"] or ()),
+        categories=frozenset(params["categories"] or ()),
+        redownload=params["redownload"],
+        reembed=params["reembed"],
+        encoder=params["encoder"],
+        changes_only=params["changes_only"],
+    )
+    if run.run_type == "backfill" or (has_date(params["catalog"]) and (first or last)):
+        if not (first and last):
+            raise InputError("date_from and date_to: for partitions of the catalog, give both")
+        resolve_dates(params["catalog"], first, last)
+        requests = [replace(request, day=day) for day in days_between(first, last)]
+    else:
+        requests = [replace(request, updated_from=_midnight(first), updated_before=_midnight(last, days=1))]
+    for each in requests:
+        each.validate()
+    if not (params["publish"] or params["encoder"] or params["dry_run"]):
+        raise InputError("publish: only a release with a new encoder can be built without publishing; see dry_run")
+    if requests == [BackfillRequest(changes_only=params["changes_only"])]:
+        raise InputError(
+            "nothing to do: name product_ids, categories, date_from or date_to, or set redownload, reembed or encoder"
+        )
+    return requests
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """Return the days from `first` to `last`, both included."""
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def _midnight(day: date | None, days: int = 0) -> datetime | None:
+    """Return the moment at which a day begins, or one that is `days` later."""
+    return day and datetime.combine(day, time.min, UTC) + timedelta(days=days)

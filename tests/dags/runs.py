@@ -17,10 +17,11 @@ def fresh_dag(dag_id: str) -> Any:
     return DagBag(dag_folder=str(DAGS / f"{dag_id}.py")).dags[dag_id]
 
 
-def params_of(catalog: Path | str, settings: Settings, **more: object) -> dict[str, object]:
-    """The conf of a run on a catalog, with the settings that are parameters."""
+def params_of(catalog: Path | str | None, settings: Settings, **more: object) -> dict[str, object]:
+    """The conf of a run, with the settings that are parameters, on a catalog if there is one."""
     names = ("releases", "workspace", "encoder", "codec", "shards")
-    return {"catalog": str(catalog), **{name: getattr(settings, name) for name in names}, **more}
+    conf = {name: getattr(settings, name) for name in names} | more
+    return conf if catalog is None else {"catalog": str(catalog), **conf}
 
 
 def states(run: Any) -> dict[str, str | None]:

@@ -20,10 +20,7 @@ STEPS = ["validate", "download", "embed", "index", "evaluate", "publish"]
 
 
 @pytest.fixture
-def dag(dagbag: Any, database: None, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The DAG, with the small catalog's other settings in the environment, as a worker has them."""
-    monkeypatch.setenv("LOOKALIKE_EVALUATION_QUERIES", "20")
-    monkeypatch.setenv("LOOKALIKE_PICTURE_SIDE", "160")
+def dag(dagbag: Any, database: None, small_environment: None) -> Any:
     return dagbag.dags["catalog_rebuild"]
 
 

@@ -20,12 +20,9 @@ from tests.pipeline import publish_small, small_settings, write_small_catalog
 
 
 @pytest.fixture
-def dag(database: None, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The DAG, with the small catalog's other settings in the environment, as a worker has them."""
-    monkeypatch.setenv("LOOKALIKE_EVALUATION_QUERIES", "20")
-    monkeypatch.setenv("LOOKALIKE_PICTURE_SIDE", "160")
+def dag(database: None, small_environment: None) -> Any:
     dag = fresh_dag("catalog_refresh")
-    monkeypatch.setattr(dag, "deadline", None)  # with one, dag.test() fails after a success (apache/airflow#73428)
+    dag.deadline = None  # with one, dag.test() fails after a success (apache/airflow#73428)
     return dag
 
 

@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 
 DAGS = Path(__file__).parents[2] / "dags"
-FILES = {name: f"{name}.py" for name in ("catalog_rebuild", "catalog_refresh")}  # DAG id -> its file
+#: DAG id -> its file
+FILES = {f"catalog_{verb}": f"catalog_{verb}.py" for verb in ("backfill", "compact", "rebuild", "refresh")}
 SHARED = {"common.py", "parameters.py", "run_and_report.py"}
 #: The tasks that write a candidate and publish it, or publish one.
-PUBLISHING = {"catalog_rebuild": "publish", "catalog_refresh": "refresh"}
+PUBLISHING = {
+    "catalog_backfill": "backfill", "catalog_compact": "compact", "catalog_rebuild": "publish",
+    "catalog_refresh": "refresh",
+}  # fmt: skip
 HEAVY = ("torch", "pyspark", "faiss", "duckdb", "pyarrow", "pandas", "numpy")
 
 

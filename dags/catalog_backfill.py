@@ -1,4 +1,4 @@
-"""
+r"""
 ### Chosen products again, days of a catalog, or a new encoder
 
 | step | does |
@@ -23,12 +23,13 @@ before anything is done.
 
 **Days of a catalog with `{date}`**, as Airflow's own backfill, with a run for each day:
 
-    airflow backfill create --dag-id catalog_backfill --from-date 2026-11-01 --to-date 2026-11-07 --max-active-runs 1
+    airflow backfill create --dag-id catalog_backfill --from-date 2026-11-01 --to-date 2026-11-07 --max-active-runs 1 \
+      --dag-run-conf '{"changes_only": true}'
 
-applies `…/date=2026-11-01/` to `…/date=2026-11-07/` in order; set `changes_only` with `--dag-run-conf` if a day holds
-only what has changed. With `--max-active-runs 1`, a day that is tried again is not overtaken by the next one; where
-rows have `updated_at`, an older row never replaces a newer one anyway. A day that failed does not stop the others:
-repeat it with `--reprocess-behavior failed`. Airflow also makes a run for each day that passes; it is skipped.
+applies `…/date=2026-11-01/` to `…/date=2026-11-07/`; the partition key of a run is its day. `changes_only` says that a
+day holds only what has changed. With `--max-active-runs 1` the days are applied in order, which rows without
+`updated_at` need; a day that fails does not stop the next one, and `--reprocess-behavior failed` repeats it. Airflow
+also makes a run for each day that passes; it is skipped.
 
 **A new encoder** builds a release beside the served one, by `catalog_rebuild`: in pool `gpu`, with Spark where the
 connection `spark_default` says. It goes live if it passes the gate; without `publish`, a later run with `publish`
@@ -46,7 +47,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import CronTriggerTimetable, dag, task
+from airflow.sdk import CronPartitionTimetable, dag, task
 from common import DEFAULT_ARGS, PUBLICATION, PUBLISH_POOL, announce, log, open_context, push_note, skip_run
 from parameters import backfill_params, backfill_requests, checked_params, require_catalog
 
@@ -56,9 +57,8 @@ from parameters import backfill_params, backfill_requests, checked_params, requi
     dag_display_name="Catalog backfill",
     description="Processes chosen products again, or all of them with a new encoder",
     doc_md=__doc__,
-    # Gives Airflow's backfill its days; runs with a logical date are started in the order of their days, those with a
-    # partition key in any (Airflow 3.3).
-    schedule=CronTriggerTimetable("0 0 * * *", timezone="UTC"),
+    # It gives Airflow's backfill its days.
+    schedule=CronPartitionTimetable("0 0 * * *", timezone="UTC", key_format="%Y-%m-%d"),
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=48),

@@ -28,7 +28,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, dag, task
-from common import DEFAULT_ARGS, PUBLICATION, PUBLISH_POOL, announce, log, open_context, push_note, skip_run
+from common import DEFAULT_ARGS, PUBLICATION, PUBLISH_POOL, RELEASE, announce, log, open_context, push_note, skip_run
 from parameters import checked_params, compact_params, settings_from
 
 #: The hour, UTC, of the run that asks for no reason: before it, the rebuild of 02:00 has made most deltas small.
@@ -49,7 +49,7 @@ NIGHT = 4
     tags=["lookalike", "release"],
 )
 def catalog_compact() -> None:
-    @task(pool=PUBLISH_POOL, outlets=[PUBLICATION])
+    @task(pool=PUBLISH_POOL, inlets=[RELEASE], outlets=[PUBLICATION])
     def compact(**context: Any) -> dict[str, str]:
         """Publish the served release with its delta merged into its base; skipped if there is no reason to."""
         from jobs.compact.step import run_compact

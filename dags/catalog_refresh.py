@@ -40,6 +40,7 @@ from common import (
     DEFAULT_ARGS,
     PUBLICATION,
     PUBLISH_POOL,
+    RELEASE,
     announce,
     freshness_deadline,
     open_context,
@@ -68,7 +69,7 @@ CRON = os.environ.get("LOOKALIKE_REFRESH_CRON", "*/15 * * * *")
     tags=["lookalike", "release"],
 )
 def catalog_refresh() -> None:
-    @task(pool=PUBLISH_POOL, outlets=[PUBLICATION])
+    @task(pool=PUBLISH_POOL, inlets=[RELEASE], outlets=[PUBLICATION])
     def refresh(**context: Any) -> dict[str, str]:
         """Publish what the catalog has changed; skipped if that is nothing."""
         from jobs.refresh.step import run_refresh

@@ -43,7 +43,7 @@ SPARK_CONNECTION = "spark_default"  # decides where Spark runs; the DAGs never d
 
 #: An event of this asset announces that the catalog has changed.
 CATALOG = Asset("lookalike_catalog")
-#: Gets an event when another release is served, and only then.
+#: Gets an event when another release is served, and only then. Airflow lists it because tasks have it as an inlet.
 RELEASE = Asset("lookalike_release")
 #: The outlet of tasks that may publish: a success sends no event of its own, as it would with RELEASE as the outlet;
 #: `announce` adds one.

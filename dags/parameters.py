@@ -246,10 +246,10 @@ def backfill_requests(context: Mapping[str, Any]) -> list[BackfillRequest]:
     first, last = (day and date.fromisoformat(day) for day in (params["date_from"], params["date_to"]))
     if first and last and last < first:
         raise InputError(f"date_to {last} is before date_from {first}")
-    if run.run_type == "backfill":
+    if run.partition_key:
         if first or last:
-            raise InputError("date_from and date_to: each run of a backfill of Airflow has its own day; leave them out")
-        first = last = run.data_interval_start.date()
+            raise InputError(f"date_from and date_to: the run's partition is {run.partition_key}; leave them out")
+        first = last = date.fromisoformat(run.partition_key)
     request = BackfillRequest(
         product_ids=frozenset(params["product_ids"] or ()),
         categories=frozenset(params["categories"] or ()),
@@ -258,7 +258,7 @@ def backfill_requests(context: Mapping[str, Any]) -> list[BackfillRequest]:
         encoder=params["encoder"],
         changes_only=params["changes_only"],
     )
-    if run.run_type == "backfill" or (has_date(params["catalog"]) and (first or last)):
+    if run.partition_key or (has_date(params["catalog"]) and (first or last)):
         if not (first and last):
             raise InputError("date_from and date_to: for partitions of the catalog, give both")
         resolve_dates(params["catalog"], first, last)

@@ -50,6 +50,8 @@ class StandaloneAirflow:
         self._environment = sourced(ROOT / "dags/airflow.env", inherited) | {
             "AIRFLOW_HOME": str(self._home),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            # Many processes write to one SQLite: its own 5 s are too short on a busy machine.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self._home}/airflow.db?timeout=60",
             **self._variables,
         }
         with (self._home / "standalone.log").open("wb") as log:
@@ -90,6 +92,11 @@ class StandaloneAirflow:
     def log(self) -> str:
         return (self._home / "standalone.log").read_text(errors="replace")
 
+    def callback_logs(self) -> str:
+        """Return what callbacks of deadlines have logged."""
+        folder = self._home / "logs/executor_callbacks"
+        return "".join(file.read_text(errors="replace") for file in folder.rglob("*") if file.is_file())
+
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of Airflow."""
         return subprocess.run(
@@ -119,7 +126,15 @@ class StandaloneAirflow:
 
     def trigger(self, dag_id: str, **conf: object) -> str:
         """Start a run; returns its id."""
-        return self.call("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"]
+        started: list[str] = []
+
+        def triggered() -> bool:  # a 500 is an OSError: SQLite's "database is locked"
+            run = self.call("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})
+            started.append(run["dag_run_id"])
+            return True
+
+        wait_until(triggered)
+        return started[0]
 
     def runs(self, dag_id: str, **query: object) -> list[dict[str, Any]]:
         return self.call("GET", f"dags/{dag_id}/dagRuns", **query)["dag_runs"]

@@ -43,13 +43,10 @@ def days(shop: Shop) -> str:
     return str(shop.folder / "days/date={date}/changes.csv")
 
 
-def requests(
-    catalog: str = "catalog.csv", run_type: str = "manual", day: date | None = None, **params: object
-) -> list[BackfillRequest]:
+def requests(catalog: str = "catalog.csv", partition: str | None = None, **params: object) -> list[BackfillRequest]:
     """What a run with these parameters is asked to do; the others have their defaults."""
     defaults = {name: param.value for name, param in backfill_params().items()}
-    start = day and datetime(day.year, day.month, day.day, tzinfo=UTC)
-    run = SimpleNamespace(run_type=run_type, data_interval_start=start)
+    run = SimpleNamespace(partition_key=partition)
     return backfill_requests({"params": defaults | {"catalog": catalog} | params, "dag_run": run})
 
 
@@ -76,9 +73,9 @@ def test_dates_of_a_catalog_with_partitions_are_its_partitions(days: str) -> Non
     assert found == [BackfillRequest(day=day, changes_only=True) for day in DAYS]
 
 
-def test_run_of_airflows_backfill_has_the_day_of_its_interval(days: str) -> None:
-    assert requests(days, "backfill", DAYS[1]) == [BackfillRequest(day=DAYS[1])]
-    assert requests(days, "backfill", DAYS[1], reembed=True) == [BackfillRequest(day=DAYS[1], reembed=True)]
+def test_partition_key_of_a_run_is_its_day(days: str) -> None:
+    assert requests(days, "2026-11-02") == [BackfillRequest(day=DAYS[1])]
+    assert requests(days, "2026-11-02", reembed=True) == [BackfillRequest(day=DAYS[1], reembed=True)]
 
 
 # ── what is refused ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -104,14 +101,14 @@ def test_parameters_that_contradict_each_other_are_refused(params: dict[str, Any
 def test_days_that_cannot_be_processed_are_refused(days: str) -> None:
     with pytest.raises(InputError, match="give both"):
         requests(days, date_from="2026-11-01")
-    with pytest.raises(InputError, match="each run of a backfill of Airflow has its own day"):
-        requests(days, "backfill", DAYS[0], date_from="2026-11-01")
+    with pytest.raises(InputError, match="the run's partition is 2026-11-01; leave them out"):
+        requests(days, "2026-11-01", date_from="2026-11-01")
     with pytest.raises(CatalogError, match="no partition for 2026-11-04"):
-        requests(days, "backfill", date(2026, 11, 4))
+        requests(days, "2026-11-04")
     with pytest.raises(CatalogError, match="no partition for 2026-10-31"):
         requests(days, date_from="2026-10-31", date_to="2026-11-01")
     with pytest.raises(CatalogError, match=r"catalog.csv has no \{date\}"):
-        requests("catalog.csv", "backfill", DAYS[0])
+        requests("catalog.csv", "2026-11-01")
 
 
 @pytest.mark.airflow
@@ -186,7 +183,7 @@ def test_new_encoder_is_left_to_a_rebuild_with_it(dag: Any, shop: Shop, days: st
     pushed: dict[str, Any] = {}
     params = dag.params.dump() | params_of(shop.catalog, shop.settings, encoder="sample", publish=False)
     ti = SimpleNamespace(xcom_push=lambda key, value: pushed.update({key: value}))
-    run = SimpleNamespace(conf={}, run_type="manual")
+    run = SimpleNamespace(conf={}, run_type="manual", partition_key=None)
     backfill, rebuild = dag.task_dict["backfill"], dag.task_dict["rebuild"]
     assert backfill.python_callable(params=params, dag=dag, dag_run=run, ti=ti) == "rebuild"
     assert pushed["conf"]["encoder"] == "sample"

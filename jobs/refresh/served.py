@@ -148,6 +148,19 @@ class State:
         rows = self._connection.execute(statement).fetchall()
         return {bytes(digest): (row, in_delta) for digest, row, in_delta in rows}
 
+    def products_with_other_pictures(self, pictures: pa.Table) -> list[str]:
+        """Return the products of the release that have another picture behind the same source.
+
+        Args:
+            pictures: product_id, source and sha256, as STATE has them.
+        """
+        self._connection.register("pictures", pictures)
+        statement = (
+            "SELECT DISTINCT s.product_id FROM state_rows s JOIN pictures p USING (product_id, source) "
+            f"WHERE s.status = '{OK}' AND s.sha256 <> p.sha256"
+        )
+        return [product_id for (product_id,) in self._connection.execute(statement).fetchall()]
+
     def rejected(self) -> pa.Table:
         """Return product_id and reason of every product without a usable picture: that of its first picture."""
         statement = (

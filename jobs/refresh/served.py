@@ -17,7 +17,7 @@ from artifacts.errors import StepFailed
 from artifacts.products.sql import text_literal
 from artifacts.products.table import ARROW_FILE
 from artifacts.schema import DELETED, OK, STATE
-from artifacts.segments.info import STATE_FILE, quantizer_drift, read_info
+from artifacts.segments.info import STATE_FILE, delta_share, quantizer_drift, read_info
 from artifacts.store.manifest import Manifest
 from artifacts.store.store import Store
 from jobs.catalog.compare.state import StateFiles
@@ -63,10 +63,8 @@ class Served:
 
     @property
     def delta_share(self) -> float:
-        """Rows that the delta has, or of the base that it speaks for, as a share of the base's rows; 0 without one."""
-        infos = [read_info(folder) for folder in self.folders]
-        changes = [info.rows + info.base.deleted_rows + info.base.updated_rows for info in infos if info.base]
-        return sum(changes) / max(1, infos[0].rows)
+        """The share of the base's rows that the delta touches; see `artifacts.segments.info.delta_share`."""
+        return delta_share([read_info(folder) for folder in self.folders])
 
     @property
     def drift(self) -> float | None:

@@ -112,6 +112,7 @@ def plan_backfill(context: StepContext, request: BackfillRequest) -> BackfillPla
             config.max_reject_rate,
             Path(scratch) / "changes",
             day=request.day,
+            picture_base=config.picture_base,
             force=None if request.encoder else request.selection,
             served_types=attributes_of(served.schema),
         )

@@ -140,6 +140,7 @@ class _Refresh:
             # Rows before the watermark are not read, so none of them could be retried.
             since=None if force or retry else memory.watermark(self.context.store, served),
             overlap_seconds=config.watermark_overlap_seconds,
+            picture_base=config.picture_base,
             force=force,
             retry=retry,
             served_types=attributes_of(served.schema),

@@ -189,7 +189,8 @@ class _Refresh:
             published = run_publish(step)
             display.note(published.note)
         now_served = Served.current(context.store)
-        self._memory.keep(now_served, changes, began)
+        if now_served.manifest.version == published.report.version:  # what was published since may say something else
+            self._memory.keep(now_served, changes, began)
         if not workspace.images.exists(0):
             workspace.folder.remove("")  # nothing was downloaded that a build could take over
         return RefreshReport(

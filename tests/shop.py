@@ -27,10 +27,14 @@ Rows = dict[str, dict[str, str]]
 class Shop:
     """A small catalog that is published, edited and refreshed."""
 
-    def __init__(self, folder: Path, products: int = 36, **settings: object) -> None:
+    def __init__(
+        self, folder: Path, products: int = 36, prepare: Callable[[Rows], None] | None = None, **settings: object
+    ) -> None:
         self.folder = folder
         self.settings = small_settings(folder, **settings)
         self.catalog = write_small_catalog(folder / "shop", products)
+        if prepare is not None:
+            self.edit(prepare)
         publish_small(self.catalog, self.settings)
 
     def edit(self, change: Callable[[Rows], None]) -> None:

@@ -114,6 +114,7 @@ def plan_backfill(context: StepContext, request: BackfillRequest) -> BackfillPla
             Path(scratch) / "changes",
             changes_only=request.changes_only,
             day=request.day,
+            picture_base=config.picture_base,
             force=None if request.encoder else request.selection,
             served_types=attributes_of(served.schema),
         )

@@ -101,6 +101,7 @@ def catalog_backfill() -> None:
         conf=backfill()["conf"],  # type: ignore[index]
         wait_for_completion=True,
         deferrable=True,  # without a worker's slot for hours
+        poke_interval=20,
         openlineage_inject_parent_info=False,
         retries=0,  # it would start another rebuild
     )

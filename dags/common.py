@@ -26,8 +26,6 @@ from artifacts.errors import LookalikeError, PublishConflict
 from artifacts.settings import Settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
     from jobs.steps import StepContext
 
 log = logging.getLogger(__name__)
@@ -112,8 +110,8 @@ def open_context(params: Mapping[str, Any]) -> StepContext:
     return replace(context, spark=start_spark)
 
 
-def start_spark() -> SparkSession:
-    """Start Spark where the connection says: for a step whose work turns out to be too much for its own process."""
+def start_spark() -> Any:
+    """Return a Spark session, started where the connection says: for work that is too much for one process."""
     from airflow.sdk import Connection
 
     from jobs.spark.launcher import SparkLauncher

@@ -62,7 +62,7 @@ class BackfillRequest:
         Raises:
             StepFailed: two of its parts contradict each other.
         """
-        if self.encoder and (self.selects or self.redownload or self.reembed):
+        if self.encoder and (self.selects or self.day or self.redownload or self.reembed):
             raise StepFailed(
                 "a new encoder embeds every product: leave out product ids, categories, dates, redownload and reembed"
             )

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from common import NOTE
 from parameters import backfill_params, backfill_requests
 
-from artifacts.errors import CatalogError, InputError, LookalikeError
+from artifacts.errors import CatalogError, InputError, LookalikeError, StepFailed
 from jobs.backfill.request import BackfillRequest
 from tests.dags.runs import events, fresh_dag, params_of, states, xcoms
 from tests.shop import Shop
@@ -103,6 +103,8 @@ def test_days_that_cannot_be_processed_are_refused(days: str) -> None:
         requests(days, date_from="2026-11-01")
     with pytest.raises(InputError, match="the run's partition is 2026-11-01; leave them out"):
         requests(days, "2026-11-01", date_from="2026-11-01")
+    with pytest.raises(StepFailed, match=r"a new encoder embeds every product: leave out .* dates"):
+        requests(days, "2026-11-01", encoder="sample")
     with pytest.raises(CatalogError, match="no partition for 2026-11-04"):
         requests(days, "2026-11-04")
     with pytest.raises(CatalogError, match="no partition for 2026-10-31"):

@@ -230,3 +230,23 @@ def test_airflows_backfill_applies_days_in_order(airflow: StandaloneAirflow, sho
     assert ends == sorted(ends)
     assert price_of(shop, "p001") == 2003
     assert shop.store.manifest().counts.indexed == 36
+
+
+@pytest.mark.spark
+def test_new_encoder_goes_live_by_a_rebuild_beside_the_release(airflow: StandaloneAirflow, shop: Shop) -> None:
+    before = shop.store.manifest()
+    airflow.call("PATCH", "dags/catalog_rebuild", {"is_paused": False})
+    run_id = airflow.trigger("catalog_backfill", encoder="python:tests.encoders:MeanColor")
+    run = airflow.ended_run("catalog_backfill", run_id, seconds=400)
+    assert run["state"] == "success"
+    (rebuild,) = airflow.runs("catalog_rebuild")
+    assert (rebuild["state"], rebuild["run_type"]) == ("success", "operator_triggered")
+    after = shop.store.manifest()
+    assert after.encoder["id"] != before.encoder["id"]
+    assert after.previous == before.version  # where a rollback leads
+    assert published(airflow)[-1] == after.version
+
+
+def test_parsing_a_dag_again_makes_no_new_version(airflow: StandaloneAirflow) -> None:
+    for dag in airflow.call("GET", "dags")["dags"]:
+        assert airflow.call("GET", f"dags/{dag['dag_id']}/dagVersions")["total_entries"] == 1, dag["dag_id"]

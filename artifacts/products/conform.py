@@ -32,5 +32,19 @@ def _cast(column: pa.ChunkedArray, dtype: pa.DataType) -> pa.ChunkedArray:
 
 
 def merged_schema(schema: pa.Schema, older: pa.Schema) -> pa.Schema:
-    """Return a schema with the columns of an older one that it lacks at the end."""
-    return pa.schema([*schema, *(field for field in older if field.name not in schema.names)])
+    """Return a schema with the columns of an older one that it lacks at the end.
+
+    Where the types differ, the column gets one that holds the values of both: a number for integers and numbers, text
+    for all others.
+    """
+    fields = [
+        field.with_type(_common_type(field.type, older.field(field.name).type)) if field.name in older.names else field
+        for field in schema
+    ]
+    return pa.schema([*fields, *(field for field in older if field.name not in schema.names)])
+
+
+def _common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:
+    if first == second:
+        return first
+    return pa.float64() if {first, second} == {pa.int64(), pa.float64()} else pa.large_string()

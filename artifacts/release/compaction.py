@@ -129,15 +129,19 @@ def _write_state(
         return
     changed = pq.read_table(delta.folder / STATE_FILE)
     named = pa.chunked_array(changed["product_id"]).unique()
+    since = np.datetime64(tombstones_since.replace(tzinfo=None), "us")
+
+    def add(state: pa.Table) -> None:
+        forgotten = (np.asarray(state["status"]) == DELETED) & (state["applied_at"].to_numpy() < since)
+        writer.add_state(_renumbered(state.filter(pa.array(~forgotten)), new_rows, base.info.rows))
+
     for batch in pq.ParquetFile(base.folder / STATE_FILE).iter_batches(_BLOCK):
         table = pa.Table.from_batches([batch])
         kept = pc.call_function(
             "invert", [pc.call_function("is_in", [table["product_id"]], pc.SetLookupOptions(named))]
         )
-        writer.add_state(_renumbered(table.filter(kept), new_rows, base.info.rows))
-    old_tombstone = np.asarray(changed["status"]) == DELETED
-    old_tombstone &= changed["applied_at"].to_numpy() < np.datetime64(tombstones_since.replace(tzinfo=None), "us")
-    writer.add_state(_renumbered(changed.filter(pa.array(~old_tombstone)), new_rows, base.info.rows))
+        add(table.filter(kept))
+    add(changed)
 
 
 def _renumbered(state: pa.Table, new_rows: np.ndarray, base_rows: int) -> pa.Table:

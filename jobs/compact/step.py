@@ -21,6 +21,7 @@ from jobs.refresh.rebase import Newer, rebase
 from jobs.refresh.served import Served, State
 from jobs.steps import Progress, StepContext, StepResult
 from jobs.workspace.fingerprints import fingerprint
+from jobs.workspace.refreshes import remove_refresh
 from jobs.workspace.workspace import CANDIDATE_REJECTS, REFRESH_TIME, Workspace
 
 
@@ -53,20 +54,22 @@ def run_compact(context: StepContext, *, if_due: bool = False, reporter: Reporte
     reason = None if if_due else "on request"
     reason = reason or _due(context, served)
     if len(served.manifest.segments) < 2 or reason is None:
-        counts = served.manifest.counts
         note = "there is no delta" if len(served.manifest.segments) < 2 else f"the delta is {served.delta_share:.1%}"
-        report = CompactReport(served.manifest.version, counts.indexed, counts.pictures, served.drift)
-        return StepResult(False, f"{note}: nothing to compact", report)
+        return StepResult(False, f"{note}: nothing to compact", _report(served, began))
     with reporter.step("compact", "rows") as display:
         base = _write_base(context, served, display.at)
         display.note(f"{base.products:,} products, {reason}")
     version = until_published(lambda: _publish(context, served, base, reporter))
-    now_served = Served.current(context.store)
-    counts = now_served.manifest.counts
-    report = CompactReport(
-        version, counts.indexed, counts.pictures, now_served.drift, round(time.monotonic() - began, 3)
-    )
-    return StepResult(True, f"{version}: {counts.indexed:,} products, {reason}", report)
+    report = _report(Served.of(context.store, version), began)
+    if version is None:
+        return StepResult(False, "another base has been published meanwhile: nothing to compact", report)
+    return StepResult(True, f"{version}: {report.products:,} products, {reason}", report)
+
+
+def _report(served: Served, began: float) -> CompactReport:
+    counts = served.manifest.counts
+    seconds = round(time.monotonic() - began, 3)
+    return CompactReport(served.manifest.version, counts.indexed, counts.pictures, served.drift, seconds)
 
 
 def _due(context: StepContext, served: Served) -> str | None:
@@ -103,10 +106,15 @@ def _write_base(context: StepContext, served: Served, progress: Progress) -> Seg
     return store.reference(segment_id)
 
 
-def _publish(context: StepContext, merged: Served, base: SegmentRef, reporter: Reporter) -> str:
-    """Publish the new base, with the delta that it needs to say what is served by now."""
+def _publish(context: StepContext, merged: Served, base: SegmentRef, reporter: Reporter) -> str | None:
+    """Publish the new base, with the delta that it needs to say what is served by now; returns its version.
+
+    None if another base is served by now: it is newer, and may be of another encoder.
+    """
     store = context.store
     served = Served.current(store)
+    if served.manifest.segments[0] != merged.manifest.segments[0]:
+        return None
     delta: SegmentRef | None = None
     if served.manifest.version != merged.manifest.version:
         delta = rebase(store, served, base, Newer(None), context.config)
@@ -132,7 +140,7 @@ def _publish(context: StepContext, merged: Served, base: SegmentRef, reporter: R
     with reporter.step("publish") as display:
         published = run_publish(step)
         display.note(published.note)
-    workspace.folder.remove("")
+    remove_refresh(workspace)
     return published.report.version
 
 

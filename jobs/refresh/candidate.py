@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from artifacts.encoders.identity import EncoderIdentity
 from artifacts.products.conform import merged_schema
 from artifacts.release.release import Release
 from artifacts.schema import FORMAT_VERSION, REJECTS, segment_schema
-from artifacts.segments.info import STATE_FILE, read_info, totals
+from artifacts.segments.info import STATE_FILE
 from artifacts.storage import sha256_of
-from artifacts.store.manifest import Counts, SegmentRef
+from artifacts.store.manifest import SegmentRef
 from jobs.candidate import Candidate
 from jobs.catalog.changes import CatalogChanges
 from jobs.catalog.compare.state import StateFiles
@@ -23,7 +22,7 @@ from jobs.download.refetch import Refetch
 from jobs.refresh.changed import changed_products, in_shard
 from jobs.refresh.delta import DeltaBuild, DeltaTally
 from jobs.refresh.obtained import ObtainedShard
-from jobs.refresh.served import Served, State
+from jobs.refresh.served import Served, State, counts_of, rejected_rows
 from jobs.steps import StepContext
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.workspace import CANDIDATE_REJECTS, Workspace
@@ -103,36 +102,21 @@ def make_candidate(
     base = manifest.segments[0]
     segments = [base] if delta is None else [base, delta]
     folders = [context.store.segment_path(segment.id) for segment in segments]
-    with State(StateFiles(*(folder / STATE_FILE for folder in folders))) as state:
-        without_picture = state.rejected()
-        failed_pictures = state.failed_pictures()
-    by_rules = dict(changes.counts.rejected or {})
-    if changes_only:  # what the last whole catalog rejected by its rules still is
-        reasons = Counter(manifest.counts.rejected)
-        reasons.subtract(Counter(manifest.counts.rejected_pictures))
-        by_rules = {reason: count for reason, count in reasons.items() if count > 0}
-    of_pictures = Counter(without_picture["reason"].to_pylist())
-    rejected = Counter(by_rules) + of_pictures
-    indexed, pictures = totals([read_info(folder) for folder in folders])
+    # What the last whole catalog rejected by its rules still is, when only changes are read.
+    by_rules = rejected_rows(manifest.counts) if changes_only else changes.counts.rejected or {}
     candidate = Candidate(
         expected=manifest.version,
         source=changes.source,
         encoder=manifest.encoder,
         segments=segments,
-        counts=Counts(
-            input_rows=indexed + rejected.total(),
-            indexed=indexed,
-            pictures=pictures,
-            rejected=dict(sorted(rejected.items())),
-            rejected_pictures=dict(sorted(of_pictures.items())),
-            failed_pictures=failed_pictures,
-        ),
+        counts=counts_of(folders, by_rules),
         settings=manifest.settings,
         calibrated=True,
         search=manifest.search,
     )
     candidate.save(workspace)
-    _write_rejects(workspace, changes, without_picture, tally)
+    with State(StateFiles(*(folder / STATE_FILE for folder in folders))) as state:
+        _write_rejects(workspace, changes, state.rejected(), tally)
     return candidate
 
 

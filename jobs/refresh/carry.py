@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 from artifacts.errors import NoRelease, StepFailed
-from artifacts.segments.info import read_info, totals
 from artifacts.store.manifest import SegmentRef
 from jobs.candidate import Candidate, load_candidate
 from jobs.catalog.report import read_catalog_report
 from jobs.evaluate.step import run_evaluate
 from jobs.publish import PublishReport, run_publish, until_published
-from jobs.refresh.served import Served
+from jobs.refresh.served import Served, counts_of, rejected_rows
 from jobs.steps import StepContext, StepResult
 from jobs.workspace.refreshes import remove_refreshes_before
 
@@ -28,14 +27,8 @@ def run_rebase(context: StepContext) -> StepResult[Candidate]:
     base, store = candidate.segments[0], context.store
     delta = _delta(context, candidate)
     segments = [base] if delta is None else [base, delta]
-    indexed, pictures = totals([read_info(store.segment_path(segment.id)) for segment in segments])
-    counts = candidate.counts.model_copy(
-        update={
-            "indexed": indexed,
-            "pictures": pictures,
-            "input_rows": indexed + sum(candidate.counts.rejected.values()),
-        }
-    )
+    folders = [store.segment_path(segment.id) for segment in segments]
+    counts = counts_of(folders, rejected_rows(candidate.counts))
     rebased = candidate.model_copy(update={"segments": segments, "counts": counts, "expected": store.current()})
     if rebased != candidate:
         rebased.save(context.workspace)

@@ -11,8 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from artifacts.errors import StepFailed
 from artifacts.schema import CHANGE_KIND, OK, TRANSIENT_REASONS, picture_source, shard_of
 from jobs.catalog.changes import CatalogChanges
+from jobs.catalog.compare.selection import Selection
 from jobs.catalog.local_pictures import LocalPictures
 from jobs.download.refetch import Refetch
 from jobs.refresh.served import State
@@ -36,6 +38,8 @@ class ChangedPicture:
         in_delta: whether `row` is one of the last delta's.
         sha256: first half of that of the stored JPEG; None if there is none.
         known_source: digest of URL and stamp, where the stamp is not at hand.
+        earlier: what the state says of the good picture that the release has of this source, if it is fetched again;
+            that picture stays if fetching it fails for a reason that may pass.
     """
 
     number: int
@@ -46,11 +50,18 @@ class ChangedPicture:
     in_delta: bool = False
     sha256: bytes | None = None
     known_source: int | None = None
+    earlier: dict[str, Any] | None = None
 
     @property
     def source(self) -> int:
         """Digest of URL and stamp."""
         return picture_source(self.url, self.stamp) if self.known_source is None else self.known_source
+
+    def take(self, state: dict[str, Any]) -> None:
+        """Be the picture of a row of STATE: the one that the release has, or has failed to get."""
+        self.status, self.sha256 = state["status"], state["sha256"]
+        if self.status == OK:
+            self.row, self.in_delta = state["row"], state["in_delta"]
 
 
 @dataclass(frozen=True)
@@ -97,19 +108,18 @@ def _resolve(
     row: dict[str, Any], known: list[dict[str, Any]], folder: LocalPictures, *, again: bool
 ) -> list[ChangedPicture]:
     pictures = [ChangedPicture(number, url, folder.stamp(url)) for number, url in enumerate(row["image_url"])]
-    if again:
-        return pictures
     by_source = {state["source"]: state for state in known if state["picture"] is not None}
     for picture in pictures:
         state = by_source.get(picture.source)
+        if again:
+            picture.earlier = state if state is not None and state["status"] == OK else None
+            continue
         if row[CHANGE_KIND] == ATTRIBUTES and state is None:  # digests of lists are equal, so sources are
             raise ValueError(
                 f"product {row['product_id']}: picture {picture.number} is not in the state of the release"
             )
         if state is not None and (state["status"] not in TRANSIENT_REASONS or row[CHANGE_KIND] == ATTRIBUTES):
-            picture.status, picture.sha256 = state["status"], state["sha256"]
-            if state["status"] == OK:
-                picture.row, picture.in_delta = state["row"], state["in_delta"]
+            picture.take(state)
     return pictures
 
 
@@ -117,6 +127,32 @@ def _by_product(state: pa.Table) -> dict[str, list[dict[str, Any]]]:
     return {
         product_id: list(rows) for product_id, rows in groupby(state.to_pylist(), key=lambda row: row["product_id"])
     }
+
+
+def require_known(selection: Selection, changes: CatalogChanges, state: State) -> None:
+    """Check that a catalog, or the release, has every product and category that is selected.
+
+    Args:
+        changes: the selected products are forced to be among them.
+
+    Raises:
+        StepFailed: one is unknown; the message names it.
+    """
+    table = pq.read_table(changes.changed, columns=["product_id", "category"])
+    products, categories = selection.product_ids or frozenset(), selection.categories or frozenset()
+    unknown = products.difference(table["product_id"].to_pylist())
+    unknown = unknown.difference(state.of_products(sorted(unknown))["product_id"].to_pylist())
+    _require_none("product", unknown, "it is not in the column product_id, or was rejected")
+    if not products:  # of both, only products that meet both are among the changes
+        missing = categories.difference(table["category"].to_pylist())
+        _require_none("category", missing, "names are those of the column category, letter by letter")
+
+
+def _require_none(what: str, unknown: frozenset[str], hint: str) -> None:
+    names = sorted(unknown)
+    if names:
+        more = f" and {len(names) - 1:,} others" if len(names) > 1 else ""
+        raise StepFailed(f"the catalog has no {what} {names[0]!r}{more}: {hint}")
 
 
 def in_shard(product_id: str, shard: int, shards: int) -> bool:

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 
 from artifacts.config import IndexConfig
-from artifacts.pictures import thumbnail
 from artifacts.products.conform import conform
 from artifacts.release.release import Release
 from artifacts.schema import ATTRIBUTES_DIGEST, DELETED, OK, PICTURES_DIGEST, STATE, catalog_schema, is_http
@@ -21,7 +20,7 @@ from artifacts.segments.delta_writer import DeltaWriter
 from artifacts.segments.info import SegmentInfo
 from artifacts.segments.segment import Segment
 from jobs.refresh.changed import ChangedPicture, ChangedProduct
-from jobs.refresh.obtained import ObtainedShard
+from jobs.refresh.obtained import ObtainedShard, PictureContents
 from jobs.refresh.served import State
 
 #: Rows that are written at once.
@@ -146,6 +145,7 @@ class DeltaBuild:
         self._add_block(block, obtained)
 
     def _add_block(self, products: list[ChangedProduct], obtained: ObtainedShard | None) -> None:
+        contents = PictureContents(self._release, obtained, self._thumbnail_side)
         base: dict[str, list[dict[str, Any]]] = {}
         for row in self._state.of_base_products([product.product_id for product in products]).to_pylist():
             base.setdefault(row["product_id"], []).append(row)
@@ -163,10 +163,10 @@ class DeltaBuild:
             good = [picture for picture in product.pictures if picture.status == OK]
             if not good:
                 self._reject(product, details)
-            elif self._has_pictures_of(in_base, good):
+            elif self._has_pictures_of(in_base, good) and self._has_vectors_of(in_base, product, good, contents):
                 self._update(product, good, in_base)
             else:
-                self._write(product, good, obtained)
+                self._write(product, good, contents)
         self._flush()
 
     def _has_pictures_of(self, base: list[dict[str, Any]], good: list[ChangedPicture]) -> bool:
@@ -177,6 +177,17 @@ class DeltaBuild:
         thumbnails = self._base.thumbnails
         return all(
             is_http(picture.url) or (thumbnails is not None and thumbnails.get(row["row"]) is not None)
+            for row, picture in zip(rows, good, strict=True)
+        )
+
+    def _has_vectors_of(
+        self, base: list[dict[str, Any]], product: ChangedProduct, good: list[ChangedPicture], contents: PictureContents
+    ) -> bool:
+        """Return whether the base has these vectors of a product's pictures: not if they were embedded anew since."""
+        rows = [row["row"] for row in base if row["status"] == OK]
+        return all(
+            (self._base is self._release.base and not picture.in_delta and picture.row == row)
+            or np.array_equal(contents.vector(product.product_id, picture), self._base.vectors[row])
             for row, picture in zip(rows, good, strict=True)
         )
 
@@ -194,21 +205,11 @@ class DeltaBuild:
         self._updates += [(product.row, picture) for picture in good]
         self._add_product_state(product)
 
-    def _write(self, product: ChangedProduct, good: list[ChangedPicture], obtained: ObtainedShard | None) -> None:
-        base_rows = self._release.base.info.rows
+    def _write(self, product: ChangedProduct, good: list[ChangedPicture], contents: PictureContents) -> None:
         first = self._writer.rows + len(self._rows)
         for number, picture in enumerate(good):
-            jpeg: bytes | None = None
-            if picture.row >= 0:
-                row = picture.row + (base_rows if picture.in_delta else 0)
-                vector = self._release.searcher.vectors.gather(np.array([row]))[0]
-                if not is_http(picture.url):
-                    jpeg = self._release.thumbnail(row)
-            else:
-                assert obtained is not None  # noqa: S101  (a picture without a row was obtained)
-                vector = obtained.vector(product.product_id, picture)
-                if not is_http(picture.url):
-                    jpeg = thumbnail(obtained.jpeg(product.product_id, picture), side=self._thumbnail_side)
+            vector = contents.vector(product.product_id, picture)
+            jpeg = None if is_http(picture.url) else contents.thumbnail(product.product_id, picture)
             picture.row, picture.in_delta = first + number, True
             self._rows.append((product.row, picture, vector, jpeg))
         self.tally.written += 1

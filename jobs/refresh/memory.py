@@ -31,12 +31,15 @@ class SourceMemory:
         workspace: the main one.
         source: as of `jobs.catalog.sources`.
         changes_only: whether it names only what has changed. A file of changes is read once and not remembered.
+
+    Attributes:
+        remembers: whether there are records of the source.
     """
 
     def __init__(self, workspace: Workspace, source: str, changes_only: bool) -> None:
         self._workspace, self._source = workspace, source
         self._incremental = changes_only and is_database(source)
-        self._remembers = self._incremental or not changes_only
+        self.remembers = self._incremental or not changes_only
         query = source.partition("#")[2] if is_database(source) else ""
         self._name = f"{fingerprint(without_password(source), query, changes_only)}.json"
 
@@ -47,7 +50,7 @@ class SourceMemory:
     def record(self) -> RefreshRecord | None:
         """Return the last record; None if there is none."""
         try:
-            return read_record(self._folder, self._name, RefreshRecord) if self._remembers else None
+            return read_record(self._folder, self._name, RefreshRecord) if self.remembers else None
         except CorruptFile:
             return None
 
@@ -61,18 +64,20 @@ class SourceMemory:
             return None
         return read_watermark(self._workspace, self._source)
 
-    def keep(self, served: Served, changes: CatalogChanges, read_at: datetime) -> None:
+    def keep(self, served: Served, changes: CatalogChanges, read_at: datetime, *, retried: bool) -> None:
         """Record that the served release says what a source says.
 
         Args:
             read_at: when the source was read.
+            retried: whether pictures were tried again whose failure may have passed.
         """
-        if not self._remembers:
+        if not self.remembers:
             return
         with State(served.state_files) as state:
             transient = not TRANSIENT_REASONS.isdisjoint(state.failures())
-        manifest = served.manifest
-        record = RefreshRecord(manifest.version, manifest.content_id, changes.fingerprint, read_at, transient)
+        before, manifest = self.record(), served.manifest
+        tried_at = before.tried_at if before is not None and before.transient and not retried else read_at
+        record = RefreshRecord(manifest.version, manifest.content_id, changes.fingerprint, tried_at, transient)
         write_record(self._folder, self._name, record)
         if self._incremental and changes.watermark is not None:
             write_watermark(self._workspace, self._source, changes.watermark)

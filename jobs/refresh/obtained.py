@@ -1,4 +1,4 @@
-"""Reads what a refresh has downloaded and embedded: one shard of its workspace, by product and picture."""
+"""Reads what a refresh has downloaded and embedded, by product and picture, and what the release had before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from artifacts.encoders.identity import EncoderIdentity
-from artifacts.schema import OK, Reason
+from artifacts.pictures import thumbnail
+from artifacts.release.release import Release
+from artifacts.schema import OK, TRANSIENT_REASONS, Reason
 from jobs.refresh.changed import ChangedPicture
 from jobs.workspace.workspace import Workspace
 
@@ -54,11 +56,18 @@ class ObtainedShard:
             self._stream.close()
 
     def resolve(self, product_id: str, picture: ChangedPicture) -> str:
-        """Set the status and digest of a picture that was fetched; returns what went wrong, as a sentence."""
+        """Set the status and digest of a picture that was fetched; returns what went wrong, as a sentence.
+
+        A picture that was fetched again stays as it was if that failed for a reason that may pass.
+        """
         row = self._index[product_id, picture.number]
         picture.status, detail = self._status[row], self._detail[row] or ""
+        if picture.status in TRANSIENT_REASONS and picture.earlier is not None:
+            picture.take(picture.earlier)
         if picture.status != OK:
             return detail
+        if picture.row >= 0:
+            return ""
         if self._sha256[row] not in self._vector_row:
             picture.status = Reason.BAD_EMBEDDING.value
             return "the encoder returned no usable vector for the picture"
@@ -77,3 +86,33 @@ class ObtainedShard:
         if self._group[0] != group:
             self._group = group, self._file.read_row_group(group, ["jpeg"])["jpeg"].to_pylist()
         return self._group[1][row - int(self._first_rows[group])] or b""
+
+
+class PictureContents:
+    """The vectors and thumbnails of changed products' pictures: those that the release has, and the obtained ones.
+
+    Args:
+        release: open.
+        obtained: the shard of the products; None if the release has all of their pictures.
+        thumbnail_side: longest side in px.
+    """
+
+    def __init__(self, release: Release, obtained: ObtainedShard | None, thumbnail_side: int) -> None:
+        self._release, self._obtained, self._thumbnail_side = release, obtained, thumbnail_side
+
+    def vector(self, product_id: str, picture: ChangedPicture) -> np.ndarray:
+        """Return the vector of a picture, float16[dim]."""
+        if picture.row >= 0:
+            return self._release.searcher.vectors.gather(np.array([self._row(picture)]))[0]
+        assert self._obtained is not None  # noqa: S101  (a picture without a row was obtained)
+        return self._obtained.vector(product_id, picture)
+
+    def thumbnail(self, product_id: str, picture: ChangedPicture) -> bytes | None:
+        """Return the thumbnail of a picture, JPEG; None where the release has none."""
+        if picture.row >= 0:
+            return self._release.thumbnail(self._row(picture))
+        assert self._obtained is not None  # noqa: S101  (see above)
+        return thumbnail(self._obtained.jpeg(product_id, picture), side=self._thumbnail_side)
+
+    def _row(self, picture: ChangedPicture) -> int:
+        return picture.row + (self._release.base.info.rows if picture.in_delta else 0)

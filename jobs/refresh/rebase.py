@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,8 @@ def rebase(store: Store, served: Served, base: SegmentRef, newer: Newer, config:
     if served.manifest.segments[0] == base and newer.read_at is None:
         return served.manifest.segments[1] if len(served.manifest.segments) > 1 else None
     folder = store.segment_path(base.id)
-    products = _newer_products(served.state_files, folder / STATE_FILE, newer)
+    tombstones_since = datetime.now(UTC) - timedelta(days=config.tombstone_days)
+    products = _newer_products(served.state_files, folder / STATE_FILE, newer, tombstones_since)
     if not products:
         return None
     if served.manifest.segments[0] == base and len(served.manifest.segments) > 1:
@@ -106,8 +107,11 @@ def rebase(store: Store, served: Served, base: SegmentRef, newer: Newer, config:
         new_base.close()
 
 
-def _newer_products(served: StateFiles, base: Path, newer: Newer) -> list[str]:
-    """Return the ids of the products of which the served state is newer than the new base's, and differs; sorted."""
+def _newer_products(served: StateFiles, base: Path, newer: Newer, tombstones_since: datetime) -> list[str]:
+    """Return the ids of the products of which the served state is newer than the new base's, and differs; sorted.
+
+    Tombstones of products that the new base lacks are among them: an older event must not bring the products back.
+    """
     with duckdb.connect() as connection, State(served) as state:
         connection.execute("SET TimeZone = 'UTC'")
         new = f"read_parquet({text_literal(str(base))})"
@@ -127,11 +131,15 @@ def _newer_products(served: StateFiles, base: Path, newer: Newer) -> list[str]:
         statement = f"""
             SELECT product_id FROM (SELECT {columns} FROM served GROUP BY product_id) s
             LEFT JOIN (SELECT {columns} FROM {new} GROUP BY product_id) n USING (product_id)
-            WHERE ({condition}) AND (n.product_id IS NULL OR s.deleted <> n.deleted OR NOT s.deleted AND (
-                s.attributes IS DISTINCT FROM n.attributes OR s.pictures IS DISTINCT FROM n.pictures
-                OR s.digests IS DISTINCT FROM n.digests)) AND NOT (n.product_id IS NULL AND s.deleted)
+            WHERE CASE WHEN n.product_id IS NULL AND s.deleted
+                THEN s.updated_at IS NOT NULL AND s.applied_at >= $tombstones_since
+                ELSE ({condition}) AND (n.product_id IS NULL OR s.deleted <> n.deleted OR NOT s.deleted AND (
+                    s.attributes IS DISTINCT FROM n.attributes OR s.pictures IS DISTINCT FROM n.pictures
+                    OR s.digests IS DISTINCT FROM n.digests)) END
             ORDER BY product_id"""
-        parameters = {} if newer.read_at is None else {"read_at": newer.read_at}
+        parameters = {"tombstones_since": tombstones_since}
+        if newer.read_at is not None:
+            parameters["read_at"] = newer.read_at
         return [product_id for (product_id,) in connection.execute(statement, parameters).fetchall()]
 
 

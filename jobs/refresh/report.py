@@ -11,6 +11,9 @@ from jobs.catalog.changes import ChangeCounts
 from jobs.refresh.delta import DeltaTally
 from jobs.refresh.pictures import Obtained
 
+#: Statuses of pictures whose failure may pass.
+TRANSIENT_STATUSES = frozenset(reason.value for reason in TRANSIENT_REASONS)
+
 
 @dataclass(frozen=True)
 class RefreshRecord:
@@ -19,13 +22,15 @@ class RefreshRecord:
     version: str  # that was served then
     content_id: str  # of that version
     fingerprint: str | None  # of the source; None if it cannot be known without reading it
-    tried_at: datetime
+    tried_at: (
+        datetime  # when pictures were last tried that had failed for reasons that may pass; else, when it was read
+    )
     transient: bool  # whether pictures failed for reasons that may pass
 
     def retries(self, now: datetime, minutes: float) -> frozenset[str]:
         """Return the statuses of pictures that are worth another try."""
         due = self.transient and (now - self.tried_at).total_seconds() >= 60 * minutes
-        return frozenset(reason.value for reason in TRANSIENT_REASONS) if due else frozenset()
+        return TRANSIENT_STATUSES if due else frozenset()
 
 
 @dataclass(frozen=True)

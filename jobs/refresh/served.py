@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 # ruff: noqa: S608 — the SQL is built from constants and text_literal(), never from a catalog's values.
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +18,8 @@ from artifacts.errors import StepFailed
 from artifacts.products.sql import text_literal
 from artifacts.products.table import ARROW_FILE
 from artifacts.schema import DELETED, OK, STATE
-from artifacts.segments.info import STATE_FILE, delta_share, quantizer_drift, read_info
-from artifacts.store.manifest import Manifest
+from artifacts.segments.info import STATE_FILE, delta_share, quantizer_drift, read_info, totals
+from artifacts.store.manifest import Counts, Manifest
 from artifacts.store.store import Store
 from jobs.catalog.compare.state import StateFiles
 
@@ -41,7 +42,12 @@ class Served:
             NoRelease: nothing has been published.
             StepFailed: it has no state of the catalog.
         """
-        manifest = store.manifest()
+        return cls.of(store)
+
+    @classmethod
+    def of(cls, store: Store, version: str | None = None) -> Served:
+        """Return a version; see `current`."""
+        manifest = store.manifest(version)
         folders = store.fetch(manifest)
         for folder in folders:
             if not (folder / STATE_FILE).exists():
@@ -77,6 +83,33 @@ class Served:
         from artifacts.release.release import Release  # imports FAISS
 
         return Release(self.manifest, self.folders, verify=False)
+
+
+def counts_of(folders: Sequence[Path], rejected_rows: Mapping[str, int]) -> Counts:
+    """Return the counts of a base and its delta.
+
+    Args:
+        folders: of the segments.
+        rejected_rows: Reason -> rows of the catalog that the rules rejected.
+    """
+    with State(StateFiles(*(folder / STATE_FILE for folder in folders))) as state:
+        of_pictures = Counter(state.rejected()["reason"].to_pylist())
+        failed_pictures = state.failed_pictures()
+    rejected = Counter(rejected_rows) + of_pictures
+    indexed, pictures = totals([read_info(folder) for folder in folders])
+    return Counts(
+        input_rows=indexed + rejected.total(),
+        indexed=indexed,
+        pictures=pictures,
+        rejected=dict(sorted(rejected.items())),
+        rejected_pictures=dict(sorted(of_pictures.items())),
+        failed_pictures=failed_pictures,
+    )
+
+
+def rejected_rows(counts: Counts) -> dict[str, int]:
+    """Return Reason -> rows of the catalog that the rules rejected, and not for their pictures."""
+    return dict(Counter(counts.rejected) - Counter(counts.rejected_pictures))
 
 
 class State:
@@ -133,6 +166,8 @@ class State:
     def rows_with_pictures(self, digests: Sequence[bytes]) -> dict[bytes, tuple[int, bool]]:
         """Return for each known picture a row that has it, and whether that row is the delta's.
 
+        Rows of the base that the delta replaces are among them: their vectors are still there.
+
         Args:
             digests: first halves of the sha256 of stored JPEGs.
         """
@@ -140,8 +175,8 @@ class State:
             return {}
         self._connection.register("digests", pa.table({"sha256": pa.array(digests, pa.binary())}))
         statement = (
-            "SELECT DISTINCT ON (sha256) sha256, row, in_delta FROM state_rows SEMI JOIN digests USING (sha256) "
-            f"WHERE status = '{OK}'"
+            "SELECT DISTINCT ON (sha256) sha256, row, in_delta FROM (FROM delta_rows UNION ALL BY NAME FROM base_rows) "
+            f"SEMI JOIN digests USING (sha256) WHERE status = '{OK}'"
         )
         rows = self._connection.execute(statement).fetchall()
         return {bytes(digest): (row, in_delta) for digest, row, in_delta in rows}

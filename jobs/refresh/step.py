@@ -25,12 +25,13 @@ from jobs.download.refetch import NOTHING, Refetch
 from jobs.evaluate.step import run_evaluate
 from jobs.progress import QUIET, Reporter
 from jobs.publish import run_publish, until_published
-from jobs.refresh.changed import changed_products
+from jobs.refresh.changed import changed_products, require_known
 from jobs.refresh.memory import SourceMemory
-from jobs.refresh.report import RefreshReport
+from jobs.refresh.report import TRANSIENT_STATUSES, RefreshRecord, RefreshReport
 from jobs.refresh.served import Served, State
 from jobs.steps import Progress, StepContext, StepResult
 from jobs.workspace.fingerprints import fingerprint
+from jobs.workspace.refreshes import remove_refresh
 from jobs.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def run_refresh(
         CatalogError: the catalog as a whole cannot be used.
         NoRelease: nothing has been published yet.
         IncompatibleRelease: the served release was embedded with another encoder.
-        StepFailed: too many rows were rejected, or a shard failed.
+        StepFailed: too many rows were rejected, a product or category that is named is unknown, or a shard failed.
         GateFailed: the release would be below the target; the one that is served stays.
         PublishConflict: other publications overtook every attempt.
     """
@@ -89,18 +90,20 @@ class _Refresh:
         if not (self.changes_only or self.refetch or self.force):
             self._recheck(served, began)
         with tempfile.TemporaryDirectory(prefix="lookalike-refresh-") as scratch:
+            record = self._memory.record()
+            retry = self._retries(record, began)
             with self.reporter.step("changes", "rows") as display:
-                changes = self._find_changes(served, Path(scratch), began, display.at)
+                changes = self._find_changes(served, Path(scratch), record, retry, display.at)
                 display.note(_describe(changes.counts) if not changes.skipped else "the catalog is as before")
             counts = changes.counts
             if changes.skipped or not (counts.new or counts.pictures or counts.attributes or counts.deleted):
-                self._memory.keep(served, changes, began)
+                self._memory.keep(served, changes, began, retried=bool(retry))
                 report = RefreshReport(
                     served.manifest.version, counts, served.manifest.counts, watermark=changes.watermark,
                     rejects=self._rejects(changes),
                 )  # fmt: skip
                 return StepResult(False, "nothing has changed", report)
-            report = self._apply(served, changes, identity, began)
+            report = self._apply(served, changes, identity, began, retried=bool(retry))
         return StepResult(True, report.note, replace(report, seconds=round(time.monotonic() - started, 3)))
 
     def _recheck(self, served: Served, began: datetime) -> None:
@@ -124,13 +127,19 @@ class _Refresh:
             )
         return identity
 
-    def _find_changes(self, served: Served, scratch: Path, began: datetime, progress: Progress) -> CatalogChanges:
+    def _retries(self, record: RefreshRecord | None, began: datetime) -> frozenset[str]:
+        """Return the statuses of pictures that are tried again."""
+        if self.changes_only and not self._memory.remembers:
+            return TRANSIENT_STATUSES  # a file names a few products: those of a retried event must be tried again
+        return record.retries(began, self.context.config.retry_minutes) if record is not None else frozenset()
+
+    def _find_changes(
+        self, served: Served, scratch: Path, record: RefreshRecord | None, retry: frozenset[str], progress: Progress
+    ) -> CatalogChanges:
         config, memory = self.context.config, self._memory
-        record = memory.record()
         same = record is not None and record.content_id == served.manifest.content_id
-        retry = record.retries(began, config.retry_minutes) if record is not None else frozenset()
         force = self.force or _selection(self.refetch)
-        return find_changes(
+        changes = find_changes(
             self.context.catalog,
             served.state_files,
             config.max_reject_rate,
@@ -147,13 +156,17 @@ class _Refresh:
             unchanged_since=record.fingerprint if record is not None and same else None,
             progress=progress,
         )
+        if force is not None:
+            with State(served.state_files) as state:
+                require_known(force, changes, state)
+        return changes
 
     @property
     def _memory(self) -> SourceMemory:
         return SourceMemory(self.context.workspace, self.context.catalog, self.changes_only)
 
     def _apply(
-        self, served: Served, changes: CatalogChanges, identity: EncoderIdentity, began: datetime
+        self, served: Served, changes: CatalogChanges, identity: EncoderIdentity, began: datetime, *, retried: bool
     ) -> RefreshReport:
         """Write the delta, and publish it if it passes the gate."""
         # FAISS and the steps that fetch and embed: not before there is something to do
@@ -188,11 +201,10 @@ class _Refresh:
         with self.reporter.step("publish") as display:
             published = run_publish(step)
             display.note(published.note)
-        now_served = Served.current(context.store)
-        if now_served.manifest.version == published.report.version:  # what was published since may say something else
-            self._memory.keep(now_served, changes, began)
+        now_served = Served.of(context.store, published.report.version)
+        self._memory.keep(now_served, changes, began, retried=retried)
         if not workspace.images.exists(0):
-            workspace.folder.remove("")  # nothing was downloaded that a build could take over
+            remove_refresh(workspace)  # nothing was downloaded that a build could take over
         return RefreshReport(
             published.report.version, counts, candidate.counts, obtained, tally, now_served.delta_share,
             now_served.drift, changes.watermark, self._rejects(changes),

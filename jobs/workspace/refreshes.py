@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from artifacts.storage import Folder
 from jobs.workspace.workspace import REFRESH_TIME, SETTINGS, Workspace
 
 
@@ -20,11 +19,13 @@ def remove_refreshes_before(workspace: Workspace, time: datetime) -> list[str]:
     before = f"{time:{REFRESH_TIME}}"
     removed = [refresh for refresh in workspace.refreshes() if refresh.name < before]
     for refresh in removed:
-        _remove(refresh.folder)
+        remove_refresh(refresh)
     return [refresh.name for refresh in removed]
 
 
-def _remove(folder: Folder) -> None:
+def remove_refresh(refresh: Workspace) -> None:
+    """Remove a refresh. If this is killed, it is still a refresh, and is removed by `remove_refreshes_before`."""
+    folder = refresh.folder
     for name in folder.names():
         if name != SETTINGS:  # last: a folder without it is no refresh, and nothing would remove the rest
             folder.remove(name)

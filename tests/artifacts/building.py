@@ -13,7 +13,7 @@ import pytest
 
 from artifacts.index import planner
 from artifacts.index.params import SearchParams
-from artifacts.products.conform import conform, merged_schema
+from artifacts.products.conform import conform
 from artifacts.release.release import Release
 from artifacts.schema import segment_schema
 from artifacts.segments.delta_writer import DeltaWriter
@@ -112,10 +112,9 @@ def write_delta(
     base = Segment(base_folder)
     assert base.database is not None
     last_delta = None if last is None else Segment(last, base)
-    schema = merged_schema(
-        next((table.schema for table in (products, updates) if table is not None), base.products.table.schema),
-        base.products.table.schema,
-    )
+    older = base.products.table.schema
+    schema = next((table.schema for table in (products, updates) if table is not None), older)
+    schema = pa.schema([*schema, *(field for field in older if field.name not in schema.names)])
     writer = DeltaWriter(folder, base, schema)
     gone = set(deleted)
     if last_delta is not None:

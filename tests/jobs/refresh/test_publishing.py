@@ -1,0 +1,109 @@
+"""A refresh publishes all that it found, over what is served then, or nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from artifacts.errors import GateFailed, IncompatibleRelease, NoRelease, PublishConflict, StepFailed
+from artifacts.segments.info import STATE_FILE
+from jobs.refresh import step as refresh_step
+from jobs.refresh.step import run_refresh
+from jobs.steps import StepContext
+from tests.pipeline import small_settings
+from tests.shop import Shop, assert_same, event
+
+pytestmark = pytest.mark.usefixtures("no_plots")
+
+
+class Overtaken:
+    """Publishing that another refresh overtakes some times: it changes a price, each time another."""
+
+    def __init__(self, shop: Shop, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._shop, self._times = shop, times
+        self._publish = refresh_step.run_publish
+        monkeypatch.setattr(refresh_step, "run_publish", self.run_publish)
+
+    def run_publish(self, context: StepContext) -> Any:
+        if self._times:
+            times, self._times = self._times, 0
+            self._shop.apply_changes([event("p002", self._shop.rows, price=100 + times)], name=f"other-{times}.jsonl")
+            self._times = times - 1
+        return self._publish(context)
+
+
+def test_refresh_that_is_overtaken_begins_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    Overtaken(shop, 2, monkeypatch)
+    shop.apply_changes([event("p001", shop.rows, price=77)])
+    prices = {key: results[0]["price"] for key, results in shop.products().items()}
+    assert (prices["p001"], prices["p002"]) == (77, 101)
+
+
+def test_refresh_that_is_always_overtaken_gives_up(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    Overtaken(shop, 3, monkeypatch)
+    with pytest.raises(PublishConflict):
+        shop.apply_changes([event("p001", shop.rows, price=77)])
+    assert shop.products()["p002"][0]["price"] == 101
+
+
+def test_refresh_that_fails_the_gate_publishes_nothing(shop: Shop) -> None:
+    before, content = shop.store.manifest(), shop.products()
+    removed = dict(list(shop.rows.items())[:20])
+    shop.edit(lambda rows: [rows.pop(key) for key in removed])
+    for _ in range(2):
+        with pytest.raises(GateFailed, match="products"):
+            shop.refresh()
+    assert (shop.store.manifest(), shop.products()) == (before, content)
+    shop.edit(lambda rows: rows.update(removed))
+    shop.edit(lambda rows: rows["p030"].update(price="3"))
+    assert shop.refresh().report.changes.attributes == 1
+    assert_same(shop)
+
+
+def test_refresh_with_another_encoder_is_refused(shop: Shop) -> None:
+    context = shop.context(encoder="python:tests.encoders:MeanColor")
+    with pytest.raises(IncompatibleRelease, match=r"embedded with .*ColourWords.*lookalike backfill --encoder"):
+        run_refresh(context)
+
+
+def test_refresh_before_the_first_build_says_what_to_do(tmp_path: Path) -> None:
+    context = StepContext.open(small_settings(tmp_path).pipeline, "catalog.csv")
+    with pytest.raises(NoRelease, match="lookalike build"):
+        run_refresh(context)
+
+
+def test_release_of_lookalike_0_1_says_what_to_do(shop: Shop) -> None:
+    """Its segments have no state of the catalog."""
+    for segment in shop.store.manifest().segments:
+        (shop.store.segment_path(segment.id) / STATE_FILE).unlink()
+    with pytest.raises(StepFailed, match=r"Lookalike 0\.1.*run `lookalike build` once"):
+        shop.refresh()
+    with pytest.raises(StepFailed, match=r"Lookalike 0\.1.*run `lookalike build` once"):
+        shop.compact()
+
+
+def test_too_many_rejected_rows_publish_nothing(shop: Shop) -> None:
+    before = shop.store.current()
+    shop.edit(lambda rows: [row.update(price="-1") for row in list(rows.values())[:10]])
+    with pytest.raises(StepFailed, match=r"10 of 36 rows are rejected .*LOOKALIKE_MAX_REJECT_RATE"):
+        shop.refresh()
+    assert shop.store.current() == before
+
+
+def test_rejects_of_a_refresh_are_a_file_of_its_version(shop: Shop) -> None:
+    (shop.images / "text.jpg").write_text("this is no picture")
+    shop.edit(lambda rows: (rows["p001"].update(price="-1"), rows["p002"].update(image_url="images/text.jpg")))
+    version = shop.refresh().report.version
+    assert rejects(shop, version) == {("p001", "bad_value"), ("p002", "not_an_image")}
+    # A change file leaves what the last whole catalog rejected, in the counts.
+    report = shop.apply_changes([event("p003", shop.rows, price=3.5)]).report
+    assert report.counts.rejected == {"bad_value": 1, "not_an_image": 1}
+    assert report.counts.input_rows == 36
+
+
+def rejects(shop: Shop, version: str) -> set[tuple[str, str]]:
+    path = Path(shop.settings.releases) / f"versions/{version}/rejects.parquet"
+    return {(row["product_id"], row["reason"]) for row in pq.read_table(path).to_pylist()}

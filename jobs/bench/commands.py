@@ -174,6 +174,9 @@ def bench_refresh(
     refreshes: Annotated[
         int, typer.Option("--refreshes", min=1, help="Deltas that follow each other, with these changes in all.")
     ] = 96,
+    turns: Annotated[
+        int, typer.Option("--turns", min=10, help="Searches of each release; filters and facets are a quarter of them.")
+    ] = 900,
     only: Annotated[
         Literal["rebuild", "delta"] | None,
         typer.Option("--only", help="Only refreshes beside a full build, or only searches with a delta."),
@@ -189,7 +192,9 @@ def bench_refresh(
     from jobs.progress import Reporter
 
     config = settings_with(codec=codec, encoder="sample").pipeline
-    report = measure_refresh(products, rows, dim, share, refreshes, config, folder, Reporter(err), only=only)
+    report = measure_refresh(
+        products, rows, dim, share, refreshes, config, folder, Reporter(err), turns=turns, only=only
+    )
     tables = [] if report.rebuild is None else [rebuild_table(report.rebuild), parts_table(report.rebuild)]
     tables += [] if report.delta is None else [delta_table(report.delta)]
     _write(report, json_file, *tables)

@@ -25,8 +25,8 @@ from jobs.evaluate.calibration import DEPTH, recall
 from jobs.progress import Reporter
 
 _QUERIES = 300
-#: Turns of searches; of filters and facets; and of opening.
-_SEARCHES, _STATEMENTS, _OPENINGS = 900, 200, 25
+#: Turns of a filter, of a facet and of opening, as shares of the turns of a search.
+_STATEMENTS, _OPENINGS = 0.25, 0.03
 _FACET_VALUES = 101
 
 #: What is searched: the base alone, with a delta that was written at once, and with the last of many.
@@ -71,12 +71,13 @@ class _Operation:
     """What is timed on each release.
 
     Attributes:
+        turns: of those of a search, 0 to 1.
         run: does it once, given the name of a release and the number of the turn; returns its milliseconds.
     """
 
     name: str
     limit: float
-    turns: int
+    turns: float
     run: Callable[[str, int], float]
 
 
@@ -90,7 +91,7 @@ def measure_delta(
     folder: Path,
     reporter: Reporter,
     *,
-    turns: float = 1.0,
+    turns: int = 900,
 ) -> DeltaReport:
     """Measure searches, filters, facets and opening, without a delta and with one.
 
@@ -103,7 +104,7 @@ def measure_delta(
         gate: the recall target, which searches are calibrated for on the base alone.
         folder: keeps the base for later runs.
         reporter: shows every step.
-        turns: factor on the number of turns.
+        turns: of a search; other operations have fewer.
     """
     with reporter.step("index", "vectors") as display:
         catalog = drawn_catalog(rows, dim, _QUERIES, index, folder, progress=display.at)
@@ -213,7 +214,7 @@ def _searches(releases: dict[str, Release], catalog: BenchCatalog, params: Searc
         return release.facet("brand", (filters.narrow, filters.wide)[turn % 2](turn), limit=_FACET_VALUES)
 
     return [
-        _Operation("search without a filter", 1.15, _SEARCHES, timed(search)),
+        _Operation("search without a filter", 1.15, 1, timed(search)),
         _Operation("new filter, narrow", 1.25, _STATEMENTS, timed(lambda r, turn: r.row_filter(filters.narrow(turn)))),
         _Operation("new filter, wide", 1.25, _STATEMENTS, timed(lambda r, turn: r.row_filter(filters.wide(turn)))),
         _Operation("facet of all products", 1.3, _STATEMENTS, timed(facet)),
@@ -239,7 +240,7 @@ class _Filters:
         return (price, *further)
 
 
-def _measure(operations: Sequence[_Operation], turns: float, progress: Callable[[int, int], None]) -> list[Cost]:
+def _measure(operations: Sequence[_Operation], turns: int, progress: Callable[[int, int], None]) -> list[Cost]:
     """Measure each operation on one thread, in turns of all releases that each begin with another one."""
     counts = [max(3, round(operation.turns * turns)) for operation in operations]
     costs: list[Cost] = []

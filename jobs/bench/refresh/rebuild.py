@@ -46,6 +46,19 @@ class Work:
     embedded: int
     needed: int
 
+    def require_needed(self, title: str) -> Work:
+        """Return this work, if it got the pictures that it needed and no others.
+
+        Raises:
+            LookalikeError: it did not.
+        """
+        if (self.downloaded, self.embedded) != (self.needed, self.needed):
+            raise LookalikeError(
+                f"bench refresh: {self.needed} pictures are new or changed, and the {title} downloaded "
+                f"{self.downloaded} and embedded {self.embedded}"
+            )
+        return self
+
 
 @dataclass(frozen=True)
 class RebuildReport:
@@ -123,12 +136,8 @@ def _refresh(context: StepContext, reporter: Reporter, title: str, needed: int) 
 
     report, seconds, core_seconds, parts = _measured(work, reporter, title)
     obtained = report.obtained
-    if (obtained.fetched, obtained.embedded) != (needed, needed):
-        raise LookalikeError(
-            f"bench refresh: {needed} pictures are new or changed, and the {title} downloaded {obtained.fetched} and "
-            f"embedded {obtained.embedded}"
-        )
-    return Work(seconds, core_seconds, parts, obtained.fetched, obtained.embedded, needed), report.counts
+    work_done = Work(seconds, core_seconds, parts, obtained.fetched, obtained.embedded, needed)
+    return work_done.require_needed(title), report.counts
 
 
 def _measured(

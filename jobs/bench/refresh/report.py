@@ -30,11 +30,12 @@ def measure_refresh(
     folder: Path,
     reporter: Reporter,
     *,
+    turns: int,
     only: Literal["rebuild", "delta"] | None = None,
 ) -> RefreshBenchReport:
     """Measure both parts, or one of them; see `measure_rebuild` and `measure_delta`."""
     rebuild = None if only == "delta" else measure_rebuild(products, share, config, folder, reporter)
     delta = None
     if only != "rebuild":
-        delta = measure_delta(rows, dim, share, refreshes, config.index, config.gate, folder, reporter)
+        delta = measure_delta(rows, dim, share, refreshes, config.index, config.gate, folder, reporter, turns=turns)
     return RefreshBenchReport(rebuild, delta)

@@ -202,6 +202,27 @@ def bench_refresh(
         plot_delta(report.delta, plot)
 
 
+@bench_app.command("stream")
+def bench_stream(
+    products: Annotated[int, typer.Option("--products", min=100, help="Products of the sample catalog.")] = 6000,
+    rate: Annotated[int, typer.Option("--rate", min=1, help="Events in a second.")] = 1000,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Seconds for which events are sent.")] = 60,
+    folder: FolderOption = Path("bench"),
+    json_file: JsonOption = None,
+) -> None:
+    """Measure the time from an event to searches, with a killed consumer and a broker that hangs."""
+    from jobs.bench.show.stream import stream_table
+    from jobs.bench.stream import measure_stream
+    from jobs.progress import Reporter
+
+    with Reporter(err).step("measure", "events") as step:
+        report = measure_stream(
+            settings_with(), folder / "stream", products=products, rate=rate, seconds=seconds, progress=step.at
+        )
+        step.note(f"searchable after {report.p99_seconds:.1f} s (p99), {report.wrong} products are wrong")
+    _write(report, json_file, stream_table(report))
+
+
 def _write(report: Any, path: Path | None, *tables: Table) -> None:
     """Print the tables, and write the report to a JSON file if one is named."""
     for table in tables:

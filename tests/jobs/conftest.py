@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import faiss
 import pytest
 
 from tests.shop import Shop, day
@@ -37,6 +38,8 @@ def timed_shop(published_with_times: Shop, tmp_path: Path) -> Shop:
 
 
 @pytest.fixture
-def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gate's report is empty: its plots take half of a refresh's time."""
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate's report is empty: its plots take half of a refresh's time. FAISS has one thread: on a busy machine,
+    waiting for a second one takes longer than searching a small shop."""
     monkeypatch.setattr("jobs.evaluate.report.render_report", lambda candidate, evaluation: "")
+    faiss.omp_set_num_threads(1)

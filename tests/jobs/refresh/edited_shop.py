@@ -35,27 +35,28 @@ ATTRIBUTES = st.fixed_dictionaries(
         "added_at": st.sampled_from([None, NOON]),
     }
 )
-#: The name of a method of `EditedShop`, and its arguments.
-Edit = tuple[str, dict[str, Any]]
+#: The name of a method, and its arguments.
+Call = tuple[str, dict[str, Any]]
 
 
-def _edit(name: str, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Edit]:
+def named(name: str, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Call]:
+    """Draw calls of a method."""
     return st.tuples(st.just(name), st.fixed_dictionaries(arguments))
 
 
-EDITS: st.SearchStrategy[list[Edit]] = st.lists(
+EDITS: st.SearchStrategy[list[Call]] = st.lists(
     st.one_of(
-        _edit("put", key=IDS, pictures=PICTURE_LISTS, attributes=ATTRIBUTES),
-        _edit("update", key=IDS, attributes=ATTRIBUTES, stale=st.booleans()),
+        named("put", key=IDS, pictures=PICTURE_LISTS, attributes=ATTRIBUTES),
+        named("update", key=IDS, attributes=ATTRIBUTES, stale=st.booleans()),
         # A negative price is rejected by the rules.
-        _edit("update", key=IDS, attributes=st.fixed_dictionaries({"price": st.sampled_from([1.0, 19.0, -1.0])})),
-        _edit("update", key=IDS, attributes=st.fixed_dictionaries({"image_url": PICTURE_LISTS})),
-        _edit("update", key=IDS, attributes=st.fixed_dictionaries({"is_active": st.booleans()})),
-        _edit("delete", key=IDS),
-        _edit("draw", url=PICTURES, colour=st.sampled_from(list(COLOURS)), seed=st.integers(0, 2)),
-        _edit("draw", url=PICTURES, colour=st.sampled_from(list(COLOURS)), seed=st.integers(0, 2)),
-        _edit("break_picture", url=PICTURES),
-        _edit("remove_picture", url=PICTURES),
+        named("update", key=IDS, attributes=st.fixed_dictionaries({"price": st.sampled_from([1.0, 19.0, -1.0])})),
+        named("update", key=IDS, attributes=st.fixed_dictionaries({"image_url": PICTURE_LISTS})),
+        named("update", key=IDS, attributes=st.fixed_dictionaries({"is_active": st.booleans()})),
+        named("delete", key=IDS),
+        named("draw", url=PICTURES, colour=st.sampled_from(list(COLOURS)), seed=st.integers(0, 2)),
+        named("draw", url=PICTURES, colour=st.sampled_from(list(COLOURS)), seed=st.integers(0, 2)),
+        named("break_picture", url=PICTURES),
+        named("remove_picture", url=PICTURES),
     ),
     max_size=5,
 )
@@ -89,7 +90,7 @@ class EditedShop:
     def write_catalog(self) -> None:
         _write_catalog(self.shop.catalog, self.rows)
 
-    def edit(self, edits: Sequence[Edit]) -> None:
+    def edit(self, edits: Sequence[Call]) -> None:
         for name, arguments in edits:
             getattr(self, name)(**arguments)
 

@@ -16,7 +16,7 @@ from tests.servers import PictureServer
 from tests.shop import Shop, assert_same
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.usefixtures("no_plots")
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture

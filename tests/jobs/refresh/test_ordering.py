@@ -8,7 +8,7 @@ import pytest
 
 from tests.shop import Shop, day, event
 
-pytestmark = pytest.mark.usefixtures("no_plots")
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def price(shop: Shop, product_id: str) -> float | None:

@@ -16,7 +16,7 @@ from jobs.steps import StepContext
 from tests.pipeline import small_settings
 from tests.shop import Shop, assert_same, event
 
-pytestmark = pytest.mark.usefixtures("no_plots")
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 class Overtaken:

@@ -78,6 +78,7 @@ class PipelineConfig:
     keep_releases: int
     retry_minutes: float
     tombstone_days: float
+    picture_base: str
     compact_share: float
     compact_hours: float
     max_drift: float

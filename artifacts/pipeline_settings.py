@@ -30,6 +30,9 @@ class PipelineSettings(BaseSettings):
     shards: int = Field(
         default=16, ge=1, le=100_000, description="Parts a step's work is split in; fixed for a workspace."
     )
+    picture_base: str = Field(
+        default="", description="Folder or URL that relative pictures start from; empty: the folder of the catalog."
+    )
     max_reject_rate: float = Field(
         default=0.2, ge=0, le=1, description="Share of catalog rows that may be rejected before a build stops."
     )

@@ -8,24 +8,25 @@
 | `embed` | turns pictures into vectors, in pool `gpu`; a Spark application for each group of shards |
 | `index` | builds the new base segment |
 | `evaluate` | the gate: recall against exact search, and how many products are left |
-| `publish` | makes the candidate a version, serves it, prunes old ones |
+| `publish` | makes the candidate a version, serves it, prunes old ones; in pool `publish` |
 
 **Reads** the catalog named by the parameter `catalog`, or by `LOOKALIKE_CATALOG`. **Writes** the workspace, where every
 step records what it has done, and a version under `releases`. A step does only what earlier runs have not done: clear
 any task and the run continues from there; a run on an unchanged catalog of up to a million
 products changes nothing and starts no Spark.
 
-**When:** every night at 02:00 UTC, and whenever the asset `lookalike_catalog` gets an event
-(`POST /api/v2/assets/events`). One run at a time. **By hand:** *Trigger* and fill in the form, or
+**When:** every night at 02:00 UTC. One run at a time. What changes during the day is published by `catalog_refresh`.
+**By hand:** *Trigger* and fill in the form, or
 
     airflow dags trigger catalog_rebuild --conf '{"catalog": "/data/catalog.csv"}'
 
-A run always builds the catalog as it is now, so a missed night needs no catching up. To rebuild chosen products, or
-with another encoder, use `catalog_backfill`.
+A run always builds the catalog as it is now, so a missed night needs no catching up. To process chosen products again,
+or to move to another encoder, use `catalog_backfill`.
 
 **When it fails:** a failed gate stops the run before `publish`, and the version being served stays; `report.html` in
-the workspace says why. Errors that would occur again are not retried, others twice. A successful `publish` sends an
-event of the asset `lookalike_release`. The connection `spark_default` decides where Spark runs.
+the workspace says why. Errors that would occur again are not retried, others twice. A `publish` after which another
+version is served sends an event of the asset `lookalike_release`. The connection `spark_default` decides where Spark
+runs.
 """
 
 from __future__ import annotations
@@ -33,21 +34,22 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, chain, dag, task
+from airflow.sdk import CronTriggerTimetable, chain, dag, task
 from common import (
-    CATALOG,
     DEFAULT_ARGS,
     GPU_POOL,
-    RELEASE,
+    PUBLICATION,
+    PUBLISH_POOL,
     SPARK_CONNECTION,
     SparkStepOperator,
-    build_params,
+    announce,
     open_context,
     push_note,
-    settings_from,
+    skip_run,
     spark_arguments,
     spark_submit_script,
 )
+from parameters import checked_params, rebuild_params, require_catalog, settings_from
 
 
 @dag(
@@ -55,58 +57,58 @@ from common import (
     dag_display_name="Catalog rebuild",
     description="From a catalog to a published release",
     doc_md=__doc__,
-    schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("0 2 * * *", timezone="UTC"), assets=CATALOG),
+    schedule=CronTriggerTimetable("0 2 * * *", timezone="UTC"),
     catchup=False,  # and no start_date: with one, a new DAG runs at once for the night before
     max_active_runs=1,  # runs share a workspace
     dagrun_timeout=timedelta(hours=24),
     default_args=DEFAULT_ARGS,
-    params=build_params(),
+    params=rebuild_params(),
     tags=["lookalike", "release"],
 )
 def catalog_rebuild() -> None:
     @task
-    def validate(params: dict[str, Any] | None = None, ti: Any = None) -> list[list[str]]:
+    def validate(**context: Any) -> list[list[str]]:
         """Validate the catalog; returns the arguments of a Spark application for each group of shards."""
-        from artifacts.errors import CatalogError
         from jobs.catalog.step import run_catalog
 
-        params = params or {}
-        if not params["catalog"]:
-            raise CatalogError("no catalog: trigger with the parameter `catalog`, or set LOOKALIKE_CATALOG")
-        push_note(ti, run_catalog(open_context(params)).note)
+        params = checked_params(context)
+        require_catalog(params)
+        push_note(context["ti"], run_catalog(open_context(params)).note)
         return spark_arguments(settings_from(params), params["groups"])
 
     @task
-    def index(params: dict[str, Any] | None = None, ti: Any = None) -> dict[str, Any]:
+    def index(params: Any = None, ti: Any = None) -> dict[str, Any]:
         """Build the candidate's segment."""
         from jobs.index.step import run_index
         from jobs.refresh.carry import run_rebase
 
-        context = open_context(params or {})
+        context = open_context(params)
         result = run_index(context)
         candidate = run_rebase(context).report
         push_note(ti, result.note)
         return {"segments": [segment.id for segment in candidate.segments], **candidate.counts.model_dump()}
 
     @task
-    def evaluate(params: dict[str, Any] | None = None, ti: Any = None) -> dict[str, float]:
+    def evaluate(params: Any = None, ti: Any = None) -> dict[str, float]:
         """Stop the run if the candidate is not good enough."""
         from jobs.evaluate.step import run_evaluate
 
-        result = run_evaluate(open_context(params or {}))
+        result = run_evaluate(open_context(params))
         push_note(ti, result.note)
         return result.report.recall
 
-    @task(outlets=[RELEASE])
-    def publish(params: dict[str, Any] | None = None, ti: Any = None, outlet_events: Any = None) -> dict[str, Any]:
+    @task(pool=PUBLISH_POOL, outlets=[PUBLICATION])
+    def publish(params: Any = None, ti: Any = None, outlet_events: Any = None) -> dict[str, Any]:
         """Serve the candidate."""
         from jobs.refresh.carry import run_publish_rebased
 
-        result = run_publish_rebased(open_context(params or {}))
+        if not params["publish"]:
+            skip_run("built and good enough; not published")
+        result = run_publish_rebased(open_context(params))
         push_note(ti, result.note)
-        published = {"version": result.report.version, "unchanged": result.report.unchanged}
-        outlet_events[RELEASE].extra = published
-        return published
+        if result.changed:
+            announce(outlet_events, result.report.version)
+        return {"version": result.report.version, "unchanged": result.report.unchanged}
 
     groups = validate()
     shards = "shards {{ task.application_args[2] }}"

@@ -1,4 +1,4 @@
-"""Shared by all DAGs: default arguments, pool, assets, parameters, the context of a run, and the operator for Spark.
+"""Shared by all DAGs: default arguments, pools, assets, deadline, the context of a run, and the operator for Spark.
 
 Airflow imports it whenever it parses a DAG file, so nothing heavy is imported at the top: `jobs` and the rest of
 `artifacts` are imported by the tasks.
@@ -10,17 +10,19 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
-from airflow.sdk import Asset, ExceptionRetryPolicy, Param, RetryAction, RetryRule
+from airflow.sdk import Asset, AssetAlias, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk.exceptions import AirflowSkipException
+from parameters import settings_from
 
-from artifacts.config import Codec
-from artifacts.errors import LookalikeError
+from artifacts.errors import LookalikeError, PublishConflict
 from artifacts.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,15 +30,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: One slot for each GPU. Airflow never starts a task whose pool does not exist: see airflow.env for how it is made.
+# Airflow never starts a task whose pool does not exist: see airflow.env for how they are made.
+#: One slot for each GPU.
 GPU_POOL = "gpu"
-POOLS = frozenset({"default_pool", GPU_POOL})
+#: One slot: a task that publishes waits until no other does. What makes two publications safe is PublishConflict; the
+#: pool makes it rare.
+PUBLISH_POOL = "publish"
+POOLS = frozenset({"default_pool", GPU_POOL, PUBLISH_POOL})
 SPARK_CONNECTION = "spark_default"  # decides where Spark runs; the DAGs never do
 
-#: An event of this asset announces a new catalog.
+#: An event of this asset announces that the catalog has changed.
 CATALOG = Asset("lookalike_catalog")
-#: Gets an event when a release is published, so a build that fails triggers nothing.
+#: Gets an event when another release is served, and only then. Airflow lists it because tasks have it as an inlet.
 RELEASE = Asset("lookalike_release")
+#: The outlet of tasks that may publish: a success sends no event of its own, as it would with RELEASE as the outlet;
+#: `announce` adds one.
+PUBLICATION = AssetAlias("lookalike_publication")
 
 #: Bad data, a failed gate, a wrong setting: the same error would occur again.
 FINAL_ERRORS: list[type[BaseException] | str] = [LookalikeError, ValueError, TypeError, LookupError, ImportError]
@@ -46,83 +55,97 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_delay": timedelta(minutes=1),
     "retry_exponential_backoff": True,
     "max_retry_delay": timedelta(minutes=15),
-    "retry_policy": ExceptionRetryPolicy([RetryRule(FINAL_ERRORS, RetryAction.FAIL, reason="would fail again")]),
+    "retry_policy": ExceptionRetryPolicy(  # the first rule that matches counts
+        [
+            RetryRule(PublishConflict, RetryAction.RETRY, reason="another publication came first"),
+            RetryRule(FINAL_ERRORS, RetryAction.FAIL, reason="would fail again"),
+        ]
+    ),
 }
 
 #: Key of the XCom that holds one line for people.
 NOTE = "note"
 
-#: Parameters that are settings of the same name.
-_SETTINGS = ("releases", "workspace", "encoder", "codec", "shards")
+
+def freshness_deadline() -> Any:
+    """Return the alert for runs that have not ended LOOKALIKE_DEADLINE_MINUTES after they were queued, those that wait
+    for the pool among them.
+
+    None with 0 minutes, or if Airflow has no alerts: deadlines are experimental, and `airflow dags test` fails on a DAG
+    that has one (apache/airflow#73428).
+    """
+    minutes = float(os.environ.get("LOOKALIKE_DEADLINE_MINUTES", "30"))
+    try:
+        from airflow.sdk import (  # the SDK's type stub lacks them
+            DeadlineAlert,  # pyright: ignore[reportAttributeAccessIssue]
+            DeadlineReference,  # pyright: ignore[reportAttributeAccessIssue]
+            SyncCallback,  # pyright: ignore[reportAttributeAccessIssue]
+        )
+    except ImportError:
+        return None
+    if minutes <= 0:
+        return None
+    return DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=timedelta(minutes=minutes),
+        callback=SyncCallback(report_late_run, kwargs={"minutes": minutes}),
+    )
 
 
-def build_params() -> dict[str, Param]:
-    """The parameters of a run of the pipeline; the defaults are the LOOKALIKE_ variables of the DAG processor."""
-    settings = Settings()
-    descriptions = {name: field.description for name, field in Settings.model_fields.items()}
-    return {
-        "catalog": Param(
-            os.environ.get("LOOKALIKE_CATALOG"),
-            type=["null", "string"],
-            minLength=1,
-            title="Catalog",
-            description="CSV, Parquet or JSONL file, folder, or database URL. Without LOOKALIKE_CATALOG, required.",
-        ),
-        "releases": Param(
-            settings.releases, type="string", minLength=1, title="Releases", description=descriptions["releases"]
-        ),
-        "workspace": Param(
-            settings.workspace, type="string", minLength=1, title="Workspace", description=descriptions["workspace"]
-        ),
-        "encoder": Param(
-            settings.encoder,
-            type="string",
-            pattern=r"^(sample|(open_clip|local-dir|timm|python):.+)$",
-            title="Encoder",
-            description=descriptions["encoder"],
-        ),
-        "codec": Param(
-            settings.codec,
-            type="string",
-            enum=list(get_args(Codec)),
-            title="Codec",
-            description=descriptions["codec"],
-        ),
-        "shards": Param(
-            settings.shards,
-            type="integer",
-            minimum=1,
-            maximum=100_000,
-            title="Shards",
-            description=descriptions["shards"],
-        ),
-        "groups": Param(
-            int(os.environ.get("LOOKALIKE_GROUPS", "1")),
-            type="integer",
-            minimum=1,
-            maximum=1000,  # Airflow maps a task over at most 1024
-            title="Groups of shards",
-            description="Spark applications that a step is split in; they run side by side, and fail one by one.",
-        ),
-    }
-
-
-def settings_from(params: Mapping[str, Any]) -> Settings:
-    """Return the worker's settings, overridden by the run's parameters of the same names."""
-    return Settings(**{name: params[name] for name in _SETTINGS})
+def report_late_run(minutes: float, context: Mapping[str, Any]) -> None:
+    """Log that a run is late. Airflow calls it, and counts the metric `deadline_alerts.deadline_missed`."""
+    run = context["dag_run"]
+    log.error(
+        "freshness at risk: run %s of %s is %s %g minutes after it was queued; see its tasks, and what holds the pool "
+        "`%s`",
+        run["dag_run_id"], run["dag_id"], run["state"], minutes, PUBLISH_POOL,
+    )  # fmt: skip
 
 
 def open_context(params: Mapping[str, Any]) -> StepContext:
     """Return the context of a run's steps."""
     from jobs.steps import StepContext
 
-    return StepContext.open(settings_from(params).pipeline, params.get("catalog") or "")
+    context = StepContext.open(settings_from(params).pipeline, params.get("catalog") or "")
+    return replace(context, spark=start_spark)
+
+
+def start_spark() -> Any:
+    """Return a Spark session, started where the connection says: for work that is too much for one process."""
+    from airflow.sdk import Connection
+
+    from jobs.spark.launcher import SparkLauncher
+
+    connection = Connection.get(SPARK_CONNECTION)
+    master = connection.host or ""
+    if "://" not in master and (connection.conn_type != "spark" or connection.port):
+        master = f"{connection.conn_type}://{master}"  # a connection that was made from a URI has its scheme as type
+    if connection.port:
+        master = f"{master}:{connection.port}"
+    os.environ["PYSPARK_SUBMIT_ARGS"] = f"--master {master} pyspark-shell"
+    return SparkLauncher("lookalike")()
 
 
 def push_note(task_instance: Any, note: str) -> None:
     """Publish a step's note in the task's log, and as an XCom for Airflow's pages and `lookalike demo`."""
     log.info("result: %s", note)
     task_instance.xcom_push(key=NOTE, value=note)
+
+
+def skip_run(note: str) -> NoReturn:
+    """End a task that has found nothing to do: Airflow's pages tell it from one that has published."""
+    raise AirflowSkipException(note)
+
+
+def announce(outlet_events: Any, version: str) -> dict[str, str]:
+    """Send the event of RELEASE once the task has succeeded; PUBLICATION must be among its outlets.
+
+    Returns:
+        The event's extra.
+    """
+    published = {"version": version}
+    outlet_events[PUBLICATION].add(RELEASE, extra=published)
+    return published
 
 
 class SparkStepOperator(SparkSubmitOperator):

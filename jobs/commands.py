@@ -139,6 +139,7 @@ def backfill(
     updated_before: Annotated[
         datetime | None, typer.Option("--before", formats=["%Y-%m-%d"], help="Only those updated before this day.")
     ] = None,
+    changes: Annotated[bool, typer.Option("--changes", help="The catalog names only what has changed.")] = False,
     day: DateOption = None,
     redownload: Annotated[bool, typer.Option("--redownload", help="Fetch their pictures again.")] = False,
     reembed: Annotated[bool, typer.Option("--reembed", help="Fetch and embed their pictures again.")] = False,
@@ -162,6 +163,7 @@ def backfill(
         reembed=reembed,
         encoder=encoder,
         day=_day(day),
+        changes_only=changes,
     )
     with _context(settings_with(releases=releases, workspace=workspace), "backfill", catalog) as context:
         if dry_run:

@@ -56,6 +56,16 @@ RELEASE_CREATED = Gauge(
     "Unix time at which the served release was created; the oldest where workers serve several.",
     multiprocess_mode="livemin",
 )
+DELTA_SHARE = Gauge(
+    "image_search_delta_share",
+    "Rows that the served delta has or speaks for, as a share of its base's.",
+    multiprocess_mode="livemax",
+)
+QUANTIZER_DRIFT = Gauge(
+    "image_search_quantizer_drift",
+    "How far the served rows have moved away from the IVF lists that were trained, 0 to 1.",
+    multiprocess_mode="livemax",
+)
 RELEASE_WORKERS = Gauge(
     "image_search_release_workers", "Worker processes that serve a version.", ["version"], multiprocess_mode="livesum"
 )

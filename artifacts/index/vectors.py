@@ -131,13 +131,30 @@ def best(
     """
     depth = min(k + 1, index.ntotal)
     while True:
-        (scores,), (rows,) = index.search(query[None, :], depth, params=params)
+        (scores,), (rows,) = _search_on_one_thread(index, query[None, :], depth, params)
         if depth == index.ntotal or rows[-1] < 0 or scores[-1] < scores[k - 1]:
             break
         depth = min(4 * depth, index.ntotal)
     scores, rows = scores[rows >= 0], rows[rows >= 0]
     order = np.lexsort((rows, -scores))[:k]
     return scores[order], rows[order]
+
+
+def _search_on_one_thread(
+    index: faiss.Index, query: np.ndarray, k: int, params: faiss.SearchParameters | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Search for one query, which FAISS gives to one thread anyway.
+
+    It would wait for the others nevertheless: 7 ms on average instead of 0.2 where other processes use the cores.
+    """
+    threads = faiss.omp_get_max_threads()
+    if threads == 1:
+        return index.search(query, k, params=params)
+    faiss.omp_set_num_threads(1)
+    try:
+        return index.search(query, k, params=params)
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def fp16_index(dim: int) -> faiss.IndexScalarQuantizer:

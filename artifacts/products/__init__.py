@@ -4,5 +4,6 @@ Both hold the same rows in the order of the vectors. Taking 20 rows from the map
 SQL 2-50 ms; finding which of a million rows pass a filter is what DuckDB is for.
 
 Imports `artifacts.schema` and `artifacts.errors` only. Start reading at `filters`, what a filter is, and `table`; then
-`database`, which turns filters into SQL by `sql`, and `writer`, which writes both files.
+`database`, which turns filters into SQL by `sql` and sends it through a `connection`, and `writer`, which writes both
+files.
 """

@@ -6,18 +6,18 @@ of the base that they replace count -1. So counts need one scan of each table an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
 from artifacts.products.columns import filterable_columns, type_of_column
+from artifacts.products.connection import connect, connect_attached, statement_parser
 from artifacts.products.filters import Filter
-from artifacts.products.sql import quoted, sql_name, text_literal, where
+from artifacts.products.sql import quoted, sql_name, where
 
 DUCKDB_FILE = "products.duckdb"
 
@@ -90,6 +90,7 @@ class ProductDatabase:
             self._connection = connect_attached(files, threads=threads)
             self._base = ProductTableSql("base.products", schema)
             self._delta = ProductTableSql("delta.products", delta[1])
+        self._parse = statement_parser(self._connection)
 
     def close(self) -> None:
         """Close the files."""
@@ -139,7 +140,8 @@ class ProductDatabase:
     def _fetch_rows(self, statement: str, parameters: list[Any]) -> np.ndarray:
         # Each call has a cursor of its own: a connection's result belongs to one thread until it is read.
         with self._connection.cursor() as cursor:
-            return np.ascontiguousarray(cursor.execute(statement, parameters).fetchnumpy()["row"], np.int64)
+            found = cursor.execute(self._parse(statement), parameters).fetchnumpy()
+        return np.ascontiguousarray(found["row"], np.int64)
 
     # ── counts ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -192,7 +194,7 @@ class ProductDatabase:
             return []
         statement = f"SELECT quantile_disc(number, ?::DOUBLE[]) FROM ({' UNION ALL '.join(parts)})"  # noqa: S608
         with self._connection.cursor() as cursor:
-            row = cursor.execute(statement, [list(shares)]).fetchone()
+            row = cursor.execute(self._parse(statement), [list(shares)]).fetchone()
         return list(row[0]) if row and row[0] else []
 
     def _tables(self) -> Iterator[ProductTableSql]:
@@ -230,31 +232,8 @@ class ProductDatabase:
             statement = f"SELECT value, sum(n) AS n FROM ({' UNION ALL '.join(counts)}) GROUP BY 1 HAVING sum(n) > 0"  # noqa: S608
         statement += f" ORDER BY n DESC, 1{'' if limit is None else f' LIMIT {limit:d}'}"
         with self._connection.cursor() as cursor:
-            rows = cursor.execute(statement, parameters).fetchall()
+            rows = cursor.execute(self._parse(statement), parameters).fetchall()
         return [FacetCount(value, int(count)) for value, count in rows]
-
-
-def connect(path: Path, *, threads: int = 1) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB file read only. SQL can reach nothing but this file, and no statement can change that."""
-    return duckdb.connect(
-        str(path),
-        read_only=True,
-        config={"enable_external_access": "false", "lock_configuration": "true", "threads": str(threads)},
-    )
-
-
-def connect_attached(files: Mapping[str, Path], *, threads: int = 1) -> duckdb.DuckDBPyConnection:
-    """Open DuckDB files read only, by name. SQL can reach nothing but these, and no statement can change that."""
-    connection = duckdb.connect(config={"threads": str(threads)})
-    try:
-        for name, path in files.items():
-            connection.execute(f"ATTACH {text_literal(str(path))} AS {quoted(name)} (READ_ONLY)")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _no_rows() -> np.ndarray:

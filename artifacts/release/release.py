@@ -18,6 +18,7 @@ from artifacts.release.product_rows import ProductRows
 from artifacts.release.row_filters import ReleaseFilters
 from artifacts.release.search import search_products, validate_queries
 from artifacts.schema import is_http
+from artifacts.segments.info import delta_share, quantizer_drift
 from artifacts.segments.row_filter import RowFilter
 from artifacts.segments.searcher import Plan, Searcher
 from artifacts.segments.segment import Segment
@@ -230,6 +231,16 @@ class Release:
     def pictures(self) -> int:
         """Number of pictures that can be found."""
         return self._counts.pictures
+
+    @property
+    def delta_share(self) -> float:
+        """The share of the base's rows that the delta touches; see `artifacts.segments.info.delta_share`."""
+        return delta_share([segment.info for segment in self.segments])
+
+    @property
+    def drift(self) -> float | None:
+        """How far the rows have moved away from the lists that were trained; see `quantizer_drift`."""
+        return quantizer_drift([segment.info for segment in self.segments])
 
     @property
     def rows(self) -> ProductRows:

@@ -111,6 +111,12 @@ def totals(infos: Sequence[SegmentInfo]) -> tuple[int, int]:
     return products, pictures
 
 
+def delta_share(infos: Sequence[SegmentInfo]) -> float:
+    """Return the rows that a delta has, or of its base that it speaks for, as a share of the base's; 0 without one."""
+    changes = [info.rows + info.base.deleted_rows + info.base.updated_rows for info in infos if info.base]
+    return sum(changes) / max(1, infos[0].rows)
+
+
 def quantizer_drift(infos: Sequence[SegmentInfo]) -> float | None:
     """Return how far the rows have moved away from the lists that were trained, 0 to 1; None for a flat index.
 

@@ -185,7 +185,10 @@ class Store:
         return version
 
     def prune(self, keep: int, *, grace_seconds: float = GRACE_SECONDS) -> list[str]:
-        """Remove all but the newest `keep` versions and the current one, segments that no version names, and leftovers.
+        """Remove old versions, segments that no version names, and leftovers.
+
+        The newest `keep` versions are kept, the current one, and the newest version of the base before: with a refresh
+        every few minutes, the newest versions differ in their deltas only.
 
         Args:
             grace_seconds: age up to which segments, incomplete versions and leftovers are kept: a build that has not
@@ -200,7 +203,21 @@ class Store:
         current, versions = self.current(), self.versions()
         kept = set(versions[max(0, len(versions) - keep) :]) | ({current} if current else set())
         named = {segment.id for version in kept for segment in self.manifest(version).segments}
+        if keep > 1 and (before := self._of_another_base(versions, current)):
+            kept.add(before)
+            named |= {segment.id for segment in self.manifest(before).segments}
         removed = remove_versions(self.folder, versions, kept, grace_seconds)
         removed += remove_segments(self.folder, named, grace_seconds)
         remove_temporaries(self.folder, self._segments.local_folder, grace_seconds)
         return removed
+
+    def _of_another_base(self, versions: list[str], current: str | None) -> str | None:
+        """Return the newest version before the current one that has another base; None if there is none."""
+        if current is None or current not in versions:
+            return None
+        base = self.manifest(current).segments[:1]
+        for version in reversed(versions[: versions.index(current)]):
+            with contextlib.suppress(ReleaseError):  # an unreadable version is not worth keeping
+                if self.manifest(version).segments[:1] != base:
+                    return version
+        return None

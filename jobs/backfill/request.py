@@ -20,7 +20,9 @@ class BackfillRequest:
         redownload: fetch their pictures although nothing says that they have changed.
         reembed: embed their pictures although their vectors are known; fetches them, too.
         encoder: spec of another encoder, which all products are embedded with; None for the served release's.
-        day: of the catalog's partition to read; None for the newest, or for a catalog without partitions.
+        day: of the catalog's partition to read; None for the newest, or for a catalog without partitions. With a day
+            and nothing else, what the partition says is applied, as a refresh does.
+        changes_only: whether the catalog names only what has changed.
     """
 
     product_ids: frozenset[str] = frozenset()
@@ -31,6 +33,7 @@ class BackfillRequest:
     reembed: bool = False
     encoder: str | None = None
     day: date | None = None
+    changes_only: bool = False
 
     @property
     def selects(self) -> bool:
@@ -38,8 +41,10 @@ class BackfillRequest:
         return bool(self.product_ids or self.categories or self.updated_from or self.updated_before)
 
     @property
-    def selection(self) -> Selection:
-        """The products, as the comparison with the release takes them."""
+    def selection(self) -> Selection | None:
+        """The products that are processed although the catalog says the same of them; None if there are none."""
+        if self.day and not (self.selects or self.redownload or self.reembed):
+            return None
         return Selection(self.product_ids or None, self.categories or None, self.updated_from, self.updated_before)
 
     @property
@@ -57,7 +62,7 @@ class BackfillRequest:
         Raises:
             StepFailed: two of its parts contradict each other.
         """
-        if self.encoder and (self.selects or self.redownload or self.reembed):
+        if self.encoder and (self.selects or self.day or self.redownload or self.reembed):
             raise StepFailed(
                 "a new encoder embeds every product: leave out product ids, categories, dates, redownload and reembed"
             )

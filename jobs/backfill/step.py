@@ -65,6 +65,7 @@ def run_backfill(
         return _with_encoder(context, request.encoder, reporter)
     result = run_refresh(
         context,
+        changes_only=request.changes_only,
         day=request.day,
         refetch=request.refetch,
         force=request.selection,
@@ -111,7 +112,9 @@ def plan_backfill(context: StepContext, request: BackfillRequest) -> BackfillPla
             served.state_files,
             config.max_reject_rate,
             Path(scratch) / "changes",
+            changes_only=request.changes_only,
             day=request.day,
+            picture_base=config.picture_base,
             force=None if request.encoder else request.selection,
             served_types=attributes_of(served.schema),
         )

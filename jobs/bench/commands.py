@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -15,6 +15,7 @@ from jobs.console import ReleasesOption, WorkspaceOption, err, out, settings_wit
 bench_app = typer.Typer(no_args_is_help=True, help="Measure claims about speed and recall, side by side in one run.")
 
 RowsOption = Annotated[int, typer.Option("--rows", min=10_000, help="Vectors to draw and search.")]
+DimOption = Annotated[int, typer.Option("--dim", min=8, max=4096, help="Dimensions of a vector.")]
 CodecOption = Annotated[str | None, typer.Option("--codec", help="pq, rabitq or sq8.")]
 FolderOption = Annotated[Path, typer.Option("--folder", help="Folder that keeps the drawn index for the next run.")]
 PlotOption = Annotated[Path | None, typer.Option("--plot", help="PNG file for a plot.")]
@@ -24,7 +25,7 @@ JsonOption = Annotated[Path | None, typer.Option("--json", help="JSON file for a
 @bench_app.command("filters")
 def bench_filters(
     rows: RowsOption = 500_000,
-    dim: Annotated[int, typer.Option("--dim", min=8, max=4096, help="Dimensions of a vector.")] = 512,
+    dim: DimOption = 512,
     queries: Annotated[int, typer.Option("--queries", min=20, help="Queries of each modality.")] = 200,
     codec: CodecOption = None,
     folder: FolderOption = Path("bench"),
@@ -158,6 +159,68 @@ def bench_texts(
         report = measure_texts(settings_with(releases=releases).pipeline, texts, seconds, progress=step.at)
         step.note(f"recall@100 {report.recall_at_100:.4f} over {report.texts} texts")
     _write(report, json_file, texts_table(report))
+
+
+@bench_app.command("refresh")
+def bench_refresh(
+    products: Annotated[
+        int, typer.Option("--products", min=100, help="Products of the sample shop that is refreshed and built.")
+    ] = 100_000,
+    rows: RowsOption = 500_000,
+    dim: DimOption = 512,
+    share: Annotated[
+        float, typer.Option("--share", min=0.0001, max=0.5, help="Share of the products that change.")
+    ] = 0.01,
+    refreshes: Annotated[
+        int, typer.Option("--refreshes", min=1, help="Deltas that follow each other, with these changes in all.")
+    ] = 96,
+    turns: Annotated[
+        int, typer.Option("--turns", min=10, help="Searches of each release; filters and facets are a quarter of them.")
+    ] = 900,
+    only: Annotated[
+        Literal["rebuild", "delta"] | None,
+        typer.Option("--only", help="Only refreshes beside a full build, or only searches with a delta."),
+    ] = None,
+    codec: CodecOption = None,
+    folder: FolderOption = Path("bench"),
+    json_file: JsonOption = None,
+    plot: PlotOption = None,
+) -> None:
+    """Measure refreshes beside a full build, and what a delta adds to searches, filters, facets and opening."""
+    from jobs.bench.refresh.report import measure_refresh
+    from jobs.bench.show.refresh import delta_table, parts_table, plot_delta, rebuild_table
+    from jobs.progress import Reporter
+
+    config = settings_with(codec=codec, encoder="sample").pipeline
+    report = measure_refresh(
+        products, rows, dim, share, refreshes, config, folder, Reporter(err), turns=turns, only=only
+    )
+    tables = [] if report.rebuild is None else [rebuild_table(report.rebuild), parts_table(report.rebuild)]
+    tables += [] if report.delta is None else [delta_table(report.delta)]
+    _write(report, json_file, *tables)
+    if plot and report.delta is not None:
+        plot_delta(report.delta, plot)
+
+
+@bench_app.command("stream")
+def bench_stream(
+    products: Annotated[int, typer.Option("--products", min=100, help="Products of the sample catalog.")] = 6000,
+    rate: Annotated[int, typer.Option("--rate", min=1, help="Events in a second.")] = 1000,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Seconds for which events are sent.")] = 60,
+    folder: FolderOption = Path("bench"),
+    json_file: JsonOption = None,
+) -> None:
+    """Measure the time from an event to searches, with a killed consumer and a broker that hangs."""
+    from jobs.bench.show.stream import stream_table
+    from jobs.bench.stream import measure_stream
+    from jobs.progress import Reporter
+
+    with Reporter(err).step("measure", "events") as step:
+        report = measure_stream(
+            settings_with(), folder / "stream", products=products, rate=rate, seconds=seconds, progress=step.at
+        )
+        step.note(f"searchable after {report.p99_seconds:.1f} s (p99), {report.wrong} products are wrong")
+    _write(report, json_file, stream_table(report))
 
 
 def _write(report: Any, path: Path | None, *tables: Table) -> None:

@@ -103,6 +103,7 @@ def find_changes(
     day: date | None = None,
     since: datetime | None = None,
     overlap_seconds: float = 300,
+    picture_base: str = "",
     force: Selection | None = None,
     retry: Collection[str] = (),
     served_types: Mapping[str, pa.DataType] | None = None,
@@ -120,6 +121,7 @@ def find_changes(
         day: the date that replaces `{date}` in the source; None for the newest partition that is complete.
         since: watermark of the last reading, see `jobs.catalog.sources.watermarks`: with `changes_only`, a database is
             asked only for rows that were updated after it; None for all. Aware.
+        picture_base: folder or URL that relative pictures are resolved against; the source's own if empty.
         overlap_seconds: reading begins so long before `since`, for rows that were committed after it with an earlier
             updated_at; rows that are read twice change nothing.
         force: products that are taken as changed although they are equal: their kind is `pictures`.
@@ -139,7 +141,7 @@ def find_changes(
         with source_errors(source):
             since = since if changes_only else None
             start = since - timedelta(seconds=overlap_seconds) if since else None
-            opened = open_source(source, work, day=day, since=start)
+            opened = open_source(source, work, day=day, since=start).with_base(picture_base)
             run = _Run(opened, max_reject_rate, scratch, changes_only, since)
             if opened.content and not force and not retry and run.fingerprint(opened.content) == unchanged_since:
                 return run.unchanged()

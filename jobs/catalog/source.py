@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -35,6 +35,10 @@ class Source:
     base: str | None
     content: str | None
     stage: Callable[[Staging], None]
+
+    def with_base(self, base: str) -> Source:
+        """Return the source with another folder or URL for relative pictures; the same source if it is empty."""
+        return replace(self, base=base) if base else self
 
 
 @dataclass(frozen=True)

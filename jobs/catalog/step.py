@@ -48,7 +48,14 @@ STALE_SECONDS = 24 * 3600
 def run_catalog(context: StepContext, *, day: date | None = None) -> StepResult[CatalogReport]:
     """Validate the context's catalog and write it as product shards; see `validate_catalog`."""
     limit = context.config.max_reject_rate
-    report = validate_catalog(context.catalog, context.workspace, limit, day=day, progress=context.progress)
+    report = validate_catalog(
+        context.catalog,
+        context.workspace,
+        limit,
+        day=day,
+        picture_base=context.config.picture_base,
+        progress=context.progress,
+    )
     return StepResult(not report.skipped, report.note, report)
 
 
@@ -58,6 +65,7 @@ def validate_catalog(
     max_reject_rate: float,
     *,
     day: date | None = None,
+    picture_base: str = "",
     progress: Progress = no_progress,
 ) -> CatalogReport:
     """Validate a catalog and write it as product shards, unless it is the one that is there.
@@ -66,6 +74,7 @@ def validate_catalog(
         source: a file, a folder, a glob, `URL#table`, `URL#SELECT …`; see `jobs.catalog.sources.opening`.
         max_reject_rate: share of rows that may be rejected, 0 to 1.
         day: the date that replaces `{date}` in the source; None for the newest partition that is complete.
+        picture_base: folder or URL that relative pictures are resolved against; the source's own if empty.
         progress: called with (rows read, None) while the catalog is read, then with (rows written, rows to write).
 
     Raises:
@@ -76,7 +85,7 @@ def validate_catalog(
     began, read_at = time.monotonic(), datetime.now(UTC)
     folder = workspace.catalog.folder
     with source_errors(source), _scratch(folder) as scratch:
-        opened = open_source(source, scratch, day=day)
+        opened = open_source(source, scratch, day=day).with_base(picture_base)
         outcome = _Validation(opened, workspace, max_reject_rate, scratch, progress).run()
     report = replace(outcome.value, source=opened.display_name, read_at=read_at)
     if outcome.changed:

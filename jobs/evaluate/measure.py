@@ -22,6 +22,8 @@ from jobs.steps import Progress, no_progress
 _FILTER_COLUMNS = 4
 #: Queries that are timed one by one, as a server receives them.
 _TIMED = 100
+#: What a refresh measures again with the parameters of its base: queries of each modality, of these timed, and filters.
+_QUICK_QUERIES, _QUICK_TIMED, _QUICK_FILTERS = 100, 20, 4
 
 
 def measure(
@@ -44,12 +46,17 @@ def measure(
     modalities: list[ModalityResult] = []
     filters: list[FilterResult] = []
     chosen_filters = pick_filters(release)
+    if calibrated is not None:
+        step = max(1, len(chosen_filters) // _QUICK_FILTERS)
+        chosen_filters = chosen_filters[-1::-step][:_QUICK_FILTERS]
+        query_sets = [queries.first(_QUICK_QUERIES) for queries in query_sets]
+    timed = _TIMED if calibrated is None else _QUICK_TIMED
     for queries in query_sets:
         fixed = (calibrated or {}).get(queries.modality)
-        result = _measure_modality(release, queries, config.recall_target, fixed)
+        result = _measure_modality(release, queries, config.recall_target, fixed, timed)
         progress(2 * len(modalities) + 1, 2 * len(query_sets))
         params, filtered = _measure_filters(
-            release, queries, result.params, chosen_filters, config.recall_target, calibrate=fixed is None
+            release, queries, result.params, chosen_filters, config.recall_target, timed, calibrate=fixed is None
         )
         modalities.append(replace(result, params=params))
         filters += filtered
@@ -94,7 +101,9 @@ def pick_filters(release: Release) -> list[tuple[str, Filter]]:
     return filters
 
 
-def _measure_modality(release: Release, queries: QuerySet, target: float, fixed: SearchParams | None) -> ModalityResult:
+def _measure_modality(
+    release: Release, queries: QuerySet, target: float, fixed: SearchParams | None, timed: int
+) -> ModalityResult:
     truth = exact(release, queries.vectors, DEPTH)
     params, trials = fixed, []
     if params is None:
@@ -102,7 +111,7 @@ def _measure_modality(release: Release, queries: QuerySet, target: float, fixed:
             lambda trial: scores(release.search(queries.vectors, DEPTH, trial)[0]), scores(truth), release.lists, target
         )
     hits, _ = release.search(queries.vectors, DEPTH, params)
-    p50, p99 = _latency(release, queries.vectors, params)
+    p50, p99 = _latency(release, queries.vectors[:timed], params)
     itself = [
         product_id in release.product_ids(best[:10]) for product_id, best in zip(queries.product_ids, hits, strict=True)
     ]
@@ -125,6 +134,7 @@ def _measure_filters(
     params: SearchParams,
     filters: Sequence[tuple[str, Filter]],
     target: float,
+    timed: int,
     *,
     calibrate: bool,
 ) -> tuple[SearchParams, list[FilterResult]]:
@@ -146,7 +156,7 @@ def _measure_filters(
     products = max(1, release.count(()))
     for (name, conditions), value in zip(filters, recalls(params), strict=True):
         _, plan = release.search(vectors[:1], DEPTH, params, conditions)
-        p50, _ = _latency(release, vectors, params, conditions)
+        p50, _ = _latency(release, vectors[:timed], params, conditions)
         share = round(release.count(conditions) / products, 5)
         results.append(FilterResult(queries.modality, name, share, plan.path, value, p50))
     return params, results
@@ -157,7 +167,7 @@ def _latency(
 ) -> tuple[float, float]:
     """p50 and p99 in milliseconds of single searches; the filter's rows are cached, as in a server."""
     times: list[float] = []
-    for vector in vectors[:_TIMED]:
+    for vector in vectors:
         began = time.perf_counter()
         release.search(vector[None, :], 100, params, conditions)
         times.append((time.perf_counter() - began) * 1000)

@@ -38,6 +38,11 @@ class QuerySet:
     vectors: np.ndarray
     product_ids: list[str]
 
+    def first(self, count: int) -> QuerySet:
+        """Return at most `count` of the queries, taken evenly."""
+        step = max(1, -(-len(self.product_ids) // count))
+        return QuerySet(self.modality, self.vectors[::step], self.product_ids[::step])
+
 
 def draw_queries(workspace: Workspace, encoder: Encoder, count: int, seed: int) -> list[QuerySet]:
     """Draw queries of each modality that the encoder supports: `count` of each, or fewer from a smaller catalog."""

@@ -74,6 +74,7 @@ class DeltaBuild:
         self._replaced: list[str] = []  # products whose rows of the base are not searched any more
         self._rows: list[tuple[dict[str, Any], ChangedPicture, np.ndarray, bytes | None]] = []
         self._updates: list[tuple[dict[str, Any], ChangedPicture]] = []
+        self._state_rows: list[dict[str, object]] = []
         self.tally = DeltaTally()
         self._names = 0  # products that the delta names
 
@@ -227,6 +228,8 @@ class DeltaBuild:
             base_rows = np.array([picture.row for _, picture in self._updates], np.int64)
             self._writer.update(self._product_rows(self._updates), base_rows)
             self._updates = []
+        self._add_state(pa.Table.from_pylist(self._state_rows, schema=STATE))
+        self._state_rows = []
 
     def _product_rows(self, pictures: list[tuple[dict[str, Any], ChangedPicture]]) -> pa.Table:
         """One product row for each picture."""
@@ -237,7 +240,7 @@ class DeltaBuild:
         return conform(rows, self._schema)
 
     def _add_product_state(self, product: ChangedProduct) -> None:
-        rows = [
+        self._state_rows += [
             self._state_row(
                 product_id=product.product_id,
                 first=number == 0,
@@ -254,7 +257,6 @@ class DeltaBuild:
             )
             for number, picture in enumerate(product.pictures)
         ]
-        self._add_state(pa.Table.from_pylist(rows, schema=STATE))
 
     def _state_row(self, **values: object) -> dict[str, object]:
         return {"in_delta": False, "applied_at": self._applied_at, **values}

@@ -18,7 +18,7 @@ from artifacts.errors import StepFailed
 from artifacts.products.sql import text_literal
 from artifacts.products.table import ARROW_FILE
 from artifacts.schema import DELETED, OK, STATE
-from artifacts.segments.info import STATE_FILE, quantizer_drift, read_info, totals
+from artifacts.segments.info import STATE_FILE, delta_share, quantizer_drift, read_info, totals
 from artifacts.store.manifest import Counts, Manifest
 from artifacts.store.store import Store
 from jobs.catalog.compare.state import StateFiles
@@ -69,10 +69,8 @@ class Served:
 
     @property
     def delta_share(self) -> float:
-        """Rows that the delta has, or of the base that it speaks for, as a share of the base's rows; 0 without one."""
-        infos = [read_info(folder) for folder in self.folders]
-        changes = [info.rows + info.base.deleted_rows + info.base.updated_rows for info in infos if info.base]
-        return sum(changes) / max(1, infos[0].rows)
+        """The share of the base's rows that the delta touches; see `artifacts.segments.info.delta_share`."""
+        return delta_share([read_info(folder) for folder in self.folders])
 
     @property
     def drift(self) -> float | None:
@@ -182,6 +180,19 @@ class State:
         )
         rows = self._connection.execute(statement).fetchall()
         return {bytes(digest): (row, in_delta) for digest, row, in_delta in rows}
+
+    def products_with_other_pictures(self, pictures: pa.Table) -> list[str]:
+        """Return the products of the release that have another picture behind the same source.
+
+        Args:
+            pictures: product_id, source and sha256, as STATE has them.
+        """
+        self._connection.register("pictures", pictures)
+        statement = (
+            "SELECT DISTINCT s.product_id FROM state_rows s JOIN pictures p USING (product_id, source) "
+            f"WHERE s.status = '{OK}' AND s.sha256 <> p.sha256"
+        )
+        return [product_id for (product_id,) in self._connection.execute(statement).fetchall()]
 
     def rejected(self) -> pa.Table:
         """Return product_id and reason of every product without a usable picture: that of its first picture."""

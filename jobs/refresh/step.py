@@ -87,6 +87,8 @@ class _Refresh:
         began, started = datetime.now(UTC), time.monotonic()
         served = Served.current(self.context.store)
         identity = self._identity(served)
+        if not (self.changes_only or self.refetch or self.force):
+            self._recheck(served, began)
         with tempfile.TemporaryDirectory(prefix="lookalike-refresh-") as scratch:
             record = self._memory.record()
             retry = self._retries(record, began)
@@ -103,6 +105,17 @@ class _Refresh:
                 return StepResult(False, "nothing has changed", report)
             report = self._apply(served, changes, identity, began, retried=bool(retry))
         return StepResult(True, report.note, replace(report, seconds=round(time.monotonic() - started, 3)))
+
+    def _recheck(self, served: Served, began: datetime) -> None:
+        """Fetch the pictures that have changed behind their URLs."""
+        if not self.context.config.download.recheck_days:
+            return
+        from jobs.refresh.recheck import recheck_pictures
+
+        with State(served.state_files) as state, self.reporter.step("recheck") as display:
+            replaced = recheck_pictures(replace(self.context, progress=display.at), state, began)
+            display.note(f"{len(replaced):,} products have other pictures")
+        self.refetch = Refetch(products=replaced)
 
     def _identity(self, served: Served) -> EncoderIdentity:
         config = self.context.config
@@ -136,6 +149,7 @@ class _Refresh:
             # Rows before the watermark are not read, so none of them could be retried.
             since=None if force or retry else memory.watermark(self.context.store, served),
             overlap_seconds=config.watermark_overlap_seconds,
+            picture_base=config.picture_base,
             force=force,
             retry=retry,
             served_types=attributes_of(served.schema),

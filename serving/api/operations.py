@@ -33,6 +33,8 @@ def get_release() -> Response:
             products=manifest.counts.indexed,
             pictures=snapshot.release.pictures,
             recall=manifest.recall,
+            delta_share=round(snapshot.release.delta_share, 6),
+            drift=snapshot.release.drift,
             columns={name: str(dtype) for name, dtype in snapshot.release.columns.items()},
             supports_text=snapshot.encoder.supports_text,
         )

@@ -19,7 +19,15 @@ import structlog
 from artifacts.config import ReleaseWatching
 from artifacts.errors import CursorGone, NoRelease
 from artifacts.store.store import Store
-from serving.metrics import INDEX_SIZE, RELEASE_CREATED, RELEASE_WORKERS, RELOAD_SECONDS, RELOADS
+from serving.metrics import (
+    DELTA_SHARE,
+    INDEX_SIZE,
+    QUANTIZER_DRIFT,
+    RELEASE_CREATED,
+    RELEASE_WORKERS,
+    RELOAD_SECONDS,
+    RELOADS,
+)
 from serving.releases.loader import LoadError, ReleaseLoader
 from serving.releases.snapshot import Snapshot
 from serving.releases.verification_cache import VerificationCache
@@ -149,6 +157,8 @@ class ReleaseWatcher:
         RELEASE_WORKERS.labels(snapshot.manifest.version).set(1)
         INDEX_SIZE.set(snapshot.release.pictures)
         RELEASE_CREATED.set(snapshot.manifest.created_at.timestamp())
+        DELTA_SHARE.set(snapshot.release.delta_share)
+        QUANTIZER_DRIFT.set(snapshot.release.drift or 0)
         RELOADS.labels("loaded").inc()
         RELOAD_SECONDS.observe(seconds)
         if self._snapshot is not None and self._config.cursor_seconds > 0:

@@ -105,6 +105,8 @@ class ReleaseAnswer(BaseModel):
     products: int
     pictures: int
     recall: dict[str, float]
+    delta_share: float = Field(description="Share of the base's rows that refreshes have changed since it was made.")
+    drift: float | None = Field(description="How far the rows have moved away from the trained IVF lists, 0 to 1.")
     columns: dict[str, str] = Field(description="Attributes that can be filtered on, with their types.")
     supports_text: bool
 

@@ -47,3 +47,11 @@ def database() -> Iterator[None]:
     from airflow.settings import dispose_orm
 
     dispose_orm(do_log=False)
+
+
+@pytest.fixture
+def small_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of a small catalog that are no parameters, in the environment, as a worker has them."""
+    monkeypatch.setenv("LOOKALIKE_ENCODER", "python:tests.encoders:ColourWords")
+    monkeypatch.setenv("LOOKALIKE_EVALUATION_QUERIES", "20")
+    monkeypatch.setenv("LOOKALIKE_PICTURE_SIDE", "160")

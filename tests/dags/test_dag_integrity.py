@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,14 @@ from typing import Any
 import pytest
 
 DAGS = Path(__file__).parents[2] / "dags"
-FILES = {"catalog_rebuild": "catalog_rebuild.py"}  # DAG id -> its file
+#: DAG id -> its file
+FILES = {f"catalog_{verb}": f"catalog_{verb}.py" for verb in ("backfill", "compact", "rebuild", "refresh")}
+SHARED = {"common.py", "parameters.py", "run_and_report.py"}
+#: The tasks that write a candidate and publish it, or publish one.
+PUBLISHING = {
+    "catalog_backfill": "backfill", "catalog_compact": "compact", "catalog_rebuild": "publish",
+    "catalog_refresh": "refresh",
+}  # fmt: skip
 HEAVY = ("torch", "pyspark", "faiss", "duckdb", "pyarrow", "pandas", "numpy")
 
 
@@ -23,7 +31,7 @@ def test_all_files_load(dagbag: Any) -> None:
 
 def test_every_dag_and_every_file_is_accounted_for(dagbag: Any) -> None:
     assert {dag_id: Path(dag.fileloc).name for dag_id, dag in dagbag.dags.items()} == FILES
-    assert {path.name for path in DAGS.glob("*.py")} == {*FILES.values(), "common.py", "run_and_report.py"}
+    assert {path.name for path in DAGS.glob("*.py")} == {*FILES.values(), *SHARED}
 
 
 def test_no_dag_module_hides_a_package() -> None:
@@ -49,6 +57,23 @@ def test_pools_exist(dagbag: Any) -> None:
     """A task in a pool that does not exist waits forever, and Airflow reports it as a warning only."""
     assert {warning.message for warning in dagbag.dag_warnings} == set()
     assert dagbag.dags["catalog_rebuild"].task_dict["embed"].pool == "gpu"
+
+
+@pytest.mark.parametrize("dag_id", FILES)
+def test_tasks_that_publish_hold_the_only_slot_and_may_send_the_event(dagbag: Any, dag_id: str) -> None:
+    dag = dagbag.dags[dag_id]
+    publishing = [PUBLISHING[dag_id]]
+    assert [task.task_id for task in dag.tasks if task.pool == "publish"] == publishing
+    outlets = {task.task_id: [outlet.name for outlet in task.outlets] for task in dag.tasks if task.outlets}
+    assert outlets == {publishing[0]: ["lookalike_publication"]}
+    assert dag.max_active_runs == 1
+
+
+def test_airflow_in_a_checkout_makes_every_pool() -> None:
+    from common import POOLS
+
+    script = (DAGS.parent / ".ci/airflow").read_text()
+    assert set(re.findall(r"airflow pools set (\w+) ", script)) == POOLS - {"default_pool"}
 
 
 @pytest.mark.parametrize("dag_id", FILES)

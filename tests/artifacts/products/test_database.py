@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from artifacts.products.database import DUCKDB_FILE, FacetCount, ProductDatabase, connect
+from artifacts.products.connection import connect
+from artifacts.products.database import DUCKDB_FILE, FacetCount, ProductDatabase
 from artifacts.products.filters import Condition
 from artifacts.products.table import ProductTable
 from tests.artifacts.building import product_table

@@ -109,3 +109,14 @@ def test_an_open_release_outlives_its_pruned_segments(tmp_path: Path):
     assert len(release.values(hits)) == 5
     assert release.locate("p3") is not None
     release.close()
+
+
+def test_prune_keeps_the_newest_version_of_the_base_before(store: Store):
+    """With a refresh every few minutes, the newest versions differ in their deltas only."""
+    old = [publish(store, "old", f"o{number}", second=number) for number in range(3)]
+    new = [publish(store, "new", f"n{number}", second=number + 3) for number in range(3)]
+    store.prune(2, grace_seconds=-1)
+    assert store.versions() == [old[-1], *new[1:]]
+    store.verify(old[-1])
+    store.prune(1, grace_seconds=-1)
+    assert store.versions() == new[-1:]

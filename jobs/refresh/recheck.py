@@ -1,0 +1,59 @@
+"""Asks servers whether old pictures have changed behind their URLs, a shard of the workspace in each refresh."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from artifacts.errors import StepFailed
+from artifacts.schema import OK, picture_source
+from jobs.catalog.report import read_catalog_report
+from jobs.download.step import run_download
+from jobs.refresh.served import State
+from jobs.steps import StepContext
+from jobs.workspace.workspace import Workspace
+
+
+def recheck_pictures(context: StepContext, state: State, now: datetime) -> frozenset[str]:
+    """Ask for the pictures again that were fetched more than `recheck_days` ago, with conditional requests.
+
+    Those of one shard of the last build are asked for, of the shard that has waited longest, `recheck_batch` of them at
+    most: a refresh stays short, and with one every 15 minutes all shards have their turn.
+
+    Returns:
+        The products of the release that have another picture now.
+    """
+    days = context.config.download.recheck_days
+    shard = _longest_waiting(context.workspace, now - timedelta(days=days)) if days else None
+    if shard is None:
+        return frozenset()
+    run_download(replace(context, in_process=True), [shard])
+    with context.workspace.images.open(shard) as file:
+        images = pq.read_table(file, columns=["product_id", "url", "stamp", "sha256", "status"])
+    rows = [row for row in images.to_pylist() if row["status"] == OK]
+    pictures = pa.table(
+        {
+            "product_id": pa.array([row["product_id"] for row in rows], pa.string()),
+            "source": pa.array([picture_source(row["url"], row["stamp"]) for row in rows], pa.uint64()),
+            "sha256": pa.array([bytes.fromhex(row["sha256"])[:16] for row in rows], pa.binary()),
+        }
+    )
+    return frozenset(state.products_with_other_pictures(pictures))
+
+
+def _longest_waiting(workspace: Workspace, due_before: datetime) -> int | None:
+    """Return the shard whose oldest picture has waited longest; None if none is due, or nothing was built here."""
+    try:
+        read_catalog_report(workspace)
+    except StepFailed:
+        return None
+    reports = [workspace.images.report(shard) for shard in range(workspace.shards)]
+    due = [
+        (report.oldest_fetched_at, report.shard)
+        for report in reports
+        if report is not None and report.oldest_fetched_at is not None and report.oldest_fetched_at < due_before
+    ]
+    return min(due)[1] if due else None

@@ -61,9 +61,9 @@ class IvfIndex:
         ivfs = [faiss.extract_index_ivf(index) for index in indexes]
         self.indexes = indexes if base is None else [*base.indexes, *indexes]
         self.ivfs = ivfs if base is None else [*base.ivfs, *ivfs]
-        # For each file, the number of its segment's first row, and which bitmap holds its rows: the base's or the
-        # delta's.
-        self._first_rows = [0] * len(ivfs) if base is None else [0] * len(base.ivfs) + [base.rows] * len(ivfs)
+        # For each file, its segment (0 the base, 1 the delta), and the number of that segment's first row.
+        self._segments = [0] * len(ivfs) if base is None else [0] * len(base.ivfs) + [1] * len(ivfs)
+        self._first_rows = [0, 0 if base is None else base.rows]
         self.lists: int = self.ivfs[0].nlist
         if base is None:
             quantizer = faiss.downcast_index(self.ivfs[0].quantizer)
@@ -99,10 +99,11 @@ class IvfIndex:
         centroid_scores, lists = self._choose_lists(inner, nprobe, rows_per_list)
         results: list[tuple[np.ndarray, np.ndarray]] = []
         params = faiss.SearchParametersIVF(nprobe=lists.shape[1])
-        for ivf, first_row in zip(self.ivfs, self._first_rows, strict=True):
+        for ivf, segment in zip(self.ivfs, self._segments, strict=True):
+            first_row = self._first_rows[segment]
             if bitmaps is not None:
                 # `params` holds no reference of its own
-                params.sel = selector = faiss.IDSelectorBitmap(bitmaps[first_row > 0])  # noqa: F841
+                params.sel = selector = faiss.IDSelectorBitmap(bitmaps[segment])  # noqa: F841
             scores, rows = _search_lists(ivf, inner, k, lists, centroid_scores, params)
             if first_row:
                 rows[rows >= 0] += first_row

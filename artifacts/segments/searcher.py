@@ -27,6 +27,9 @@ from artifacts.segments.segment import Segment, joined_vectors
 #: A way of searching that a caller may demand.
 SearchPath = Literal["exact", "ivf"]
 
+#: Share of the rescoring depth that has to be left without deleted rows; with fewer candidates recall would fall.
+_ENOUGH_SHARE = 0.75
+
 #: In an exact search, up to this many queries are scored one after the other.
 _FEW_QUERIES = 4
 
@@ -217,14 +220,17 @@ class Searcher:
             candidates = self.ivf.candidates(
                 queries[unfinished], asked, probes, bitmaps=bitmaps, rows_per_list=rows_per_list
             )
+            crowded: set[int] = set()  # queries whose candidates were largely deleted, while there are others
             for number, found in zip(unfinished, candidates, strict=True):
                 rows = found[found >= 0]
                 if drops:
                     rows = rows[~self.is_deleted(rows)]
+                    if found[-1] >= 0 and len(rows) < _ENOUGH_SHARE * depth:
+                        crowded.add(number)
                 scored += len(rows)
                 neighbors[number] = Neighbors(*self.vectors.score(queries[number], rows, k))
             # The nearest lists may hold too few allowed rows: probe more until there are enough or no list is left.
-            unfinished = [number for number in unfinished if len(neighbors[number].rows) < k]
+            unfinished = [number for number in unfinished if len(neighbors[number].rows) < k or number in crowded]
             if not unfinished or (probes >= useful and (not drops or asked >= self.vectors.rows)):
                 break
             probes = min(useful, probes * 4)

@@ -64,6 +64,12 @@ class Evaluation:
     problems: list[str]  # why the candidate does not pass; empty if it does
     seconds: float
 
+    @property
+    def misses_target(self) -> bool:
+        """Whether recall is below the target, of a modality or under a filter."""
+        results = [*self.modalities, *self.filters]
+        return any(result.recall_at_100 < self.target for result in results)
+
 
 def shrink_problem(products: int, products_before: int | None, max_shrink: float) -> str | None:
     """Return what is wrong if a catalog has lost too many products; None if it has not.

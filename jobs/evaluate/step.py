@@ -81,7 +81,7 @@ def _evaluate(context: StepContext, candidate: Candidate, before: int | None, me
             calibrated=candidate.search if candidate.calibrated else None,
             progress=context.progress,
         )
-        if candidate.calibrated and evaluation.problems:  # the delta may need a deeper search than its base
+        if candidate.calibrated and evaluation.misses_target:  # the delta may need a deeper search than its base
             evaluation = measure(release, queries, config.gate, products_before=before, progress=context.progress)
     finally:
         release.close()

@@ -84,7 +84,7 @@ def publish_shop(releases: Path) -> Settings:
         vectors = encoder.encode_images(pictures).astype(np.float16)
         thumbnails = [thumbnail(encode_jpeg(picture), 160) for picture in pictures]
         writer.add(pa.Table.from_pylist(rows, schema), vectors, thumbnails)
-        info = writer.finish("page", encoder.id, schema, settings.pipeline.index)
+        info = writer.finish("page", encoder.id, settings.pipeline.index)
     draft = Manifest(
         version="",
         created_at=datetime.now(UTC),

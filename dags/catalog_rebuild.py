@@ -80,7 +80,7 @@ def catalog_rebuild() -> None:
     def index(params: Any = None, ti: Any = None) -> dict[str, Any]:
         """Build the candidate's segment."""
         from jobs.index.step import run_index
-        from jobs.refresh.carry import run_rebase
+        from jobs.rebase.step import run_rebase
 
         context = open_context(params)
         result = run_index(context)
@@ -100,7 +100,7 @@ def catalog_rebuild() -> None:
     @task(pool=PUBLISH_POOL, outlets=[PUBLICATION])
     def publish(params: Any = None, ti: Any = None, outlet_events: Any = None) -> dict[str, Any]:
         """Serve the candidate."""
-        from jobs.refresh.carry import run_publish_rebased
+        from jobs.rebase.step import run_publish_rebased
 
         if not params["publish"]:
             skip_run("built and good enough; not published")

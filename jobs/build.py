@@ -23,7 +23,7 @@ from jobs.evaluate.step import run_evaluate
 from jobs.index.step import run_index
 from jobs.progress import Reporter
 from jobs.publish import PublishReport
-from jobs.refresh.carry import run_publish_rebased, run_rebase
+from jobs.rebase.step import run_publish_rebased, run_rebase
 from jobs.spark.launcher import SparkLauncher
 from jobs.steps import StepContext, StepResult
 

@@ -21,7 +21,7 @@ from jobs.compact.step import CompactReport, run_compact
 from jobs.evaluate.step import run_evaluate
 from jobs.index.step import run_index
 from jobs.publish import PublishReport
-from jobs.refresh.carry import run_publish_rebased, run_rebase
+from jobs.rebase.step import run_publish_rebased, run_rebase
 from jobs.refresh.report import RefreshReport
 from jobs.refresh.step import run_refresh
 from jobs.steps import StepContext, StepResult

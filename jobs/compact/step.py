@@ -17,7 +17,7 @@ from jobs.candidate import Candidate
 from jobs.evaluate.step import run_evaluate
 from jobs.progress import QUIET, Reporter
 from jobs.publish import run_publish, until_published
-from jobs.refresh.rebase import Newer, rebase
+from jobs.rebase.rebase import Newer, rebase
 from jobs.refresh.served import Served, State
 from jobs.steps import Progress, StepContext, StepResult
 from jobs.workspace.fingerprints import fingerprint
@@ -117,7 +117,7 @@ def _publish(context: StepContext, merged: Served, base: SegmentRef, reporter: R
         return None
     delta: SegmentRef | None = None
     if served.manifest.version != merged.manifest.version:
-        delta = rebase(store, served, base, Newer(None), context.config)
+        delta = rebase(context, served, served.alone(store, base, served.manifest.encoder), Newer(None))
     workspace = context.workspace.refresh(f"{datetime.now(UTC):{REFRESH_TIME}}-compact-{base.id}", 1)
     segments = [base] if delta is None else [base, delta]
     indexed, pictures = totals([read_info(store.segment_path(segment.id)) for segment in segments])

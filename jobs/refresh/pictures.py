@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from artifacts.encoders.identity import EncoderIdentity
 from artifacts.release.release import Release
 from artifacts.schema import ATTRIBUTES_DIGEST, OK, catalog_schema, shard_of
-from jobs.catalog.changes import CatalogChanges
 from jobs.catalog.report import CatalogReport
 from jobs.download.refetch import Refetch
 from jobs.download.step import run_download
@@ -60,7 +59,8 @@ def open_workspace(main: Workspace, products: int, digest: str, began: datetime)
 def obtain_pictures(
     context: StepContext,
     workspace: Workspace,
-    changes: CatalogChanges,
+    source: str,
+    base: str | None,
     products: Iterable[ChangedProduct],
     release: Release,
     state: State | None,
@@ -73,6 +73,8 @@ def obtain_pictures(
     Args:
         context: of the refresh.
         workspace: see `open_workspace`.
+        source: display name of the catalog.
+        base: folder or URL that relative pictures are resolved against.
         products: those with pictures to fetch.
         state: names the pictures whose vectors the release has; None embeds all that are fetched.
         again: fetch them although another refresh has fetched the same URLs.
@@ -80,7 +82,7 @@ def obtain_pictures(
     Raises:
         StepFailed: a shard failed.
     """
-    written = _write_catalog(workspace, changes, products)
+    written = _write_catalog(workspace, source, base, products)
     if not written:
         return Obtained()
     step = replace(context, workspace=workspace, in_process=workspace.shards == 1)
@@ -92,7 +94,7 @@ def obtain_pictures(
     return Obtained(downloaded.report.done, embedded.report.done, known)
 
 
-def _write_catalog(workspace: Workspace, changes: CatalogChanges, products: Iterable[ChangedProduct]) -> int:
+def _write_catalog(workspace: Workspace, source: str, base: str | None, products: Iterable[ChangedProduct]) -> int:
     """Write the pictures to fetch as catalog shards; returns their number."""
     shards: list[list[dict[str, Any]]] = [[] for _ in range(workspace.shards)]
     for product in products:
@@ -109,9 +111,7 @@ def _write_catalog(workspace: Workspace, changes: CatalogChanges, products: Iter
             return ShardCounts(len(shard_rows), len(shard_rows))
 
         workspace.catalog.run(shard, fingerprint("refresh", shard_rows), write)
-    report = CatalogReport(
-        changes.source, fingerprint("refresh", workspace.name), changes.base, rows, rows, {}, {}, workspace.shards
-    )
+    report = CatalogReport(source, fingerprint("refresh", workspace.name), base, rows, rows, {}, {}, workspace.shards)
     write_record(workspace.catalog.folder, CATALOG_REPORT, report)
     return rows
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -19,7 +19,7 @@ from artifacts.products.sql import text_literal
 from artifacts.products.table import ARROW_FILE
 from artifacts.schema import DELETED, OK, STATE
 from artifacts.segments.info import STATE_FILE, delta_share, quantizer_drift, read_info, totals
-from artifacts.store.manifest import Counts, Manifest
+from artifacts.store.manifest import Counts, Manifest, SegmentRef
 from artifacts.store.store import Store
 from jobs.catalog.compare.state import StateFiles
 
@@ -66,6 +66,16 @@ class Served:
         """Of the product rows: the delta's, or the base's if there is no delta."""
         with pa.memory_map(str(self.folders[-1] / ARROW_FILE)) as mapped:
             return pa.ipc.open_file(mapped).schema
+
+    def alone(self, store: Store, base: SegmentRef, encoder: Mapping[str, Any]) -> Served:
+        """Return what this version would be with another base, made with an encoder, and no delta."""
+        manifest = self.manifest.model_copy(update={"segments": [base], "encoder": dict(encoder)})
+        return Served(manifest, [store.segment_path(base.id)])
+
+    @property
+    def delta(self) -> SegmentRef | None:
+        """The delta, if there is one."""
+        return self.manifest.segments[1] if len(self.manifest.segments) > 1 else None
 
     @property
     def delta_share(self) -> float:

@@ -218,8 +218,9 @@ class _Refresh:
         wanted = (product for product in changed_products(changes, state, self.refetch) if product.to_fetch)
         known = None if self.reembed else state
         return obtain_pictures(
-            self.context, workspace, changes, wanted, release, known, identity, again=bool(self.refetch)
-        )
+            self.context, workspace, changes.source, changes.base, wanted, release, known, identity,
+            again=bool(self.refetch),
+        )  # fmt: skip
 
     def _rejects(self, changes: CatalogChanges) -> list[tuple[str, str, str]]:
         """Return the rejects of a change file; a catalog's are in a file of the version."""

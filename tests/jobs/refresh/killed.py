@@ -26,7 +26,7 @@ from jobs.backfill.request import BackfillRequest
 from jobs.backfill.step import run_backfill
 from jobs.evaluate import report
 from jobs.evaluate.step import run_evaluate
-from jobs.refresh.carry import run_publish_rebased, run_rebase
+from jobs.rebase.step import run_publish_rebased, run_rebase
 from tests.shop import Shop
 
 #: How files and folders get their names, and lose them. Nothing else that a verb does is seen by another process.
@@ -110,7 +110,7 @@ class Processes:
 
 
 def _main() -> None:
-    for name in ("jobs.refresh.candidate", "jobs.refresh.rebase", "jobs.evaluate.measure", "jobs.evaluate.queries",
+    for name in ("jobs.refresh.candidate", "jobs.rebase.rebase", "jobs.evaluate.measure", "jobs.evaluate.queries",
                  "jobs.evaluate.stored_queries", "artifacts.segments.writer", "pandas", "pyarrow.dataset"):  # fmt: skip
         importlib.import_module(name)
     report.render_report = lambda candidate, evaluation: ""

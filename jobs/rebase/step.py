@@ -1,4 +1,4 @@
-"""Build steps that keep what refreshes publish while a build runs: see `jobs.refresh.rebase`."""
+"""Build steps that keep what refreshes publish while a build runs: see `jobs.rebase.rebase`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from artifacts.errors import NoRelease, StepFailed
 from artifacts.store.manifest import SegmentRef
+from artifacts.store.store import Store
 from jobs.candidate import Candidate, load_candidate
 from jobs.catalog.report import read_catalog_report
 from jobs.evaluate.step import run_evaluate
@@ -18,35 +19,45 @@ from jobs.workspace.refreshes import remove_refreshes_before
 def run_rebase(context: StepContext) -> StepResult[Candidate]:
     """Give the candidate's base the delta of what is served and newer than the catalog that it was built from.
 
-    Without a release, with one of another encoder, or of Lookalike 0.1, there is nothing to carry over.
+    Without a release, or with one of Lookalike 0.1, there is nothing to carry over. Pictures that the base lacks are
+    embedded if it has another encoder.
 
     Raises:
         StepFailed: the index step has not been done.
     """
-    candidate = load_candidate(context.workspace)
-    base, store = candidate.segments[0], context.store
-    delta = _delta(context, candidate)
+    candidate, store = load_candidate(context.workspace), context.store
+    base = candidate.segments[0]
+    # Read once: what is published from here on is noticed when the candidate is published.
+    expected = store.current()
+    served = _served(store, expected)
+    delta = None if served is None else _delta(context, candidate, served)
     segments = [base] if delta is None else [base, delta]
     folders = [store.segment_path(segment.id) for segment in segments]
     counts = counts_of(folders, rejected_rows(candidate.counts))
-    rebased = candidate.model_copy(update={"segments": segments, "counts": counts, "expected": store.current()})
+    rebased = candidate.model_copy(update={"segments": segments, "counts": counts, "expected": expected})
     if rebased != candidate:
         rebased.save(context.workspace)
     note = "nothing newer is served" if delta is None else f"{delta.products:,} products and further changes are newer"
     return StepResult(rebased.segments != candidate.segments, note, rebased)
 
 
-def _delta(context: StepContext, candidate: Candidate) -> SegmentRef | None:
+def _served(store: Store, version: str | None) -> Served | None:
+    """Return a version; None if there is none, or Lookalike 0.1 has built it."""
+    if version is None:
+        return None
     try:
-        served = Served.current(context.store)
+        return Served.of(store, version)
     except (NoRelease, StepFailed):
         return None
-    if served.manifest.encoder["id"] != candidate.encoder["id"] or served.manifest.segments == candidate.segments[:1]:
-        return None
-    from jobs.refresh.rebase import Newer, rebase  # imports FAISS
 
-    read_at = read_catalog_report(context.workspace).read_at
-    return rebase(context.store, served, candidate.segments[0], Newer(read_at), context.config)
+
+def _delta(context: StepContext, candidate: Candidate, served: Served) -> SegmentRef | None:
+    if served.manifest.segments == candidate.segments[:1]:
+        return None
+    from jobs.rebase.rebase import Newer, rebase  # imports FAISS
+
+    base = served.alone(context.store, candidate.segments[0], candidate.encoder)
+    return rebase(context, served, base, Newer(read_catalog_report(context.workspace).read_at))
 
 
 def run_publish_rebased(context: StepContext) -> StepResult[PublishReport]:

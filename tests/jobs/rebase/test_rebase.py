@@ -12,7 +12,9 @@ from jobs.compact import step as compact_step
 from jobs.evaluate.step import run_evaluate
 from jobs.index.step import run_index
 from jobs.publish import PublishReport
-from jobs.refresh.carry import run_publish_rebased, run_rebase
+from jobs.rebase import rebase as rebase_module
+from jobs.rebase.step import run_publish_rebased, run_rebase
+from tests.encoders import MeanColor
 from tests.pipeline import draw, prepared
 from tests.shop import Shop, assert_same, day, event
 
@@ -184,20 +186,81 @@ def test_killed_rebase_is_done_again(shop: Shop) -> None:
     assert_same(shop)
 
 
-def test_build_with_another_encoder_carries_nothing_over(shop: Shop) -> None:
-    """The vectors of two encoders do not compare."""
-    shop.settings = shop.settings.model_copy(update={"encoder": "python:tests.encoders:MeanColor"})
+def test_build_with_another_encoder_embeds_what_it_carries_over(shop: Shop) -> None:
+    """Products that were added, changed and removed meanwhile are so in the new release, with its own vectors."""
+    old, new = (
+        shop.settings.model_copy(update={"encoder": f"python:tests.encoders:{name}"})
+        for name in ("ColourWords", "MeanColor")
+    )
+    shop.settings = new
     context = prepared(shop.catalog, shop.settings)
     run_index(context)
-    shop.settings = shop.settings.model_copy(update={"encoder": "python:tests.encoders:ColourWords"})
+    shop.settings = old
     change(shop, 1)
+    MeanColor.calls.clear()
     run_rebase(context)
+    assert sum(MeanColor.calls) == 2  # the new product's picture, and the replaced one
     run_evaluate(context)
     run_publish_rebased(context)
     assert shop.store.manifest().encoder["spec"].endswith("MeanColor")
+    shop.settings = new
+    assert_same(shop)
+    assert not shop.refresh().changed
+
+
+def test_refresh_that_is_published_while_the_delta_is_written_is_carried_over(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = shop.rows
+    shop.edit(lambda rows: rows["p030"].update(price="99"))
+    context = prepared(shop.catalog, shop.settings)
+    run_index(context)
+    shop.apply_changes([event("p001", rows, price=111)])
+    rebase = rebase_module.rebase
+
+    def rebase_and_refresh(*args: Any) -> Any:
+        written = rebase(*args)
+        monkeypatch.setattr(rebase_module, "rebase", rebase)
+        shop.apply_changes([event("p002", rows, price=222)])
+        return written
+
+    monkeypatch.setattr(rebase_module, "rebase", rebase_and_refresh)
+    run_rebase(context)
+    run_evaluate(context)
+    run_publish_rebased(context)
+    products = shop.products()
+    assert [products[key][0]["price"] for key in ("p001", "p002", "p030")] == [111, 222, 99]
+
+
+def test_event_that_is_earlier_than_its_row_is_not_carried_over_though_it_came_later(timed_shop: Shop) -> None:
+    shop = timed_shop
+    rows = shop.rows
+    shop.edit(lambda rows: rows["p001"].update(price="300", updated_at=day(8)))
+    build_while(shop, lambda: shop.apply_changes([event("p001", rows, price=200, updated_at=day(7))]))
+    assert shop.products()["p001"][0]["price"] == 300
+
+
+@pytest.mark.parametrize("happens", ["removed", "rolled back"])
+def test_product_that_is_gone_when_a_compaction_is_published_is_gone_after_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, happens: str
+) -> None:
+    change(shop, 1)
+    written = compact_step._write_base
+
+    def write_and_remove(*args: Any) -> Any:
+        base = written(*args)
+        shop.edit(lambda rows: rows.pop("new1"))
+        if happens == "removed":
+            shop.refresh()
+        else:
+            shop.store.rollback()
+        assert "new1" not in shop.products()
+        return base
+
+    monkeypatch.setattr(compact_step, "_write_base", write_and_remove)
+    assert shop.compact().changed
     assert "new1" not in shop.products()
-    shop.settings = shop.settings.model_copy(update={"encoder": "python:tests.encoders:MeanColor"})
-    shop.refresh()  # catches up
+    shop.refresh()
     assert_same(shop)
 
 

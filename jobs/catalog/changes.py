@@ -15,7 +15,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -78,6 +78,8 @@ class CatalogChanges:
             not before `since`; None if there is neither.
         fingerprint: of everything but the state that the changes depend on; None if that is more than the source shows,
             because products have pictures on this machine, which may be edited.
+        failures: with a source of changes, product, reason and detail of every failed picture of the products that it
+            names and that are as in the release already.
         skipped: the source is `unchanged_since`; there are no changes, and no row was read or counted.
     """
 
@@ -90,6 +92,7 @@ class CatalogChanges:
     attributes: dict[str, pa.DataType]
     watermark: datetime | None
     fingerprint: str | None
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
     skipped: bool = False
 
 
@@ -180,7 +183,7 @@ class _Run:
             pq.write_table(schema.empty_table(), path)
         content = self._source.content
         return self._result(
-            ChangeCounts(), {}, self._watermark(None), self.fingerprint(content) if content else None, skipped=True
+            ChangeCounts(), {}, self._watermark(None), self.fingerprint(content) if content else None, [], skipped=True
         )
 
     def compare(
@@ -212,9 +215,9 @@ class _Run:
         )
         content = None if comparison.local_files else self._source.content or content_of(staging)
         watermark = self._watermark(comparison.watermark)
-        return self._result(
-            counts, attributes, watermark, self.fingerprint(content) if content else None, skipped=False
-        )
+        fingerprint = self.fingerprint(content) if content else None
+        failures = comparison.failures() if self._changes_only else []
+        return self._result(counts, attributes, watermark, fingerprint, failures)
 
     def _watermark(self, greatest: datetime | None) -> datetime | None:
         """Return the new watermark; a row that is dated in the future must not hide the rows until then."""
@@ -233,7 +236,9 @@ class _Run:
         attributes: dict[str, pa.DataType],
         watermark: datetime | None,
         fingerprint: str | None,
-        skipped: bool,
+        failures: list[tuple[str, str, str]],
+        *,
+        skipped: bool = False,
     ) -> CatalogChanges:
         return CatalogChanges(
             self._source.display_name,
@@ -245,5 +250,6 @@ class _Run:
             attributes,
             watermark,
             fingerprint,
+            failures,
             skipped,
         )

@@ -41,6 +41,8 @@ def write_delta(
 ) -> tuple[SegmentRef | None, DeltaTally]:
     """Write the next delta; returns its reference, or None if the release is as its base again.
 
+    Nothing is written, and the last delta is returned, if the release says all of it already.
+
     Args:
         context: of the refresh.
         workspace: of the refresh, with the pictures that the release lacks.
@@ -49,14 +51,16 @@ def write_delta(
     """
     config, store = context.config, context.store
     inputs = _inputs(served, workspace, changes, identity)
-    changed = frozenset(_ids(changes.changed)) | frozenset(_ids(changes.deleted))
+    changed, deleted = _ids(changes.changed), pq.read_table(changes.deleted)
+    state.load(changed)
+    named = frozenset(changed) | frozenset(deleted["product_id"].to_pylist())
     schema = merged_schema(segment_schema(changes.attributes), served.schema)
     with store.new_segment(inputs[:16]) as folder:
         build = DeltaBuild(
             folder, release.base, state, release, schema, changes.attributes, applied_at, config.thumbnail_side
         )
         if release.delta is not None:
-            build.carry(release.delta, changed, applied_at - timedelta(days=config.tombstone_days))
+            build.carry(release.delta, named, applied_at - timedelta(days=config.tombstone_days))
         for shard in range(workspace.shards):
             products = (
                 product
@@ -65,7 +69,9 @@ def write_delta(
             )
             with ObtainedShard(workspace, shard, identity) as obtained:
                 build.add(products, obtained)
-        build.delete(pq.read_table(changes.deleted))
+        if not build.tally.changed and not deleted.num_rows:
+            return served.delta, build.tally
+        build.delete(deleted)
         if build.is_empty:
             return None, build.tally
         build.finish(inputs[:16], config.index, inputs)

@@ -12,7 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.errors import StepFailed
-from artifacts.schema import CHANGE_KIND, OK, TRANSIENT_REASONS, picture_source, shard_of
+from artifacts.schema import (
+    ATTRIBUTES_DIGEST,
+    CHANGE_KIND,
+    OK,
+    PICTURES_DIGEST,
+    TRANSIENT_REASONS,
+    picture_source,
+    shard_of,
+)
 from jobs.catalog.changes import CatalogChanges
 from jobs.catalog.compare.selection import Selection
 from jobs.catalog.local_pictures import LocalPictures
@@ -84,6 +92,28 @@ class ChangedProduct:
     def to_fetch(self) -> list[ChangedPicture]:
         return [picture for picture in self.pictures if not picture.status]
 
+    def is_as_in(self, state: list[dict[str, Any]]) -> bool:
+        """Return whether a release says the same of the product already, and has these very vectors of its pictures.
+
+        Args:
+            state: the release's rows of the product, as STATE.
+        """
+        row = (self.row[ATTRIBUTES_DIGEST], self.row[PICTURES_DIGEST], self.row["updated_at"])
+        ours = [
+            (
+                *row,
+                each.number,
+                each.status,
+                each.source,
+                each.sha256,
+                each.row if each.row >= 0 else None,
+                each.in_delta,
+            )
+            for each in self.pictures
+        ]
+        names = ("attributes", "pictures", "updated_at", "picture", "status", "source", "sha256", "row", "in_delta")
+        return ours == [tuple(each[name] for name in names) for each in state]
+
 
 def changed_products(changes: CatalogChanges, state: State, refetch: Refetch) -> Iterator[ChangedProduct]:
     """Yield the changed products, sorted by id.
@@ -97,7 +127,7 @@ def changed_products(changes: CatalogChanges, state: State, refetch: Refetch) ->
     folder = LocalPictures(changes.base)
     for batch in pq.ParquetFile(changes.changed).iter_batches(_BLOCK):
         rows = batch.to_pylist()
-        earlier = _by_product(state.of_products([row["product_id"] for row in rows]))
+        earlier = by_product(state.of_products([row["product_id"] for row in rows]))
         for row in rows:
             known = earlier.get(row["product_id"], [])
             # Selected products are of another kind; one with a new price alone was not selected by a range of dates.
@@ -126,7 +156,8 @@ def _resolve(
     return pictures
 
 
-def _by_product(state: pa.Table) -> dict[str, list[dict[str, Any]]]:
+def by_product(state: pa.Table) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of each product of a state that is sorted by product."""
     return {
         product_id: list(rows) for product_id, rows in groupby(state.to_pylist(), key=lambda row: row["product_id"])
     }

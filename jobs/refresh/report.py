@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from artifacts.schema import TRANSIENT_REASONS
 from artifacts.store.manifest import Counts
 from jobs.catalog.changes import ChangeCounts
-from jobs.refresh.delta import DeltaTally
-from jobs.refresh.pictures import Obtained
 
 #: Statuses of pictures whose failure may pass.
 TRANSIENT_STATUSES = frozenset(reason.value for reason in TRANSIENT_REASONS)
@@ -31,6 +30,28 @@ class RefreshRecord:
         """Return the statuses of pictures that are worth another try."""
         due = self.transient and (now - self.tried_at).total_seconds() >= 60 * minutes
         return TRANSIENT_STATUSES if due else frozenset()
+
+
+@dataclass(frozen=True)
+class Obtained:
+    """How many pictures a refresh has fetched and embedded, and for how many the release had a vector already."""
+
+    fetched: int = 0
+    embedded: int = 0
+    known: int = 0
+
+
+@dataclass
+class DeltaTally:
+    """What a refresh did with the changed products."""
+
+    written: int = 0  # products whose pictures are in the delta
+    updated: int = 0  # products whose attributes are in the delta
+    as_in_base: int = 0  # products that are again as the base has them
+    rejected: Counter[str] = field(default_factory=Counter)  # Reason -> products without a usable picture
+    rejects: list[dict[str, object]] = field(default_factory=list)  # of these, as REJECTS
+    changed: int = 0  # products of which the release says something else than before
+    failures: list[tuple[str, str, str]] = field(default_factory=list)  # product, reason and detail of each picture
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,10 @@ def rejected_rows(counts: Counts) -> dict[str, int]:
     return dict(Counter(counts.rejected) - Counter(counts.rejected_pictures))
 
 
+#: Views that products are looked up in.
+_VIEWS = ("state_rows", "base_rows")
+
+
 class State:
     """Reads the state of the catalog of a base and its delta; closed by `with`.
 
@@ -143,6 +147,7 @@ class State:
             "CREATE VIEW state_rows AS FROM delta_rows UNION ALL BY NAME "
             "(FROM base_rows ANTI JOIN (SELECT product_id FROM delta_rows) USING (product_id))"
         )
+        self.load([])
 
     def __enter__(self) -> State:
         return self
@@ -151,6 +156,15 @@ class State:
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._connection.close()
+
+    def load(self, product_ids: Iterable[str]) -> None:
+        """Read the rows of some products once, so that `of_products` and `of_base_products` find them in memory."""
+        self._connection.register("wanted", pa.table({"product_id": pa.array(product_ids, pa.string())}))
+        self._connection.execute("CREATE OR REPLACE TABLE loaded_ids AS FROM wanted")
+        for view in _VIEWS:
+            self._connection.execute(
+                f"CREATE OR REPLACE TABLE loaded_{view} AS FROM {view} SEMI JOIN loaded_ids USING (product_id)"
+            )
 
     def of_products(self, product_ids: Iterable[str]) -> pa.Table:
         """Return the rows of some products, as STATE, the pictures of each in order."""
@@ -232,6 +246,9 @@ class State:
 
     def _of(self, view: str, product_ids: Iterable[str]) -> pa.Table:
         self._connection.register("wanted", pa.table({"product_id": pa.array(product_ids, pa.string())}))
+        others = self._connection.execute("SELECT 1 FROM wanted ANTI JOIN loaded_ids USING (product_id) LIMIT 1")
+        if not others.fetchall():
+            view = f"loaded_{view}"
         return self._table(f"SELECT s.* FROM {view} s SEMI JOIN wanted USING (product_id) ORDER BY product_id, picture")
 
     def _table(self, query: str) -> pa.Table:

@@ -27,7 +27,8 @@ from jobs.progress import QUIET, Reporter
 from jobs.publish import run_publish, until_published
 from jobs.refresh.changed import changed_products, require_known
 from jobs.refresh.memory import SourceMemory
-from jobs.refresh.report import TRANSIENT_STATUSES, RefreshRecord, RefreshReport
+from jobs.refresh.recheck import finish_recheck, recheck_pictures
+from jobs.refresh.report import TRANSIENT_STATUSES, DeltaTally, Obtained, RefreshRecord, RefreshReport
 from jobs.refresh.served import Served, State
 from jobs.steps import Progress, StepContext, StepResult
 from jobs.workspace.fingerprints import fingerprint
@@ -36,7 +37,6 @@ from jobs.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from artifacts.release.release import Release
-    from jobs.refresh.pictures import Obtained
 
 
 def run_refresh(
@@ -98,20 +98,27 @@ class _Refresh:
             counts = changes.counts
             if changes.skipped or not (counts.new or counts.pictures or counts.attributes or counts.deleted):
                 self._memory.keep(served, changes, began, retried=bool(retry))
-                report = RefreshReport(
-                    served.manifest.version, counts, served.manifest.counts, watermark=changes.watermark,
-                    rejects=self._rejects(changes),
-                )  # fmt: skip
-                return StepResult(False, "nothing has changed", report)
-            report = self._apply(served, changes, identity, began, retried=bool(retry))
-        return StepResult(True, report.note, replace(report, seconds=round(time.monotonic() - started, 3)))
+                report = self._unchanged(served, changes, Obtained(), DeltaTally())
+            else:
+                report = self._apply(served, changes, identity, began, retried=bool(retry))
+        finish_recheck(self.context.workspace)
+        report = replace(report, seconds=round(time.monotonic() - started, 3))
+        changed = report.version != served.manifest.version
+        return StepResult(changed, report.note if changed else "nothing has changed", report)
+
+    def _unchanged(
+        self, served: Served, changes: CatalogChanges, obtained: Obtained, tally: DeltaTally
+    ) -> RefreshReport:
+        tally.failures += changes.failures
+        return RefreshReport(
+            served.manifest.version, changes.counts, served.manifest.counts, obtained, tally, served.delta_share,
+            served.drift, changes.watermark, self._rejects(changes),
+        )  # fmt: skip
 
     def _recheck(self, served: Served, began: datetime) -> None:
         """Fetch the pictures that have changed behind their URLs."""
         if not self.context.config.download.recheck_days:
             return
-        from jobs.refresh.recheck import recheck_pictures
-
         with State(served.state_files) as state, self.reporter.step("recheck") as display:
             replaced = recheck_pictures(replace(self.context, progress=display.at), state, began)
             display.note(f"{len(replaced):,} products have other pictures")
@@ -194,6 +201,10 @@ class _Refresh:
                     display.note(f"{tally.written:,} products written, {tally.updated:,} updated")
         finally:
             release.close()
+        if not (tally.changed or counts.deleted):
+            self._memory.keep(served, changes, began, retried=retried)
+            remove_refresh(workspace)
+            return self._unchanged(served, changes, obtained, tally)
         candidate = make_candidate(context, workspace, served, changes, delta, tally, changes_only=self.changes_only)
         step = replace(context, workspace=workspace)
         with self.reporter.step("evaluate", "measurements") as display:
@@ -203,6 +214,7 @@ class _Refresh:
             display.note(published.note)
         now_served = Served.of(context.store, published.report.version)
         self._memory.keep(now_served, changes, began, retried=retried)
+        tally.failures += changes.failures
         if not workspace.images.exists(0):
             remove_refresh(workspace)  # nothing was downloaded that a build could take over
         return RefreshReport(

@@ -20,7 +20,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artifacts.schema import ATTRIBUTES_DIGEST, CATALOG_COLUMNS, DELETED, Reason, picture_list
+from artifacts.schema import ATTRIBUTES_DIGEST, CATALOG_COLUMNS, DELETED, OK, Reason, picture_list
 from jobs.catalog.attribute_types import AttributeTypes, typed_query
 from jobs.catalog.compare.selection import Selection
 from jobs.catalog.compare.state import served_products
@@ -140,6 +140,16 @@ class Comparison:
             self._con, "SELECT count(*) FILTER (NOT kept), count(*) FILTER (kept) FROM deletions"
         )
         return deleted, kept
+
+    def failures(self) -> list[tuple[str, str, str]]:
+        """Return product, reason and detail of every failed picture of the products that are equal."""
+        return run_sql(
+            self._con,
+            f"""SELECT product_id, status, 'as in an earlier refresh' FROM state_rows SEMI JOIN (
+                SELECT product_id FROM {typed_query(self._staging, self._types)} ANTI JOIN compared USING (product_id)
+                ) USING (product_id)
+            WHERE status NOT IN ('{OK}', '{DELETED}') ORDER BY product_id""",
+        )
 
     def changed_query(self) -> str:
         """Select the changed products as changes_schema has them, sorted by product_id."""

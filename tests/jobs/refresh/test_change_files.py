@@ -66,6 +66,9 @@ def test_applying_a_change_file_twice_changes_nothing(timed_shop: Shop) -> None:
     content = timed_shop.products()
     again = apply(timed_shop, events)
     assert (again.version, again.applied, again.stale) == (first.version, 0, 1)
+    # A process that died after the first time has not passed them on.
+    assert again.rejects == first.rejects
+    assert [failure[:2] for failure in again.pictures_failed] == [failure[:2] for failure in first.pictures_failed]
     assert timed_shop.products() == content
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from artifacts.errors import CorruptFile, NoRelease, ReleaseError
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS
 from artifacts.storage import Folder
+from artifacts.store.lease import Lease
 from artifacts.store.manifest import Manifest, SegmentRef, manifest_name
 from artifacts.store.pointer import Pointer
 from artifacts.store.prune import GRACE_SECONDS, remove_segments, remove_temporaries, remove_versions
@@ -23,11 +24,15 @@ class Store:
     Args:
         url: folder or fsspec URL.
         cache: folder on this machine for segments of a remote store.
+
+    Attributes:
+        lease: lets one process publish before the others.
     """
 
     def __init__(self, url: str, cache: Path) -> None:
         self.folder = Folder(url)
         self._pointer = Pointer(self.folder)
+        self.lease = Lease(self.folder)
         self._segments = SegmentStore(self.folder, cache)
 
     # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────

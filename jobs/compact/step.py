@@ -59,7 +59,7 @@ def run_compact(context: StepContext, *, if_due: bool = False, reporter: Reporte
     with reporter.step("compact", "rows") as display:
         base = _write_base(context, served, display.at)
         display.note(f"{base.products:,} products, {reason}")
-    version = until_published(lambda: _publish(context, served, base, reporter))
+    version = until_published(context.store, lambda: _publish(context, served, base, reporter))
     report = _report(Served.of(context.store, version), began)
     if version is None:
         return StepResult(False, "another base has been published meanwhile: nothing to compact", report)

@@ -76,7 +76,7 @@ def run_publish_rebased(context: StepContext) -> StepResult[PublishReport]:
             run_evaluate(context)
         return run_publish(context)
 
-    result = until_published(attempt)
+    result = until_published(context.store, attempt)
     read_at = read_catalog_report(context.workspace).read_at
     remove_refreshes_before(context.workspace, read_at - timedelta(days=context.config.tombstone_days))
     return result

@@ -68,7 +68,7 @@ def run_refresh(
         PublishConflict: other publications overtook every attempt.
     """
     attempt = _Refresh(context, changes_only, day, refetch, force, reembed, reporter)
-    return until_published(attempt.run)
+    return until_published(context.store, attempt.run)
 
 
 @dataclass

@@ -84,19 +84,20 @@ def test_publication_that_was_overtaken_is_not_overtaken_again(tmp_path: Path) -
     def short() -> None:
         published.append("short")
 
-    others = [threading.Thread(target=until_published, args=(store, short)) for _ in range(2)]
+    before, after = (threading.Thread(target=until_published, args=(store, short)) for _ in range(2))
 
     def long() -> None:
-        others[len(published)].start()
         if not published:
-            others[0].join()
+            before.start()
+            before.join()
             raise PublishConflict("overtaken")
-        others[1].join(0.5)
-        assert others[1].is_alive()
+        after.start()
+        after.join(0.5)
+        assert after.is_alive()
         published.append("long")
 
     until_published(store, long)
-    others[1].join()
+    after.join()
     assert published == ["short", "long", "short"]
 
 

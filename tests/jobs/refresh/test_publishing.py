@@ -10,6 +10,7 @@ import pytest
 
 from artifacts.errors import GateFailed, IncompatibleRelease, NoRelease, PublishConflict, StepFailed
 from artifacts.segments.info import STATE_FILE
+from artifacts.store.lease import Lease
 from jobs.refresh import step as refresh_step
 from jobs.refresh.step import run_refresh
 from jobs.steps import StepContext
@@ -20,17 +21,24 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 
 class Overtaken:
-    """Publishing that another refresh overtakes some times: it changes a price, each time another."""
+    """Publishing that another refresh overtakes some times: it changes a price, each time another.
+
+    The other refresh has begun before, so that it does not wait for the lease.
+    """
 
     def __init__(self, shop: Shop, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self._shop, self._times = shop, times
         self._publish = refresh_step.run_publish
+        self._monkeypatch = monkeypatch
         monkeypatch.setattr(refresh_step, "run_publish", self.run_publish)
 
     def run_publish(self, context: StepContext) -> Any:
         if self._times:
             times, self._times = self._times, 0
-            self._shop.apply_changes([event("p002", self._shop.rows, price=100 + times)], name=f"other-{times}.jsonl")
+            with self._monkeypatch.context() as patch:
+                patch.setattr(Lease, "wait_until_free", lambda _: True)
+                changes = [event("p002", self._shop.rows, price=100 + times)]
+                self._shop.apply_changes(changes, name=f"other-{times}.jsonl")
             self._times = times - 1
         return self._publish(context)
 

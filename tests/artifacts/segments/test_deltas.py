@@ -66,9 +66,7 @@ def searcher_without_base_rows(tmp_path: Path) -> Searcher:
     quantizer = build.read(writer.folder / QUANTIZER_FILE)
     index = fill_index(writer.folder, writer.vectors(), quantizer, info.index, INDEXED.rows_per_index)
     writer.seal(
-        SegmentInfo(
-            id="base", rows=0, products=0, max_pictures=0, dim=DIM, encoder_id=str(ENCODER["id"]), index=index
-        )
+        SegmentInfo(id="base", rows=0, products=0, max_pictures=0, dim=DIM, encoder_id=str(ENCODER["id"]), index=index)
     )
     ids = [f"p{row}" for row in range(500)]
     write_delta(

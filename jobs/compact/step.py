@@ -17,6 +17,7 @@ from jobs.candidate import Candidate
 from jobs.evaluate.step import run_evaluate
 from jobs.progress import QUIET, Reporter
 from jobs.publish import run_publish, until_published
+from jobs.refresh.memory import known_positions
 from jobs.refresh.rebase import Newer, rebase
 from jobs.refresh.served import Served, State
 from jobs.steps import Progress, StepContext, StepResult
@@ -129,6 +130,7 @@ def _publish(context: StepContext, merged: Served, base: SegmentRef, reporter: R
         segments=segments,
         counts=manifest.counts.model_copy(update={"indexed": indexed, "pictures": pictures}),
         settings=manifest.settings,
+        sources=known_positions(context.workspace, manifest),
         calibrated=True,
         search=manifest.search,
     )

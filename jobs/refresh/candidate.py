@@ -14,7 +14,7 @@ from artifacts.release.release import Release
 from artifacts.schema import FORMAT_VERSION, REJECTS, segment_schema
 from artifacts.segments.info import STATE_FILE
 from artifacts.storage import sha256_of
-from artifacts.store.manifest import SegmentRef
+from artifacts.store.manifest import Position, SegmentRef
 from jobs.candidate import Candidate
 from jobs.catalog.changes import CatalogChanges
 from jobs.catalog.compare.state import StateFiles
@@ -96,8 +96,13 @@ def make_candidate(
     tally: DeltaTally,
     *,
     changes_only: bool,
+    sources: dict[str, Position],
 ) -> Candidate:
-    """Return the candidate, and save it with the rejects in the refresh's workspace."""
+    """Return the candidate, and save it with the rejects in the refresh's workspace.
+
+    Args:
+        sources: the positions of all sources of changes.
+    """
     manifest = served.manifest
     base = manifest.segments[0]
     segments = [base] if delta is None else [base, delta]
@@ -111,6 +116,7 @@ def make_candidate(
         segments=segments,
         counts=counts_of(folders, by_rules),
         settings=manifest.settings,
+        sources=sources,
         calibrated=True,
         search=manifest.search,
     )

@@ -13,7 +13,7 @@
         rejects.parquet            every catalog row that is not in the index, with the reason
         evaluation.json            measurements of the gate
         report.html                the same for people
-      watermarks/                  how far sources of changes have been read, see jobs.catalog.sources.watermarks
+      sources/                     what refreshes know of each source, see jobs.refresh.memory
       refreshes/<name>/            what one refresh has downloaded and embedded, until a build has taken it over:
         workspace.json …           a workspace of its own, with its own number of shards and no refreshes
 

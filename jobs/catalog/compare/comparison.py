@@ -42,6 +42,7 @@ class Comparison:
         base: the folder of relative pictures, as jobs.catalog.source.Source has it.
         changes_only: whether the catalog names only what has changed.
         force: products that are taken as changed; None for none.
+        retries_only: whether only products are changed that the state tries again, and says the same of as the row.
 
     Attributes:
         watermark: greatest updated_at of all rows, accepted or not; None if there is none.
@@ -49,7 +50,14 @@ class Comparison:
     """
 
     def __init__(
-        self, staging: Staging, types: AttributeTypes, base: str | None, changes_only: bool, force: Selection | None
+        self,
+        staging: Staging,
+        types: AttributeTypes,
+        base: str | None,
+        changes_only: bool,
+        force: Selection | None,
+        *,
+        retries_only: bool = False,
     ) -> None:
         self._staging, self._types, self._changes_only = staging, types, changes_only
         self._con = staging.con
@@ -57,6 +65,8 @@ class Comparison:
         self.local_files = self._create_stamps(LocalPictures(base))
         self._create_compared(force)
         self._create_deletions()
+        if retries_only:
+            self._keep_retries()
 
     def _greatest_updated_at(self) -> datetime | None:
         latest = f"max(CASE WHEN updated_at_value {VALID_YEARS} THEN updated_at_value END)"
@@ -129,6 +139,15 @@ class Comparison:
                 FROM (SELECT product_id, state_updated_at FROM compared WHERE kind = 'missing') c
                 LEFT JOIN {named} n USING (product_id)"""
         run_sql(self._con, f"CREATE TABLE deletions AS {query}")
+
+    def _keep_retries(self) -> None:
+        """Drop every change of rows that the release says something else of, or has no failure to make good."""
+        run_sql(
+            self._con,
+            """DELETE FROM compared c WHERE NOT EXISTS (FROM state s WHERE s.product_id = c.product_id AND s.again
+                AND s.attributes = c.attributes AND s.pictures = c.pictures)""",
+        )
+        run_sql(self._con, "DELETE FROM deletions")
 
     def kinds(self) -> dict[str, int]:
         """Return the number of products of each kind."""

@@ -147,9 +147,8 @@ def _rejects_after_changes(
     """
     with store.folder.open(f"{manifest_name(version).rpartition('/')[0]}/{CANDIDATE_REJECTS}") as file:
         before = pq.read_table(file).cast(REJECTS)
-    by_rules = before.filter(
-        pc.call_function("is_valid", [before["input_row"]])
-    )  # products without a picture have no row
+    # Products without a usable picture have no input_row.
+    by_rules = before.filter(pc.call_function("is_valid", [before["input_row"]]))
     known = state.of_products(by_rules["product_id"].drop_null().to_pylist())
     indexed = known.filter(pc.call_function("equal", [known["status"], pa.scalar(OK)]))["product_id"].to_pylist()
     named = [*_ids(changes.changed), *_ids(changes.deleted), *rejects["product_id"].drop_null().to_pylist()]

@@ -25,7 +25,7 @@ from jobs.download.refetch import NOTHING, Refetch
 from jobs.evaluate.step import run_evaluate
 from jobs.progress import QUIET, Reporter
 from jobs.publish import run_publish, until_published
-from jobs.refresh.changed import changed_products, require_known
+from jobs.refresh.changed import changed_products, require_selected
 from jobs.refresh.memory import SourceMemory
 from jobs.refresh.report import RefreshRecord, RefreshReport, together
 from jobs.refresh.served import Served, State
@@ -190,7 +190,7 @@ class _Refresh:
         )
         if force is not None:
             with State(served.state_files) as state:
-                require_known(force, changes, state)
+                require_selected(force, changes, state)
         return changes
 
     @property

@@ -12,7 +12,7 @@ All rows are in DuckDB, which spills to disk; only the stamps of local files are
 
 from __future__ import annotations
 
-# ruff: noqa: S608 — the SQL is built from constants, numbers and quote_literal(), never from a catalog's values.
+# ruff: noqa: S608 — the SQL is built from constants, numbers and text_literal(), never from a catalog's values.
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from artifacts.products.sql import text_literal
 from artifacts.schema import ATTRIBUTES_DIGEST, CATALOG_COLUMNS, DELETED, Reason, picture_list
 from jobs.catalog.attribute_types import AttributeTypes, typed_query
 from jobs.catalog.compare.selection import Selection
@@ -27,7 +28,7 @@ from jobs.catalog.compare.state import served_products
 from jobs.catalog.digests import all_http_sql, pictures_digest_sql
 from jobs.catalog.local_pictures import LocalPictures
 from jobs.catalog.rules import VALID_YEARS, values_query
-from jobs.catalog.staging import Staging, parquet_file_sql, quote_literal, run_sql
+from jobs.catalog.staging import Staging, parquet_file_sql, run_sql
 
 #: Rows whose local files are looked at together.
 STAMP_ROWS = 10_000
@@ -133,7 +134,7 @@ class Comparison:
                     WHEN s.status = '{DELETED}' THEN coalesce(n.updated_at > s.updated_at, s.updated_at IS NULL
                         AND n.updated_at IS NOT NULL) ELSE true END"""
         else:
-            watermark = quote_literal(self.watermark.isoformat()) if self.watermark else "NULL"
+            watermark = text_literal(self.watermark.isoformat()) if self.watermark else "NULL"
             query = f"""SELECT product_id, coalesce(n.updated_at, c.state_updated_at) AS updated_at,
                     coalesce(coalesce(n.updated_at, {watermark}::TIMESTAMPTZ) < c.state_updated_at, false) AS kept
                 FROM (SELECT product_id, state_updated_at FROM compared WHERE kind = 'missing') c

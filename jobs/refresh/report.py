@@ -83,13 +83,18 @@ class RefreshReport:
         return f"{done}{self.rejected_note}"
 
     @property
+    def faults(self) -> list[tuple[str, str, str]]:
+        """The rejects of a source of changes that are no deletions."""
+        return [reject for reject in self.rejects if reject[1] not in EXPECTED_REASONS]
+
+    @property
     def rejected_note(self) -> str:
         """What is added to a note: the number of rows of a source of changes that are rejected, and the first one."""
-        faults = [reject for reject in self.rejects if reject[1] not in EXPECTED_REASONS]
-        if not faults:
+        if not self.faults:
             return ""
-        product_id, reason, detail = faults[0]
-        return f"; rejected: {len(faults):,} rows, such as {product_id or 'one without product_id'}: {reason}, {detail}"
+        product_id, reason, detail = self.faults[0]
+        product = product_id or "one without product_id"
+        return f"; rejected: {len(self.faults):,} rows, such as {product}: {reason}, {detail}"
 
 
 def together(reports: Sequence[RefreshReport]) -> RefreshReport:

@@ -18,6 +18,7 @@ from jobs.evaluate.step import run_evaluate
 from jobs.progress import QUIET, Reporter
 from jobs.publish import run_publish, until_published
 from jobs.rebase.rebase import Newer, rebase
+from jobs.refresh.memory import known_positions
 from jobs.refresh.served import Served, State
 from jobs.steps import Progress, StepContext, StepResult
 from jobs.workspace.fingerprints import fingerprint
@@ -129,6 +130,7 @@ def _publish(context: StepContext, merged: Served, base: SegmentRef, reporter: R
         segments=segments,
         counts=manifest.counts.model_copy(update={"indexed": indexed, "pictures": pictures}),
         settings=manifest.settings,
+        sources=known_positions(context.workspace, manifest),
         calibrated=True,
         search=manifest.search,
     )

@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artifacts.errors import StepFailed
 from artifacts.schema import (
     ATTRIBUTES_DIGEST,
     CHANGE_KIND,
@@ -24,7 +23,7 @@ from artifacts.schema import (
 from jobs.catalog.changes import CatalogChanges
 from jobs.catalog.compare.selection import Selection
 from jobs.catalog.local_pictures import LocalPictures
-from jobs.download.refetch import Refetch
+from jobs.download.refetch import Refetch, refuse_unknown
 from jobs.refresh.served import State
 
 #: Products that are looked up in the state at once.
@@ -163,7 +162,7 @@ def by_product(state: pa.Table) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def require_known(selection: Selection, changes: CatalogChanges, state: State) -> None:
+def require_selected(selection: Selection, changes: CatalogChanges, state: State) -> None:
     """Check that a catalog, or the release, has every product and category that is selected.
 
     Args:
@@ -176,17 +175,9 @@ def require_known(selection: Selection, changes: CatalogChanges, state: State) -
     products, categories = selection.product_ids or frozenset(), selection.categories or frozenset()
     unknown = products.difference(table["product_id"].to_pylist())
     unknown = unknown.difference(state.of_products(sorted(unknown))["product_id"].to_pylist())
-    _require_none("product", unknown, "it is not in the column product_id, or was rejected")
-    if not products:  # of both, only products that meet both are among the changes
-        missing = categories.difference(table["category"].to_pylist())
-        _require_none("category", missing, "names are those of the column category, letter by letter")
-
-
-def _require_none(what: str, unknown: frozenset[str], hint: str) -> None:
-    names = sorted(unknown)
-    if names:
-        more = f" and {len(names) - 1:,} others" if len(names) > 1 else ""
-        raise StepFailed(f"the catalog has no {what} {names[0]!r}{more}: {hint}")
+    # Of both, only products that meet both are among the changes.
+    missing = frozenset() if products else categories.difference(table["category"].to_pylist())
+    refuse_unknown(unknown, missing)
 
 
 def in_shard(product_id: str, shard: int, shards: int) -> bool:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from functools import reduce
+from operator import add
+from typing import TypeVar
 
-from artifacts.schema import TRANSIENT_REASONS
-from artifacts.store.manifest import Counts
+from artifacts.schema import EXPECTED_REASONS, TRANSIENT_REASONS
+from artifacts.store.manifest import Counts, Position
 from jobs.catalog.changes import ChangeCounts
 
 #: Statuses of pictures whose failure may pass.
@@ -16,15 +20,23 @@ TRANSIENT_STATUSES = frozenset(reason.value for reason in TRANSIENT_REASONS)
 
 @dataclass(frozen=True)
 class RefreshRecord:
-    """What the served release was compared with last, for one source."""
+    """What the served release was compared with last, for one source.
 
-    version: str  # that was served then
-    content_id: str  # of that version
-    fingerprint: str | None  # of the source; None if it cannot be known without reading it
-    tried_at: (
-        datetime  # when pictures were last tried that had failed for reasons that may pass; else, when it was read
-    )
-    transient: bool  # whether pictures failed for reasons that may pass
+    Attributes:
+        source: see `jobs.catalog.sources.positions.source_name`.
+        version: that was served then; to another one the record does not apply.
+        fingerprint: of a whole catalog; None if it cannot be known without reading it.
+        position: of a source of changes, at least as far as in the version's manifest; None if it has none.
+        tried_at: when pictures were last tried that had failed for reasons that may pass; else, when it was read.
+        transient: whether pictures failed for reasons that may pass.
+    """
+
+    source: str
+    version: str
+    fingerprint: str | None
+    position: Position | None
+    tried_at: datetime
+    transient: bool
 
     def retries(self, now: datetime, minutes: float) -> frozenset[str]:
         """Return the statuses of pictures that are worth another try."""
@@ -85,4 +97,45 @@ class RefreshReport:
             if count
         ]
         pictures = f"{self.obtained.fetched:,} pictures fetched, {self.obtained.embedded:,} embedded"
-        return f"{', '.join(parts)}; {pictures}; delta {self.delta_share:.1%} of the base" if parts else "nothing new"
+        done = f"{', '.join(parts)}; {pictures}; delta {self.delta_share:.1%} of the base" if parts else "nothing new"
+        return f"{done}{self.rejected_note}"
+
+    @property
+    def faults(self) -> list[tuple[str, str, str]]:
+        """The rejects of a source of changes that are no deletions."""
+        return [reject for reject in self.rejects if reject[1] not in EXPECTED_REASONS]
+
+    @property
+    def rejected_note(self) -> str:
+        """What is added to a note: the number of rows of a source of changes that are rejected, and the first one."""
+        if not self.faults:
+            return ""
+        product_id, reason, detail = self.faults[0]
+        product = product_id or "one without product_id"
+        return f"; rejected: {len(self.faults):,} rows, such as {product}: {reason}, {detail}"
+
+
+Summed = TypeVar("Summed", ChangeCounts, Obtained, DeltaTally)
+
+
+def together(reports: Sequence[RefreshReport]) -> RefreshReport:
+    """Return the report of refreshes that followed each other: the last one's release, and the work of all.
+
+    Args:
+        reports: one or more.
+    """
+    last = reports[-1]
+    return replace(
+        last,
+        changes=_total([replace(each.changes, rejected=Counter(each.changes.rejected or {})) for each in reports]),
+        obtained=_total([each.obtained for each in reports]),
+        tally=_total([each.tally for each in reports]),
+        rejects=[reject for each in reports for reject in each.rejects],
+        seconds=sum(each.seconds for each in reports),
+    )
+
+
+def _total(parts: Sequence[Summed]) -> Summed:
+    """Add dataclasses of one type, field by field."""
+    names = [each.name for each in fields(parts[0])]
+    return replace(parts[0], **{name: reduce(add, [getattr(part, name) for part in parts]) for name in names})

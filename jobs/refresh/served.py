@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# ruff: noqa: S608 — the SQL is built from constants and text_literal(), never from a catalog's values.
+# ruff: noqa: S608 — the SQL is built from constants, never from a catalog's values.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,12 @@ import duckdb
 import pyarrow as pa
 
 from artifacts.errors import StepFailed
-from artifacts.products.sql import text_literal
 from artifacts.products.table import ARROW_FILE
 from artifacts.schema import DELETED, OK, STATE
 from artifacts.segments.info import STATE_FILE, delta_share, quantizer_drift, read_info, totals
 from artifacts.store.manifest import Counts, Manifest, SegmentRef
 from artifacts.store.store import Store
-from jobs.catalog.compare.state import StateFiles
+from jobs.catalog.compare.state import StateFiles, create_row_views
 
 if TYPE_CHECKING:
     from artifacts.release.release import Release
@@ -136,17 +135,7 @@ class State:
     def __init__(self, files: StateFiles) -> None:
         self._connection = duckdb.connect()
         self._connection.execute("SET TimeZone = 'UTC'")
-        columns = ", ".join(STATE.names)
-        base = f"SELECT {columns} FROM read_parquet({text_literal(str(files.base))})"
-        delta = f"{base} LIMIT 0"
-        if files.delta is not None:
-            delta = f"SELECT {columns} FROM read_parquet({text_literal(str(files.delta))})"
-        self._connection.execute(f"CREATE VIEW base_rows AS {base}")
-        self._connection.execute(f"CREATE VIEW delta_rows AS {delta}")
-        self._connection.execute(
-            "CREATE VIEW state_rows AS FROM delta_rows UNION ALL BY NAME "
-            "(FROM base_rows ANTI JOIN (SELECT product_id FROM delta_rows) USING (product_id))"
-        )
+        create_row_views(self._connection, files)
         self.load([])
 
     def __enter__(self) -> State:

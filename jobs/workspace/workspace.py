@@ -14,8 +14,7 @@
         evaluation.json            measurements of the gate
         report.html                the same for people
       queries/                     the queries that a base was measured with, for its deltas, see jobs.evaluate
-      sources/                     what a refresh found of its sources, see jobs.refresh
-      watermarks/                  how far sources of changes have been read, see jobs.catalog.sources.watermarks
+      sources/                     what refreshes know of each source, see jobs.refresh.memory
       refreshes/<name>/            what one refresh has downloaded and embedded, until a build has taken it over:
         workspace.json …           a workspace of its own, with its own number of shards and no refreshes
 

@@ -90,6 +90,15 @@ def test_change_files_applied_in_any_order_end_alike(published_with_times: Shop,
     assert "p001" not in shops[0].products()
 
 
+def test_one_bad_row_of_two_is_reported_and_the_other_applied(shop: Shop) -> None:
+    changes = [event("p003", shop.rows, price=5), event("p004", shop.rows, price="cheap")]
+    result = shop.apply_changes(changes)
+    assert result.report.changes.attributes == 1
+    assert "; rejected: 1 rows, such as p004: bad_value, price: cheap is not a number" in result.note
+    again = shop.apply_changes(changes[1:])
+    assert again.note.startswith("nothing has changed; rejected: 1 rows")
+
+
 def test_change_file_of_rejects_alone_is_no_error(shop: Shop) -> None:
     before = shop.store.current()
     applied = apply(shop, [event("p001", shop.rows, price=-1)])

@@ -106,10 +106,21 @@ def test_rejects_of_a_refresh_are_a_file_of_its_version(shop: Shop) -> None:
     shop.edit(lambda rows: (rows["p001"].update(price="-1"), rows["p002"].update(image_url="images/text.jpg")))
     version = shop.refresh().report.version
     assert rejects(shop, version) == {("p001", "bad_value"), ("p002", "not_an_image")}
-    # A change file leaves what the last whole catalog rejected, in the counts.
-    report = shop.apply_changes([event("p003", shop.rows, price=3.5)]).report
+    # A change file leaves what the last whole catalog rejected, and what it deletes is not rejected.
+    changes = [event("p003", shop.rows, price=3.5), {"product_id": "p004", "deleted": True}]
+    report = shop.apply_changes(changes).report
     assert report.counts.rejected == {"bad_value": 1, "not_an_image": 1}
-    assert report.counts.input_rows == 36
+    assert report.counts.input_rows == 35
+    assert rejects(shop, report.version) == {("p001", "bad_value"), ("p002", "not_an_image")}
+
+
+def test_reject_ends_when_a_change_file_names_its_product(shop: Shop) -> None:
+    shop.edit(lambda rows: (rows["p001"].update(price="-1"), rows["p002"].update(price="-2")))
+    shop.refresh()
+    changes = [event("p001", shop.rows, price=1), event("p003", shop.rows, price=-3)]
+    assert rejects(shop, shop.apply_changes(changes).report.version) == {("p002", "bad_value"), ("p003", "bad_value")}
+    changes = [event("p005", shop.rows, price=1)]  # p003 is indexed, as it was before its bad row
+    assert rejects(shop, shop.apply_changes(changes).report.version) == {("p002", "bad_value")}
 
 
 def rejects(shop: Shop, version: str) -> set[tuple[str, str]]:

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -154,7 +154,8 @@ class Folder:
             else:
                 target.unlink(missing_ok=True)
         elif self.exists(name):
-            self.fs.rm(self.path(name), recursive=True)
+            with suppress(FileNotFoundError):  # another process was faster
+                self.fs.rm(self.path(name), recursive=True)
 
     def info(self, name: str) -> dict[str, Any]:
         """Return size, times and type of a file, as fsspec describes them."""

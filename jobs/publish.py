@@ -17,9 +17,6 @@ from jobs.workspace.workspace import CANDIDATE_REJECTS, EVALUATION, REPORT
 
 T = TypeVar("T")
 
-#: Attempts to publish over what is served, before it is left to a later run.
-_ATTEMPTS = 3
-
 _log = logging.getLogger(__name__)
 
 
@@ -49,7 +46,9 @@ def run_publish(context: StepContext) -> StepResult[PublishReport]:
 
 
 def until_published(store: Store, attempt: Callable[[], T]) -> T:
-    """Call `attempt` until no other publication overtakes it; after the first conflict, the others wait.
+    """Call `attempt` until no other publication overtakes it, three times at most.
+
+    After the first conflict the others wait; one that had begun by then may overtake it once more.
 
     Args:
         attempt: publishes over what is served when it begins.
@@ -63,11 +62,10 @@ def until_published(store: Store, attempt: Callable[[], T]) -> T:
     except PublishConflict as conflict:
         _log.warning("overtaken by another publication: %s", conflict)
     with store.lease.held():
-        for _ in range(_ATTEMPTS - 2):
-            try:
-                return attempt()
-            except PublishConflict as conflict:  # it had begun before the lease was held
-                _log.warning("overtaken by another publication: %s", conflict)
+        try:
+            return attempt()
+        except PublishConflict as conflict:
+            _log.warning("overtaken by another publication: %s", conflict)
         return attempt()
 
 

@@ -103,7 +103,7 @@ class Manifest(BaseModel):
                 whose clock is ahead.
         """
         second = self.created_at.astimezone(UTC)
-        last = max((time for time in map(_second_of, after) if time), default=None)
+        last = max((time for time in map(named_at, after) if time), default=None)
         if last is not None and last >= second.replace(microsecond=0):
             second = last + timedelta(seconds=1)
         return self.model_copy(update={"version": f"{second:{_SECOND}}-{self.content_id}"})
@@ -129,7 +129,8 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def _second_of(version: str) -> datetime | None:
+def named_at(version: str) -> datetime | None:
+    """Return when a version was named, to the second; None if that is no version's name."""
     try:
         return datetime.strptime(version.split("-")[0], _SECOND).replace(tzinfo=UTC)
     except ValueError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from artifacts.store.manifest import manifest_name
 
 #: Age up to which segments that no version names are kept: a build that has not published yet may use them.
 GRACE_SECONDS = 24 * 3600
+
+#: Age up to which versions are kept, however many there are, and the segments that only removed versions name.
+VERSION_GRACE_SECONDS = 300
 
 #: Age up to which a server keeps segments in its cache that no version names: another process may be opening them.
 CACHE_GRACE_SECONDS = 3600
@@ -41,16 +44,17 @@ def remove_versions(
     return removed
 
 
-def remove_segments(folder: Folder, kept: Collection[str], grace_seconds: float) -> list[str]:
+def remove_segments(folder: Folder, kept: Collection[str], grace_seconds: Callable[[str], float]) -> list[str]:
     """Remove segments that are not kept and old enough; return their paths within the store.
 
     Args:
         folder: of the store.
+        grace_seconds: called with a segment's id, returns the age up to which it is kept.
     """
     removed = []
     for segment_id in folder.names("segments"):
         name = f"segments/{segment_id}"
-        if segment_id not in kept and _age(folder, name) > grace_seconds:
+        if segment_id not in kept and _age(folder, name) > grace_seconds(segment_id):
             folder.remove(name)
             removed.append(name)
     return removed

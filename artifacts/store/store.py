@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from artifacts.errors import CorruptFile, NoRelease, ReleaseError
+from artifacts.lease import Lease
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS
 from artifacts.storage import Folder
-from artifacts.store.lease import Lease
-from artifacts.store.manifest import Manifest, SegmentRef, manifest_name
+from artifacts.store.manifest import Manifest, SegmentRef, manifest_name, named_at
 from artifacts.store.pointer import Pointer
 from artifacts.store.prune import (
     CACHE_GRACE_SECONDS,
     GRACE_SECONDS,
+    VERSION_GRACE_SECONDS,
     remove_segments,
     remove_temporaries,
     remove_versions,
@@ -38,7 +40,7 @@ class Store:
     def __init__(self, url: str, cache: Path) -> None:
         self.folder = Folder(url)
         self._pointer = Pointer(self.folder)
-        self.lease = Lease(self.folder)
+        self.lease = Lease(self.folder, "publish.lease")
         self._segments = SegmentStore(self.folder, cache)
 
     # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -199,11 +201,14 @@ class Store:
         """Remove old versions, segments that no version names, and leftovers.
 
         The newest `keep` versions are kept, the current one, and the newest version of the base before: with a refresh
-        every few minutes, the newest versions differ in their deltas only. The cache of this machine is pruned too.
+        every few minutes, the newest versions differ in their deltas only. Versions younger than VERSION_GRACE_SECONDS
+        are kept as well: with a stream, the newest ones are a minute old, and other processes work on what follows an
+        older one. The segments that only the removed versions name go with them. The cache of this machine is pruned
+        too.
 
         Args:
-            grace_seconds: age up to which segments, incomplete versions and leftovers are kept: a build that has not
-                published yet may be writing them.
+            grace_seconds: age up to which other segments, incomplete versions and leftovers are kept: a build that has
+                not published yet may be writing them. Versions and their segments are kept no longer either.
 
         Returns:
             The removed paths within the store.
@@ -212,13 +217,20 @@ class Store:
             CorruptFile: a kept manifest cannot be read; nothing is removed then.
         """
         current, versions = self.current(), self.versions()
+        version_grace = min(grace_seconds, VERSION_GRACE_SECONDS)
         kept = set(versions[max(0, len(versions) - keep) :]) | ({current} if current else set())
-        named = {segment.id for version in kept for segment in self.manifest(version).segments}
         if keep > 1 and (before := self._of_another_base(versions, current)):
             kept.add(before)
-            named |= {segment.id for segment in self.manifest(before).segments}
+        oldest = datetime.now(UTC) - timedelta(seconds=version_grace)
+        kept |= {version for version in versions if (time := named_at(version)) and time >= oldest}
+        named = {segment.id for version in kept for segment in self.manifest(version).segments}
+        unnamed: set[str] = set()
+        for version in set(versions).difference(kept):
+            with contextlib.suppress(ReleaseError):  # of an unreadable version, the longer grace holds
+                unnamed |= {segment.id for segment in self.manifest(version).segments}
         removed = remove_versions(self.folder, versions, kept, grace_seconds)
-        removed += remove_segments(self.folder, named, grace_seconds)
+        graces = dict.fromkeys(unnamed, version_grace)
+        removed += remove_segments(self.folder, named, lambda segment_id: graces.get(segment_id, grace_seconds))
         remove_temporaries(self.folder, self._segments.local_folder, grace_seconds)
         self.prune_cache(grace_seconds=grace_seconds)
         return removed

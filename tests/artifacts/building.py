@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -147,10 +147,10 @@ def manifest_of(
     search: Mapping[str, SearchParams] | None = None,
     encoder: Mapping[str, Any] = ENCODER,
 ) -> Manifest:
-    """Make a manifest created at that second of 2026, under its version name."""
+    """Make a manifest created so many seconds after 2026 began, under its version name."""
     draft = Manifest(
         version="",
-        created_at=datetime(2026, 1, 1, second // 3600, second // 60 % 60, second % 60, tzinfo=UTC),
+        created_at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=second),
         encoder=dict(encoder),
         segments=list(segments),
         search=dict(search or {"image": SearchParams()}),

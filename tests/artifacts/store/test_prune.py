@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from artifacts.errors import CorruptFile
 from artifacts.index.params import SearchParams
 from artifacts.release.release import Release
 from artifacts.storage import TEMPORARY
+from artifacts.store.prune import VERSION_GRACE_SECONDS
 from artifacts.store.store import Store
 from tests.artifacts.building import store_segment, unit_vectors
 from tests.artifacts.store.store_building import overwrite, publish
@@ -120,3 +123,26 @@ def test_prune_keeps_the_newest_version_of_the_base_before(store: Store):
     store.verify(old[-1])
     store.prune(1, grace_seconds=-1)
     assert store.versions() == new[-1:]
+
+
+def test_prune_keeps_versions_of_the_last_minutes(store: Store):
+    """A stream publishes every few seconds, and other processes work on what follows an older version."""
+    now = int((datetime.now(UTC) - datetime(2026, 1, 1, tzinfo=UTC)).total_seconds())
+    seconds = [now - VERSION_GRACE_SECONDS - 60, now - VERSION_GRACE_SECONDS - 30, now - 60, now - 30]
+    versions = [publish(store, "base", f"d{number}", second=second) for number, second in enumerate(seconds)]
+    removed = store.prune(1)
+    assert store.versions() == versions[2:]
+    assert set(removed) == {f"versions/{version}" for version in versions[:2]}
+
+
+def test_prune_removes_the_segments_of_removed_versions_with_them(tmp_path: Path):
+    """Segments that no version has named yet are kept for a day; a stream would leave thousands by then."""
+    store = Store(str(tmp_path / "r"), tmp_path)
+    for number in range(3):
+        publish(store, "base", f"d{number}", second=number)
+    store_segment(store, "unpublished")
+    ten_minutes_ago = time.time() - 600
+    for name in ("d0", "unpublished"):
+        os.utime(store.segment_path(name), (ten_minutes_ago, ten_minutes_ago))
+    removed = [name for name in store.prune(1) if name.startswith("segments/")]
+    assert removed == ["segments/d0"]  # d1 was written just now: a build may be about to name it again

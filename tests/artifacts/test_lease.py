@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from artifacts import lease
+from artifacts.lease import STALE_SECONDS, Lease
 from artifacts.storage import Folder
-from artifacts.store import lease
-from artifacts.store.lease import LEASE_FILE, STALE_SECONDS, Lease
 from tests.waiting import wait_until
+
+LEASE_FILE = "work.lease"
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -29,24 +31,24 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_lease_is_free_before_and_after_it_is_held(folder: Folder) -> None:
-    assert Lease(folder).wait_until_free(0)
-    with Lease(folder).held():
-        assert not Lease(folder).wait_until_free(0)
-    assert Lease(folder).wait_until_free(0)
+    assert Lease(folder, LEASE_FILE).wait_until_free(0)
+    with Lease(folder, LEASE_FILE).held():
+        assert not Lease(folder, LEASE_FILE).wait_until_free(0)
+    assert Lease(folder, LEASE_FILE).wait_until_free(0)
     assert folder.names() == []
 
 
 def test_lease_is_given_back_after_an_error(folder: Folder) -> None:
-    with pytest.raises(ValueError, match="failed"), Lease(folder).held():
+    with pytest.raises(ValueError, match="failed"), Lease(folder, LEASE_FILE).held():
         raise ValueError("failed")
-    assert Lease(folder).wait_until_free(0)
+    assert Lease(folder, LEASE_FILE).wait_until_free(0)
 
 
 def test_one_process_holds_the_lease_at_a_time(folder: Folder) -> None:
     inside, seen = [0], []
 
     def hold() -> None:
-        with Lease(folder).held():
+        with Lease(folder, LEASE_FILE).held():
             inside[0] += 1
             seen.append(inside[0])
             inside[0] -= 1
@@ -62,27 +64,45 @@ def test_one_process_holds_the_lease_at_a_time(folder: Folder) -> None:
 def test_lease_of_a_process_that_died_ends(folder: Folder) -> None:
     renewed = datetime.now(UTC) - timedelta(seconds=STALE_SECONDS + 1)
     folder.write_text(LEASE_FILE, f"{renewed.isoformat()} gone\n")
-    assert Lease(folder).wait_until_free(0)
-    with Lease(folder).held():
-        assert not Lease(folder).wait_until_free(0)
+    assert Lease(folder, LEASE_FILE).wait_until_free(0)
+    with Lease(folder, LEASE_FILE).held():
+        assert not Lease(folder, LEASE_FILE).wait_until_free(0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\xff\xfe holder", id="not-text"),
+        pytest.param(b"yesterday holder\n", id="no-time"),
+        pytest.param(f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%S+00:00} ahead\n".encode(), id="ahead"),
+    ],
+)
+def test_lease_that_is_damaged_or_of_another_day_is_free(folder: Folder, content: bytes) -> None:
+    """The clock of a holder that died may have been ahead."""
+    folder.write_bytes(LEASE_FILE, content)
+    assert Lease(folder, LEASE_FILE).wait_until_free(0)
+    with Lease(folder, LEASE_FILE).held() as held:
+        assert held
+        assert not Lease(folder, LEASE_FILE).wait_until_free(0)
 
 
 def test_holder_renews_its_lease(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "_RENEW_SECONDS", 0.01)
-    with Lease(folder).held():
+    with Lease(folder, LEASE_FILE).held():
         first = folder.read_text(LEASE_FILE)
         wait_until(lambda: folder.read_text(LEASE_FILE) != first)
-        assert not Lease(folder).wait_until_free(0)
+        assert not Lease(folder, LEASE_FILE).wait_until_free(0)
 
 
 def test_holder_that_was_taken_for_dead_leaves_the_lease_to_the_next(folder: Folder) -> None:
     other = f"{datetime.now(UTC).isoformat()} other\n"
-    with Lease(folder).held():
+    with Lease(folder, LEASE_FILE).held():
         folder.write_text(LEASE_FILE, other)
     assert folder.read_text(LEASE_FILE) == other
 
 
-def test_lease_that_is_not_given_back_is_passed_over(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Lease.wait_until_free, "__defaults__", (0.05,))
-    with Lease(folder).held(), Lease(folder).held():
+def test_lease_that_is_not_given_back_is_passed_over(folder: Folder) -> None:
+    with Lease(folder, LEASE_FILE).held(), Lease(folder, LEASE_FILE).held(0.05) as held:
+        assert not held
         assert len(folder.names()) == 1

@@ -9,16 +9,17 @@ It compares the catalog with the served release, fetches and embeds the pictures
 measures base and delta, and publishes them if they are good enough.
 
 **Reads** the catalog named by the parameter `catalog`, by `LOOKALIKE_CHANGES` (a source that names only what has
-changed), or by `LOOKALIKE_CATALOG`. Of a catalog with `{date}` it reads the newest partition that is complete.
+changed), or by `LOOKALIKE_CATALOG`. Of a catalog with `{date}` it reads the newest partition that is complete, of a
+source of changes all that came since the last run.
 **Writes** a version under `releases`: the base that is served, and a delta with all that has changed since the base was
 built. The cost follows what has changed; a price moves no vector. Where more pictures are new than one process should
 fetch, it starts Spark, where the connection `spark_default` says.
 
 **When:** every 15 minutes (`LOOKALIKE_REFRESH_CRON`), and as soon as the asset `lookalike_catalog` gets an event
 (`POST /api/v2/assets/events`). One run at a time; events that come during a run start one more run after it. Each run
-reads the whole source, or a database from its own watermark, so that an event that is lost costs 15 minutes and nothing
-else. A run that finds nothing to do ends in seconds: `refresh` is skipped, and no event is sent. **By hand:** *Trigger*
-and fill in the form, or
+reads the whole catalog, or a source of changes from its position on, so that an event that is lost costs 15 minutes and
+nothing else. A run that finds nothing to do ends in seconds: `refresh` is skipped, and no event is sent.
+**By hand:** *Trigger* and fill in the form, or
 
     airflow dags trigger catalog_refresh --conf '{"refetch_products": ["p17"]}'
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from artifacts.config import PipelineConfig
 from artifacts.errors import StepFailed
 from artifacts.index.params import SearchParams
-from artifacts.store.manifest import Counts, Manifest, SegmentRef, package_versions
+from artifacts.store.manifest import Counts, Manifest, Position, SegmentRef, package_versions
 from jobs.workspace.records import read_record, write_record
 from jobs.workspace.workspace import CANDIDATE, Workspace
 
@@ -25,6 +25,7 @@ class Candidate(BaseModel):
     segments: list[SegmentRef]
     counts: Counts
     settings: dict[str, Any]
+    sources: dict[str, Position] = Field(default_factory=dict)  # how far sources of changes have been read
     # Search parameters that were calibrated on the base already: the gate only measures with them.
     calibrated: bool = False
     # set by the gate, or calibrated before
@@ -44,6 +45,7 @@ class Candidate(BaseModel):
             recall=self.recall,
             counts=self.counts,
             source=self.source,
+            sources=self.sources,
             settings=self.settings,
             packages=package_versions(),
         )

@@ -26,7 +26,11 @@ from jobs.console import (
 
 if TYPE_CHECKING:
     from artifacts.settings import Settings
+    from jobs.refresh.report import RefreshReport
     from jobs.steps import StepContext
+
+#: Rejected rows that are printed.
+_SHOWN_REJECTS = 10
 
 DateOption = Annotated[
     datetime | None,
@@ -73,6 +77,7 @@ def refresh(
     report = result.report
     if not result.changed:
         out.print(f"Nothing changed: {report.version} is still served.", highlight=False, soft_wrap=True)
+        _print_rejects(report)
         return
     out.print(f"Published {report.version}", highlight=False)
     counted = report.changes
@@ -90,11 +95,14 @@ def refresh(
         table.add_row(name, f"{count:,}")
     for reason, count in report.tally.rejected.items():
         table.add_row(f"rejected: {reason}", f"{count:,}")
+    if report.faults:
+        table.add_row("rejected rows", f"{len(report.faults):,}")
     table.add_row("delta, of the base", f"{report.delta_share:.2%}")
     if report.drift is not None:
         table.add_row("drift of the quantizer", f"{report.drift:.1%}")
     table.add_row("seconds", f"{report.seconds:.1f}")
     out.print(table)
+    _print_rejects(report)
     if report.delta_share >= settings.compact_share:
         out.print("The delta is due to be merged: lookalike compact", highlight=False, soft_wrap=True)
 
@@ -191,6 +199,13 @@ def stream(
     settings = settings_with(releases=releases, workspace=workspace, encoder=encoder)
     with _context(settings, "stream") as context:
         stream_events(settings.stream, refresh_by(context), until_caught_up=until_caught_up, console=err)
+
+
+def _print_rejects(report: RefreshReport) -> None:
+    """Print the first rows of a source of changes that are rejected."""
+    for product_id, reason, detail in report.faults[:_SHOWN_REJECTS]:
+        line = f"Rejected {product_id or 'a row'}: {reason}, {detail}"
+        out.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _day(option: datetime | None) -> date | None:

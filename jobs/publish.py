@@ -48,8 +48,8 @@ def run_publish(context: StepContext) -> StepResult[PublishReport]:
     return StepResult(outcome.changed, version + ("" if outcome.changed else ", unchanged"), outcome.value)
 
 
-def until_published(attempt: Callable[[], T]) -> T:
-    """Call `attempt` until no other publication overtakes it.
+def until_published(store: Store, attempt: Callable[[], T]) -> T:
+    """Call `attempt` until no other publication overtakes it; after the first conflict, the others wait.
 
     Args:
         attempt: publishes over what is served when it begins.
@@ -57,12 +57,18 @@ def until_published(attempt: Callable[[], T]) -> T:
     Raises:
         PublishConflict: other publications overtook every attempt.
     """
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return attempt()
-        except PublishConflict as conflict:
-            _log.warning("overtaken by another publication: %s", conflict)
-    return attempt()
+    store.lease.wait_until_free()
+    try:
+        return attempt()
+    except PublishConflict as conflict:
+        _log.warning("overtaken by another publication: %s", conflict)
+    with store.lease.held():
+        for _ in range(_ATTEMPTS - 2):
+            try:
+                return attempt()
+            except PublishConflict as conflict:  # it had begun before the lease was held
+                _log.warning("overtaken by another publication: %s", conflict)
+        return attempt()
 
 
 def _served(store: Store) -> Recorded[PublishReport] | None:

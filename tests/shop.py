@@ -104,7 +104,8 @@ class Shop:
         return run_compact(self.context(), **options)
 
     def apply_changes(self, rows: Sequence[Mapping[str, Any]], name: str = "changes.jsonl", **options: Any) -> Any:
-        """Refresh from a change file that holds these rows, beside the catalog."""
+        """Refresh from a change file that holds these rows, beside the catalog; it is not remembered."""
+        options = {"remember": False} | options
         path = self.catalog.with_name(name)
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         return run_refresh(replace(self.context(), catalog=str(path)), changes_only=True, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import tokenize
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,13 @@ def test_glossary_names_existing_code() -> None:
         if not (ROOT / path).exists() or (name and not re.search(rf"\b{name}\b", read(path)))
     ]
     assert missing == []
+
+
+def test_glossary_has_one_row_for_each_term() -> None:
+    rows = re.findall(r"^\| ([^`|]+) \|.*\|.*\|.*\|$", read("docs/glossary.md").split("## Words")[0], re.MULTILINE)
+    terms = Counter(term for row in rows if row != "term" for term in row.split(", "))
+    assert len(terms) > 50
+    assert [term for term, count in terms.items() if count > 1] == []
 
 
 def forbidden_words() -> list[str]:

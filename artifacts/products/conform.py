@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import duckdb
 import pyarrow as pa
 
@@ -15,22 +17,28 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     as filters cast them: one that cannot be cast is null.
     """
     columns = [
-        _cast(table[field.name], field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        cast(table[field.name], field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
         for field in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _cast(column: pa.ChunkedArray, dtype: pa.DataType) -> pa.ChunkedArray:
-    if {column.type, dtype} <= {pa.string(), pa.large_string()}:
-        return column.cast(dtype)  # a connection takes 4 ms
-    if column.type == dtype:
-        return column
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.register("rows", pa.table({"value": column}))
+def cast(column: pa.Array | pa.ChunkedArray, dtype: pa.DataType) -> pa.ChunkedArray:
+    """Return a column in another type, as filters cast it: a value that cannot be cast is null."""
+    if column.type != dtype:
         statement = f"SELECT TRY_CAST(value AS {type_of_column(dtype).sql}) AS value FROM rows"  # noqa: S608
-        return connection.sql(statement).to_arrow_table()["value"].cast(dtype)
+        with _connection().cursor() as cursor:
+            cursor.register("rows", pa.table({"value": column}))
+            column = cursor.sql(statement).to_arrow_table()["value"].cast(dtype)
+    return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
+
+
+@cache
+def _connection() -> duckdb.DuckDBPyConnection:
+    """Return a database without tables: a new one for each cast takes ten times as long as a cast of a few rows."""
+    connection = duckdb.connect(config={"threads": "1"})
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")  # GLOBAL: for cursors too
+    return connection
 
 
 def merged_schema(schema: pa.Schema, older: pa.Schema) -> pa.Schema:

@@ -20,26 +20,14 @@ _OPTIMIZERS = frozenset(
 _PARSED_STATEMENTS = 256
 
 
-def connect(path: Path, *, threads: int = 1) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB file read only. SQL can reach nothing but this file, and no statement can change that."""
-    return duckdb.connect(
-        str(path),
-        read_only=True,
-        config={
-            "enable_external_access": "false",
-            "lock_configuration": "true",
-            "disabled_optimizers": _unneeded_optimizers(),
-            "threads": str(threads),
-        },
-    )
-
-
-def connect_attached(files: Mapping[str, Path], *, threads: int = 1) -> duckdb.DuckDBPyConnection:
+def connect(files: Mapping[str, Path], *, threads: int = 1) -> duckdb.DuckDBPyConnection:
     """Open DuckDB files read only, by name. SQL can reach nothing but these, and no statement can change that."""
     connection = duckdb.connect(config={"disabled_optimizers": _unneeded_optimizers(), "threads": str(threads)})
     try:
         for name, path in files.items():
             connection.execute(f"ATTACH {text_literal(str(path))} AS {quoted(name)} (READ_ONLY)")
+        # What times are as text must not depend on the machine. Without GLOBAL it would not hold for cursors.
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
     except BaseException:

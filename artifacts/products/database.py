@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from artifacts.products.columns import filterable_columns, type_of_column
-from artifacts.products.connection import connect, connect_attached, statement_parser
+from artifacts.products.connection import connect, statement_parser
 from artifacts.products.filters import Filter
 from artifacts.products.sql import quoted, sql_name, where
 
@@ -82,14 +82,12 @@ class ProductDatabase:
     def __init__(
         self, folder: Path, schema: pa.Schema, *, delta: tuple[Path, pa.Schema] | None = None, threads: int = 1
     ) -> None:
-        if delta is None:
-            self._connection = connect(folder / DUCKDB_FILE, threads=threads)
-            self._base, self._delta = ProductTableSql("products", schema), None
-        else:
-            files = {"base": folder / DUCKDB_FILE, "delta": delta[0] / DUCKDB_FILE}
-            self._connection = connect_attached(files, threads=threads)
-            self._base = ProductTableSql("base.products", schema)
-            self._delta = ProductTableSql("delta.products", delta[1])
+        files = {"base": folder / DUCKDB_FILE}
+        if delta is not None:
+            files["delta"] = delta[0] / DUCKDB_FILE
+        self._connection = connect(files, threads=threads)
+        self._base = ProductTableSql("base.products", schema)
+        self._delta = None if delta is None else ProductTableSql("delta.products", delta[1])
         self._parse = statement_parser(self._connection)
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ def quoted(name: str) -> str:
 
 
 def text_literal(text: str) -> str:
-    """Return a text as an SQL literal, for statements that take no parameters: paths of files."""
+    """Return a text as an SQL literal, for statements that take no parameters: paths of files, views and tables."""
     return "'" + text.replace("'", "''") + "'"
 
 

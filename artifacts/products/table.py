@@ -5,6 +5,7 @@ The file is mapped, and its rows stay where they are mapped: worker processes sh
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from artifacts.products.columns import filterable_columns
+from artifacts.products.columns import filterable_columns, type_of_column
+from artifacts.products.conform import cast
 from artifacts.schema import CATALOG_COLUMNS, TIMESTAMP, attributes_of
 
 ARROW_FILE = "products.arrow"
@@ -36,7 +38,8 @@ class ProductTable:
         path: of the file.
 
     Attributes:
-        table: all rows.
+        table: all rows, as the file has them.
+        schema: of the rows, as they are read.
         rows: number of rows.
         row_numbers: int64[rows], where the file names the row of another segment that each of its rows speaks for.
         columns: the columns that can be filtered on, with their Arrow types.
@@ -60,8 +63,31 @@ class ProductTable:
         if any(len(batch) != BATCH_ROWS for batch in self._batches["product_id"][:-1]):
             # One batch of any size, or full ones: a row's number gives its batch.
             raise ValueError(f"{path} has batches of other sizes than {BATCH_ROWS} rows")
-        self.columns = filterable_columns(self.table.schema)
-        self.null_values = {field.name: as_numpy(pa.nulls(1, field.type)) for field in self.table.schema}
+        self._set_schema(self.table.schema)
+
+    def _set_schema(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self.columns = filterable_columns(schema)
+        self.null_values = {field.name: as_numpy(pa.nulls(1, field.type)) for field in schema}
+
+    def with_types_of(self, schema: pa.Schema) -> ProductTable:
+        """Return this table with the types that its columns have in another schema.
+
+        Values are cast when they are read, as filters cast them: one that cannot be cast is missing. The two tables
+        share the file.
+        """
+        fields = [
+            field.with_type(schema.field(field.name).type)
+            if field.name in schema.names
+            and type_of_column(field.type) is not type_of_column(schema.field(field.name).type)
+            else field
+            for field in self.schema
+        ]
+        if fields == list(self.schema):
+            return self
+        table = copy.copy(self)
+        table._set_schema(pa.schema(fields))
+        return table
 
     def close(self) -> None:
         """Unmap the file."""
@@ -116,7 +142,7 @@ class ProductTable:
     def rows_table(self, rows: Sequence[int] | np.ndarray) -> pa.Table:
         """Return rows as a table, in the order of their numbers."""
         columns = [column for _, column in self._columns(rows, self.table.schema.names)]
-        return pa.Table.from_arrays(columns, schema=self.table.schema)
+        return pa.Table.from_arrays(columns, schema=self.schema)
 
     def _values(self, rows: Sequence[int] | np.ndarray, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
         """Iterate over the values of these columns, row by row."""
@@ -126,6 +152,13 @@ class ProductTable:
 
     def _columns(self, rows: Sequence[int] | np.ndarray, columns: Iterable[str]) -> Iterator[tuple[str, pa.Array]]:
         """Yield columns of rows by name; those that this file lacks are left out."""
+        for name, column in self._stored_columns(rows, columns):
+            dtype = self.schema.field(name).type
+            yield name, column if column.type == dtype else cast(column, dtype).combine_chunks()
+
+    def _stored_columns(
+        self, rows: Sequence[int] | np.ndarray, columns: Iterable[str]
+    ) -> Iterator[tuple[str, pa.Array]]:
         present = [name for name in columns if name in self._batches]
         if len(self._batches["product_id"]) == 1:
             numbers = pa.array(rows, pa.int64())

@@ -1,7 +1,9 @@
-"""An open release: all segments of one version, searched as one.
+"""An open release: a base and its delta, if it has one, searched as one.
 
-A newer segment replaces products of older ones, and deletes products by its tombstones: the rows of such products
-stay in the older segments, and no search returns them. Results are products, each with its best picture.
+The rows of a release are those of the base and then those of the delta. A product's rows lie wholly in one of the two:
+the base's rows of products that are gone, or that the delta has, are deleted, and no search returns them. Rows of the
+base whose attributes have changed are read from the delta's updates. Results are products, each with its best picture.
 
-Imports `store.manifest`, `segments` and what those import. Start reading at `release`, then `search`.
+Imports `store.manifest`, `segments` and what those import. Start reading at `release`, then `search`; `compaction`
+merges the two into a new base.
 """

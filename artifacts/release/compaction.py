@@ -58,10 +58,8 @@ def write_compacted(
     writer = RowsWriter(folder, base.info.dim, schema)
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK]
-        thumbnails: list[bytes | None] = []
-        if base.thumbnails or delta.thumbnails:
-            thumbnails = [release.thumbnail(row) for row in block.tolist()]
-        writer.add(release.rows.table(block, schema), release.searcher.vectors.gather(block), thumbnails)
+        vectors = release.searcher.vectors.gather(block)
+        writer.add(release.rows.table(block, schema), vectors, release.thumbnails(block))
         progress(start + len(block), len(rows))
     new_rows = np.full(release.searcher.vectors.rows, -1, np.int64)
     new_rows[rows] = np.arange(len(rows))

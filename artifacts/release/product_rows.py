@@ -24,13 +24,16 @@ class ProductRows:
 
     Attributes:
         columns: the columns that can be filtered on, with their Arrow types; where base and delta differ, the delta's.
+            Values of the base are cast to it, as filters cast them: one that cannot be cast is missing.
         attributes: names of the catalog's own columns.
     """
 
     def __init__(self, base: Segment, delta: Segment | None) -> None:
-        self._base, self._delta = base, delta
+        self._delta = delta
         self._base_rows = base.info.rows
-        tables = [segment.products for segment in (base, delta) if segment is not None]
+        # One release answers with one type: an attribute may have been a number in the base, and be a text now.
+        self._base_table = base.products if delta is None else base.products.with_types_of(delta.products.schema)
+        tables = [self._base_table] if delta is None else [self._base_table, delta.products]
         self.columns = {name: dtype for table in tables for name, dtype in table.columns.items()}
         self.attributes = tables[-1].attributes
         self._null_values = {name: value for table in tables for name, value in table.null_values.items()}
@@ -47,7 +50,7 @@ class ProductRows:
     def to_results(self, rows: np.ndarray) -> list[dict[str, Any]]:
         """Return rows as dicts of an answer; see ProductTable.to_results."""
         results = self._collect(rows, lambda table, numbers: table.to_results(numbers))
-        if self._delta is not None and self._base.products.attributes != self.attributes:
+        if self._delta is not None and self._base_table.attributes != self.attributes:
             for result in results:  # the base lacks an attribute, or has it at another position
                 values = result["attributes"]
                 result["attributes"] = {name: values.get(name) for name in self.attributes}
@@ -56,21 +59,19 @@ class ProductRows:
     def product_ids(self, rows: np.ndarray) -> list[str]:
         """Return the product of each row, in the order of the row numbers."""
         if self._delta is None:
-            return self._base.products.product_ids(rows)
+            return self._base_table.product_ids(rows)
         return self._collect(rows, lambda table, numbers: table.product_ids(numbers))
 
     def arrays(self, rows: np.ndarray, columns: Iterable[str]) -> dict[str, np.ndarray]:
         """Return columns of rows as arrays [n], as `artifacts.products.table.as_numpy` converts them.
 
-        A column has the delta's type; values of a base with another type are missing. A column that neither has is
-        NaN.
+        A column has the delta's type. A column that neither has is NaN.
         """
         unknown = np.array([np.nan])
         arrays = {name: np.repeat(self._null_values.get(name, unknown), len(rows)) for name in columns}
         for table, positions, numbers in self._tables(rows):
             for name, values in table.arrays(numbers, arrays).items():
-                if values.dtype == arrays[name].dtype:
-                    arrays[name][positions] = values
+                arrays[name][positions] = values
         return arrays
 
     def table(self, rows: np.ndarray, schema: pa.Schema) -> pa.Table:
@@ -97,7 +98,7 @@ class ProductRows:
         if not len(rows):
             return
         if self._delta is None or self._delta.updates is None:
-            yield self._base.products, np.arange(len(rows)), rows
+            yield self._base_table, np.arange(len(rows)), rows
             return
         updated = self._delta.updated_rows
         found = np.searchsorted(updated, rows)
@@ -106,7 +107,7 @@ class ProductRows:
             is_updated = updated[np.minimum(found, len(updated) - 1)] == rows
         in_delta = rows >= self._base_rows
         for table, selected, numbers in (
-            (self._base.products, ~(in_delta | is_updated), rows),
+            (self._base_table, ~(in_delta | is_updated), rows),
             (self._delta.updates, is_updated, found),
             (self._delta.products, in_delta, rows - self._base_rows),
         ):

@@ -176,10 +176,19 @@ class Release:
 
     def thumbnail(self, row: int) -> bytes | None:
         """Return the stored thumbnail of a row, JPEG; None where none is stored."""
-        segment, number = (
-            (self.base, row) if row < self.base.info.rows else (self.segments[-1], row - self.base.info.rows)
-        )
-        return segment.thumbnails.get(number) if segment.thumbnails else None
+        return self.thumbnails(np.array([row]))[0]
+
+    def thumbnails(self, rows: np.ndarray) -> list[bytes | None]:
+        """Return the stored thumbnail of each of the rows int64[n], JPEG; None where none is stored."""
+        jpegs: list[bytes | None] = [None] * len(rows)
+        in_delta = rows >= self.base.info.rows
+        for segment, selected, first in ((self.base, ~in_delta, 0), (self.delta, in_delta, self.base.info.rows)):
+            if segment is not None and segment.thumbnails:
+                positions = np.flatnonzero(selected)
+                found = segment.thumbnails.take(rows[positions] - first)
+                for position, jpeg in zip(positions.tolist(), found, strict=True):
+                    jpegs[position] = jpeg
+        return jpegs
 
     def product_vectors(self, product_id: str) -> np.ndarray | None:
         """Return the stored vectors of a product, float32[pictures, dim]; None if it is not in the release."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from artifacts.products.database import ProductDatabase
 from artifacts.products.filters import Filter
-from artifacts.segments.row_filter import RowFilter, RowFilterCache
+from artifacts.segments.row_filter import RowFilter
 from artifacts.segments.searcher import Searcher
 from artifacts.segments.segment import Segment
 
@@ -13,7 +13,7 @@ class ReleaseFilters:
     """Prepares filters for searching, and keeps the most recent ones. Safe to use from several threads at once.
 
     What a filter lets pass of the base is kept by the base, for all releases that share it: a new delta costs no more
-    than the delta.
+    than the delta. All of them share one memory limit.
 
     Args:
         base: open.
@@ -25,7 +25,6 @@ class ReleaseFilters:
     def __init__(self, base: Segment, delta: Segment | None, searcher: Searcher, database: ProductDatabase) -> None:
         self._base, self._delta = base, delta
         self._searcher, self._database = searcher, database
-        self._cache = RowFilterCache()
 
     def get(self, conditions: Filter) -> RowFilter | None:
         """Return the rows that pass a filter and are not deleted; None for the empty filter: a search needs no filter
@@ -34,7 +33,7 @@ class ReleaseFilters:
             return None
         if self._delta is None:
             return self._of_base(conditions)
-        return self._cache.get(conditions, lambda: self._with_delta(conditions))
+        return self._delta.row_filters.get(conditions, lambda: self._with_delta(conditions))
 
     def _of_base(self, conditions: Filter) -> RowFilter:
         database = self._base.database

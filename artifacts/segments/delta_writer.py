@@ -74,7 +74,7 @@ class DeltaWriter:
         self._last, self._carried = last, rows
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK]
-            thumbnails = [last.thumbnails.get(row) for row in block.tolist()] if last.thumbnails else ()
+            thumbnails = last.thumbnails.take(block) if last.thumbnails else ()
             self._rows.add(conform(last.products.rows_table(block), self._schema), last.vectors[block], thumbnails)
 
     def add(self, products: pa.Table, vectors: np.ndarray, thumbnails: Sequence[bytes | None] = ()) -> None:

@@ -13,7 +13,7 @@ from cachetools import LRUCache
 from artifacts.index import planner
 from artifacts.products.filters import Filter
 
-#: Memory in bytes for the prepared filters of one base, and of one release with a delta.
+#: Memory in bytes for the prepared filters of one base and of all its deltas that are open.
 _CACHE_BYTES = 256 * 2**20
 
 #: Memory in bytes of a cached entry, beside its arrays.
@@ -132,18 +132,28 @@ def _bit(rows: np.ndarray) -> np.ndarray:
 class RowFilterCache:
     """Keeps the row filters of recent filters. Safe to use from several threads at once.
 
+    While a server keeps releases that searches page through, many deltas of a base are open. They share its limit:
+    the filters of a delta that is no longer searched are the first to go.
+
     Args:
-        max_bytes: memory limit; a larger row filter is prepared for each search.
+        base: the cache of a delta's base, whose memory is shared; None for a base.
+        max_bytes: memory limit of a base's cache; a larger row filter is prepared for each search.
     """
 
-    def __init__(self, max_bytes: int = _CACHE_BYTES) -> None:
-        self._cache: LRUCache[str, RowFilter] = LRUCache(max_bytes, getsizeof=lambda kept: _ENTRY_BYTES + kept.nbytes)
-        self._lock = threading.Lock()
+    def __init__(self, base: RowFilterCache | None = None, *, max_bytes: int = _CACHE_BYTES) -> None:
+        if base is None:
+            self._cache: LRUCache[tuple[object, str], RowFilter] = LRUCache(
+                max_bytes, getsizeof=lambda kept: _ENTRY_BYTES + kept.nbytes
+            )
+            self._lock = threading.Lock()
+        else:
+            self._cache, self._lock = base._cache, base._lock
+        self._owner = object()  # part of the keys: two segments' filters of the same text differ
 
     def get(self, conditions: Filter, prepare: Callable[[], RowFilter]) -> RowFilter:
         """Return the row filter of a filter; `prepare` makes it if it is not kept."""
         # By its text: 1, 1.0 and True are equal to Python, but may be values of columns of different types.
-        key = repr(conditions)
+        key = self._owner, repr(conditions)
         with self._lock:
             kept = self._cache.get(key)
         if kept is not None:

@@ -100,15 +100,11 @@ class Searcher:
 
     def is_deleted(self, rows: np.ndarray) -> np.ndarray:
         """Return which rows int64[n] no search may return, bool[n]."""
-        return bits_of(self._deleted_bits, rows)
-
-    @cached_property
-    def _deleted_bits(self) -> np.ndarray:
-        """The bitmap of deleted rows, over the rows of the base and of the delta."""
-        bits = np.zeros((self.vectors.rows + 7) // 8, np.uint8)
+        deleted = np.zeros(len(rows), bool)
         if self._delta is not None:
-            bits[: len(self._delta.deleted)] = self._delta.deleted
-        return bits
+            of_base = rows < self._base.info.rows
+            deleted[of_base] = bits_of(self._delta.deleted, rows[of_base])
+        return deleted
 
     def rows_that_can_be_found(self) -> np.ndarray:
         """Return the row numbers int64, ascending, that are not deleted."""

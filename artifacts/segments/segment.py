@@ -47,8 +47,8 @@ class Segment:
         products: product rows by number.
         database: a base's product rows by filter; a delta's are opened together with its base's.
         thumbnails: stored thumbnails; None where all pictures have a public URL.
-        row_filters: what filters let pass of a base, kept while the base is open.
-        deleted: of a delta, uint8 with a bit for each row of the base, little-endian: 1 if no search returns it.
+        row_filters: what filters let pass, of a base or of a base with this delta; all share the base's memory.
+        deleted: of a delta, mapped uint8 with a bit for each row of the base, little-endian: 1 if no search returns it.
         updates: of a delta, product rows of the base whose attributes have changed.
         updated_rows: int64, ascending, the base's row of each of these.
 
@@ -75,13 +75,13 @@ class Segment:
         self.products = ProductTable(folder / ARROW_FILE)
         self.database: ProductDatabase | None = None
         self.thumbnails: Thumbnails | None = None
+        self.row_filters = RowFilterCache(None if base is None else base.row_filters)
         self.updates: ProductTable | None = None
         self.deleted, self.updated_rows = np.empty(0, np.uint8), np.empty(0, np.int64)
         try:
             self._check_size("product rows", rows, self.products.rows)
             if base is None:
                 self.database = ProductDatabase(folder, self.products.table.schema, threads=threads)
-                self.row_filters = RowFilterCache()
             else:
                 self._open_changes(base)
             if THUMBNAILS_FILE in self.info.files:
@@ -107,7 +107,7 @@ class Segment:
     def _open_changes(self, base: Segment) -> None:
         reference = self.info.base
         assert reference is not None  # noqa: S101  (_check_base has looked)
-        self.deleted = np.fromfile(self.folder / DELETED_FILE, np.uint8)
+        self.deleted = _map_bits(self.folder / DELETED_FILE)
         self._check_size("bits of deleted rows", (base.info.rows + 7) // 8, len(self.deleted))
         self._check_size("deleted rows", reference.deleted_rows, int(np.bitwise_count(self.deleted).sum()))
         self.updates = ProductTable(self.folder / UPDATES_FILE)
@@ -157,6 +157,10 @@ class Segment:
 def joined_vectors(segments: list[Segment]) -> Vectors:
     """Return the vectors of a base, or of a base and its delta, by the release's row numbers."""
     return Vectors(*(segment.vectors for segment in segments))
+
+
+def _map_bits(path: Path) -> np.ndarray:
+    return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
 
 
 def _map_lists(path: Path, rows: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -52,6 +53,8 @@ class Thumbnails:
         groups = [metadata.row_group(number).column(0).statistics for number in range(metadata.num_row_groups)]
         self._first_rows = [int(group.min) for group in groups]
         self._lock = threading.Lock()  # a ParquetFile is for one thread at a time
+        # The row group that was read last: callers that copy rows ask for them in order.
+        self._last: tuple[int, dict[int, bytes]] = (-1, {})
 
     def close(self) -> None:
         """Close the file."""
@@ -60,9 +63,19 @@ class Thumbnails:
     def get(self, row: int) -> bytes | None:
         """Return the JPEG bytes of a row's picture, or None if it has no thumbnail here."""
         group = bisect_right(self._first_rows, row) - 1
-        if group < 0:
-            return None
+        return self._read(group).get(row) if group >= 0 else None
+
+    def take(self, rows: np.ndarray) -> list[bytes | None]:
+        """Return the JPEG bytes of the pictures of rows int64[n], as `get` does; every row group is read once."""
+        jpegs: list[bytes | None] = [None] * len(rows)
+        for position in np.argsort(rows, kind="stable").tolist():
+            jpegs[position] = self.get(int(rows[position]))
+        return jpegs
+
+    def _read(self, group: int) -> dict[int, bytes]:
+        """Return the thumbnails of a row group by row."""
         with self._lock:
-            table = self._file.read_row_group(group)
-        rows = table["row"].to_pylist()
-        return table["jpeg"][rows.index(row)].as_py() if row in rows else None
+            if self._last[0] != group:
+                table = self._file.read_row_group(group)
+                self._last = group, dict(zip(table["row"].to_pylist(), table["jpeg"].to_pylist(), strict=True))
+            return self._last[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -46,6 +46,22 @@ class Counts(BaseModel):
     failed_pictures: dict[str, int] = Field(default_factory=dict)  # of products with other pictures that are indexed
 
 
+class Position(BaseModel):
+    """How far a source of changes has been read into a release.
+
+    Attributes:
+        watermark: of a database: the greatest updated_at that has been read, aware.
+        partition: of a source with a partition for each date: the last one that was applied.
+        content: fingerprint of the files that were applied, or of those of the partition.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    watermark: datetime | None = None
+    partition: date | None = None
+    content: str | None = None
+
+
 class Manifest(BaseModel):
     """A release: an ordered list of segments, oldest first, and how to search them."""
 
@@ -62,6 +78,8 @@ class Manifest(BaseModel):
     recall: dict[str, float] = Field(default_factory=dict)  # "image@100" and so on, as the gate measured it
     counts: Counts
     source: str = ""  # the catalog, as the build was given it
+    # Of the sources of changes, by name. Like the other records, they are no part of the content.
+    sources: dict[str, Position] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)  # those that shaped this release
     packages: dict[str, str] = Field(default_factory=dict)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Collection, Iterable
@@ -13,6 +14,9 @@ from artifacts.store.manifest import manifest_name
 
 #: Age up to which segments that no version names are kept: a build that has not published yet may use them.
 GRACE_SECONDS = 24 * 3600
+
+#: Age up to which a server keeps segments in its cache that no version names: another process may be opening them.
+CACHE_GRACE_SECONDS = 3600
 
 
 def remove_versions(
@@ -64,8 +68,9 @@ def remove_temporaries(folder: Folder, segments: Path, grace_seconds: float) -> 
         root = folder.local()
         leftovers = [*leftovers, *root.glob(f"{TEMPORARY}*"), *root.glob(f"versions/*/{TEMPORARY}*")]
     for leftover in leftovers:
-        if time.time() - leftover.stat().st_mtime > grace_seconds:
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        with contextlib.suppress(FileNotFoundError):  # its process, or another that prunes, was faster
+            if time.time() - leftover.stat().st_mtime > grace_seconds:
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def _age(folder: Folder, name: str) -> float:

@@ -1,5 +1,8 @@
 """The segments of a store: written on this machine, kept in the store, and for a remote store cached on this machine.
 
+The cache has a folder for each store, and the processes of this machine share it. A segment that `discard_unused` takes
+out of it can be fetched again, and one that a process has mapped stays readable.
+
 A segment never changes once it is in the store. Writing the same rows again does not give the same bytes in every
 file, so an intact segment is kept and the new one is dropped: a version may already name the digest of the first.
 """
@@ -10,6 +13,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +37,11 @@ class SegmentStore:
 
     def __init__(self, folder: Folder, cache: Path) -> None:
         self.folder = folder
-        self.local_folder = folder.local("segments") if folder.is_local else cache.expanduser() / "segments"
+        if folder.is_local:
+            self.local_folder = folder.local("segments")
+        else:
+            name = hashlib.sha256(folder.url.encode()).hexdigest()[:16]
+            self.local_folder = cache.expanduser() / "stores" / name
 
     def path(self, segment_id: str) -> Path:
         """Return the path of a segment on this machine, whether it is there yet or not."""
@@ -76,7 +84,7 @@ class SegmentStore:
         if self.folder.is_local:
             return target
         if target.exists():
-            if _is_complete(target, digest):
+            if _is_complete(target, digest) and _mark_as_used(target):
                 return target
             self._discard(segment_id)
         temporary = self._temporary(segment_id)
@@ -85,6 +93,7 @@ class SegmentStore:
             self.folder.fs.get(f"{source}/", f"{temporary}/", recursive=True)
             with contextlib.suppress(OSError):  # another process may have been faster
                 temporary.rename(target)
+            _mark_as_used(target)
         except FileNotFoundError:
             raise CorruptFile(f"{self.folder.url}/segments/{segment_id}", "is missing") from None
         finally:
@@ -105,7 +114,7 @@ class SegmentStore:
         """
         try:
             return _verify(self.fetch(segment_id, digest), digest, threads=threads)
-        except CorruptFile:
+        except (CorruptFile, FileNotFoundError):  # damaged, or discarded by another process meanwhile
             if self.folder.is_local:
                 raise
             self._discard(segment_id)
@@ -125,6 +134,28 @@ class SegmentStore:
             return False
         os.utime(folder)
         return read_info(folder).id == segment_id
+
+    # ── the cache ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def unused(self, grace_seconds: float) -> set[str]:
+        """Return the segments in a remote store's cache that no process has fetched within these seconds."""
+        if not self.local_folder.exists():
+            return set()
+        names = (path.name for path in self.local_folder.iterdir() if not path.name.startswith(TEMPORARY))
+        return {name for name in names if self._is_unused(name, grace_seconds)}
+
+    def discard_unused(self, segment_id: str, grace_seconds: float) -> bool:
+        """Remove a segment from the cache unless a process has fetched it meanwhile; return whether it was removed."""
+        if not self._is_unused(segment_id, grace_seconds):
+            return False
+        self._discard(segment_id)
+        return True
+
+    def _is_unused(self, segment_id: str, grace_seconds: float) -> bool:
+        try:
+            return time.time() - self.path(segment_id).stat().st_mtime > grace_seconds
+        except FileNotFoundError:
+            return False
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -171,6 +202,17 @@ class SegmentStore:
     def _temporary(self, segment_id: str) -> Path:
         self.local_folder.mkdir(parents=True, exist_ok=True)
         return self.local_folder / f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{segment_id}"
+
+
+def _mark_as_used(folder: Path) -> bool:
+    """Make a cached segment young for `discard_unused`; return whether it is still there."""
+    try:
+        os.utime(folder)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        pass  # a cache that this process may only read is not its to prune
+    return True
 
 
 def _is_complete(folder: Path, digest: str) -> bool:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from artifacts.errors import CorruptFile, NoRelease, ReleaseError
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS
 from artifacts.storage import Folder
+from artifacts.store.lease import Lease
 from artifacts.store.manifest import Manifest, SegmentRef, manifest_name
 from artifacts.store.pointer import Pointer
-from artifacts.store.prune import GRACE_SECONDS, remove_segments, remove_temporaries, remove_versions
+from artifacts.store.prune import (
+    CACHE_GRACE_SECONDS,
+    GRACE_SECONDS,
+    remove_segments,
+    remove_temporaries,
+    remove_versions,
+)
 from artifacts.store.segment_store import SegmentStore
 from artifacts.versioned_json import parse_description
 
@@ -23,11 +30,15 @@ class Store:
     Args:
         url: folder or fsspec URL.
         cache: folder on this machine for segments of a remote store.
+
+    Attributes:
+        lease: lets one process publish before the others.
     """
 
     def __init__(self, url: str, cache: Path) -> None:
         self.folder = Folder(url)
         self._pointer = Pointer(self.folder)
+        self.lease = Lease(self.folder)
         self._segments = SegmentStore(self.folder, cache)
 
     # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -188,7 +199,7 @@ class Store:
         """Remove old versions, segments that no version names, and leftovers.
 
         The newest `keep` versions are kept, the current one, and the newest version of the base before: with a refresh
-        every few minutes, the newest versions differ in their deltas only.
+        every few minutes, the newest versions differ in their deltas only. The cache of this machine is pruned too.
 
         Args:
             grace_seconds: age up to which segments, incomplete versions and leftovers are kept: a build that has not
@@ -209,7 +220,32 @@ class Store:
         removed = remove_versions(self.folder, versions, kept, grace_seconds)
         removed += remove_segments(self.folder, named, grace_seconds)
         remove_temporaries(self.folder, self._segments.local_folder, grace_seconds)
+        self.prune_cache(grace_seconds=grace_seconds)
         return removed
+
+    def prune_cache(self, in_use: Collection[str] = (), *, grace_seconds: float = CACHE_GRACE_SECONDS) -> list[str]:
+        """Remove the segments of a remote store from this machine that no version names, and leftovers.
+
+        Other processes may share the cache: what they have open stays readable, and what they fetch meanwhile is
+        kept, or fetched again.
+
+        Args:
+            in_use: ids of further segments to keep: those that this process has open.
+            grace_seconds: time since a segment was fetched last up to which it is kept.
+
+        Returns:
+            The ids of the removed segments.
+        """
+        if self.folder.is_local:
+            return []
+        remove_temporaries(self.folder, self._segments.local_folder, GRACE_SECONDS)
+        unused = self._segments.unused(grace_seconds).difference(in_use)
+        if not unused:  # no need to read manifests
+            return []
+        for version in self.versions():
+            with contextlib.suppress(ReleaseError):  # removed meanwhile, or unreadable: then nobody can open it
+                unused.difference_update(segment.id for segment in self.manifest(version).segments)
+        return [name for name in sorted(unused) if self._segments.discard_unused(name, grace_seconds)]
 
     def _of_another_base(self, versions: list[str], current: str | None) -> str | None:
         """Return the newest version before the current one that has another base; None if there is none."""

@@ -6,11 +6,12 @@ type that holds the values of all accepted rows. A cell's style (`Staging.styles
 
 from __future__ import annotations
 
-# ruff: noqa: S608 — the SQL is built from constants, numbers and quote_literal(), never from a catalog's values.
+# ruff: noqa: S608 — the SQL is built from constants, numbers and text_literal(), never from a catalog's values.
 from collections.abc import Mapping
 
 import pyarrow as pa
 
+from artifacts.products.sql import text_literal
 from artifacts.schema import ATTRIBUTES_DIGEST, CATALOG_COLUMNS, CATALOG_RANGES, TIMESTAMP
 from jobs.catalog.digests import NOT_DIGESTED, attributes_digest_sql
 from jobs.catalog.rules import (
@@ -22,11 +23,11 @@ from jobs.catalog.rules import (
     clean_sql,
     values_query,
 )
-from jobs.catalog.staging import Staging, quote_literal, run_sql
+from jobs.catalog.staging import Staging, run_sql
 
 # Numbers as programs write them: "00123" and "+49" are codes, not numbers.
-_INTEGER = quote_literal(r"-?(0|[1-9][0-9]*)")
-_FLOAT = quote_literal(r"-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][+-]?[0-9]+)?")
+_INTEGER = text_literal(r"-?(0|[1-9][0-9]*)")
+_FLOAT = text_literal(r"-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][+-]?[0-9]+)?")
 
 #: Types that occur in an attribute's cells -> DuckDB and Arrow type of the attribute.
 _TYPES: dict[frozenset[str], tuple[str, pa.DataType]] = {
@@ -117,7 +118,7 @@ def typed_query(staging: Staging, types: AttributeTypes, only: str | None = None
         only: as of jobs.catalog.rules.cells_query.
     """
     expressions = {name: name for name in CATALOG_COLUMNS}
-    true_words = ", ".join(map(quote_literal, TRUE_WORDS))
+    true_words = ", ".join(map(text_literal, TRUE_WORDS))
     expressions["is_active"] = f"CASE WHEN is_active IS NOT NULL THEN lower(is_active) IN ({true_words}) END"
     expressions |= {name: f"{name}_value" for name in ("image_url", *CATALOG_RANGES, *TIMESTAMP_COLUMNS)}
     digested = {name: (name, "VARCHAR") for name in CATALOG_COLUMNS if name not in NOT_DIGESTED}

@@ -7,7 +7,8 @@ The workspace's catalog is left as it is.
 Ordering: a row whose updated_at is earlier than that of the product's state is stale, and is not applied. A product
 that a full catalog lacks, or whose row it rejects, is deleted, unless its state is later than the row, or than the
 whole catalog where there is no row. A source of changes deletes only what it names as deleted or inactive; of several
-rows of one product the last counts.
+rows of one product the last counts. A file of changes that the release has applied already is not applied again: newer
+changes may have come since, and rows without updated_at would overwrite them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from jobs.catalog.compare.selection import Selection
 from jobs.catalog.compare.state import StateFiles, create_state_views
 from jobs.catalog.rules import RULES, validate_rows
 from jobs.catalog.shards import REJECTS_QUERY, write_query
-from jobs.catalog.source import Source
+from jobs.catalog.source import Source, without_password
 from jobs.catalog.sources.opening import open_source
 from jobs.catalog.staging import Staging, run_sql
 from jobs.catalog.validation import connect, content_of, refusal, source_errors, stage_source
@@ -76,8 +77,12 @@ class CatalogChanges:
         attributes: name -> type.
         watermark: where the next reading may begin: the greatest updated_at of all rows, but not in the future, and
             not before `since`; None if there is neither.
-        fingerprint: of everything but the state that the changes depend on; None if that is more than the source shows,
-            because products have pictures on this machine, which may be edited.
+        fingerprint: of a whole catalog, of everything but the state that the changes depend on; None if that is more
+            than the source shows, because products have pictures on this machine, which may be edited. Of a source of
+            changes, of its content.
+        failures: with a source of changes, product, reason and detail of every failed picture of the products that it
+            names and that are as in the release already.
+        day: the date that replaced `{date}`, if one was given.
         skipped: the source is `unchanged_since`; there are no changes, and no row was read or counted.
     """
 
@@ -90,6 +95,8 @@ class CatalogChanges:
     attributes: dict[str, pa.DataType]
     watermark: datetime | None
     fingerprint: str | None
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
+    day: date | None = None
     skipped: bool = False
 
 
@@ -108,6 +115,7 @@ def find_changes(
     retry: Collection[str] = (),
     served_types: Mapping[str, pa.DataType] | None = None,
     unchanged_since: str | None = None,
+    retry_applied: bool = False,
     progress: Progress = no_progress,
 ) -> CatalogChanges:
     """Validate a catalog and find what it changes in the served release.
@@ -119,7 +127,7 @@ def find_changes(
         scratch: an empty folder on this machine; the files of the result are left in it.
         changes_only: whether the source names only what has changed.
         day: the date that replaces `{date}` in the source; None for the newest partition that is complete.
-        since: watermark of the last reading, see `jobs.catalog.sources.watermarks`: with `changes_only`, a database is
+        since: watermark of the last reading, see `jobs.catalog.sources.positions`: with `changes_only`, a database is
             asked only for rows that were updated after it; None for all. Aware.
         picture_base: folder or URL that relative pictures are resolved against; the source's own if empty.
         overlap_seconds: reading begins so long before `since`, for rows that were committed after it with an earlier
@@ -129,6 +137,8 @@ def find_changes(
         served_types: attribute -> type in the served release, see `jobs.catalog.attribute_types.attribute_types`.
         unchanged_since: fingerprint of the changes that the served release was made from. If the source is known to be
             the same without reading it, and nothing is forced or retried, it is skipped.
+        retry_applied: what a file of changes is read for that is `unchanged_since`: products with a status in `retry`,
+            where the release still says of them what the file does. Otherwise, it is skipped.
         progress: called with (rows read, None), and once with (accepted rows, accepted rows).
 
     Raises:
@@ -143,16 +153,36 @@ def find_changes(
             start = since - timedelta(seconds=overlap_seconds) if since else None
             opened = open_source(source, work, day=day, since=start).with_base(picture_base)
             run = _Run(opened, max_reject_rate, scratch, changes_only, since)
-            if opened.content and not force and not retry and run.fingerprint(opened.content) == unchanged_since:
-                return run.unchanged()
+            content = run.fingerprint(opened.content) if opened.content else None
+            same = content is not None and content == unchanged_since and not force
+            if same and not (retry_applied if changes_only else retry):
+                nothing = no_changes(opened.display_name, scratch)
+                return replace(nothing, base=opened.base, watermark=since, fingerprint=content, day=day)
             with closing(connect(work)) as con:
                 staging = stage_source(opened, con, work, progress, changes_only=changes_only)
                 create_state_views(con, state, retry)
-                changes = run.compare(staging, force, served_types)
+                changes = run.compare(staging, force, served_types, retries_only=same and changes_only)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     progress(changes.counts.accepted, changes.counts.accepted)
-    return changes
+    return replace(changes, day=day)
+
+
+def no_changes(source: str, scratch: Path) -> CatalogChanges:
+    """Return the changes of a source that is skipped; the files, which are empty, are left in `scratch`."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    changed, deleted, rejects = _paths(scratch)
+    for path, schema in ((changed, changes_schema({})), (deleted, DELETIONS), (rejects, REJECTS)):
+        pq.write_table(schema.empty_table(), path)
+    counts = ChangeCounts()
+    return CatalogChanges(
+        without_password(source), None, changed, deleted, rejects, counts, {}, None, None, skipped=True
+    )
+
+
+def _paths(scratch: Path) -> tuple[Path, Path, Path]:
+    """Return the paths of the changed, the deleted and the rejected rows."""
+    return scratch / "changed.parquet", scratch / "deleted.parquet", scratch / "rejects.parquet"
 
 
 class _Run:
@@ -163,28 +193,20 @@ class _Run:
     ) -> None:
         self._source, self._max_reject_rate, self._changes_only = source, max_reject_rate, changes_only
         self._since, self._began = since, datetime.now(UTC)
-        self._changed, self._deleted, self._rejects = (
-            scratch / f"{name}.parquet" for name in ("changed", "deleted", "rejects")
-        )
+        self._changed, self._deleted, self._rejects = _paths(scratch)
 
     def fingerprint(self, content: str) -> str:
+        if self._changes_only:
+            return content
         return fingerprint("changes", RULES, content, self._source.base, self._max_reject_rate, self._changes_only)
 
-    def unchanged(self) -> CatalogChanges:
-        """Return no changes."""
-        for path, schema in (
-            (self._changed, changes_schema({})),
-            (self._deleted, DELETIONS),
-            (self._rejects, REJECTS),
-        ):
-            pq.write_table(schema.empty_table(), path)
-        content = self._source.content
-        return self._result(
-            ChangeCounts(), {}, self._watermark(None), self.fingerprint(content) if content else None, skipped=True
-        )
-
     def compare(
-        self, staging: Staging, force: Selection | None, served_types: Mapping[str, pa.DataType] | None
+        self,
+        staging: Staging,
+        force: Selection | None,
+        served_types: Mapping[str, pa.DataType] | None,
+        *,
+        retries_only: bool,
     ) -> CatalogChanges:
         """Validate the staged rows, compare them with the state, and write what is changed and deleted."""
         con = staging.con
@@ -192,7 +214,7 @@ class _Run:
         write_query(con, REJECTS_QUERY, REJECTS, self._rejects)
         self._refuse_many_rejects(staging, rejected)
         types = attribute_types(staging, served_types)
-        comparison = Comparison(staging, types, self._source.base, self._changes_only, force)
+        comparison = Comparison(staging, types, self._source.base, self._changes_only, force, retries_only=retries_only)
         attributes = {name: dtype for name, (_, dtype) in types.items()}
         write_query(con, comparison.changed_query(), changes_schema(attributes), self._changed)
         write_query(con, comparison.deletions_query(), DELETIONS, self._deleted)
@@ -210,10 +232,19 @@ class _Run:
             superseded=superseded,
             rejected=rejected,
         )
-        content = None if comparison.local_files else self._source.content or content_of(staging)
-        watermark = self._watermark(comparison.watermark)
-        return self._result(
-            counts, attributes, watermark, self.fingerprint(content) if content else None, skipped=False
+        edited = comparison.local_files and not self._changes_only  # pictures may be, while the catalog is the same
+        content = None if edited else self._source.content or content_of(staging)
+        return CatalogChanges(
+            self._source.display_name,
+            self._source.base,
+            self._changed,
+            self._deleted,
+            self._rejects,
+            counts,
+            attributes,
+            self._watermark(comparison.watermark),
+            self.fingerprint(content) if content else None,
+            failures=comparison.failures() if self._changes_only else [],
         )
 
     def _watermark(self, greatest: datetime | None) -> datetime | None:
@@ -223,27 +254,6 @@ class _Run:
 
     def _refuse_many_rejects(self, staging: Staging, rejected: dict[str, int]) -> None:
         limit = self._max_reject_rate
-        problem = refusal(staging.con, staging.rows, rejected, limit, may_leave_none=self._changes_only)
+        problem = refusal(staging.con, staging.rows, rejected, limit, changes_only=self._changes_only)
         if problem is not None:
-            raise StepFailed(f"{self._source.display_name}: {problem}. All of them are in {self._rejects}")
-
-    def _result(
-        self,
-        counts: ChangeCounts,
-        attributes: dict[str, pa.DataType],
-        watermark: datetime | None,
-        fingerprint: str | None,
-        skipped: bool,
-    ) -> CatalogChanges:
-        return CatalogChanges(
-            self._source.display_name,
-            self._source.base,
-            self._changed,
-            self._deleted,
-            self._rejects,
-            counts,
-            attributes,
-            watermark,
-            fingerprint,
-            skipped,
-        )
+            raise StepFailed(f"{self._source.display_name}: {problem}")

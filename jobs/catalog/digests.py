@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jobs.catalog.staging import quote_literal
+from artifacts.products.sql import text_literal
 
 #: Columns that are no part of the attributes' digest: the key, the pictures, and what every accepted row agrees in.
 NOT_DIGESTED = frozenset({"product_id", "image_url", "is_active"})
 
 _HTTP = r"https?://[^\t\n]*"
-_HTTP_LIST = quote_literal(rf"(?i)(?:{_HTTP}\t\n)*{_HTTP}")
+_HTTP_LIST = text_literal(rf"(?i)(?:{_HTTP}\t\n)*{_HTTP}")
 
 #: Doubles below are exact whole numbers.
 _EXACT = 2**53
@@ -36,7 +36,7 @@ def attributes_digest_sql(columns: Mapping[str, tuple[str, str]]) -> str:
     lines = []
     for name, (expression, duckdb_type) in sorted(columns.items()):
         value = _value_text_sql(expression, duckdb_type)
-        start = quote_literal(f"{name}\t")
+        start = text_literal(f"{name}\t")
         lines.append(f"{start} || strlen({value}) || ':' || {value} || chr(10)")
     return digest64_sql(f"concat({', '.join(lines)})")  # concat leaves nulls out
 

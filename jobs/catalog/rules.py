@@ -14,15 +14,16 @@ subqueries that the rules, the attribute types and the accepted rows are compute
 
 from __future__ import annotations
 
-# ruff: noqa: S608 — the SQL is built from constants, numbers and quote_literal(), never from a catalog's values.
+# ruff: noqa: S608 — the SQL is built from constants, numbers and text_literal(), never from a catalog's values.
 import math
 from collections.abc import Sequence
 
 import duckdb
 import pyarrow as pa
 
+from artifacts.products.sql import text_literal
 from artifacts.schema import CATALOG_COLUMNS, CATALOG_RANGES, Reason
-from jobs.catalog.staging import DELETED_COLUMN, Staging, parquet_file_sql, quote_literal, run_sql
+from jobs.catalog.staging import DELETED_COLUMN, Staging, parquet_file_sql, run_sql
 
 #: Version of the rules. Raise it when a rule changes: catalogs validated by the old rules are then validated again.
 RULES = 3
@@ -35,10 +36,10 @@ FALSE_WORDS = ("false", "f", "no", "0", "0.0")
 VALID_YEARS = "BETWEEN TIMESTAMPTZ '0001-01-01 00:00:00+00' AND TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'"
 #: Leaves out the rows that are not accepted.
 WITHOUT_LEFT_OUT = "ANTI JOIN rejected USING (_row) ANTI JOIN superseded USING (_row)"
-_WHITESPACE = quote_literal(" \t\r\n\f\v\u00a0\u3000\ufeff")
-_NUMBER = quote_literal(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(E[+-]?[0-9]+)?")
+_WHITESPACE = text_literal(" \t\r\n\f\v\u00a0\u3000\ufeff")
+_NUMBER = text_literal(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(E[+-]?[0-9]+)?")
 _ZONE = r"\s?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)"
-_TIMESTAMP = quote_literal(
+_TIMESTAMP = text_literal(
     rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ][0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}}([.][0-9]+)?)?({_ZONE})?)?"
 )
 
@@ -117,7 +118,7 @@ def values_query(staging: Staging, only: str | None = None) -> str:
 
 def _reject_sql(reason: Reason, condition: str, *detail: str) -> str:
     """Build STRUCT(reason, detail) where the condition holds, else null; `detail` are expressions to concatenate."""
-    reject = f"struct_pack(reason := {quote_literal(reason)}, detail := concat({', '.join(detail)}))"
+    reject = f"struct_pack(reason := {text_literal(reason)}, detail := concat({', '.join(detail)}))"
     return f"CASE WHEN {condition} THEN {reject} END"
 
 
@@ -137,22 +138,22 @@ def _reject_rules(staging: Staging) -> list[str]:
         _bad_value_sql(
             "product_id",
             f"length(product_id) > {MAX_ID_CHARS}",
-            quote_literal(f" is longer than {MAX_ID_CHARS} characters"),
+            text_literal(f" is longer than {MAX_ID_CHARS} characters"),
         ),
-        _bad_value_sql("product_id", r"regexp_matches(product_id, '\p{Cc}')", quote_literal(" has control characters")),
+        _bad_value_sql("product_id", r"regexp_matches(product_id, '\p{Cc}')", text_literal(" has control characters")),
     ]
     if staging.changes_only:
         rules += _timestamp_rules([name for name in ("updated_at",) if name in known])
     else:
         detail = ("'product_id: '", truncate_sql("product_id"), "' is already in '", "first_place")
         rules.append(_reject_sql(Reason.DUPLICATE_PRODUCT_ID, "_row > first_row", *detail))
-    true_words, false_words = (", ".join(map(quote_literal, words)) for words in (TRUE_WORDS, FALSE_WORDS))
+    true_words, false_words = (", ".join(map(text_literal, words)) for words in (TRUE_WORDS, FALSE_WORDS))
     if DELETED_COLUMN in known:
         rules += [
             _reject_sql(Reason.INACTIVE, f"lower(_deleted) IN ({true_words})", "'deleted: '", "_deleted"),
             _reject_sql(
                 Reason.BAD_VALUE, f"lower(_deleted) NOT IN ({false_words})", "'deleted: '", truncate_sql("_deleted"),
-                quote_literal(" is neither true nor false; rename the column if it is an attribute"),
+                text_literal(" is neither true nor false; rename the column if it is an attribute"),
             ),
         ]  # fmt: skip
     if "is_active" in known:
@@ -161,7 +162,7 @@ def _reject_rules(staging: Staging) -> list[str]:
             _bad_value_sql(
                 "is_active",
                 f"lower(is_active) NOT IN ({true_words})",
-                quote_literal(" is neither true nor false"),
+                text_literal(" is neither true nor false"),
             ),
         ]
     rules += [_range_rule(name, low, high) for name, (low, high) in CATALOG_RANGES.items() if name in known]
@@ -170,7 +171,7 @@ def _reject_rules(staging: Staging) -> list[str]:
 
 
 def _timestamp_rules(names: Sequence[str]) -> list[str]:
-    problem = quote_literal(" is not an ISO 8601 date or time, such as 2025-01-31 or 2025-01-31T12:00:00Z")
+    problem = text_literal(" is not an ISO 8601 date or time, such as 2025-01-31 or 2025-01-31T12:00:00Z")
     return [_bad_value_sql(name, f"({name}_value {VALID_YEARS}) IS NOT TRUE", problem) for name in names]
 
 
@@ -189,17 +190,17 @@ def _picture_rules() -> list[str]:
         _bad_value_sql(
             "image_url",
             f"NOT ({is_list}) AND regexp_matches(image_url, '^\\[\\s*\"')",
-            quote_literal(" is a broken JSON list"),
+            text_literal(" is a broken JSON list"),
         ),
         _bad_value_sql(
             "image_url",
             f"CASE WHEN {is_list} THEN NOT ({only_texts}) ELSE false END",
-            quote_literal(" is not a list of texts"),
+            text_literal(" is not a list of texts"),
         ),
         _bad_value_sql(
             "image_url",
             f"CASE WHEN {is_list} THEN json_array_length(image_url) > {MAX_PICTURES} ELSE false END",
-            quote_literal(f" has more than {MAX_PICTURES} pictures"),
+            text_literal(f" has more than {MAX_PICTURES} pictures"),
         ),
         _reject_sql(Reason.MISSING_IMAGE_URL, "len(image_url_value) = 0", "'image_url is empty'"),
     ]

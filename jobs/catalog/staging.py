@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.errors import CatalogError
+from artifacts.products.sql import text_literal
 from artifacts.schema import CATALOG_COLUMNS, RESERVED_COLUMNS
 from jobs.steps import Progress
 
@@ -93,14 +94,9 @@ def _join_names(names: Sequence[str]) -> str:
     return f"{joined}, …" if len(names) > 30 else joined or "none"
 
 
-def quote_literal(value: str | Path) -> str:
-    """Quote a text as an SQL literal, for statements that take no bound parameter (file names, CREATE TABLE)."""
-    return "'" + str(value).replace("'", "''") + "'"
-
-
 def parquet_file_sql(path: Path) -> str:
     """Build the table of one Parquet file, whatever characters its path has."""
-    return f"read_parquet({quote_literal(glob.escape(str(path)))}, hive_partitioning => false)"
+    return f"read_parquet({text_literal(glob.escape(str(path)))}, hive_partitioning => false)"
 
 
 def run_sql(con: duckdb.DuckDBPyConnection, sql: str, parameters: object = None) -> list[tuple]:
@@ -245,7 +241,7 @@ class Staging:
 
     def write_query(self, query: str, parameters: object = None) -> None:
         """Fill the file from a DuckDB query that yields _row, _unreadable, c0, c1, …, for files that DuckDB reads."""
-        statement = f"COPY ({query}) TO {quote_literal(self.path)} (FORMAT parquet, COMPRESSION zstd)"
+        statement = f"COPY ({query}) TO {text_literal(str(self.path))} (FORMAT parquet, COMPRESSION zstd)"
         run_sql(self.con, statement, parameters)
         self.rows = pq.read_metadata(self.path).num_rows
         self.progress(self.rows, None)

@@ -18,6 +18,11 @@ from jobs.catalog.staging import Staging, run_sql
 from jobs.steps import Progress
 from jobs.workspace.fingerprints import fingerprint
 
+#: Rejected rows from which on a source of changes is refused, if they are also too large a share.
+MANY_REJECTS = 20
+#: Rows of a source of changes that may all be rejected.
+FEW_ROWS = 4
+
 
 @contextmanager
 def source_errors(source: str) -> Iterator[None]:
@@ -80,20 +85,25 @@ def refusal(
     rejected: Mapping[str, int],
     max_reject_rate: float,
     *,
-    may_leave_none: bool = False,
+    changes_only: bool = False,
 ) -> str | None:
     """Say why a catalog is refused if more of its rows are rejected than are allowed, or all of them; else None.
+
+    A source of changes may have a few rows, so that one bad row of two is no sign of a broken source: it is refused for
+    its rate only if MANY_REJECTS rows are rejected, or all of more than FEW_ROWS. All of its rows may be deletions.
 
     Args:
         con: has the table `rejected` of `validate_rows`.
         rows: all rows of the catalog.
         rejected: Reason -> rows.
         max_reject_rate: share of rows that may be rejected, 0 to 1.
-        may_leave_none: all rows may be rejected as far as the rate allows it, as in a file of deletions.
+        changes_only: whether the catalog names only what has changed.
     """
     unexpected = sum(count for reason, count in rejected.items() if reason not in EXPECTED_REASONS)
     too_many = unexpected > max_reject_rate * rows
-    if not too_many and (may_leave_none or rows > sum(rejected.values())):
+    if changes_only:
+        too_many = too_many and (unexpected >= MANY_REJECTS or unexpected == rows > FEW_ROWS)
+    if not too_many and (changes_only or rows > sum(rejected.values())):
         return None
     most = sorted(rejected.items(), key=lambda item: (-item[1], item[0]))[:3]
     reasons = "; ".join(f"{count:,} {reason} ({example(con, reason)})" for reason, count in most)

@@ -18,6 +18,7 @@ from jobs.evaluate.step import run_evaluate
 from jobs.progress import QUIET, Reporter
 from jobs.publish import run_publish, until_published
 from jobs.rebase.rebase import Newer, rebase
+from jobs.refresh.memory import known_positions
 from jobs.refresh.served import Served, State
 from jobs.steps import Progress, StepContext, StepResult
 from jobs.workspace.fingerprints import fingerprint
@@ -59,7 +60,7 @@ def run_compact(context: StepContext, *, if_due: bool = False, reporter: Reporte
     with reporter.step("compact", "rows") as display:
         base = _write_base(context, served, display.at)
         display.note(f"{base.products:,} products, {reason}")
-    version = until_published(lambda: _publish(context, served, base, reporter))
+    version = until_published(context.store, lambda: _publish(context, served, base, reporter))
     report = _report(Served.of(context.store, version), began)
     if version is None:
         return StepResult(False, "another base has been published meanwhile: nothing to compact", report)
@@ -129,6 +130,7 @@ def _publish(context: StepContext, merged: Served, base: SegmentRef, reporter: R
         segments=segments,
         counts=manifest.counts.model_copy(update={"indexed": indexed, "pictures": pictures}),
         settings=manifest.settings,
+        sources=known_positions(context.workspace, manifest),
         calibrated=True,
         search=manifest.search,
     )

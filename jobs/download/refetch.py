@@ -66,11 +66,10 @@ class Refetch:
         for product_id in self.products:
             by_shard.setdefault(shard_of(product_id, workspace.shards), set()).add(product_id)
         unknown = [name for shard, names in by_shard.items() for name in names - _values(catalog, shard, "product_id")]
-        _require_none("product", unknown, "it is not in the column product_id, or was rejected")
         missing = set(self.categories)
         for shard in range(workspace.shards if missing else 0):
             missing -= _values(catalog, shard, "category")
-        _require_none("category", missing, "names are those of the column category, letter by letter")
+        refuse_unknown(unknown, missing)
 
 
 #: No product is selected.
@@ -89,8 +88,21 @@ def _values(catalog: ShardFolder, shard: int, column: str) -> set[str]:
     return set(values.unique().to_pylist()) - {None}
 
 
-def _require_none(what: str, unknown: Iterable[str], hint: str) -> None:
-    names = sorted(unknown)
-    if names:
-        more = f" and {len(names) - 1:,} others" if len(names) > 1 else ""
-        raise StepFailed(f"refetch: the catalog has no {what} {names[0]!r}{more}: {hint}")
+def refuse_unknown(products: Iterable[str], categories: Iterable[str]) -> None:
+    """Refuse a selection that names what a catalog lacks.
+
+    Args:
+        products: ids that the selection names and the catalog lacks.
+        categories: names of this kind.
+
+    Raises:
+        StepFailed: there is any; the message names the first.
+    """
+    for what, unknown, hint in (
+        ("product", products, "it is not in the column product_id, or was rejected"),
+        ("category", categories, "names are those of the column category, letter by letter"),
+    ):
+        names = sorted(unknown)
+        if names:
+            more = f" and {len(names) - 1:,} others" if len(names) > 1 else ""
+            raise StepFailed(f"the catalog has no {what} {names[0]!r}{more}: {hint}")

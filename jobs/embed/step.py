@@ -99,16 +99,6 @@ def plan_embed(context: StepContext, shards: Sequence[int] | None = None, *, reu
     return ShardPlan(done, changed, make_task, preload)
 
 
-def embeddings_of(context: StepContext) -> ShardFolder:
-    """The shards that the context's encoder has written.
-
-    Raises:
-        EncoderError: the encoder's identity is not known, and the encoder cannot be loaded.
-    """
-    config = context.config.encoder
-    return context.workspace.embeddings(encoder_identity(config.encoder, config.device, context.config.cache).slug)
-
-
 def _needs_model(workspace: Workspace, identity: EncoderIdentity | None, shards: Sequence[int]) -> bool:
     """Whether these shards have pictures to embed, by their reports; a shard that only lost pictures has none."""
     if identity is None:

@@ -11,6 +11,7 @@ from jobs.candidate import Candidate, load_candidate
 from jobs.catalog.report import read_catalog_report
 from jobs.evaluate.step import run_evaluate
 from jobs.publish import PublishReport, run_publish, until_published
+from jobs.refresh.memory import known_positions
 from jobs.refresh.served import Served, counts_of, rejected_rows
 from jobs.steps import StepContext, StepResult
 from jobs.workspace.refreshes import remove_refreshes_before
@@ -34,7 +35,10 @@ def run_rebase(context: StepContext) -> StepResult[Candidate]:
     segments = [base] if delta is None else [base, delta]
     folders = [store.segment_path(segment.id) for segment in segments]
     counts = counts_of(folders, rejected_rows(candidate.counts))
-    rebased = candidate.model_copy(update={"segments": segments, "counts": counts, "expected": expected})
+    sources = {} if served is None else known_positions(context.workspace, served.manifest)
+    rebased = candidate.model_copy(
+        update={"segments": segments, "counts": counts, "expected": expected, "sources": sources}
+    )
     if rebased != candidate:
         rebased.save(context.workspace)
     note = "nothing newer is served" if delta is None else f"{delta.products:,} products and further changes are newer"
@@ -76,7 +80,7 @@ def run_publish_rebased(context: StepContext) -> StepResult[PublishReport]:
             run_evaluate(context)
         return run_publish(context)
 
-    result = until_published(attempt)
+    result = until_published(context.store, attempt)
     read_at = read_catalog_report(context.workspace).read_at
     remove_refreshes_before(context.workspace, read_at - timedelta(days=context.config.tombstone_days))
     return result

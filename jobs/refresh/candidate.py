@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from artifacts.encoders.identity import EncoderIdentity
 from artifacts.products.conform import merged_schema
 from artifacts.release.release import Release
-from artifacts.schema import FORMAT_VERSION, REJECTS, segment_schema
+from artifacts.schema import EXPECTED_REASONS, FORMAT_VERSION, OK, REJECTS, segment_schema
 from artifacts.segments.info import STATE_FILE
 from artifacts.storage import sha256_of
-from artifacts.store.manifest import SegmentRef
+from artifacts.store.manifest import Position, SegmentRef, manifest_name
+from artifacts.store.store import Store
 from jobs.candidate import Candidate
 from jobs.catalog.changes import CatalogChanges
 from jobs.catalog.compare.state import StateFiles
@@ -41,6 +44,8 @@ def write_delta(
 ) -> tuple[SegmentRef | None, DeltaTally]:
     """Write the next delta; returns its reference, or None if the release is as its base again.
 
+    Nothing is written, and the last delta is returned, if the release says all of it already.
+
     Args:
         context: of the refresh.
         workspace: of the refresh, with the pictures that the release lacks.
@@ -49,14 +54,16 @@ def write_delta(
     """
     config, store = context.config, context.store
     inputs = _inputs(served, workspace, changes, identity)
-    changed = frozenset(_ids(changes.changed)) | frozenset(_ids(changes.deleted))
+    changed, deleted = _ids(changes.changed), pq.read_table(changes.deleted)
+    state.load(changed)
+    named = frozenset(changed) | frozenset(deleted["product_id"].to_pylist())
     schema = merged_schema(segment_schema(changes.attributes), served.schema)
     with store.new_segment(inputs[:16]) as folder:
         build = DeltaBuild(
             folder, release.base, state, release, schema, changes.attributes, applied_at, config.thumbnail_side
         )
         if release.delta is not None:
-            build.carry(release.delta, changed, applied_at - timedelta(days=config.tombstone_days))
+            build.carry(release.delta, named, applied_at - timedelta(days=config.tombstone_days))
         for shard in range(workspace.shards):
             products = (
                 product
@@ -65,7 +72,9 @@ def write_delta(
             )
             with ObtainedShard(workspace, shard, identity) as obtained:
                 build.add(products, obtained)
-        build.delete(pq.read_table(changes.deleted))
+        if not build.tally.changed and not deleted.num_rows:
+            return served.delta, build.tally
+        build.delete(deleted)
         if build.is_empty:
             return None, build.tally
         build.finish(inputs[:16], config.index, inputs)
@@ -96,8 +105,13 @@ def make_candidate(
     tally: DeltaTally,
     *,
     changes_only: bool,
+    sources: dict[str, Position],
 ) -> Candidate:
-    """Return the candidate, and save it with the rejects in the refresh's workspace."""
+    """Return the candidate, and save it with the rejects in the refresh's workspace.
+
+    Args:
+        sources: the positions of all sources of changes.
+    """
     manifest = served.manifest
     base = manifest.segments[0]
     segments = [base] if delta is None else [base, delta]
@@ -111,16 +125,51 @@ def make_candidate(
         segments=segments,
         counts=counts_of(folders, by_rules),
         settings=manifest.settings,
+        sources=sources,
         calibrated=True,
         search=manifest.search,
     )
     candidate.save(workspace)
     with State(StateFiles(*(folder / STATE_FILE for folder in folders))) as state:
-        _write_rejects(workspace, changes, state.rejected(), tally)
+        rows = pq.read_table(changes.rejects).cast(REJECTS)
+        if changes_only:
+            rows = _rejects_after_changes(context.store, manifest.version, changes, rows, state)
+        _write_rejects(workspace, rows, state.rejected(), tally)
     return candidate
 
 
-def _write_rejects(workspace: Workspace, changes: CatalogChanges, without_picture: pa.Table, tally: DeltaTally) -> None:
+def _rejects_after_changes(
+    store: Store, version: str, changes: CatalogChanges, rejects: pa.Table, state: State
+) -> pa.Table:
+    """Return the rows that the rules reject after a source of changes was read, as REJECTS.
+
+    They are those of the version before, whose products are neither named by the source nor indexed now, and the
+    source's own. Its deletions are none: what it deletes is not rejected.
+
+    Args:
+        version: the one that the changes are applied to.
+        rejects: of the source.
+        state: of the candidate.
+    """
+    with store.folder.open(f"{manifest_name(version).rpartition('/')[0]}/{CANDIDATE_REJECTS}") as file:
+        before = pq.read_table(file).cast(REJECTS)
+    # Products without a usable picture have no input_row.
+    by_rules = before.filter(pc.call_function("is_valid", [before["input_row"]]))
+    known = state.of_products(by_rules["product_id"].drop_null().to_pylist())
+    indexed = known.filter(pc.call_function("equal", [known["status"], pa.scalar(OK)]))["product_id"].to_pylist()
+    named = [*_ids(changes.changed), *_ids(changes.deleted), *rejects["product_id"].drop_null().to_pylist()]
+    return pa.concat_tables(
+        [_without(by_rules, "product_id", [*named, *indexed]), _without(rejects, "reason", EXPECTED_REASONS)]
+    )
+
+
+def _without(table: pa.Table, column: str, values: Iterable[str]) -> pa.Table:
+    """Return the rows of a table whose column has none of these values."""
+    options = pc.SetLookupOptions(value_set=pa.array(values, pa.string()))
+    return table.filter(pc.call_function("invert", [pc.call_function("is_in", [table[column]], options)]))
+
+
+def _write_rejects(workspace: Workspace, rows: pa.Table, without_picture: pa.Table, tally: DeltaTally) -> None:
     """Write the rows that the rules reject, and every product without a usable picture, as REJECTS."""
     details = {str(reject["product_id"]): str(reject["detail"]) for reject in tally.rejects}
     ids = without_picture["product_id"].to_pylist()
@@ -132,4 +181,4 @@ def _write_rejects(workspace: Workspace, changes: CatalogChanges, without_pictur
     }
     own = pa.table(columns).cast(REJECTS)
     with workspace.candidate.writing(CANDIDATE_REJECTS) as path:
-        pq.write_table(pa.concat_tables([pq.read_table(changes.rejects).cast(REJECTS), own]), path, compression="zstd")
+        pq.write_table(pa.concat_tables([rows, own]), path, compression="zstd")

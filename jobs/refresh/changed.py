@@ -11,12 +11,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artifacts.errors import StepFailed
-from artifacts.schema import CHANGE_KIND, OK, TRANSIENT_REASONS, picture_source, shard_of
+from artifacts.schema import (
+    ATTRIBUTES_DIGEST,
+    CHANGE_KIND,
+    OK,
+    PICTURES_DIGEST,
+    TRANSIENT_REASONS,
+    picture_source,
+    shard_of,
+)
 from jobs.catalog.changes import CatalogChanges
 from jobs.catalog.compare.selection import Selection
 from jobs.catalog.local_pictures import LocalPictures
-from jobs.download.refetch import Refetch
+from jobs.download.refetch import Refetch, refuse_unknown
 from jobs.refresh.served import State
 
 #: Products that are looked up in the state at once.
@@ -84,6 +91,28 @@ class ChangedProduct:
     def to_fetch(self) -> list[ChangedPicture]:
         return [picture for picture in self.pictures if not picture.status]
 
+    def is_as_in(self, state: list[dict[str, Any]]) -> bool:
+        """Return whether a release says the same of the product already, and has these very vectors of its pictures.
+
+        Args:
+            state: the release's rows of the product, as STATE.
+        """
+        row = (self.row[ATTRIBUTES_DIGEST], self.row[PICTURES_DIGEST], self.row["updated_at"])
+        ours = [
+            (
+                *row,
+                each.number,
+                each.status,
+                each.source,
+                each.sha256,
+                each.row if each.row >= 0 else None,
+                each.in_delta,
+            )
+            for each in self.pictures
+        ]
+        names = ("attributes", "pictures", "updated_at", "picture", "status", "source", "sha256", "row", "in_delta")
+        return ours == [tuple(each[name] for name in names) for each in state]
+
 
 def changed_products(changes: CatalogChanges, state: State, refetch: Refetch) -> Iterator[ChangedProduct]:
     """Yield the changed products, sorted by id.
@@ -97,7 +126,7 @@ def changed_products(changes: CatalogChanges, state: State, refetch: Refetch) ->
     folder = LocalPictures(changes.base)
     for batch in pq.ParquetFile(changes.changed).iter_batches(_BLOCK):
         rows = batch.to_pylist()
-        earlier = _by_product(state.of_products([row["product_id"] for row in rows]))
+        earlier = by_product(state.of_products([row["product_id"] for row in rows]))
         for row in rows:
             known = earlier.get(row["product_id"], [])
             # Selected products are of another kind; one with a new price alone was not selected by a range of dates.
@@ -126,13 +155,14 @@ def _resolve(
     return pictures
 
 
-def _by_product(state: pa.Table) -> dict[str, list[dict[str, Any]]]:
+def by_product(state: pa.Table) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of each product of a state that is sorted by product."""
     return {
         product_id: list(rows) for product_id, rows in groupby(state.to_pylist(), key=lambda row: row["product_id"])
     }
 
 
-def require_known(selection: Selection, changes: CatalogChanges, state: State) -> None:
+def require_selected(selection: Selection, changes: CatalogChanges, state: State) -> None:
     """Check that a catalog, or the release, has every product and category that is selected.
 
     Args:
@@ -145,17 +175,9 @@ def require_known(selection: Selection, changes: CatalogChanges, state: State) -
     products, categories = selection.product_ids or frozenset(), selection.categories or frozenset()
     unknown = products.difference(table["product_id"].to_pylist())
     unknown = unknown.difference(state.of_products(sorted(unknown))["product_id"].to_pylist())
-    _require_none("product", unknown, "it is not in the column product_id, or was rejected")
-    if not products:  # of both, only products that meet both are among the changes
-        missing = categories.difference(table["category"].to_pylist())
-        _require_none("category", missing, "names are those of the column category, letter by letter")
-
-
-def _require_none(what: str, unknown: frozenset[str], hint: str) -> None:
-    names = sorted(unknown)
-    if names:
-        more = f" and {len(names) - 1:,} others" if len(names) > 1 else ""
-        raise StepFailed(f"the catalog has no {what} {names[0]!r}{more}: {hint}")
+    # Of both, only products that meet both are among the changes.
+    missing = frozenset() if products else categories.difference(table["category"].to_pylist())
+    refuse_unknown(unknown, missing)
 
 
 def in_shard(product_id: str, shard: int, shards: int) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,24 +17,16 @@ from artifacts.schema import ATTRIBUTES_DIGEST, DELETED, OK, PICTURES_DIGEST, ST
 from artifacts.segments.delta_writer import DeltaWriter
 from artifacts.segments.info import SegmentInfo
 from artifacts.segments.segment import Segment
-from jobs.refresh.changed import ChangedPicture, ChangedProduct
+from jobs.refresh.changed import ChangedPicture, ChangedProduct, by_product
 from jobs.refresh.obtained import ObtainedShard, PictureContents
+from jobs.refresh.report import DeltaTally
 from jobs.refresh.served import State
 
 #: Rows that are written at once.
 _BLOCK = 4096
 
-
-@dataclass
-class DeltaTally:
-    """What a refresh did with the changed products."""
-
-    written: int = 0  # products whose pictures are in the delta
-    updated: int = 0  # products whose attributes are in the delta
-    as_in_base: int = 0  # products that are again as the base has them
-    rejected: Counter[str] = field(default_factory=Counter)  # Reason -> products without a usable picture
-    rejects: list[dict[str, object]] = field(default_factory=list)  # of these, as REJECTS
-    failures: list[tuple[str, str, str]] = field(default_factory=list)  # product, reason and detail of each picture
+#: Detail of a picture that an earlier refresh has failed to get, and this one has not tried again.
+AS_BEFORE = "as in an earlier refresh"
 
 
 class DeltaBuild:
@@ -139,19 +129,19 @@ class DeltaBuild:
 
     def _add_block(self, products: list[ChangedProduct], obtained: ObtainedShard | None) -> None:
         contents = PictureContents(self._release, obtained, self._thumbnail_side)
-        base: dict[str, list[dict[str, Any]]] = {}
-        for row in self._state.of_base_products([product.product_id for product in products]).to_pylist():
-            base.setdefault(row["product_id"], []).append(row)
+        ids = [product.product_id for product in products]
+        base, before = by_product(self._state.of_base_products(ids)), by_product(self._state.of_products(ids))
         for product in products:
             details: dict[int, str] = {}
             if obtained is not None:
                 fetched = product.to_fetch
                 details = {picture.number: obtained.resolve(product.product_id, picture) for picture in fetched}
-                self.tally.failures += [
-                    (product.product_id, picture.status, details[picture.number])
-                    for picture in fetched
-                    if picture.status != OK
-                ]
+            self.tally.failures += [
+                (product.product_id, picture.status, details.get(picture.number, AS_BEFORE))
+                for picture in product.pictures
+                if picture.status != OK
+            ]
+            self.tally.changed += not product.is_as_in(before.get(product.product_id, []))
             in_base = base.get(product.product_id, [])
             good = [picture for picture in product.pictures if picture.status == OK]
             if not good:
@@ -213,7 +203,7 @@ class DeltaBuild:
     def _reject(self, product: ChangedProduct, details: dict[int, str]) -> None:
         first = product.pictures[0]
         self.tally.rejected[first.status] += 1
-        detail = details.get(first.number, "as in an earlier refresh")
+        detail = details.get(first.number, AS_BEFORE)
         self.tally.rejects.append({"product_id": product.product_id, "reason": first.status, "detail": detail})
         self._replaced.append(product.product_id)
         self._add_product_state(product)

@@ -1,68 +1,96 @@
-"""What refreshes remember of a source: that it was as it is, what failed for a while, and how far it has been read.
+"""What is known of a source that is read again and again: its position, whether it has changed, and what failed.
 
-<workspace>/sources/<digest>.json     RefreshRecord; one for each source that is read again and again
+The position of a source of changes is part of the release's manifest. A refresh that finds nothing to publish cannot
+write it there: it is in the workspace's record then, which counts while the same version is served.
+
+<workspace>/sources/<digest>.json     RefreshRecord; one for each source
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import date, datetime
 
-from artifacts.errors import CorruptFile, ReleaseError
+from artifacts.errors import CorruptFile
 from artifacts.schema import TRANSIENT_REASONS
 from artifacts.storage import Folder
-from artifacts.store.store import Store
+from artifacts.store.manifest import Manifest, Position
 from jobs.catalog.changes import CatalogChanges
-from jobs.catalog.source import is_database, without_password
-from jobs.catalog.sources.watermarks import read_watermark, write_watermark
-from jobs.refresh.report import RefreshRecord
+from jobs.catalog.source import is_database
+from jobs.catalog.sources.dates import has_date, newest_date
+from jobs.catalog.sources.positions import moved, partitions_from, source_name
+from jobs.refresh.report import TRANSIENT_STATUSES, RefreshRecord
 from jobs.refresh.served import Served, State
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.records import read_record, write_record
 from jobs.workspace.workspace import Workspace
 
-#: Versions that are looked back through for the one that a record names.
-_ANCESTORS = 100
+#: Folder of the records in a workspace.
+_SOURCES = "sources"
 
 
 class SourceMemory:
-    """The records of one source in a workspace.
+    """What a workspace and the served release know of one source.
 
     Args:
         workspace: the main one.
         source: as of `jobs.catalog.sources`.
-        changes_only: whether it names only what has changed. A file of changes is read once and not remembered.
-
-    Attributes:
-        remembers: whether there are records of the source.
+        changes_only: whether it names only what has changed.
+        remember: whether the source has a record and, if it names only changes, a position.
     """
 
-    def __init__(self, workspace: Workspace, source: str, changes_only: bool) -> None:
-        self._workspace, self._source = workspace, source
-        self._incremental = changes_only and is_database(source)
-        self.remembers = self._incremental or not changes_only
-        query = source.partition("#")[2] if is_database(source) else ""
-        self._name = f"{fingerprint(without_password(source), query, changes_only)}.json"
-
-    @property
-    def _folder(self) -> Folder:
-        return self._workspace.folder / "sources"
+    def __init__(self, workspace: Workspace, source: str, changes_only: bool, *, remember: bool = True) -> None:
+        self._workspace, self._source, self._remember = workspace, source, remember
+        self._changes_only, self._name = changes_only, source_name(source)
+        self._has_position = remember and changes_only
+        self._file = f"{fingerprint(self._name, changes_only)}.json"
 
     def record(self) -> RefreshRecord | None:
         """Return the last record; None if there is none."""
-        try:
-            return read_record(self._folder, self._name, RefreshRecord) if self.remembers else None
-        except CorruptFile:
-            return None
+        return _record(_folder(self._workspace), self._file) if self._remember else None
 
-    def watermark(self, store: Store, served: Served) -> datetime | None:
-        """Return how far a source of changes has been read into the served release; None if that is not known.
+    def retries(self, due: frozenset[str]) -> frozenset[str]:
+        """Return the statuses of pictures that are tried again when a product's row is read.
 
-        After a rollback the changes that were read since are not in the release: all rows are read then.
+        Args:
+            due: those that are tried again because their time has come.
         """
-        record = self.record() if self._incremental else None
-        if record is None or not _descends(store, served.manifest.version, record.version):
-            return None
-        return read_watermark(self._workspace, self._source)
+        # A file names a few products: those of a row that is sent again are tried again.
+        return TRANSIENT_STATUSES if self._changes_only and not is_database(self._source) else due
+
+    def partitions(self, manifest: Manifest) -> Sequence[date | None]:
+        """Return the partitions to look at, in order, until one has something new; (None,) if there is no choice."""
+        return partitions_from(self._source, self._position(manifest)) if self._has_position else (None,)
+
+    def newest(self) -> date | None:
+        """Return the newest partition of a source of changes; None if it has no partitions."""
+        return newest_date(self._source) if self._has_position and has_date(self._source) else None
+
+    def is_behind(self, manifest: Manifest) -> bool:
+        """Return whether a partition waits that is later than the last one that was applied."""
+        position = self._position(manifest) if self._has_position else None
+        if position is None or position.partition is None:
+            return False
+        return any(day != position.partition for day in partitions_from(self._source, position))
+
+    def since(self, manifest: Manifest) -> datetime | None:
+        """Return the watermark of a source of changes; None if it has none."""
+        position = self._position(manifest) if self._has_position else None
+        return position.watermark if position is not None else None
+
+    def unchanged_since(self, manifest: Manifest, day: date | None) -> str | None:
+        """Return the fingerprint of what a version has of a source, or of one of its partitions; None if unknown."""
+        if self._changes_only:
+            position = self._position(manifest) if self._has_position else None
+            return position.content if position is not None and position.partition == day else None
+        record = self.record()
+        return record.fingerprint if record is not None and record.version == manifest.version else None
+
+    def positions(self, manifest: Manifest, changes: CatalogChanges) -> dict[str, Position]:
+        """Return the positions of all sources after changes of this one are applied to a version."""
+        known = known_positions(self._workspace, manifest)
+        position = self._moved(manifest, changes)
+        return known if position is None else known | {self._name: position}
 
     def keep(self, served: Served, changes: CatalogChanges, read_at: datetime, *, retried: bool) -> None:
         """Record that the served release says what a source says.
@@ -71,26 +99,55 @@ class SourceMemory:
             read_at: when the source was read.
             retried: whether pictures were tried again whose failure may have passed.
         """
-        if not self.remembers:
+        if not self._remember:
             return
         with State(served.state_files) as state:
             transient = not TRANSIENT_REASONS.isdisjoint(state.failures())
-        before, manifest = self.record(), served.manifest
-        tried_at = before.tried_at if before is not None and before.transient and not retried else read_at
-        record = RefreshRecord(manifest.version, manifest.content_id, changes.fingerprint, tried_at, transient)
-        write_record(self._folder, self._name, record)
-        if self._incremental and changes.watermark is not None:
-            write_watermark(self._workspace, self._source, changes.watermark)
+        before = self.record()
+        record = RefreshRecord(
+            source=self._name,
+            version=served.manifest.version,
+            fingerprint=None if self._changes_only else changes.fingerprint,
+            position=self._moved(served.manifest, changes),
+            tried_at=before.tried_at if before is not None and before.transient and not retried else read_at,
+            transient=transient,
+        )
+        write_record(_folder(self._workspace), self._file, record)
+
+    def _position(self, manifest: Manifest) -> Position | None:
+        record = self.record()
+        if record is not None and record.version == manifest.version and record.position is not None:
+            return record.position
+        return manifest.sources.get(self._name)
+
+    def _moved(self, manifest: Manifest, changes: CatalogChanges) -> Position | None:
+        if not self._has_position:
+            return None
+        return moved(
+            self._source, self._position(manifest),
+            watermark=changes.watermark, day=changes.day, content=changes.fingerprint,
+        )  # fmt: skip
 
 
-def _descends(store: Store, version: str, ancestor: str) -> bool:
-    """Return whether a version was published over another one, directly or through others."""
-    current: str | None = version
-    for _ in range(_ANCESTORS):
-        if current is None or current == ancestor:
-            return current == ancestor
-        try:
-            current = store.manifest(current).previous
-        except ReleaseError:
-            return False  # it was pruned
-    return False
+def known_positions(workspace: Workspace, manifest: Manifest) -> dict[str, Position]:
+    """Return the positions of all sources in a version: those of its manifest, and later ones of the workspace."""
+    folder = _folder(workspace)
+    names = folder.names() if folder.exists() else []
+    records = (_record(folder, name) for name in names if name.endswith(".json"))
+    later = {
+        record.source: record.position
+        for record in records
+        if record is not None and record.position is not None and record.version == manifest.version
+    }
+    return manifest.sources | later
+
+
+def _folder(workspace: Workspace) -> Folder:
+    return workspace.folder / _SOURCES
+
+
+def _record(folder: Folder, name: str) -> RefreshRecord | None:
+    try:
+        return read_record(folder, name, RefreshRecord)
+    except CorruptFile:
+        return None  # of an older version of Lookalike; it saves work and is no loss

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from jobs.download.step import run_download
 from jobs.embed.cache import VectorTable
 from jobs.embed.step import run_embed
 from jobs.refresh.changed import ChangedProduct
+from jobs.refresh.report import Obtained
 from jobs.refresh.served import State
 from jobs.steps import StepContext
 from jobs.workspace.fingerprints import fingerprint
@@ -31,15 +32,6 @@ from jobs.workspace.workspace import CATALOG_REPORT, REFRESH_TIME, Workspace
 #: Products of one shard; the pictures of up to so many are downloaded and embedded in this process: Spark takes 7 s to
 #: start.
 PRODUCTS_PER_SHARD = 10_000
-
-
-@dataclass(frozen=True)
-class Obtained:
-    """How many pictures a refresh has fetched and embedded, and for how many the release had a vector already."""
-
-    fetched: int = 0
-    embedded: int = 0
-    known: int = 0
 
 
 def open_workspace(

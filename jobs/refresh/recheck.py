@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import pyarrow as pa
@@ -14,7 +14,18 @@ from jobs.catalog.report import read_catalog_report
 from jobs.download.step import run_download
 from jobs.refresh.served import State
 from jobs.steps import StepContext
+from jobs.workspace.records import read_record, write_record
 from jobs.workspace.workspace import Workspace
+
+#: Record of a recheck whose pictures are not published yet: one that was killed is taken up again.
+_RECORD = "recheck.json"
+
+
+@dataclass(frozen=True)
+class Recheck:
+    """The shard whose pictures have been asked for, until the release has those that are new."""
+
+    shard: int
 
 
 def recheck_pictures(context: StepContext, state: State, now: datetime) -> frozenset[str]:
@@ -26,12 +37,16 @@ def recheck_pictures(context: StepContext, state: State, now: datetime) -> froze
     Returns:
         The products of the release that have another picture now.
     """
-    days = context.config.download.recheck_days
-    shard = _longest_waiting(context.workspace, now - timedelta(days=days)) if days else None
+    days, workspace = context.config.download.recheck_days, context.workspace
+    if not days:
+        return frozenset()
+    begun = read_record(workspace.folder, _RECORD, Recheck)
+    shard = _longest_waiting(workspace, now - timedelta(days=days)) if begun is None else begun.shard
     if shard is None:
         return frozenset()
+    write_record(workspace.folder, _RECORD, Recheck(shard))
     run_download(replace(context, in_process=True), [shard])
-    with context.workspace.images.open(shard) as file:
+    with workspace.images.open(shard) as file:
         images = pq.read_table(file, columns=["product_id", "url", "stamp", "sha256", "status"])
     rows = [row for row in images.to_pylist() if row["status"] == OK]
     pictures = pa.table(
@@ -42,6 +57,11 @@ def recheck_pictures(context: StepContext, state: State, now: datetime) -> froze
         }
     )
     return frozenset(state.products_with_other_pictures(pictures))
+
+
+def finish_recheck(workspace: Workspace) -> None:
+    """Record that the release has the pictures that `recheck_pictures` has found."""
+    workspace.folder.remove(_RECORD)
 
 
 def _longest_waiting(workspace: Workspace, due_before: datetime) -> int | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from functools import reduce
+from operator import add
+from typing import TypeVar
 
-from artifacts.schema import TRANSIENT_REASONS
-from artifacts.store.manifest import Counts
+from artifacts.schema import EXPECTED_REASONS, TRANSIENT_REASONS
+from artifacts.store.manifest import Counts, Position
 from jobs.catalog.changes import ChangeCounts
-from jobs.refresh.delta import DeltaTally
-from jobs.refresh.pictures import Obtained
 
 #: Statuses of pictures whose failure may pass.
 TRANSIENT_STATUSES = frozenset(reason.value for reason in TRANSIENT_REASONS)
@@ -17,20 +20,50 @@ TRANSIENT_STATUSES = frozenset(reason.value for reason in TRANSIENT_REASONS)
 
 @dataclass(frozen=True)
 class RefreshRecord:
-    """What the served release was compared with last, for one source."""
+    """What the served release was compared with last, for one source.
 
-    version: str  # that was served then
-    content_id: str  # of that version
-    fingerprint: str | None  # of the source; None if it cannot be known without reading it
-    tried_at: (
-        datetime  # when pictures were last tried that had failed for reasons that may pass; else, when it was read
-    )
-    transient: bool  # whether pictures failed for reasons that may pass
+    Attributes:
+        source: see `jobs.catalog.sources.positions.source_name`.
+        version: that was served then; to another one the record does not apply.
+        fingerprint: of a whole catalog; None if it cannot be known without reading it.
+        position: of a source of changes, at least as far as in the version's manifest; None if it has none.
+        tried_at: when pictures were last tried that had failed for reasons that may pass; else, when it was read.
+        transient: whether pictures failed for reasons that may pass.
+    """
+
+    source: str
+    version: str
+    fingerprint: str | None
+    position: Position | None
+    tried_at: datetime
+    transient: bool
 
     def retries(self, now: datetime, minutes: float) -> frozenset[str]:
         """Return the statuses of pictures that are worth another try."""
         due = self.transient and (now - self.tried_at).total_seconds() >= 60 * minutes
         return TRANSIENT_STATUSES if due else frozenset()
+
+
+@dataclass(frozen=True)
+class Obtained:
+    """How many pictures a refresh has fetched and embedded, and for how many the release had a vector already."""
+
+    fetched: int = 0
+    embedded: int = 0
+    known: int = 0
+
+
+@dataclass
+class DeltaTally:
+    """What a refresh did with the changed products."""
+
+    written: int = 0  # products whose pictures are in the delta
+    updated: int = 0  # products whose attributes are in the delta
+    as_in_base: int = 0  # products that are again as the base has them
+    rejected: Counter[str] = field(default_factory=Counter)  # Reason -> products without a usable picture
+    rejects: list[dict[str, object]] = field(default_factory=list)  # of these, as REJECTS
+    changed: int = 0  # products of which the release says something else than before
+    failures: list[tuple[str, str, str]] = field(default_factory=list)  # product, reason and detail of each picture
 
 
 @dataclass(frozen=True)
@@ -64,4 +97,45 @@ class RefreshReport:
             if count
         ]
         pictures = f"{self.obtained.fetched:,} pictures fetched, {self.obtained.embedded:,} embedded"
-        return f"{', '.join(parts)}; {pictures}; delta {self.delta_share:.1%} of the base" if parts else "nothing new"
+        done = f"{', '.join(parts)}; {pictures}; delta {self.delta_share:.1%} of the base" if parts else "nothing new"
+        return f"{done}{self.rejected_note}"
+
+    @property
+    def faults(self) -> list[tuple[str, str, str]]:
+        """The rejects of a source of changes that are no deletions."""
+        return [reject for reject in self.rejects if reject[1] not in EXPECTED_REASONS]
+
+    @property
+    def rejected_note(self) -> str:
+        """What is added to a note: the number of rows of a source of changes that are rejected, and the first one."""
+        if not self.faults:
+            return ""
+        product_id, reason, detail = self.faults[0]
+        product = product_id or "one without product_id"
+        return f"; rejected: {len(self.faults):,} rows, such as {product}: {reason}, {detail}"
+
+
+Summed = TypeVar("Summed", ChangeCounts, Obtained, DeltaTally)
+
+
+def together(reports: Sequence[RefreshReport]) -> RefreshReport:
+    """Return the report of refreshes that followed each other: the last one's release, and the work of all.
+
+    Args:
+        reports: one or more.
+    """
+    last = reports[-1]
+    return replace(
+        last,
+        changes=_total([replace(each.changes, rejected=Counter(each.changes.rejected or {})) for each in reports]),
+        obtained=_total([each.obtained for each in reports]),
+        tally=_total([each.tally for each in reports]),
+        rejects=[reject for each in reports for reject in each.rejects],
+        seconds=sum(each.seconds for each in reports),
+    )
+
+
+def _total(parts: Sequence[Summed]) -> Summed:
+    """Add dataclasses of one type, field by field."""
+    names = [each.name for each in fields(parts[0])]
+    return replace(parts[0], **{name: reduce(add, [getattr(part, name) for part in parts]) for name in names})

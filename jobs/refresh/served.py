@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# ruff: noqa: S608 — the SQL is built from constants and text_literal(), never from a catalog's values.
+# ruff: noqa: S608 — the SQL is built from constants, never from a catalog's values.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,12 @@ import duckdb
 import pyarrow as pa
 
 from artifacts.errors import StepFailed
-from artifacts.products.sql import text_literal
 from artifacts.products.table import ARROW_FILE
 from artifacts.schema import DELETED, OK, STATE
 from artifacts.segments.info import STATE_FILE, delta_share, quantizer_drift, read_info, totals
 from artifacts.store.manifest import Counts, Manifest, SegmentRef
 from artifacts.store.store import Store
-from jobs.catalog.compare.state import StateFiles
+from jobs.catalog.compare.state import StateFiles, create_row_views
 
 if TYPE_CHECKING:
     from artifacts.release.release import Release
@@ -122,6 +121,10 @@ def rejected_rows(counts: Counts) -> dict[str, int]:
     return dict(Counter(counts.rejected) - Counter(counts.rejected_pictures))
 
 
+#: Views that products are looked up in.
+_VIEWS = ("state_rows", "base_rows")
+
+
 class State:
     """Reads the state of the catalog of a base and its delta; closed by `with`.
 
@@ -132,17 +135,8 @@ class State:
     def __init__(self, files: StateFiles) -> None:
         self._connection = duckdb.connect()
         self._connection.execute("SET TimeZone = 'UTC'")
-        columns = ", ".join(STATE.names)
-        base = f"SELECT {columns} FROM read_parquet({text_literal(str(files.base))})"
-        delta = f"{base} LIMIT 0"
-        if files.delta is not None:
-            delta = f"SELECT {columns} FROM read_parquet({text_literal(str(files.delta))})"
-        self._connection.execute(f"CREATE VIEW base_rows AS {base}")
-        self._connection.execute(f"CREATE VIEW delta_rows AS {delta}")
-        self._connection.execute(
-            "CREATE VIEW state_rows AS FROM delta_rows UNION ALL BY NAME "
-            "(FROM base_rows ANTI JOIN (SELECT product_id FROM delta_rows) USING (product_id))"
-        )
+        create_row_views(self._connection, files)
+        self.load([])
 
     def __enter__(self) -> State:
         return self
@@ -151,6 +145,15 @@ class State:
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._connection.close()
+
+    def load(self, product_ids: Iterable[str]) -> None:
+        """Read the rows of some products once, so that `of_products` and `of_base_products` find them in memory."""
+        self._connection.register("wanted", pa.table({"product_id": pa.array(product_ids, pa.string())}))
+        self._connection.execute("CREATE OR REPLACE TABLE loaded_ids AS FROM wanted")
+        for view in _VIEWS:
+            self._connection.execute(
+                f"CREATE OR REPLACE TABLE loaded_{view} AS FROM {view} SEMI JOIN loaded_ids USING (product_id)"
+            )
 
     def of_products(self, product_ids: Iterable[str]) -> pa.Table:
         """Return the rows of some products, as STATE, the pictures of each in order."""
@@ -232,6 +235,9 @@ class State:
 
     def _of(self, view: str, product_ids: Iterable[str]) -> pa.Table:
         self._connection.register("wanted", pa.table({"product_id": pa.array(product_ids, pa.string())}))
+        others = self._connection.execute("SELECT 1 FROM wanted ANTI JOIN loaded_ids USING (product_id) LIMIT 1")
+        if not others.fetchall():
+            view = f"loaded_{view}"
         return self._table(f"SELECT s.* FROM {view} s SEMI JOIN wanted USING (product_id) ORDER BY product_id, picture")
 
     def _table(self, query: str) -> pa.Table:

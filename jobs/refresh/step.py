@@ -19,15 +19,16 @@ from artifacts.encoders.identity import EncoderIdentity, encoder_identity
 from artifacts.errors import IncompatibleRelease, StepFailed
 from artifacts.schema import attributes_of
 from artifacts.storage import sha256_of
-from jobs.catalog.changes import CatalogChanges, ChangeCounts, find_changes
+from jobs.catalog.changes import CatalogChanges, ChangeCounts, find_changes, no_changes
 from jobs.catalog.compare.selection import Selection
 from jobs.download.refetch import NOTHING, Refetch
 from jobs.evaluate.step import run_evaluate
 from jobs.progress import QUIET, Reporter
 from jobs.publish import run_publish, until_published
-from jobs.refresh.changed import changed_products, require_known
+from jobs.refresh.changed import changed_products, require_selected
 from jobs.refresh.memory import SourceMemory
-from jobs.refresh.report import TRANSIENT_STATUSES, RefreshRecord, RefreshReport
+from jobs.refresh.recheck import finish_recheck, recheck_pictures
+from jobs.refresh.report import DeltaTally, Obtained, RefreshRecord, RefreshReport, together
 from jobs.refresh.served import Served, State
 from jobs.steps import Progress, StepContext, StepResult
 from jobs.workspace.fingerprints import fingerprint
@@ -36,7 +37,6 @@ from jobs.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from artifacts.release.release import Release
-    from jobs.refresh.pictures import Obtained
 
 
 def run_refresh(
@@ -47,16 +47,23 @@ def run_refresh(
     refetch: Refetch = NOTHING,
     force: Selection | None = None,
     reembed: bool = False,
+    remember: bool = True,
     reporter: Reporter = QUIET,
 ) -> StepResult[RefreshReport]:
     """Bring the changes of the context's catalog into the served release.
 
+    What the release has of a source of changes, by its position, is not read again, and partitions that came since are
+    applied one after another; unless a day, products to refetch or to force, or `reembed` is given, or it shall not be
+    remembered: then, what is named is read.
+
     Args:
         changes_only: whether the catalog names only what has changed.
-        day: of the catalog's partition to read; None for the newest.
+        day: of the catalog's partition to read; None for the newest, or those that came since.
         refetch: products whose pictures are downloaded again.
         force: products that are processed again although the catalog says the same of them.
         reembed: whether pictures that are fetched are embedded although the release has their vectors.
+        remember: whether the source is read again and again under this name. The stream's batches are not: one that is
+            delivered twice is applied twice, so that its failures are reported twice.
         reporter: shows the parts of the work.
 
     Raises:
@@ -67,8 +74,14 @@ def run_refresh(
         GateFailed: the release would be below the target; the one that is served stays.
         PublishConflict: other publications overtook every attempt.
     """
-    attempt = _Refresh(context, changes_only, day, refetch, force, reembed, reporter)
-    return until_published(attempt.run)
+    attempt = _Refresh(context, changes_only, day, refetch, force, reembed, remember, reporter)
+    results = [until_published(context.store, attempt.run)]
+    while attempt.is_behind():
+        results.append(until_published(context.store, attempt.run))
+    if len(results) == 1:
+        return results[0]
+    report, changed = together([result.report for result in results]), any(result.changed for result in results)
+    return StepResult(changed, report.note if changed else results[-1].note, report)
 
 
 @dataclass
@@ -81,7 +94,12 @@ class _Refresh:
     refetch: Refetch
     force: Selection | None
     reembed: bool
+    remember: bool
     reporter: Reporter
+
+    def is_behind(self) -> bool:
+        """Return whether a later partition of a source of changes waits than the last that was applied."""
+        return not self._is_named and self._memory.is_behind(self.context.store.manifest())
 
     def run(self) -> StepResult[RefreshReport]:
         began, started = datetime.now(UTC), time.monotonic()
@@ -90,28 +108,34 @@ class _Refresh:
         if not (self.changes_only or self.refetch or self.force):
             self._recheck(served, began)
         with tempfile.TemporaryDirectory(prefix="lookalike-refresh-") as scratch:
-            record = self._memory.record()
-            retry = self._retries(record, began)
+            retry = self._retries(self._memory.record(), began)
             with self.reporter.step("changes", "rows") as display:
-                changes = self._find_changes(served, Path(scratch), record, retry, display.at)
+                changes = self._find_changes(served, Path(scratch), retry, display.at)
                 display.note(_describe(changes.counts) if not changes.skipped else "the catalog is as before")
             counts = changes.counts
             if changes.skipped or not (counts.new or counts.pictures or counts.attributes or counts.deleted):
                 self._memory.keep(served, changes, began, retried=bool(retry))
-                report = RefreshReport(
-                    served.manifest.version, counts, served.manifest.counts, watermark=changes.watermark,
-                    rejects=self._rejects(changes),
-                )  # fmt: skip
-                return StepResult(False, "nothing has changed", report)
-            report = self._apply(served, changes, identity, began, retried=bool(retry))
-        return StepResult(True, report.note, replace(report, seconds=round(time.monotonic() - started, 3)))
+                report = self._unchanged(served, changes, Obtained(), DeltaTally())
+            else:
+                report = self._apply(served, changes, identity, began, retried=bool(retry))
+        finish_recheck(self.context.workspace)
+        report = replace(report, seconds=round(time.monotonic() - started, 3))
+        changed = report.version != served.manifest.version
+        return StepResult(changed, report.note if changed else f"nothing has changed{report.rejected_note}", report)
+
+    def _unchanged(
+        self, served: Served, changes: CatalogChanges, obtained: Obtained, tally: DeltaTally
+    ) -> RefreshReport:
+        tally.failures += changes.failures
+        return RefreshReport(
+            served.manifest.version, changes.counts, served.manifest.counts, obtained, tally, served.delta_share,
+            served.drift, changes.watermark, self._rejects(changes),
+        )  # fmt: skip
 
     def _recheck(self, served: Served, began: datetime) -> None:
         """Fetch the pictures that have changed behind their URLs."""
         if not self.context.config.download.recheck_days:
             return
-        from jobs.refresh.recheck import recheck_pictures
-
         with State(served.state_files) as state, self.reporter.step("recheck") as display:
             replaced = recheck_pictures(replace(self.context, progress=display.at), state, began)
             display.note(f"{len(replaced):,} products have other pictures")
@@ -127,43 +151,58 @@ class _Refresh:
             )
         return identity
 
+    @property
+    def _is_named(self) -> bool:
+        """Whether it is said what is read, so that it is read although the release has it."""
+        return bool(self.day or self.refetch or self.force or self.reembed)
+
     def _retries(self, record: RefreshRecord | None, began: datetime) -> frozenset[str]:
-        """Return the statuses of pictures that are tried again."""
-        if self.changes_only and not self._memory.remembers:
-            return TRANSIENT_STATUSES  # a file names a few products: those of a retried event must be tried again
+        """Return the statuses of pictures that are tried again because their time has come."""
         return record.retries(began, self.context.config.retry_minutes) if record is not None else frozenset()
 
-    def _find_changes(
-        self, served: Served, scratch: Path, record: RefreshRecord | None, retry: frozenset[str], progress: Progress
+    def _find_changes(self, served: Served, scratch: Path, retry: frozenset[str], progress: Progress) -> CatalogChanges:
+        """Return the changes of the source, or of the first of its partitions that has something new."""
+        memory = self._memory
+        partitions = (self.day or memory.newest(),) if self._is_named else memory.partitions(served.manifest)
+        changes = no_changes(self.context.catalog, scratch / "none")
+        for day in partitions:
+            changes = self._find_changes_of(day, served, scratch / f"changes-{day}", retry, progress)
+            if not changes.skipped:
+                break
+        return changes
+
+    def _find_changes_of(
+        self, day: date | None, served: Served, scratch: Path, retry: frozenset[str], progress: Progress
     ) -> CatalogChanges:
-        config, memory = self.context.config, self._memory
-        same = record is not None and record.content_id == served.manifest.content_id
+        config, memory, manifest = self.context.config, self._memory, served.manifest
         force = self.force or _selection(self.refetch)
+        # Rows before the watermark are not read, so none of them could be retried.
+        from_watermark = not (self._is_named or retry)
         changes = find_changes(
             self.context.catalog,
             served.state_files,
             config.max_reject_rate,
-            scratch / "changes",
+            scratch,
             changes_only=self.changes_only,
-            day=self.day,
-            # Rows before the watermark are not read, so none of them could be retried.
-            since=None if force or retry else memory.watermark(self.context.store, served),
+            day=day,
+            since=memory.since(manifest) if from_watermark else None,
             overlap_seconds=config.watermark_overlap_seconds,
             picture_base=config.picture_base,
             force=force,
-            retry=retry,
+            retry=memory.retries(retry),
             served_types=attributes_of(served.schema),
-            unchanged_since=record.fingerprint if record is not None and same else None,
+            unchanged_since=None if self._is_named and self.changes_only else memory.unchanged_since(manifest, day),
+            retry_applied=bool(retry),
             progress=progress,
         )
         if force is not None:
             with State(served.state_files) as state:
-                require_known(force, changes, state)
+                require_selected(force, changes, state)
         return changes
 
     @property
     def _memory(self) -> SourceMemory:
-        return SourceMemory(self.context.workspace, self.context.catalog, self.changes_only)
+        return SourceMemory(self.context.workspace, self.context.catalog, self.changes_only, remember=self.remember)
 
     def _apply(
         self, served: Served, changes: CatalogChanges, identity: EncoderIdentity, began: datetime, *, retried: bool
@@ -195,7 +234,14 @@ class _Refresh:
                     display.note(f"{tally.written:,} products written, {tally.updated:,} updated")
         finally:
             release.close()
-        candidate = make_candidate(context, workspace, served, changes, delta, tally, changes_only=self.changes_only)
+        if not (tally.changed or counts.deleted):
+            self._memory.keep(served, changes, began, retried=retried)
+            remove_refresh(workspace)
+            return self._unchanged(served, changes, obtained, tally)
+        candidate = make_candidate(
+            context, workspace, served, changes, delta, tally, changes_only=self.changes_only,
+            sources=self._memory.positions(served.manifest, changes),
+        )  # fmt: skip
         step = replace(context, workspace=workspace)
         with self.reporter.step("evaluate", "measurements") as display:
             display.note(run_evaluate(replace(step, progress=display.at)).note)
@@ -204,6 +250,7 @@ class _Refresh:
             display.note(published.note)
         now_served = Served.of(context.store, published.report.version)
         self._memory.keep(now_served, changes, began, retried=retried)
+        tally.failures += changes.failures
         if workspace.images.exists(0):
             workspace.mark(ended=True)
         else:

@@ -43,12 +43,13 @@ class Applied:
 def refresh_by(context: StepContext) -> Apply:
     """Return the function that applies a change file to the releases of a context.
 
-    Every change of a file may be rejected: the stream sends them to its dead letters.
+    Every change of a file may be rejected: the stream sends them to its dead letters. A file is applied whenever it is
+    handed over: its failures are wanted each time.
     """
     config = replace(context.config, max_reject_rate=1.0)
 
     def apply(path: Path) -> Applied:
         step = replace(context, config=config, catalog=str(path))
-        return Applied(run_refresh(step, changes_only=True).report)
+        return Applied(run_refresh(step, changes_only=True, remember=False).report)
 
     return apply

@@ -13,7 +13,8 @@
         rejects.parquet            every catalog row that is not in the index, with the reason
         evaluation.json            measurements of the gate
         report.html                the same for people
-      watermarks/                  how far sources of changes have been read, see jobs.catalog.sources.watermarks
+      queries/                     the queries that a base was measured with, for its deltas, see jobs.evaluate
+      sources/                     what refreshes know of each source, see jobs.refresh.memory
       refreshes/<name>/            what one refresh has downloaded and embedded, or several of them: see jobs.kept
         workspace.json …           a workspace of its own, with its own number of shards and no refreshes
 

@@ -20,7 +20,7 @@ from artifacts.encoders.base import Encoder
 from artifacts.encoders.registry import load_encoder
 from artifacts.errors import IncompatibleRelease, LookalikeError
 from artifacts.release.release import Release
-from artifacts.segments.info import VERIFY_THREADS, read_info
+from artifacts.segments.info import INFO_FILE, VERIFY_THREADS, read_info
 from artifacts.segments.segment import Segment
 from artifacts.store.manifest import Manifest
 from artifacts.store.store import Store
@@ -79,7 +79,14 @@ class ReleaseLoader:
                 fetched = True
                 if not snapshots:
                     lock.close()  # no searches to leave the cores to, and loading an encoder takes seconds
-                return self._open(manifest, folders, segments, snapshots)
+                try:
+                    return self._open(manifest, folders, segments, snapshots)
+                except Exception:
+                    if all((folder / INFO_FILE).exists() for folder in folders):
+                        raise
+                    # Another server has removed a segment from the cache that they share: fetch it again.
+                    folders = self._fetch(manifest, segments)
+                    return self._open(manifest, folders, segments, snapshots)
         except Exception as error:
             # FAISS, Arrow, DuckDB, torch, a store's client and custom encoders all raise errors of their own, and none
             # may stop the watcher. Errors up to the fetch are often temporary; later ones last, because a version

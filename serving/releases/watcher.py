@@ -148,6 +148,7 @@ class ReleaseWatcher:
             _log.error("release refused", version=version, error=str(error))
             return
         self._replace(snapshot, time.monotonic() - started)
+        self._prune_cache()
         _log.info("release loaded", version=version, products=snapshot.manifest.counts.indexed)
 
     def _replace(self, snapshot: Snapshot, seconds: float) -> None:
@@ -169,6 +170,14 @@ class ReleaseWatcher:
         """Return all snapshots that are open, oldest first."""
         current = [] if self._snapshot is None else [self._snapshot]
         return [kept.snapshot for kept in self._replaced] + current
+
+    def _prune_cache(self) -> None:
+        """Remove segments of earlier versions from this machine: with each refresh comes a new delta."""
+        in_use = {segment.info.id for snapshot in self._open_snapshots() for segment in snapshot.release.segments}
+        try:
+            self._store.prune_cache(in_use)
+        except Exception as error:  # each kind of store raises its own, and the next version is another occasion
+            _log.warning("cache not pruned", error=str(error))
 
     def _current_version(self) -> str | None:
         """Return the store's current version; None if it has none or cannot be reached."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from artifacts.errors import GateFailed, PublishConflict
+from artifacts.store.store import Store
 from jobs.evaluate.step import run_evaluate
 from jobs.index.step import run_index
-from jobs.publish import run_publish
+from jobs.publish import run_publish, until_published
 from tests.pipeline import prepare, prepared, publish_small, small_settings, write_small_catalog
 
 pytestmark = pytest.mark.slow
@@ -72,3 +74,42 @@ def test_publish_prunes_old_versions(catalog: Path, tmp_path: Path) -> None:
     store = prepare(catalog, settings)[1]
     assert store.versions() == sorted(report.version for report in published[-2:])
     assert published[-1].pruned == [f"versions/{published[1].version}"]
+
+
+def test_publication_that_was_overtaken_is_not_overtaken_again(tmp_path: Path) -> None:
+    """It holds the lease when it tries again: what others publish comes after it."""
+    store = Store(str(tmp_path / "releases"), tmp_path / "cache")
+    published: list[str] = []
+
+    def short() -> None:
+        published.append("short")
+
+    before, after = (threading.Thread(target=until_published, args=(store, short)) for _ in range(2))
+
+    def long() -> None:
+        if not published:
+            before.start()
+            before.join()
+            raise PublishConflict("overtaken")
+        after.start()
+        after.join(0.5)
+        assert after.is_alive()
+        published.append("long")
+
+    until_published(store, long)
+    after.join()
+    assert published == ["short", "long", "short"]
+
+
+def test_publication_that_is_overtaken_every_time_gives_up(tmp_path: Path) -> None:
+    attempts: list[int] = []
+
+    def overtaken() -> None:
+        attempts.append(1)
+        raise PublishConflict("overtaken")
+
+    store = Store(str(tmp_path / "releases"), tmp_path / "cache")
+    with pytest.raises(PublishConflict):
+        until_published(store, overtaken)
+    assert len(attempts) == 3
+    assert store.lease.wait_until_free(0)

@@ -12,7 +12,7 @@ All rows are in DuckDB, which spills to disk; only the stamps of local files are
 
 from __future__ import annotations
 
-# ruff: noqa: S608 — the SQL is built from constants, numbers and quote_literal(), never from a catalog's values.
+# ruff: noqa: S608 — the SQL is built from constants, numbers and text_literal(), never from a catalog's values.
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,14 +20,15 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artifacts.schema import ATTRIBUTES_DIGEST, CATALOG_COLUMNS, DELETED, Reason, picture_list
+from artifacts.products.sql import text_literal
+from artifacts.schema import ATTRIBUTES_DIGEST, CATALOG_COLUMNS, DELETED, OK, Reason, picture_list
 from jobs.catalog.attribute_types import AttributeTypes, typed_query
 from jobs.catalog.compare.selection import Selection
 from jobs.catalog.compare.state import served_products
 from jobs.catalog.digests import all_http_sql, pictures_digest_sql
 from jobs.catalog.local_pictures import LocalPictures
 from jobs.catalog.rules import VALID_YEARS, values_query
-from jobs.catalog.staging import Staging, parquet_file_sql, quote_literal, run_sql
+from jobs.catalog.staging import Staging, parquet_file_sql, run_sql
 
 #: Rows whose local files are looked at together.
 STAMP_ROWS = 10_000
@@ -42,6 +43,7 @@ class Comparison:
         base: the folder of relative pictures, as jobs.catalog.source.Source has it.
         changes_only: whether the catalog names only what has changed.
         force: products that are taken as changed; None for none.
+        retries_only: whether only products are changed that the state tries again, and says the same of as the row.
 
     Attributes:
         watermark: greatest updated_at of all rows, accepted or not; None if there is none.
@@ -49,7 +51,14 @@ class Comparison:
     """
 
     def __init__(
-        self, staging: Staging, types: AttributeTypes, base: str | None, changes_only: bool, force: Selection | None
+        self,
+        staging: Staging,
+        types: AttributeTypes,
+        base: str | None,
+        changes_only: bool,
+        force: Selection | None,
+        *,
+        retries_only: bool = False,
     ) -> None:
         self._staging, self._types, self._changes_only = staging, types, changes_only
         self._con = staging.con
@@ -57,6 +66,8 @@ class Comparison:
         self.local_files = self._create_stamps(LocalPictures(base))
         self._create_compared(force)
         self._create_deletions()
+        if retries_only:
+            self._keep_retries()
 
     def _greatest_updated_at(self) -> datetime | None:
         latest = f"max(CASE WHEN updated_at_value {VALID_YEARS} THEN updated_at_value END)"
@@ -123,12 +134,21 @@ class Comparison:
                     WHEN s.status = '{DELETED}' THEN coalesce(n.updated_at > s.updated_at, s.updated_at IS NULL
                         AND n.updated_at IS NOT NULL) ELSE true END"""
         else:
-            watermark = quote_literal(self.watermark.isoformat()) if self.watermark else "NULL"
+            watermark = text_literal(self.watermark.isoformat()) if self.watermark else "NULL"
             query = f"""SELECT product_id, coalesce(n.updated_at, c.state_updated_at) AS updated_at,
                     coalesce(coalesce(n.updated_at, {watermark}::TIMESTAMPTZ) < c.state_updated_at, false) AS kept
                 FROM (SELECT product_id, state_updated_at FROM compared WHERE kind = 'missing') c
                 LEFT JOIN {named} n USING (product_id)"""
         run_sql(self._con, f"CREATE TABLE deletions AS {query}")
+
+    def _keep_retries(self) -> None:
+        """Drop every change of rows that the release says something else of, or has no failure to make good."""
+        run_sql(
+            self._con,
+            """DELETE FROM compared c WHERE NOT EXISTS (FROM state s WHERE s.product_id = c.product_id AND s.again
+                AND s.attributes = c.attributes AND s.pictures = c.pictures)""",
+        )
+        run_sql(self._con, "DELETE FROM deletions")
 
     def kinds(self) -> dict[str, int]:
         """Return the number of products of each kind."""
@@ -140,6 +160,16 @@ class Comparison:
             self._con, "SELECT count(*) FILTER (NOT kept), count(*) FILTER (kept) FROM deletions"
         )
         return deleted, kept
+
+    def failures(self) -> list[tuple[str, str, str]]:
+        """Return product, reason and detail of every failed picture of the products that are equal."""
+        return run_sql(
+            self._con,
+            f"""SELECT product_id, status, 'as in an earlier refresh' FROM state_rows SEMI JOIN (
+                SELECT product_id FROM {typed_query(self._staging, self._types)} ANTI JOIN compared USING (product_id)
+                ) USING (product_id)
+            WHERE status NOT IN ('{OK}', '{DELETED}') ORDER BY product_id""",
+        )
 
     def changed_query(self) -> str:
         """Select the changed products as changes_schema has them, sorted by product_id."""

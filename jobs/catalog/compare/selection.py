@@ -8,7 +8,7 @@ from datetime import datetime
 import duckdb
 import pyarrow as pa
 
-from jobs.catalog.staging import quote_literal
+from artifacts.products.sql import text_literal
 
 
 @dataclass(frozen=True)
@@ -36,5 +36,5 @@ class Selection:
                 conditions.append(f"{column} IN (FROM selected_{column})")
         for operator, time in ((">=", self.updated_from), ("<", self.updated_before)):
             if time is not None:
-                conditions.append(f"updated_at {operator} {quote_literal(time.isoformat())}::TIMESTAMPTZ")
+                conditions.append(f"updated_at {operator} {text_literal(time.isoformat())}::TIMESTAMPTZ")
         return f"coalesce({' AND '.join(conditions)}, false)" if conditions else "true"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-# ruff: noqa: S608 — the SQL is built from constants, numbers and quote_literal(), never from a catalog's values.
+# ruff: noqa: S608 — the SQL is built from constants, numbers and text_literal(), never from a catalog's values.
 from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.csv
 
 from artifacts.errors import CatalogError
+from artifacts.products.sql import text_literal
 from jobs.catalog.readers.text_file import MAX_LINE, read_blocks, truncate
 from jobs.catalog.source import Part, part_errors, partition_keys
-from jobs.catalog.staging import MAX_COLUMNS, Staging, column_key, parquet_file_sql, quote_literal, run_sql
+from jobs.catalog.staging import MAX_COLUMNS, Staging, column_key, parquet_file_sql, run_sql
 
 
 def stage_json(parts: Sequence[Part], staging: Staging) -> None:
@@ -35,7 +36,7 @@ def stage_json(parts: Sequence[Part], staging: Staging) -> None:
     staging.declare_text(partitions)
     staging.parts = lines.parts
     staging.finish()  # DuckDB writes the file below
-    pointers = "[" + ", ".join(quote_literal("/" + name.replace("~", "~0").replace("/", "~1")) for name in names) + "]"
+    pointers = "[" + ", ".join(text_literal("/" + name.replace("~", "~0").replace("/", "~1")) for name in names) + "]"
     known = set(staging.columns.known.values())
     cells = [
         f"{'texts' if index in known else 'vals'}[{index + 1}]::VARCHAR AS c{index}" for index in range(len(names))

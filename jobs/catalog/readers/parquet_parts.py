@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.errors import CatalogError
-from artifacts.products.sql import quoted
+from artifacts.products.sql import quoted, text_literal
 from jobs.catalog.source import HIVE_NULL, Part, partition_keys
-from jobs.catalog.staging import Staging, column_key, match_columns, quote_literal, run_sql
+from jobs.catalog.staging import Staging, column_key, match_columns, run_sql
 
 #: Column with a row's file.
 _FILE = "_lookalike_file"
@@ -72,9 +72,9 @@ def _partition_sql(key: str, part: Part) -> str:
     """
     root = len(str(part.file)) - len(part.name)
     folder = "".join(rf"\x{{{ord(letter):x}}}" for letter in key)
-    pattern = quote_literal(f"(?:^|/){folder}=([^/]*)/")
+    pattern = text_literal(f"(?:^|/){folder}=([^/]*)/")
     value = f"regexp_extract(substr({_FILE}, {root + 1}), {pattern}, 1)"
-    return f"CASE WHEN {value} <> {quote_literal(HIVE_NULL)} THEN nullif(url_decode({value}), '') END"
+    return f"CASE WHEN {value} <> {text_literal(HIVE_NULL)} THEN nullif(url_decode({value}), '') END"
 
 
 def _validate_file(file: Path) -> None:

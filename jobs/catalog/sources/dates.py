@@ -45,7 +45,7 @@ def resolve_date(source: str, day: date | None = None) -> str:
         return source
     partitions = _Partitions(source)
     if day is None:
-        return partitions.newest()
+        return partitions.source(partitions.newest())
     partitions.require([day])
     return partitions.source(day)
 
@@ -64,6 +64,30 @@ def resolve_dates(source: str, first: date, last: date) -> list[str]:
     partitions = _Partitions(source)
     partitions.require(days)
     return [partitions.source(day) for day in days]
+
+
+def newest_date(source: str) -> date:
+    """Return the date of the newest partition that is complete.
+
+    Raises:
+        CatalogError: there is none, or the source is on the web, where files cannot be listed.
+    """
+    return _Partitions(source).newest()
+
+
+def later_dates(source: str, day: date) -> list[date]:
+    """Return the dates of the partitions after a date, in their order, up to the first that is not complete.
+
+    Raises:
+        CatalogError: the first one is not complete, and a later one is: it cannot be applied in its turn. Or the source
+            is on the web.
+    """
+    return _Partitions(source).later(day)
+
+
+def has_partition(source: str, first: date, last: date) -> bool:
+    """Return whether a source has any partition from `first` to `last`, both included; on the web, it is not known."""
+    return _Partitions(source).any_between(first, last)
 
 
 def has_date(source: str) -> bool:
@@ -97,20 +121,37 @@ class _Partitions:
     def source(self, day: date) -> str:
         return self._source.replace(PLACEHOLDER, day.isoformat())
 
-    def newest(self) -> str:
-        """Return the source of the newest partition that is complete.
+    def newest(self) -> date:
+        """Return the date of the newest partition that is complete.
 
         Raises:
             CatalogError: there is none.
         """
-        if self._on_web:
-            raise CatalogError(f"{self._name}: a web server does not list its files; give the date")
         days = self._list()[::-1]
         complete = itertools.chain(filter(self._is_marked, days[:MARKED]), days)
         newest = next(filter(self._has_files, complete), None)
         if newest is None:
             raise CatalogError(f"{self._name} has no partition: {self._parent} holds nothing of that name with a date")
-        return self.source(newest)
+        return newest
+
+    def later(self, day: date) -> list[date]:
+        """See `later_dates`."""
+        days = [each for each in self._list() if each > day]
+        if not self._are_marked():
+            return list(filter(self._has_files, days))
+        complete = list(itertools.takewhile(self._is_marked, days))
+        others = days[len(complete) :]
+        if not complete and any(map(self._is_marked, others)):
+            raise CatalogError(
+                f"{self._name}: the partition for {others[0]} is not complete: it has no {MARKER}, and a later one has "
+                f"one. Partitions of changes are applied in order: complete it, or remove it"
+            )
+        return complete
+
+    def any_between(self, first: date, last: date) -> bool:
+        """See `has_partition`."""
+        days = [] if self._on_web else [day for day in self._list() if first <= day <= last]
+        return any(map(self._has_files, days))
 
     def require(self, days: Sequence[date]) -> None:
         """Raise CatalogError unless all these partitions exist and are complete."""
@@ -121,7 +162,7 @@ class _Partitions:
         if self._on_web:
             return
         unmarked = [day for day in days if not self._is_marked(day)]
-        if unmarked and any(map(self._is_marked, self._list()[-MARKED:])):
+        if unmarked and self._are_marked():
             raise CatalogError(
                 f"{self._name}: the partition for {unmarked[0]} is not complete: it has no {MARKER}, and others have "
                 f"one. Wait for it, or name its folder without {PLACEHOLDER}"
@@ -140,8 +181,10 @@ class _Partitions:
         """Return the dates in the names of the parent's entries, sorted.
 
         Raises:
-            CatalogError: the parent does not exist.
+            CatalogError: the parent does not exist, or is on the web.
         """
+        if self._on_web:
+            raise CatalogError(f"{self._name}: a web server does not list its files; give the date")
         if self._days is None:
             try:
                 entries = self._fs.ls(self._folder, detail=False)
@@ -173,6 +216,10 @@ class _Partitions:
 
     def _is_marked(self, day: date) -> bool:
         return self._fs.exists(self._path(day, MARKER))
+
+    def _are_marked(self) -> bool:
+        """Return whether any of the newest partitions has a marker: without one, the others are not complete."""
+        return any(map(self._is_marked, self._list()[-MARKED:]))
 
     def _path(self, day: date, below: str) -> str:
         """Return the path of something in a partition."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -171,20 +175,20 @@ def test_a_database_can_be_opened_twice(tmp_path: Path):
         "SELECT * FROM read_text('{file}')",
         "SELECT * FROM glob('/*')",
         "ATTACH '{folder}/other.duckdb'",
-        "COPY products TO '{folder}/out.csv'",
+        "COPY base.products TO '{folder}/out.csv'",
         "EXPORT DATABASE '{folder}/out'",
         "INSTALL httpfs",
         "LOAD httpfs",
-        "CREATE TABLE other (a INT)",
-        "INSERT INTO products SELECT * FROM products",
-        "UPDATE products SET price = 0",
-        "DELETE FROM products",
-        "DROP TABLE products",
+        "CREATE TABLE base.other (a INT)",
+        "INSERT INTO base.products SELECT * FROM base.products",
+        "UPDATE base.products SET price = 0",
+        "DELETE FROM base.products",
+        "DROP TABLE base.products",
         "SET enable_external_access = true",
         "SET lock_configuration = false",
         "SET threads = 8",
         "SET allowed_directories = ['/']",
-        "PRAGMA database_list; COPY products TO '{folder}/out.csv'",
+        "PRAGMA database_list; COPY base.products TO '{folder}/out.csv'",
     ],
 )
 def test_sql_can_only_read_the_database(
@@ -192,7 +196,35 @@ def test_sql_can_only_read_the_database(
 ):
     (tmp_path / "x.csv").write_text("a\n1\n")
     before = sorted(tmp_path.iterdir())
-    with connect(catalog_folder / DUCKDB_FILE) as connection, pytest.raises(duckdb.Error):
+    with connect({"base": catalog_folder / DUCKDB_FILE}) as connection, pytest.raises(duckdb.Error):
         connection.execute(statement.format(file=tmp_path / "x.csv", folder=tmp_path)).fetchall()
     assert sorted(tmp_path.iterdir()) == before
     assert database.base_rows_of(["p5"]).size == 3
+
+
+def test_times_do_not_depend_on_the_machines_time_zone(tmp_path: Path):
+    table = product_table(["a"], added_at=[datetime(2026, 3, 1, 12, tzinfo=UTC)])
+    for products in open_products(tmp_path, table):
+        products.close()
+    script = """if True:
+        import sys
+        from pathlib import Path
+        import pyarrow as pa
+        from artifacts.products.database import ProductDatabase
+        from artifacts.products.table import ARROW_FILE, ProductTable
+
+        folder = Path(sys.argv[1])
+        schema = ProductTable(folder / ARROW_FILE).schema
+        as_text = schema.set(schema.get_field_index("added_at"), pa.field("added_at", pa.large_string()))
+        rows = ProductTable(folder / ARROW_FILE).with_types_of(as_text).take([0], ["added_at"])
+        database = ProductDatabase(folder, schema)
+        counts = [*database.facet("added_at", ()), *database.facet("added_at", (), dtype=pa.large_string())]
+        print(rows[0]["added_at"], *(count.value for count in counts), sep="\\n")
+    """
+    outcome = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env={**os.environ, "TZ": "America/New_York"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert outcome.stdout.splitlines() == [
+        "2026-03-01 12:00:00+00", "2026-03-01 12:00:00+00:00", "2026-03-01 12:00:00+00"
+    ]  # fmt: skip

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from artifacts.products.filters import Condition
 from artifacts.release.hits import Hit, Picture
+from artifacts.schema import TIMESTAMP
 from tests.artifacts.building import open_release, product_table, unit_vectors, write_delta, write_segment
 from tests.artifacts.release.release_building import DEEP, Catalog
 
@@ -102,7 +103,7 @@ def test_arrays_have_the_deltas_type(tmp_path: Path):
     release = open_release(tmp_path / "0", tmp_path / "1")
     hits = [Hit(1.0, row) for row in (2, 1, 0, 3)]
     arrays = release.arrays(hits, ["size", "worn", "sold", "added_at", "brand"])
-    np.testing.assert_array_equal(arrays["size"], [42.0, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(arrays["size"], [42, 41, 40, np.nan])
     np.testing.assert_array_equal(arrays["worn"], [0.5, np.nan, 1, 2])
     np.testing.assert_array_equal(arrays["sold"], [np.nan, np.nan, 7, 2**40])
     days = np.array(["2026-11-02", "NaT", "2026-11-01", "NaT"], "datetime64[us]")
@@ -111,6 +112,52 @@ def test_arrays_have_the_deltas_type(tmp_path: Path):
     assert [row["added_at"] for row in release.values(hits)] == [
         datetime(2026, 11, 2, tzinfo=UTC), None, datetime(2026, 11, 1, tzinfo=UTC), None
     ]  # fmt: skip
+    release.close()
+
+
+def test_an_attribute_has_one_type_in_all_answers(tmp_path: Path):
+    """It was of another type when the base was written."""
+    before = {
+        "size": (pa.int64(), [42, None, -7]),
+        "weight": (pa.float64(), [1.0, 0.1, 1e20]),
+        "worn": (pa.bool_(), [True, False, None]),
+        "made": (TIMESTAMP, [datetime(2026, 3, 1, 12, tzinfo=UTC), None, datetime(2026, 3, 2, tzinfo=UTC)]),
+        "sold": (pa.int64(), [1, 2, 3]),
+    }
+    now = {name: (pa.string(), ["XL", None]) for name in before} | {"sold": (pa.float64(), [0.5, None])}
+    tables = [
+        product_table(
+            [f"{number}{row}" for row in range(len(attributes["size"][1]))],
+            attributes={name: dtype for name, (dtype, _) in attributes.items()},
+            **{name: values for name, (_, values) in attributes.items()},
+        )
+        for number, attributes in enumerate((before, now))
+    ]
+    write_segment(tmp_path / "0", unit_vectors(3), tables[0])
+    write_delta(tmp_path / "1", tmp_path / "0", unit_vectors(2), tables[1], updates=tables[0].slice(2, 1))
+    release = open_release(tmp_path / "0", tmp_path / "1")
+    hits = [Hit(1.0, row) for row in (3, 0, 1, 2, 4)]
+    expected = {
+        "size": ["XL", "42", None, "-7", None],
+        "weight": ["XL", "1.0", "0.1", "1e+20", None],
+        "worn": ["XL", "true", "false", None, None],
+        "made": ["XL", "2026-03-01 12:00:00+00", None, "2026-03-02 00:00:00+00", None],
+        "sold": [0.5, 1.0, 2.0, 3.0, None],
+    }
+    results = release.to_results(hits)
+    arrays = release.arrays(hits, expected)
+    for name, values in expected.items():
+        assert [row[name] for row in release.values(hits)] == values
+        assert [result["attributes"][name] for result in results] == values
+        assert {count.value for count in release.facet(name, ())} == set(values) - {None}
+        for value in set(values) - {None}:
+            assert release.count((Condition(name, any_of=(value,)),)) == 1
+        if name != "sold":
+            assert arrays[name].tolist() == values
+    np.testing.assert_array_equal(arrays["sold"], [0.5, 1, 2, 3, np.nan])
+    assert {type(result["attributes"]["sold"]) for result in results[:-1]} == {float}
+    assert release.values([], list(expected)) == []
+    assert release.arrays([], ["size"])["size"].tolist() == []
     release.close()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,8 @@ import pytest
 
 from artifacts.index import planner
 from artifacts.products.filters import Condition
-from artifacts.segments.row_filter import RowFilterCache
+from artifacts.release.release import Release
+from artifacts.segments.row_filter import RowFilter, RowFilterCache
 from tests.artifacts.building import DIM, open_release, product_table, unit_vectors, write_delta, write_segment
 from tests.artifacts.release.release_building import DEEP, FILTERS, Catalog
 
@@ -82,6 +86,36 @@ def test_a_base_keeps_what_filters_let_pass_for_the_next_delta(tmp_path: Path, m
     assert new.count(conditions) == 10
     new.close_unshared(old.segments)
     old.close()
+
+
+def test_releases_of_a_base_share_one_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A server keeps the releases that searches page through, and a stream publishes one every half minute."""
+    limit = 40_000
+    monkeypatch.setattr("artifacts.segments.segment.RowFilterCache", partial(RowFilterCache, max_bytes=limit))
+    write_segment(tmp_path / "base", unit_vectors(4000), segment_id="base")
+    releases: list[Release] = []
+    kept: list[weakref.ref[RowFilter]] = []
+    for number in range(4):
+        folder = tmp_path / f"delta{number}"
+        write_delta(folder, tmp_path / "base", deleted=[f"p{number}"], segment_id=folder.name)
+        opened = [segment for release in releases for segment in release.segments]
+        releases.append(open_release(tmp_path / "base", folder, opened=opened))
+        for price in range(1000, 1030):
+            row_filter = releases[-1].row_filter((Condition("price", maximum=float(price)),))
+            assert row_filter is not None
+            assert row_filter.count == price  # one product is deleted
+            kept.append(weakref.ref(row_filter))
+        del row_filter
+        gc.collect()
+        sizes = [row_filter.nbytes for reference in kept if (row_filter := reference()) is not None]
+        del row_filter
+        assert 0 < sum(sizes) <= limit
+    # The same filter of two deltas is not mistaken for one another.
+    conditions = (Condition("price", maximum=3.0),)
+    rows = [row_filter.rows.tolist() for release in releases if (row_filter := release.row_filter(conditions))]
+    assert rows == [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]
+    for release in releases:
+        release.close()
 
 
 def test_filters_larger_than_the_cache_are_prepared_each_time(flat: Catalog):

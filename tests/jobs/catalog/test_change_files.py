@@ -222,13 +222,28 @@ def test_change_source_that_does_not_exist_is_an_error(shop: Shop) -> None:
             find_changes(str(shop.folder / name), None, 0, shop.folder / name.replace("*", "x"), changes_only=True)
 
 
-def test_too_many_rejected_changes_are_refused(shop: Shop) -> None:
-    with pytest.raises(StepFailed, match="2 of 3 rows are rejected"):
-        shop.find(
-            [product(0, price=-1), product(0, price=-2), {"product_id": "p1", "deleted": True}],
-            changes_only=True,
-            max_reject_rate=0.5,
-        )
+@pytest.mark.parametrize(
+    ("bad", "good", "refused"),
+    [(1, 1, False), (4, 0, False), (5, 0, True), (19, 1, False), (20, 20, False), (21, 19, True)],
+)
+def test_changes_are_refused_for_many_bad_rows_and_not_for_a_few(
+    shop: Shop, bad: int, good: int, refused: bool
+) -> None:
+    rows = [product(number, price=-1 if number < bad else 1) for number in range(bad + good)]
+
+    def find() -> CatalogChanges:
+        return shop.find(rows, changes_only=True, max_reject_rate=0.5)
+
+    if refused:
+        with pytest.raises(StepFailed, match=rf"{bad} of {bad + good} rows are rejected .*LOOKALIKE_MAX_REJECT_RATE"):
+            find()
+    else:
+        assert (find().counts.new, find().counts.rejected) == (good, {"bad_value": bad})
+
+
+def test_all_changes_may_be_rejected_where_every_row_may(shop: Shop) -> None:
+    rows = [product(number, price=-1) for number in range(30)]
+    assert shop.find(rows, changes_only=True, max_reject_rate=1.0).counts.rejected == {"bad_value": 30}
 
 
 # ── watermark ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -66,6 +66,9 @@ def test_applying_a_change_file_twice_changes_nothing(timed_shop: Shop) -> None:
     content = timed_shop.products()
     again = apply(timed_shop, events)
     assert (again.version, again.applied, again.stale) == (first.version, 0, 1)
+    # A process that died after the first time has not passed them on.
+    assert again.rejects == first.rejects
+    assert [failure[:2] for failure in again.pictures_failed] == [failure[:2] for failure in first.pictures_failed]
     assert timed_shop.products() == content
 
 
@@ -85,6 +88,15 @@ def test_change_files_applied_in_any_order_end_alike(published_with_times: Shop,
             apply(shop, events)
     assert shops[0].products() == shops[1].products()
     assert "p001" not in shops[0].products()
+
+
+def test_one_bad_row_of_two_is_reported_and_the_other_applied(shop: Shop) -> None:
+    changes = [event("p003", shop.rows, price=5), event("p004", shop.rows, price="cheap")]
+    result = shop.apply_changes(changes)
+    assert result.report.changes.attributes == 1
+    assert "; rejected: 1 rows, such as p004: bad_value, price: cheap is not a number" in result.note
+    again = shop.apply_changes(changes[1:])
+    assert again.note.startswith("nothing has changed; rejected: 1 rows")
 
 
 def test_change_file_of_rejects_alone_is_no_error(shop: Shop) -> None:

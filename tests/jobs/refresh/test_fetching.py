@@ -146,6 +146,17 @@ def test_failure_that_may_pass_is_retried_after_retry_minutes(web_shop: Shop, se
     assert_same(web_shop)
 
 
+def test_retry_that_fails_again_publishes_nothing(web_shop: Shop, server: PictureServer) -> None:
+    server.down = True
+    add(web_shop, new=f'["images/001.jpg", "{server.url("/ok.jpg")}"]', other=server.url("/ok.jpg?other"))
+    version = web_shop.refresh().report.version
+    web_shop.settings = web_shop.settings.model_copy(update={"retry_minutes": 0})
+    again = web_shop.refresh()
+    assert (again.changed, again.report.version) == (False, version)
+    assert server.requests == {"/ok.jpg": 4}  # each picture twice
+    assert not list((web_shop.workspace / "refreshes").iterdir())[1:]
+
+
 def test_lasting_failure_is_not_retried(web_shop: Shop, server: PictureServer) -> None:
     add(web_shop, new=server.url("/status/404"), other="images/missing.jpg")
     web_shop.settings = web_shop.settings.model_copy(update={"retry_minutes": 0})

@@ -10,6 +10,7 @@ import pytest
 
 from artifacts.errors import GateFailed, IncompatibleRelease, NoRelease, PublishConflict, StepFailed
 from artifacts.segments.info import STATE_FILE
+from artifacts.store.lease import Lease
 from jobs.refresh import step as refresh_step
 from jobs.refresh.step import run_refresh
 from jobs.steps import StepContext
@@ -20,17 +21,24 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 
 class Overtaken:
-    """Publishing that another refresh overtakes some times: it changes a price, each time another."""
+    """Publishing that another refresh overtakes some times: it changes a price, each time another.
+
+    The other refresh has begun before, so that it does not wait for the lease.
+    """
 
     def __init__(self, shop: Shop, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self._shop, self._times = shop, times
         self._publish = refresh_step.run_publish
+        self._monkeypatch = monkeypatch
         monkeypatch.setattr(refresh_step, "run_publish", self.run_publish)
 
     def run_publish(self, context: StepContext) -> Any:
         if self._times:
             times, self._times = self._times, 0
-            self._shop.apply_changes([event("p002", self._shop.rows, price=100 + times)], name=f"other-{times}.jsonl")
+            with self._monkeypatch.context() as patch:
+                patch.setattr(Lease, "wait_until_free", lambda _: True)
+                changes = [event("p002", self._shop.rows, price=100 + times)]
+                self._shop.apply_changes(changes, name=f"other-{times}.jsonl")
             self._times = times - 1
         return self._publish(context)
 
@@ -98,10 +106,21 @@ def test_rejects_of_a_refresh_are_a_file_of_its_version(shop: Shop) -> None:
     shop.edit(lambda rows: (rows["p001"].update(price="-1"), rows["p002"].update(image_url="images/text.jpg")))
     version = shop.refresh().report.version
     assert rejects(shop, version) == {("p001", "bad_value"), ("p002", "not_an_image")}
-    # A change file leaves what the last whole catalog rejected, in the counts.
-    report = shop.apply_changes([event("p003", shop.rows, price=3.5)]).report
+    # A change file leaves what the last whole catalog rejected, and what it deletes is not rejected.
+    changes = [event("p003", shop.rows, price=3.5), {"product_id": "p004", "deleted": True}]
+    report = shop.apply_changes(changes).report
     assert report.counts.rejected == {"bad_value": 1, "not_an_image": 1}
-    assert report.counts.input_rows == 36
+    assert report.counts.input_rows == 35
+    assert rejects(shop, report.version) == {("p001", "bad_value"), ("p002", "not_an_image")}
+
+
+def test_reject_ends_when_a_change_file_names_its_product(shop: Shop) -> None:
+    shop.edit(lambda rows: (rows["p001"].update(price="-1"), rows["p002"].update(price="-2")))
+    shop.refresh()
+    changes = [event("p001", shop.rows, price=1), event("p003", shop.rows, price=-3)]
+    assert rejects(shop, shop.apply_changes(changes).report.version) == {("p002", "bad_value"), ("p003", "bad_value")}
+    changes = [event("p005", shop.rows, price=1)]  # p003 is indexed, as it was before its bad row
+    assert rejects(shop, shop.apply_changes(changes).report.version) == {("p002", "bad_value")}
 
 
 def rejects(shop: Shop, version: str) -> set[tuple[str, str]]:

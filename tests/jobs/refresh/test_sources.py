@@ -17,7 +17,7 @@ from jobs.refresh.report import RefreshReport
 from jobs.refresh.step import run_refresh
 from jobs.steps import StepResult
 from tests.servers import PictureServer
-from tests.shop import Shop
+from tests.shop import Shop, event
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -102,22 +102,37 @@ def _fail(*_: object) -> None:
     raise OSError("the disk is full")
 
 
-def test_all_rows_are_read_after_a_rollback(web_shop: Shop, database: Database) -> None:
+def test_rows_that_a_rollback_took_back_are_read_again(web_shop: Shop, database: Database) -> None:
     database.add(("n1", 1, 1, False))
     read(web_shop, database)
     database.add(("n2", 2, 2, False))
     read(web_shop, database)
     web_shop.store.rollback()
     assert prices(web_shop) == {"n1": 1}
-    assert read(web_shop, database) == 2
+    assert read(web_shop, database) == 1
     assert prices(web_shop) == {"n1": 1, "n2": 2}
 
 
-def test_watermark_survives_refreshes_from_other_sources(web_shop: Shop, database: Database) -> None:
+def test_watermark_survives_what_others_publish_and_what_is_pruned(web_shop: Shop, database: Database) -> None:
     database.add(("n1", 1, 1, False))
     read(web_shop, database)
-    web_shop.apply_changes([{"product_id": "p001", "deleted": True}])
+    published = web_shop.store.current()
+    shutil.rmtree(web_shop.workspace)
+    for price in range(4):  # keep_releases is 3
+        web_shop.apply_changes([event("p001", web_shop.rows, price=100 + price)])
     web_shop.compact()
+    assert published not in web_shop.store.versions()
+    assert read(web_shop, database) == 0
+
+
+def test_rows_that_change_nothing_are_not_read_again(web_shop: Shop, database: Database) -> None:
+    database.add(("n1", 1, 1, False))
+    read(web_shop, database)
+    database.add(("n1", -1, 2, False))  # it is rejected
+    version = web_shop.store.current()
+    assert [read(web_shop, database), read(web_shop, database)] == [1, 0]
+    assert web_shop.store.current() == version
+    web_shop.apply_changes([{"product_id": "p001", "deleted": True}])
     assert read(web_shop, database) == 0
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
 import threading
 import weakref
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import fsspec
 import pytest
 from prometheus_client import REGISTRY
 
 from artifacts.errors import NoRelease
+from artifacts.release.release import Release
 from artifacts.settings import Settings
 from artifacts.store.manifest import Manifest
 from artifacts.store.segment_store import verify_segment
@@ -298,3 +303,54 @@ def test_closed_watcher_closes_its_release(settings: Settings) -> None:
         watcher.snapshot()
     with pytest.raises(duckdb.ConnectionException):
         release.facet("brand", ())
+
+
+@pytest.fixture
+def remote(settings: Settings, tmp_path: Path) -> Iterator[Settings]:
+    """The releases on another file system than the server's."""
+    filesystem, url = fsspec.filesystem("memory"), f"/releases-{tmp_path.name}"
+    filesystem.put(f"{settings.releases}/", f"{url}/", recursive=True)
+    yield settings.model_copy(update={"releases": f"memory:/{url}", "cache": tmp_path / "cache"})
+    filesystem.rm(url, recursive=True)
+
+
+def test_segments_of_earlier_versions_are_removed_from_the_cache(remote: Settings) -> None:
+    store = Store(remote.releases, remote.cache)
+    watcher = watcher_for(remote)
+    watcher.poll()
+    first = watcher.snapshot()
+    current = publish_another(remote, 30)
+    unnamed = store.segment_path(first.manifest.segments[0].id)
+    for version in store.versions():
+        if version != current:
+            store.folder.remove(f"versions/{version}")
+    stray = unnamed.with_name("stray")
+    shutil.copytree(unnamed, stray)
+    os.utime(unnamed, (0, 0))
+    os.utime(stray, (0, 0))
+    watcher.poll()
+    assert watcher.snapshot().manifest.version == current
+    assert not stray.exists()
+    assert unnamed.exists()  # searches page through it
+    assert watcher.snapshot(first.manifest.version) is first
+    watcher.close()
+
+
+def test_a_segment_that_another_server_removes_is_fetched_again(
+    remote: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+
+    def open_release(manifest: Manifest, folders: list[Path], **options: Any) -> Release:
+        if not opened:
+            shutil.rmtree(folders[0])
+        opened.append(folders[0])
+        return Release(manifest, folders, **options)
+
+    monkeypatch.setattr("serving.releases.loader.Release", open_release)
+    watcher = watcher_for(remote)
+    watcher.poll()
+    assert watcher.failure is None
+    assert watcher.snapshot().release.pictures == 36
+    assert len(opened) == 2
+    watcher.close()

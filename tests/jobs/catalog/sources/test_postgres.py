@@ -14,8 +14,6 @@ import pytest
 from artifacts.errors import CatalogError
 from jobs.catalog.changes import CatalogChanges, find_changes
 from jobs.catalog.compare.state import StateFiles
-from jobs.catalog.sources.watermarks import read_watermark, write_watermark
-from jobs.workspace.workspace import Workspace
 from tests.jobs.catalog.validating import assert_refused, validate
 from tests.postgres import PostgresServer
 from tests.states import write_state
@@ -100,34 +98,22 @@ def test_changes_are_read_from_the_watermark_on(
     server: PostgresServer, db: psycopg.Connection, tmp_path: Path, updated_at: str, selection: str
 ) -> None:
     create_products(db, 20, updated_at)
-    source, workspace = f"{server.url}#{selection}", Workspace.open(str(tmp_path / "ws"), 1)
-    first = find_changes(source, None, 0, tmp_path / "1", changes_only=True, since=read_watermark(workspace, source))
+    source = f"{server.url}#{selection}"
+    first = find_changes(source, None, 0, tmp_path / "1", changes_only=True)
     assert first.counts.new == 20
     assert first.watermark == START + timedelta(hours=19)
     state = StateFiles(write_state(first, tmp_path / "base.parquet"))
-    write_watermark(workspace, source, first.watermark)
 
     now = START + timedelta(hours=30)
     update(db, "p3", 99, now)
     update(db, "p4", 4, now, deleted=True)
     update(db, "p5", 5, START + timedelta(hours=19, minutes=-4))  # committed late, and within the overlap
     update(db, "p6", 6.5, START + timedelta(hours=19, minutes=-6))  # too late
-    since = read_watermark(workspace, source)
-    second = find_changes(source, state, 0, tmp_path / "2", changes_only=True, since=since)
+    second = find_changes(source, state, 0, tmp_path / "2", changes_only=True, since=first.watermark)
     assert changed(second) == ["p3", "p5"]
     assert pq.read_table(second.deleted).to_pylist() == [{"product_id": "p4", "updated_at": now}]
     assert second.counts.input_rows == 4  # and p19, which is read twice
     assert second.watermark == now
-
-
-def test_killed_refresh_reads_the_same_changes_again(
-    server: PostgresServer, db: psycopg.Connection, tmp_path: Path
-) -> None:
-    create_products(db, 3)
-    source, workspace = f"{server.url}#products", Workspace.open(str(tmp_path / "ws"), 1)
-    for scratch in ("1", "2"):  # the watermark is not written, because nothing was published
-        since = read_watermark(workspace, source)
-        assert find_changes(source, None, 0, tmp_path / scratch, changes_only=True, since=since).counts.new == 3
 
 
 def test_unusable_selections_are_refused(server: PostgresServer, db: psycopg.Connection, tmp_path: Path) -> None:

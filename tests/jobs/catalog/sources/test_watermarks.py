@@ -1,9 +1,8 @@
-"""Databases that are read for changes: from the watermark on, which is kept in the workspace."""
+"""Databases that are read for changes: from the watermark on."""
 
 from __future__ import annotations
 
 # ruff: noqa: S608 — the queries under test
-import json
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
@@ -12,9 +11,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from artifacts.errors import CatalogError, CorruptFile
+from artifacts.errors import CatalogError
 from jobs.catalog.changes import CatalogChanges, find_changes
-from jobs.catalog.sources.watermarks import read_watermark, write_watermark
 from jobs.catalog.step import validate_catalog
 from jobs.workspace.workspace import Workspace
 
@@ -48,9 +46,6 @@ def find(source: str, folder: Path, since: datetime | None = None, **options: fl
 
 def ids(changes: CatalogChanges) -> list[str]:
     return pq.read_table(changes.changed)["product_id"].to_pylist()
-
-
-# ── reading from the watermark on ────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -122,37 +117,3 @@ def test_deletions_are_rows_of_the_database(shop: str, tmp_path: Path) -> None:
     assert pq.read_table(changes.deleted).to_pylist() == [
         {"product_id": "p9", "updated_at": datetime(2026, 11, 9, 10, tzinfo=UTC)}
     ]
-
-
-# ── the record ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_watermark_is_recorded_for_each_source_and_query(workspace: Workspace) -> None:
-    source = "postgresql+psycopg://shop:s3cret@db.example/shop#SELECT * FROM products WHERE updated_at > :watermark"
-    assert read_watermark(workspace, source) is None
-    write_watermark(workspace, source, SINCE.astimezone(timezone(timedelta(hours=2))))
-    assert read_watermark(workspace, source) == SINCE
-    assert read_watermark(workspace, f"{source};".replace("s3cret", "another").replace("#", "# ")) == SINCE
-    assert read_watermark(workspace, source.replace("products", "mugs")) is None
-    assert read_watermark(workspace, source.replace("db.example", "other.example")) is None
-    write_watermark(workspace, source, SINCE - timedelta(days=1))
-    assert read_watermark(workspace, source) == SINCE - timedelta(days=1)
-    (path,) = (Path(workspace.url) / "watermarks").iterdir()
-    assert json.loads(path.read_text()) == {
-        "source": "postgresql+psycopg://***@db.example/shop", "watermark": "2026-11-04T12:00:00Z",
-    }  # fmt: skip
-
-
-def test_watermark_may_be_of_any_source(workspace: Workspace) -> None:
-    for source in ("changes.jsonl", "s3://key:secret@bucket/changes/{date}/"):
-        write_watermark(workspace, source, SINCE)
-        assert read_watermark(workspace, source) == SINCE
-    assert not any("secret" in path.read_text() for path in (Path(workspace.url) / "watermarks").iterdir())
-
-
-def test_damaged_record_is_named(workspace: Workspace) -> None:
-    write_watermark(workspace, "changes.jsonl", SINCE)
-    (path,) = (Path(workspace.url) / "watermarks").iterdir()
-    path.write_text('{"source": "x"}')
-    with pytest.raises(CorruptFile, match=path.name):
-        read_watermark(workspace, "changes.jsonl")

@@ -1,0 +1,78 @@
+"""Positions: how far a source of changes has been read into a release, so that nothing is applied twice or left out.
+
+    a database                      the watermark: the greatest updated_at that has been read
+    a source with {date}            the last partition that was applied, and the fingerprint of its content
+    a file, a folder or a glob      the fingerprint of its content
+
+A release's manifest holds the position of each source by its name: a rollback goes back to the positions of then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+from artifacts.store.manifest import Position
+from jobs.catalog.source import is_database, is_url, without_password
+from jobs.catalog.sources.dates import has_date, has_partition, later_dates, newest_date
+
+_DAY = timedelta(days=1)
+
+
+def source_name(source: str) -> str:
+    """Return the name under which a source's position is kept.
+
+    Another password is the same source, and so is another working directory; another query is not.
+    """
+    if not is_url(source):
+        return str(Path(source).expanduser().absolute())
+    query = source.partition("#")[2].strip().rstrip(";") if is_database(source) else ""
+    return f"{without_password(source)}#{query}" if query else without_password(source)
+
+
+def partitions_from(source: str, position: Position | None) -> Sequence[date | None]:
+    """Return the partitions that may say what the position does not, in the order in which they are applied.
+
+    The first one may be the last that was applied: its files may have grown. Without a position, the newest is the
+    first that is read.
+
+    Args:
+        source: of changes.
+
+    Returns:
+        (None,) for a source without `{date}`.
+
+    Raises:
+        CatalogError: there is no partition at all, or one is not complete and a later one is.
+    """
+    if not has_date(source):
+        return (None,)
+    last = position.partition if position is not None else None
+    if last is None:
+        return (newest_date(source),)
+    return [last] * has_partition(source, last, last) + later_dates(source, last)
+
+
+def moved(
+    source: str, before: Position | None, *, watermark: datetime | None, day: date | None, content: str | None
+) -> Position | None:
+    """Return the position of a source after it was read.
+
+    Args:
+        before: the position that the release has; None if there is none.
+        watermark: of a database: the greatest updated_at that is known; None if there is none.
+        day: the partition that was read; None if there was none to read. One that was named moves the position only
+            where no other is left out.
+        content: fingerprint of what was read.
+    """
+    if is_database(source):
+        known = before.watermark if before is not None else None
+        times = [time for time in (known, watermark) if time is not None]
+        return Position(watermark=max(times)) if times else None
+    if not has_date(source):
+        return Position(content=content)
+    last = before.partition if before is not None else None
+    if day is None or (last is not None and (day < last or has_partition(source, last + _DAY, day - _DAY))):
+        return before
+    return Position(partition=day, content=content)

@@ -18,6 +18,7 @@ from jobs.download.fetch import Fetched
 from jobs.download.images_file import FETCHED_COLUMNS, Source
 from jobs.download.validators import Validators
 from jobs.parquet import corruption_guard
+from jobs.workspace.refreshes import earlier_refreshes
 from jobs.workspace.shards import shard_name
 from jobs.workspace.workspace import Workspace
 
@@ -128,20 +129,20 @@ class EarlierImages:
 def open_refreshed(workspace: Workspace, products: Sequence[str]) -> Iterator[EarlierImages]:
     """Open the images shards in which refreshes may hold pictures of some products, those of the newest refresh first.
 
-    Damaged files are left out. A file is closed when the next one is asked for.
+    Files that are damaged or gone are left out. A file is closed when the next one is asked for.
 
     Args:
         products: sorted ids.
     """
     if not products:
         return
-    for refresh in reversed(workspace.refreshes()):
+    for refresh in earlier_refreshes(workspace):
         for shard in sorted({shard_of(product, refresh.shards) for product in products}):
             if not refresh.images.exists(shard):
                 continue
             try:
                 images = EarlierImages(refresh.images.folder, shard_name(shard), products)
-            except CorruptFile:
+            except (CorruptFile, FileNotFoundError):
                 continue
             with closing(images):
                 yield images
@@ -150,19 +151,25 @@ def open_refreshed(workspace: Workspace, products: Sequence[str]) -> Iterator[Ea
 def newest_fetches(workspace: Workspace) -> dict[tuple[str, str], int]:
     """Return when refreshes have last fetched a picture, in microseconds since 1970, by its product id and URL.
 
-    Reads no picture. Damaged files are left out.
+    Reads no picture. Files that are damaged or gone are left out.
     """
     newest: dict[tuple[str, str], int] = {}
-    for refresh in workspace.refreshes():
+    for refresh in earlier_refreshes(workspace):
         for shard in filter(refresh.images.exists, range(refresh.shards)):
-            with refresh.images.open(shard) as stream, suppress(CorruptFile), corruption_guard(refresh.url):
-                columns = ["product_id", "url", "status", "fetched_at"]
-                table = pq.read_table(stream, columns=columns, page_checksum_verification=True)
-                table = table.filter((pc.field("status") == OK) & pc.field("fetched_at").is_valid())
+            with suppress(CorruptFile, FileNotFoundError):
+                table = _read_fetches(refresh, shard)
                 pictures = zip(table["product_id"].to_pylist(), table["url"].to_pylist(), strict=True)
                 for picture, fetched_at in zip(pictures, _microseconds(table) or (), strict=True):
                     newest[picture] = max(newest.get(picture, 0), fetched_at or 0)
     return newest
+
+
+def _read_fetches(refresh: Workspace, shard: int) -> pa.Table:
+    """Return product_id, url and fetched_at of the good pictures of a shard that came from the web."""
+    with refresh.images.open(shard) as stream, corruption_guard(refresh.images.path(shard)):
+        columns = ["product_id", "url", "status", "fetched_at"]
+        table = pq.read_table(stream, columns=columns, page_checksum_verification=True)
+    return table.filter((pc.field("status") == OK) & pc.field("fetched_at").is_valid())
 
 
 def _microseconds(table: pa.Table) -> list[int | None] | None:

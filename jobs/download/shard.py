@@ -171,7 +171,7 @@ class ShardDownload:
         wanted = {row.source for row in missing}.difference(self._refetched, due)
         products = sorted({row.product_id for row in missing if row.source in wanted})
         for images in open_refreshed(self._workspace, products):
-            with suppress(CorruptFile):  # what it does not give is fetched
+            with suppress(CorruptFile, FileNotFoundError):  # what it does not give, others have, or it is fetched
                 for source in images.sources():
                     is_newest = images.fetched_at(source) >= superseded.get(source, 0)
                     if source in wanted and is_newest and self._is_valid(source, images):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from artifacts.errors import CorruptFile
 from artifacts.schema import OK, Reason, embeddings_schema
 from jobs.parquet import corruption_guard
+from jobs.workspace.refreshes import earlier_refreshes
 from jobs.workspace.shards import ShardFolder
 from jobs.workspace.workspace import Workspace
 
@@ -80,17 +81,24 @@ class VectorTable:
             pa.array(self._status, pa.string()),
             vectors.cast(schema.types[2]),
         ]
-        pq.write_table(pa.Table.from_arrays(columns, schema=schema), path, **_OPTIONS)
+        write_vectors(pa.Table.from_arrays(columns, schema=schema), path)
+
+
+def write_vectors(table: pa.Table, path: Path) -> None:
+    """Write rows of embeddings_schema, sorted by their sha256, as a shard's file."""
+    pq.write_table(table, path, **_OPTIONS)
 
 
 def read_refreshed(workspace: Workspace, encoder_slug: str, dim: int, keys: set[str]) -> Iterator[pa.Table]:
-    """Return the vectors that refreshes have computed for some pictures, each picture once; damaged files are left out.
+    """Return the vectors that refreshes have computed for some pictures, each picture once.
+
+    Files that are damaged or gone are left out.
 
     Args:
         keys: sha256 of the pictures.
     """
     missing = set(keys)
-    for refresh in reversed(workspace.refreshes()):
+    for refresh in earlier_refreshes(workspace):
         shards = refresh.embeddings(encoder_slug)
         for shard in range(shards.shards):
             if not missing:
@@ -101,13 +109,42 @@ def read_refreshed(workspace: Workspace, encoder_slug: str, dim: int, keys: set[
                 yield table
 
 
-def _read_keys(shards: ShardFolder, shard: int, dim: int, keys: set[str]) -> pa.Table | None:
-    """Return the rows of some keys, reading only the row groups that have any; None if the file is of no use."""
+def find_vectors(folders: Sequence[ShardFolder], keys: set[str]) -> pa.Table | None:
+    """Return the results that several folders of one encoder have for some pictures, each once and sorted by sha256.
+
+    Args:
+        folders: of two that have a picture, the first counts. Files that are damaged or gone are left out.
+        keys: sha256 of the pictures.
+
+    Returns:
+        As embeddings_schema; None if there are none.
+    """
+    missing, tables = set(keys), []
+    for folder in folders:
+        for shard in range(folder.shards):
+            dim = tables[0].schema.field("vector").type.list_size if tables else None
+            table = _read_keys(folder, shard, dim, missing)
+            if table is not None and table.num_rows:
+                missing.difference_update(table["sha256"].to_pylist())
+                tables.append(table)
+    return pa.concat_tables(tables).sort_by("sha256") if tables else None
+
+
+def _read_keys(shards: ShardFolder, shard: int, dim: int | None, keys: set[str]) -> pa.Table | None:
+    """Return the rows of some keys, reading only the row groups that have any; None if the file is of no use.
+
+    Args:
+        dim: what the vectors must have; None: whatever those of the file have.
+    """
     if not shards.exists(shard):
         return None
-    with shards.open(shard) as stream, suppress(CorruptFile), corruption_guard(shards.path(shard)):
+    with (
+        suppress(CorruptFile, FileNotFoundError),
+        shards.open(shard) as stream,
+        corruption_guard(shards.path(shard)),
+    ):
         file = pq.ParquetFile(stream, page_checksum_verification=True)
-        if not file.schema_arrow.equals(embeddings_schema(dim)):
+        if not file.schema_arrow.equals(embeddings_schema(dim or file.schema_arrow.field("vector").type.list_size)):
             return None
         tables = [file.schema_arrow.empty_table()]
         for group in range(file.num_row_groups):

@@ -34,18 +34,23 @@ from jobs.workspace.workspace import CATALOG_REPORT, REFRESH_TIME, Workspace
 PRODUCTS_PER_SHARD = 10_000
 
 
-def open_workspace(main: Workspace, products: int, digest: str, began: datetime) -> Workspace:
-    """Return the workspace of a refresh; one that was begun for the same changes is continued.
+def open_workspace(
+    main: Workspace, products: int, digest: str, began: datetime, newest: int | None = None
+) -> Workspace:
+    """Return the workspace of a refresh; one that was begun for the same changes and has not ended is continued.
 
     Args:
         products: number of products with pictures to fetch.
         digest: of the changes.
+        newest: of the earlier refreshes, so many may have pictures that are to be fetched; None: all.
     """
-    for earlier in reversed(main.refreshes()):
-        if earlier.name.endswith(f"-{digest}"):
-            return earlier
+    for name in reversed(main.refresh_names()):
+        earlier = main.find_refresh(name) if name.endswith(f"-{digest}") else None
+        if earlier is not None and not earlier.has_ended:
+            earlier.mark(ended=False)  # it is in use again, however long ago it was killed
+            return replace(earlier, newest=newest)
     shards = min(main.shards, max(1, -(-products // PRODUCTS_PER_SHARD)))
-    return main.refresh(f"{began:{REFRESH_TIME}}-{digest}", shards)
+    return main.refresh(f"{began:{REFRESH_TIME}}-{digest}", shards, newest)
 
 
 def obtain_pictures(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ from jobs.refresh.report import DeltaTally, Obtained, RefreshRecord, RefreshRepo
 from jobs.refresh.served import Served, State
 from jobs.steps import Progress, StepContext, StepResult
 from jobs.workspace.fingerprints import fingerprint
-from jobs.workspace.refreshes import remove_refresh
+from jobs.workspace.refreshes import NEWEST, remove_refresh
 from jobs.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -209,6 +209,7 @@ class _Refresh:
     ) -> RefreshReport:
         """Write the delta, and publish it if it passes the gate."""
         # FAISS and the steps that fetch and embed: not before there is something to do
+        from jobs.kept.step import tidy_refreshes
         from jobs.refresh.candidate import make_candidate, write_delta
         from jobs.refresh.pictures import open_workspace
 
@@ -217,7 +218,7 @@ class _Refresh:
         attempt = began if self.refetch or self.reembed else None
         files = [sha256_of(path) for path in (changes.changed, changes.deleted)]
         digest = fingerprint(served.manifest.content_id, files, attempt)[:16]
-        workspace = open_workspace(context.workspace, counts.new + counts.pictures, digest, began)
+        workspace = open_workspace(context.workspace, counts.new + counts.pictures, digest, began, NEWEST)
         release = served.open()
         try:
             with State(served.state_files) as state:
@@ -250,8 +251,11 @@ class _Refresh:
         now_served = Served.of(context.store, published.report.version)
         self._memory.keep(now_served, changes, began, retried=retried)
         tally.failures += changes.failures
-        if not workspace.images.exists(0):
+        if workspace.images.exists(0):
+            workspace.mark(ended=True)
+        else:
             remove_refresh(workspace)  # nothing was downloaded that a build could take over
+        tidy_refreshes(context.workspace, began - timedelta(days=context.config.tombstone_days))
         return RefreshReport(
             published.report.version, counts, candidate.counts, obtained, tally, now_served.delta_share,
             now_served.drift, changes.watermark, self._rejects(changes),

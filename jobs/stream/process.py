@@ -175,17 +175,24 @@ class _Stream:
         return True
 
     def _commit(self, batch: Batch, generation: int) -> bool:
-        """Commit a batch's offsets; wait for brokers that are away. Return whether it was committed."""
+        """Commit a batch's offsets; wait for brokers that are away, and for the end of a rebalance.
+
+        Returns:
+            Whether it was committed. If not, the run ends, or its partitions are read again from where they were
+            committed: they are never read on behind records that were not.
+        """
         began = time.monotonic()
         while generation == self._consumer.generation:
+            why, passes = "the group is being rebalanced", True
             try:
-                return self._consumer.commit(batch.offsets)
+                if self._consumer.commit(batch.offsets):
+                    return True
             except KafkaException as exception:
                 error = error_of(exception)
-                waited = time.monotonic() - began
-                if not is_transient(error) or (self._until_caught_up and waited > STALLED_SECONDS):
-                    raise StreamFailed(f"offsets cannot be committed: {error.str()}") from None
-                self._warn(f"offsets are committed later: {error.str()}")
+                why, passes = error.str(), is_transient(error)
+            if not passes or (self._until_caught_up and time.monotonic() - began > STALLED_SECONDS):
+                raise StreamFailed(f"offsets cannot be committed: {why}")
+            self._warn(f"offsets are committed later: {why}")
             if self._stop.is_set():
                 return False
             self._consumer.keep_alive(1.0)

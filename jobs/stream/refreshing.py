@@ -2,42 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from jobs.refresh.report import RefreshReport
 from jobs.refresh.step import run_refresh
 from jobs.steps import StepContext
-from jobs.stream.sink import Apply, Failure
-
-
-@dataclass(frozen=True)
-class Applied:
-    """The outcome of a change file; see `jobs.stream.sink.AppliedChanges`."""
-
-    report: RefreshReport
-
-    @property
-    def version(self) -> str:
-        return self.report.version
-
-    @property
-    def applied(self) -> int:
-        changes = self.report.changes
-        return changes.new + changes.pictures + changes.attributes + changes.deleted
-
-    @property
-    def stale(self) -> int:
-        return self.report.changes.stale
-
-    @property
-    def rejects(self) -> Sequence[Failure]:
-        return self.report.rejects
-
-    @property
-    def pictures_failed(self) -> Sequence[Failure]:
-        return self.report.tally.failures
+from jobs.stream.sink import AppliedChanges, Apply
 
 
 def refresh_by(context: StepContext) -> Apply:
@@ -48,8 +18,11 @@ def refresh_by(context: StepContext) -> Apply:
     """
     config = replace(context.config, max_reject_rate=1.0)
 
-    def apply(path: Path) -> Applied:
+    def apply(path: Path) -> AppliedChanges:
         step = replace(context, config=config, catalog=str(path))
-        return Applied(run_refresh(step, changes_only=True, remember=False).report)
+        report = run_refresh(step, changes_only=True, remember=False).report
+        changes = report.changes
+        applied = changes.new + changes.pictures + changes.attributes + changes.deleted
+        return AppliedChanges(report.version, applied, changes.stale, report.rejects, report.tally.failures)
 
     return apply

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 #: (product_id, reason, detail); the reason is one of `artifacts.schema.Reason`.
 Failure = tuple[str, str, str]
 
 
-class AppliedChanges(Protocol):
+@dataclass(frozen=True)
+class AppliedChanges:
     """The outcome of a change file.
 
     Attributes:
@@ -21,16 +22,11 @@ class AppliedChanges(Protocol):
         pictures_failed: pictures that could not be fetched or used; a product may have several.
     """
 
-    @property
-    def version(self) -> str: ...
-    @property
-    def applied(self) -> int: ...
-    @property
-    def stale(self) -> int: ...
-    @property
-    def rejects(self) -> Sequence[Failure]: ...
-    @property
-    def pictures_failed(self) -> Sequence[Failure]: ...
+    version: str
+    applied: int
+    stale: int
+    rejects: Sequence[Failure]
+    pictures_failed: Sequence[Failure]
 
 
 #: Applies a change file, and returns only when the release that holds its changes is published. It runs in a thread of

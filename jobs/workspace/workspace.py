@@ -15,7 +15,7 @@
         report.html                the same for people
       queries/                     the queries that a base was measured with, for its deltas, see jobs.evaluate
       sources/                     what refreshes know of each source, see jobs.refresh.memory
-      refreshes/<name>/            what one refresh has downloaded and embedded, until a build has taken it over:
+      refreshes/<name>/            what one refresh has downloaded and embedded, or several of them: see jobs.kept
         workspace.json …           a workspace of its own, with its own number of shards and no refreshes
 
 Names of refreshes sort by the time at which they began.
@@ -30,6 +30,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from artifacts.errors import StepFailed
 from artifacts.storage import Folder
@@ -57,11 +58,13 @@ class Workspace:
         url: folder, or any fsspec URL.
         shards: parts that each step's work is split in.
         main: the workspace that this one is a refresh of; None if it is not a refresh.
+        newest: so many of the newest refreshes may have what this workspace lacks; None if all may have it.
     """
 
     url: str
     shards: int
     main: Workspace | None = None
+    newest: int | None = None
 
     @classmethod
     def open(cls, url: str, shards: int) -> Workspace:
@@ -77,7 +80,7 @@ class Workspace:
                 f"set LOOKALIKE_SHARDS={recorded}, or name a new workspace"
             )
         if not recorded:
-            Folder(url).write_text(SETTINGS, json.dumps({"shards": shards}) + "\n")
+            _write_settings(Folder(url), shards)
         return cls(url, shards)
 
     @classmethod
@@ -135,28 +138,42 @@ class Workspace:
         """The last part of the URL, which names a refresh."""
         return self.folder.root.rstrip("/").rsplit("/", 1)[-1]
 
-    def refresh(self, name: str, shards: int) -> Workspace:
+    def refresh(self, name: str, shards: int, newest: int | None = None) -> Workspace:
         """Return the workspace of a refresh of this one, created if there is none.
 
         Args:
             name: sorts after the names of earlier refreshes.
+            newest: see the attribute.
 
         Raises:
             StepFailed: it was made with another number of shards.
         """
         opened = Workspace.open((self.folder / _REFRESHES / name).url, shards)
-        return replace(opened, main=self)
+        return replace(opened, main=self, newest=newest)
+
+    def refresh_names(self) -> list[str]:
+        """Return the names of the refreshes, oldest first; `find_refresh` may not find all of them."""
+        return self.folder.names(_REFRESHES)
+
+    def find_refresh(self, name: str) -> Workspace | None:
+        """Return a refresh of this workspace; None if there is none of that name."""
+        folder = self.folder / _REFRESHES / name
+        shards = _recorded_shards(folder)
+        return None if shards is None else Workspace(folder.url, shards, self)
 
     def refreshes(self) -> list[Workspace]:
-        """Return the refreshes of this workspace, oldest first; for a refresh, the others of its main workspace."""
-        main = self.main or self
-        found: list[Workspace] = []
-        for name in main.folder.names(_REFRESHES):
-            folder = main.folder / _REFRESHES / name
-            shards = _recorded_shards(folder)
-            if shards is not None and not (self.main and name == self.name):
-                found.append(Workspace(folder.url, shards, main))
-        return found
+        """Return the refreshes of this workspace, oldest first."""
+        found = (self.find_refresh(name) for name in self.refresh_names())
+        return [refresh for refresh in found if refresh is not None]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether this is a refresh that needs its workspace no more."""
+        return bool((_settings(self.folder) or {}).get("ended"))
+
+    def mark(self, *, ended: bool) -> None:
+        """Record whether a refresh still needs its workspace, or begins to need it again."""
+        _write_settings(self.folder, self.shards, ended=ended)
 
     # ── this machine ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -166,10 +183,24 @@ class Workspace:
         folder = self.folder.local() if self.folder.is_local else Path(tempfile.gettempdir())
         return folder / "spark.log"
 
-    def __reduce__(self) -> tuple[type[Workspace], tuple[str, int, Workspace | None]]:
+    def __reduce__(self) -> tuple[type[Workspace], tuple[str, int, Workspace | None, int | None]]:
         # Tasks run in another working directory: a relative path would lead elsewhere there.
-        return Workspace, (self.folder.root if self.folder.is_local else self.url, self.shards, self.main)
+        url = self.folder.root if self.folder.is_local else self.url
+        return Workspace, (url, self.shards, self.main, self.newest)
+
+
+def _settings(folder: Folder) -> dict[str, Any] | None:
+    """Return a workspace's settings; None if the folder is no workspace."""
+    try:
+        return json.loads(folder.read_text(SETTINGS))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _recorded_shards(folder: Folder) -> int | None:
-    return json.loads(folder.read_text(SETTINGS))["shards"] if folder.exists(SETTINGS) else None
+    settings = _settings(folder)
+    return None if settings is None else settings["shards"]
+
+
+def _write_settings(folder: Folder, shards: int, *, ended: bool = False) -> None:
+    folder.write_text(SETTINGS, json.dumps({"shards": shards} | ({"ended": True} if ended else {})) + "\n")

@@ -135,7 +135,8 @@ class EventConsumer:
         """Commit offsets of this generation.
 
         Returns:
-            Whether they were committed. False after a rebalance: the records are then read again by their owner.
+            Whether they were committed. False during a rebalance: the generation ends when `read` or `keep_alive` is
+            called, and the records are then read again by their owner.
 
         Raises:
             KafkaException: the brokers did not answer, or do not allow it.
@@ -235,9 +236,10 @@ class EventConsumer:
         for key, partition in self._partitions.items():
             if not partition.waiting:
                 continue
-            due += partition.release_due(self._clock())
-            if due:
-                partition.position = due[-1].offset + 1
+            released = partition.release_due(self._clock())
+            if released:
+                partition.position = released[-1].offset + 1
+            due += released
             if not partition.waiting and not self._paused:
                 self._consumer.resume([TopicPartition(*key)])
         return due

@@ -14,6 +14,7 @@ from jobs.index.step import run_index
 from jobs.publish import PublishReport
 from jobs.rebase import rebase as rebase_module
 from jobs.rebase.step import run_publish_rebased, run_rebase
+from jobs.workspace.refreshes import NEWEST
 from tests.encoders import MeanColor
 from tests.pipeline import draw, prepared
 from tests.shop import Shop, assert_same, day, event
@@ -197,9 +198,14 @@ def test_build_with_another_encoder_embeds_what_it_carries_over(shop: Shop) -> N
     run_index(context)
     shop.settings = old
     change(shop, 1)
+    for number in range(NEWEST):
+        context.workspace.refresh(f"29991231-{number}", 1)
     MeanColor.calls.clear()
     run_rebase(context)
     assert sum(MeanColor.calls) == 2  # the new product's picture, and the replaced one
+    _, embedded = (refresh for refresh in context.workspace.refreshes() if refresh.step_reports("embed"))
+    (fetched,) = embedded.step_reports("download")
+    assert (fetched.rows, fetched.done) == (2, 0)  # a refresh has fetched them, however many there have been since
     run_evaluate(context)
     run_publish_rebased(context)
     assert shop.store.manifest().encoder["spec"].endswith("MeanColor")

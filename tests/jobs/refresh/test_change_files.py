@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 
 from artifacts.errors import GateFailed
-from jobs.stream.refreshing import Applied, refresh_by
+from jobs.stream.refreshing import refresh_by
+from jobs.stream.sink import AppliedChanges
 from tests.pipeline import draw
 from tests.shop import Shop, day, event
 
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-def apply(shop: Shop, events: Sequence[dict[str, Any]], name: str = "events.jsonl") -> Applied:
+def apply(shop: Shop, events: Sequence[dict[str, Any]], name: str = "events.jsonl") -> AppliedChanges:
     path = shop.catalog.with_name(name)
     path.write_text("".join(json.dumps(row) + "\n" for row in events))
     applied = refresh_by(shop.context())(path)
-    assert isinstance(applied, Applied)
     assert applied.version == shop.store.current()
     return applied
 

@@ -9,23 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from artifacts.schema import Reason
+from jobs.stream.sink import AppliedChanges
 from tests.waiting import wait_until
-
-
-@dataclass(frozen=True)
-class Applied:
-    """Implements jobs.stream.sink.AppliedChanges."""
-
-    version: str
-    applied: int
-    stale: int
-    rejects: list[tuple[str, str, str]]
-    pictures_failed: list[tuple[str, str, str]]
 
 
 class Recorder:
@@ -54,7 +43,7 @@ class Recorder:
         log = self._folder / "calls.jsonl"
         return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
-    def apply(self, path: Path) -> Applied:
+    def apply(self, path: Path) -> AppliedChanges:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         assert len({row["product_id"] for row in rows}) == len(rows) > 0
         with (self._folder / "calls.jsonl").open("a") as log:
@@ -79,7 +68,7 @@ class Recorder:
         temporary = self._folder / "products.tmp"
         temporary.write_text(json.dumps({"version": state["version"] + 1, "products": products}))
         temporary.replace(self._state)
-        return Applied(f"v{state['version'] + 1}", len(rows) - stale - len(rejects), stale, rejects, failed)
+        return AppliedChanges(f"v{state['version'] + 1}", len(rows) - stale - len(rejects), stale, rejects, failed)
 
     def _failures(self, row: dict[str, Any]) -> list[tuple[str, str, str]]:
         reason, _, times = str(row.get("fails") or "").partition("*")

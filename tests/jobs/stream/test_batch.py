@@ -16,7 +16,7 @@ from artifacts.config import StreamConfig
 from jobs.stream.batch import Batch
 from jobs.stream.failures import sort_failures
 from jobs.stream.kafka.records import Record, failure_headers
-from tests.jobs.stream.recorder import Applied
+from jobs.stream.sink import AppliedChanges
 from tests.kafka import product_event
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -133,7 +133,7 @@ def test_failures_are_sorted_into_retries_and_dead_letters() -> None:
     headers = tuple(failure_headers(records[-1], "timeout", "", attempt=5))
     records[-1] = Record("retry", 0, 0, 0, records[-1].key, records[-1].value, headers)
     batch = batch_of(*records)
-    applied = Applied(
+    applied = AppliedChanges(
         "v1",
         3,
         0,

@@ -14,11 +14,11 @@ import pytest
 
 from artifacts.config import StreamConfig
 from artifacts.errors import GateFailed, PublishConflict, StreamFailed
+from jobs.stream.kafka.consumer import EventConsumer
 from jobs.stream.process import run_stream
 from jobs.stream.report import StreamReport
-from jobs.stream.sink import Apply
+from jobs.stream.sink import AppliedChanges, Apply
 from tests.jobs.stream.conftest import Stream
-from tests.jobs.stream.recorder import Applied
 from tests.kafka import product_event
 from tests.waiting import wait_until
 
@@ -171,7 +171,7 @@ def test_conflict_is_tried_again_and_a_failed_gate_ends_the_run_uncommitted(
     stream.broker.produce(stream.topic, [product_event("product_created", "a", at(0))])
     errors: list[Exception] = [GateFailed("recall is too low")]
 
-    def apply(path: Path) -> Applied:
+    def apply(path: Path) -> AppliedChanges:
         if errors:
             raise errors.pop()
         return stream.recorder.apply(path)
@@ -184,12 +184,27 @@ def test_conflict_is_tried_again_and_a_failed_gate_ends_the_run_uncommitted(
     assert stream.lag == 0
 
 
+def test_commit_that_a_rebalance_refuses_is_tried_again_while_the_partitions_stay(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, refusals = EventConsumer.commit, [False, False]
+
+    def refused(consumer: EventConsumer, offsets: dict[tuple[str, int], int]) -> bool:
+        return refusals.pop() if refusals else commit(consumer, offsets)
+
+    monkeypatch.setattr(EventConsumer, "commit", refused)
+    stream.broker.produce(stream.topic, [product_event("product_created", "a", at(0))])
+    report = run(stream)
+    assert (report.caught_up, report.batches, report.abandoned, stream.lag) == (True, 1, 0, 0)
+    assert len(stream.recorder.calls) == 1
+
+
 def test_long_batches_do_not_cost_the_membership(stream: Stream) -> None:
     # Applying takes longer than librdkafka lets a consumer go without a poll.
     options = {**stream.config.kafka_options, "max.poll.interval.ms": "4000"}
     stream.broker.produce(stream.topic, [product_event("product_created", "a", at(0))])
 
-    def apply(path: Path) -> Applied:
+    def apply(path: Path) -> AppliedChanges:
         threading.Event().wait(6)
         return stream.recorder.apply(path)
 

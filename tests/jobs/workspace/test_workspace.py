@@ -15,7 +15,7 @@ from artifacts.errors import CorruptFile, StepFailed
 from artifacts.storage import Folder
 from jobs.workspace.fingerprints import Recorded, fingerprint, if_changed
 from jobs.workspace.records import from_json, read_record, to_json, write_record
-from jobs.workspace.refreshes import remove_refreshes_before
+from jobs.workspace.refreshes import KILLED_AFTER, earlier_refreshes, remove_refresh, remove_refreshes_before
 from jobs.workspace.shards import ShardCounts, ShardReport, ShardTotals, report_name
 from jobs.workspace.workspace import Workspace
 
@@ -62,13 +62,14 @@ def test_refreshes_are_workspaces_of_their_own_oldest_first(tmp_path: Path) -> N
     assert main.refreshes() == [earlier, later]
     assert [refresh.name for refresh in main.refreshes()] == ["20260101T000000Z-a", "20260102T030405Z-b"]
     assert [refresh.shards for refresh in main.refreshes()] == [2, 1]
-    assert earlier.refreshes() == [later]  # a refresh has the others
+    assert list(earlier_refreshes(main)) == [later, earlier]
+    assert list(earlier_refreshes(earlier)) == [later]  # a refresh has the others
     later.images.run(0, "x", write_rows)
     assert (tmp_path / "refreshes/20260102T030405Z-b/images/shard-00000.parquet").exists()
     with pytest.raises(StepFailed, match="was made with 2 shards, not 3"):
         main.refresh("20260101T000000Z-a", 3)
     sent = pickle.loads(pickle.dumps(later))  # noqa: S301
-    assert sent.refreshes() == [earlier]
+    assert list(earlier_refreshes(sent)) == [earlier]
 
 
 def test_refreshes_that_began_before_a_time_are_removed(tmp_path: Path) -> None:
@@ -76,10 +77,49 @@ def test_refreshes_that_began_before_a_time_are_removed(tmp_path: Path) -> None:
     first, later = (main.refresh(f"2026112{day}T000000000000-x", 1) for day in (1, 5))
     for refresh in (first, later):
         refresh.images.run(0, "x", write_rows)
+        refresh.mark(ended=True)
     assert remove_refreshes_before(main, datetime(2026, 11, 22, tzinfo=UTC)) == [first.name]
     assert main.refreshes() == [later]
     assert not (tmp_path / "refreshes" / first.name).exists()
     assert remove_refreshes_before(main, datetime(2026, 11, 22, tzinfo=UTC)) == []
+
+
+def test_refresh_that_has_not_ended_is_removed_only_after_a_day_of_silence(tmp_path: Path) -> None:
+    main = Workspace.open(str(tmp_path), 1)
+    refresh = main.refresh("20261121T000000000000-x", 1)
+    refresh.images.run(0, "x", write_rows)
+    after = datetime(2026, 11, 22, tzinfo=UTC)
+    assert remove_refreshes_before(main, after) == []
+    silent = (datetime.now(UTC) - KILLED_AFTER).timestamp() - 1
+    for path in Path(refresh.url).rglob("*"):
+        os.utime(path, (silent, silent))
+    refresh.mark(ended=False)  # another attempt goes on with it
+    assert remove_refreshes_before(main, after) == []
+    os.utime(Path(refresh.url) / "workspace.json", (silent, silent))
+    assert remove_refreshes_before(main, after) == [refresh.name]
+
+
+def test_refresh_looks_into_the_newest_refreshes_and_a_build_into_all(tmp_path: Path) -> None:
+    main = Workspace.open(str(tmp_path), 1)
+    refreshes = [main.refresh(str(number), 1) for number in range(5)]
+    running = main.refresh("5", 1, newest=2)
+    assert list(earlier_refreshes(running)) == [refreshes[4], refreshes[3]]
+    assert list(earlier_refreshes(pickle.loads(pickle.dumps(running)))) == [refreshes[4], refreshes[3]]  # noqa: S301
+    assert [refresh.name for refresh in earlier_refreshes(main)] == list("543210")
+
+
+def test_refresh_that_comes_while_others_are_read_is_read_as_well(tmp_path: Path) -> None:
+    main = Workspace.open(str(tmp_path), 1)
+    for name in "123":
+        main.refresh(name, 1)
+    found = []
+    for refresh in earlier_refreshes(main):
+        found.append(refresh.name)
+        if refresh.name == "3":  # another process merges the older two
+            main.refresh("2-merged", 1)
+            for name in "12":
+                remove_refresh(main.refresh(name, 1))
+    assert found == ["3", "2-merged"]
 
 
 def test_killed_removal_of_a_refresh_is_completed_by_the_next_one(
@@ -92,6 +132,7 @@ def test_killed_removal_of_a_refresh_is_completed_by_the_next_one(
     refresh = main.refresh("1", 1)
     for shards in (refresh.catalog, refresh.images, refresh.embeddings("clip@1")):
         shards.run(0, "x", write_rows)
+    refresh.mark(ended=True)
     remove = Folder.remove
     removed: list[str] = []
 

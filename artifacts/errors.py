@@ -182,5 +182,9 @@ class StepFailed(LookalikeError):
     """A step of the pipeline cannot continue."""
 
 
+class ShardConflict(StepFailed):
+    """Another process has written a shard meanwhile; the step that was doing it can be run again."""
+
+
 class StreamFailed(LookalikeError):
     """The stream cannot go on; what it had not applied is read again by the next run."""

@@ -9,11 +9,12 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from artifacts.config import PipelineConfig
-from artifacts.errors import StepFailed
+from artifacts.errors import PublishConflict, StepFailed
 from artifacts.index.params import SearchParams
 from artifacts.store.manifest import Counts, Manifest, Position, SegmentRef, package_versions
+from artifacts.store.store import Store
 from jobs.workspace.records import read_record, write_record
-from jobs.workspace.workspace import CANDIDATE, Workspace
+from jobs.workspace.workspace import CANDIDATE, CANDIDATE_REJECTS, Workspace
 
 
 class Candidate(BaseModel):
@@ -53,6 +54,18 @@ class Candidate(BaseModel):
 
     def save(self, workspace: Workspace) -> None:
         write_record(workspace.candidate, CANDIDATE, self)
+
+
+def read_rejects(store: Store, version: str) -> bytes:
+    """Return the rejects of a version, whose successor is being made.
+
+    Raises:
+        PublishConflict: the version has been pruned, because newer ones were published meanwhile.
+    """
+    try:
+        return store.folder.read_bytes(f"versions/{version}/{CANDIDATE_REJECTS}")
+    except FileNotFoundError:
+        raise PublishConflict(f"version {version} has been pruned: newer ones were published meanwhile") from None
 
 
 def load_candidate(workspace: Workspace) -> Candidate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,6 @@ class Thumbnails:
         groups = [metadata.row_group(number).column(0).statistics for number in range(metadata.num_row_groups)]
         self._first_rows = [int(group.min) for group in groups]
         self._lock = threading.Lock()  # a ParquetFile is for one thread at a time
-        # The row group that was read last: callers that copy rows ask for them in order.
-        self._last: tuple[int, dict[int, bytes]] = (-1, {})
 
     def close(self) -> None:
         """Close the file."""
@@ -62,20 +61,28 @@ class Thumbnails:
 
     def get(self, row: int) -> bytes | None:
         """Return the JPEG bytes of a row's picture, or None if it has no thumbnail here."""
-        group = bisect_right(self._first_rows, row) - 1
-        return self._read(group).get(row) if group >= 0 else None
+        group = self._group_of(row)
+        return _value(self._read(group), row) if group >= 0 else None
 
     def take(self, rows: np.ndarray) -> list[bytes | None]:
         """Return the JPEG bytes of the pictures of rows int64[n], as `get` does; every row group is read once."""
         jpegs: list[bytes | None] = [None] * len(rows)
-        for position in np.argsort(rows, kind="stable").tolist():
-            jpegs[position] = self.get(int(rows[position]))
+        positions = np.argsort(rows, kind="stable").tolist()
+        for group, members in groupby(positions, key=lambda position: self._group_of(int(rows[position]))):
+            table = self._read(group) if group >= 0 else None
+            for position in members:
+                jpegs[position] = None if table is None else _value(table, int(rows[position]))
         return jpegs
 
-    def _read(self, group: int) -> dict[int, bytes]:
-        """Return the thumbnails of a row group by row."""
+    def _group_of(self, row: int) -> int:
+        """Return the row group that may have a row; -1 if none may."""
+        return bisect_right(self._first_rows, row) - 1
+
+    def _read(self, group: int) -> pa.Table:
         with self._lock:
-            if self._last[0] != group:
-                table = self._file.read_row_group(group)
-                self._last = group, dict(zip(table["row"].to_pylist(), table["jpeg"].to_pylist(), strict=True))
-            return self._last[1]
+            return self._file.read_row_group(group)
+
+
+def _value(table: pa.Table, row: int) -> bytes | None:
+    rows = table["row"].to_pylist()
+    return table["jpeg"][rows.index(row)].as_py() if row in rows else None

@@ -102,7 +102,7 @@ def plan_backfill(context: StepContext, request: BackfillRequest) -> BackfillPla
         StepFailed: the request contradicts itself, or too many rows were rejected.
     """
     request.validate()
-    served = Served.current(context.store)
+    served = Served.of(context.store)
     config = context.config
     spec = request.encoder or config.encoder.encoder
     identity = encoder_identity(spec, config.encoder.device, config.cache)

@@ -62,6 +62,14 @@ class ChangeCounts:
     superseded: int = 0  # rows of changes that a later row of the same product replaces
     rejected: Mapping[str, int] | None = None  # Reason -> rows
 
+    @property
+    def note(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.accepted:,} of {self.input_rows:,} rows: {self.new:,} new, {self.pictures:,} with other pictures, "
+            f"{self.attributes:,} with other attributes, {self.deleted:,} deleted"
+        )
+
 
 @dataclass(frozen=True)
 class CatalogChanges:

@@ -11,19 +11,18 @@ from datetime import UTC, datetime, timedelta
 
 from artifacts.release.compaction import write_compacted
 from artifacts.schema import FORMAT_VERSION
-from artifacts.segments.info import read_info, totals
-from artifacts.store.manifest import SegmentRef, manifest_name
-from jobs.candidate import Candidate
+from artifacts.store.manifest import SegmentRef
+from jobs.candidate import Candidate, read_rejects
 from jobs.evaluate.step import run_evaluate
 from jobs.progress import QUIET, Reporter
 from jobs.publish import run_publish, until_published
-from jobs.rebase.rebase import Newer, rebase
+from jobs.rebase.rebase import rebase
 from jobs.refresh.memory import known_positions
 from jobs.refresh.served import Served, State
+from jobs.refresh.workspace import refresh_workspace
 from jobs.steps import Progress, StepContext, StepResult
 from jobs.workspace.fingerprints import fingerprint
-from jobs.workspace.refreshes import remove_refresh
-from jobs.workspace.workspace import CANDIDATE_REJECTS, REFRESH_TIME, Workspace
+from jobs.workspace.workspace import CANDIDATE_REJECTS
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def run_compact(context: StepContext, *, if_due: bool = False, reporter: Reporte
         PublishConflict: refreshes overtook every attempt.
     """
     began = time.monotonic()
-    served = Served.current(context.store)
+    served = Served.of(context.store)
     reason = None if if_due else "on request"
     reason = reason or _due(context, served)
     if len(served.manifest.segments) < 2 or reason is None:
@@ -113,40 +112,32 @@ def _publish(context: StepContext, merged: Served, base: SegmentRef, reporter: R
     None if another base is served by now: it is newer, and may be of another encoder.
     """
     store = context.store
-    served = Served.current(store)
+    served = Served.of(store)
     if served.manifest.segments[0] != merged.manifest.segments[0]:
         return None
     delta: SegmentRef | None = None
     if served.manifest.version != merged.manifest.version:
-        delta = rebase(context, served, served.alone(store, base, served.manifest.encoder), Newer(None))
-    workspace = context.workspace.refresh(f"{datetime.now(UTC):{REFRESH_TIME}}-compact-{base.id}", 1)
+        delta = rebase(context, served, served.alone(store, base, served.manifest.encoder), read_at=None)
     segments = [base] if delta is None else [base, delta]
-    indexed, pictures = totals([read_info(store.segment_path(segment.id)) for segment in segments])
     manifest = served.manifest
     candidate = Candidate(
         expected=manifest.version,
         source=manifest.source,
         encoder=manifest.encoder,
         segments=segments,
-        counts=manifest.counts.model_copy(update={"indexed": indexed, "pictures": pictures}),
+        counts=manifest.counts,
         settings=manifest.settings,
         sources=known_positions(context.workspace, manifest),
         calibrated=True,
         search=manifest.search,
     )
-    candidate.save(workspace)
-    _copy_rejects(context, manifest.version, workspace)
-    step = replace(context, workspace=workspace)
-    with reporter.step("evaluate", "measurements") as display:
-        display.note(run_evaluate(replace(step, progress=display.at)).note)
-    with reporter.step("publish") as display:
-        published = run_publish(step)
-        display.note(published.note)
-    remove_refresh(workspace)
+    with refresh_workspace(context.workspace, 0, f"compact-{base.id}", datetime.now(UTC)) as workspace:
+        candidate.save(workspace)
+        workspace.candidate.write_bytes(CANDIDATE_REJECTS, read_rejects(store, manifest.version))
+        step = replace(context, workspace=workspace)
+        with reporter.step("evaluate", "measurements") as display:
+            display.note(run_evaluate(replace(step, progress=display.at)).note)
+        with reporter.step("publish") as display:
+            published = run_publish(step)
+            display.note(published.note)
     return published.report.version
-
-
-def _copy_rejects(context: StepContext, version: str, workspace: Workspace) -> None:
-    folder = context.store.folder
-    name = f"{manifest_name(version).rpartition('/')[0]}/{CANDIDATE_REJECTS}"
-    workspace.candidate.write_bytes(CANDIDATE_REJECTS, folder.read_bytes(name))

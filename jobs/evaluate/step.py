@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from artifacts.encoders.identity import remember_identity
 from artifacts.encoders.registry import load_encoder
-from artifacts.errors import GateFailed, IncompatibleRelease
+from artifacts.errors import GateFailed, IncompatibleRelease, NoRelease
+from artifacts.store.store import Store
 from jobs.candidate import Candidate, load_candidate
 from jobs.evaluate.results import shrink_problem
 from jobs.steps import StepContext, StepResult
@@ -35,7 +36,7 @@ def run_evaluate(context: StepContext) -> StepResult[Candidate]:
     """
     candidate = load_candidate(context.workspace)
     gate = context.config.gate
-    before = context.store.manifest(candidate.expected).counts.indexed if candidate.expected else None
+    before = _served_products(context.store)
     segments = [segment.info_sha256 for segment in candidate.segments]
     # How far the catalog shrank depends on what is served now: it is judged at every run, and not part of the digest.
     measured = fingerprint(segments, gate.recall_target, gate.evaluation_queries, gate.seed)
@@ -52,6 +53,14 @@ def run_evaluate(context: StepContext) -> StepResult[Candidate]:
     )
     recall = ", ".join(f"{name} {value:.3f}" for name, value in outcome.value.recall.items())
     return StepResult(outcome.changed, f"recall {recall}{'' if outcome.changed else ', as before'}", outcome.value)
+
+
+def _served_products(store: Store) -> int | None:
+    """Return the number of products that can be found now; None if nothing is served."""
+    try:
+        return store.manifest().counts.indexed
+    except NoRelease:
+        return None
 
 
 def _recorded(candidate: Candidate, before: int | None, max_shrink: float) -> Recorded[Candidate] | None:

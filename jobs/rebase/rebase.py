@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -41,6 +40,7 @@ from jobs.refresh.obtained import ObtainedShard
 from jobs.refresh.served import Served, State
 from jobs.steps import StepContext
 from jobs.workspace.fingerprints import fingerprint
+from jobs.workspace.workspace import Workspace
 
 # ruff: noqa: S608 — the SQL is built from constants and text_literal(), never from a catalog's values.
 
@@ -51,35 +51,25 @@ _BLOCK = 20_000
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True)
-class Newer:
-    """Which products of the served release are carried over.
-
-    Attributes:
-        read_at: when the new base's catalog was read. Of two rows with an updated_at the later one is newer; else, what
-            was applied after the catalog was read. A product that the catalog lacks is newer if either is so, by the
-            latest updated_at of all rows. None carries over every product that differs, and removes those that only the
-            new base has.
-    """
-
-    read_at: datetime | None
-
-
-def rebase(context: StepContext, served: Served, base: Served, newer: Newer) -> SegmentRef | None:
+def rebase(context: StepContext, served: Served, base: Served, *, read_at: datetime | None) -> SegmentRef | None:
     """Write the delta that a new base needs to say what the served release says; returns None if it needs none.
 
     Args:
         base: the new base alone, with a state of the catalog; of the encoder of the context's configuration.
+        read_at: when the new base's catalog was read. Of two rows with an updated_at the later one is newer; else, what
+            was applied after the catalog was read. A product that the catalog lacks is newer if either is so, by the
+            latest updated_at of all rows. None carries over every product that differs, and removes those that only the
+            new base has.
 
     Raises:
         StepFailed: pictures could not be embedded with the encoder of the new base.
     """
     store, config = context.store, context.config
     (new,) = base.manifest.segments
-    if served.manifest.segments[0] == new and newer.read_at is None:
+    if served.manifest.segments[0] == new and read_at is None:
         return served.delta
     tombstones_since = datetime.now(UTC) - timedelta(days=config.tombstone_days)
-    products, gone = _newer_products(served.state_files, base.state_files, newer, tombstones_since)
+    products, gone = _newer_products(served.state_files, base.state_files, read_at, tombstones_since)
     if not products and not gone:
         return None
     if served.manifest.segments[0] == new and served.delta is not None:
@@ -101,7 +91,10 @@ def rebase(context: StepContext, served: Served, base: Served, newer: Newer) -> 
 
         same_encoder = served.manifest.encoder["id"] == base.manifest.encoder["id"]
         identity = encoder_identity(config.encoder.encoder, config.encoder.device, config.cache)
-        pictures = None if same_encoder else embed_missing(context, inputs[:16], reencoded(), new_base, state, identity)
+        pictures: Workspace | None = None
+        if not same_encoder:
+            obtained = embed_missing(context, inputs[:16], reencoded(), new_base, state, identity)
+            pictures = stack.enter_context(obtained)
         folder = stack.enter_context(store.new_segment(inputs[:16]))
         build = DeltaBuild(
             folder, new_base.base, state, release if same_encoder else new_base,
@@ -125,7 +118,7 @@ def rebase(context: StepContext, served: Served, base: Served, newer: Newer) -> 
 
 
 def _newer_products(
-    served: StateFiles, base: StateFiles, newer: Newer, tombstones_since: datetime
+    served: StateFiles, base: StateFiles, read_at: datetime | None, tombstones_since: datetime
 ) -> tuple[list[str], list[str]]:
     """Return the ids of the products of which the served state is newer than the new base's, and differs; sorted.
 
@@ -138,7 +131,7 @@ def _newer_products(
         connection.execute("SET TimeZone = 'UTC'")
         new = f"read_parquet({text_literal(str(base.base))})"
         condition = "true"
-        if newer.read_at is not None:
+        if read_at is not None:
             condition = f"""CASE
                 WHEN n.product_id IS NULL
                     THEN s.applied_at > $read_at OR s.updated_at > (SELECT max(updated_at) FROM {new})
@@ -154,7 +147,7 @@ def _newer_products(
         statement = f"""
             SELECT coalesce(s.product_id, n.product_id) AS product_id, s.product_id IS NULL AS gone
             FROM (SELECT {columns} FROM served GROUP BY product_id) s
-            {"LEFT" if newer.read_at else "FULL"} JOIN (SELECT {columns} FROM {new} GROUP BY product_id) n
+            {"LEFT" if read_at else "FULL"} JOIN (SELECT {columns} FROM {new} GROUP BY product_id) n
                 ON s.product_id = n.product_id
             WHERE CASE WHEN s.product_id IS NULL THEN NOT n.deleted
                 WHEN n.product_id IS NULL AND s.deleted
@@ -164,8 +157,8 @@ def _newer_products(
                     OR s.digests IS DISTINCT FROM n.digests)) END
             ORDER BY product_id"""
         parameters = {"tombstones_since": tombstones_since}
-        if newer.read_at is not None:
-            parameters["read_at"] = newer.read_at
+        if read_at is not None:
+            parameters["read_at"] = read_at
         rows = connection.execute(statement, parameters).fetchall()
     return [product_id for product_id, gone in rows if not gone], [product_id for product_id, gone in rows if gone]
 

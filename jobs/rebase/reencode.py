@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -11,8 +12,9 @@ from artifacts.release.release import Release
 from artifacts.schema import OK
 from jobs.catalog.report import read_catalog_report
 from jobs.refresh.changed import ChangedProduct
-from jobs.refresh.pictures import obtain_pictures, open_workspace
+from jobs.refresh.pictures import obtain_pictures
 from jobs.refresh.served import State
+from jobs.refresh.workspace import refresh_workspace
 from jobs.steps import StepContext
 from jobs.workspace.workspace import Workspace
 
@@ -39,6 +41,7 @@ def with_rows_of(base: State, products: Iterable[ChangedProduct]) -> Iterator[Ch
         yield from block
 
 
+@contextmanager
 def embed_missing(
     context: StepContext,
     digest: str,
@@ -46,7 +49,7 @@ def embed_missing(
     base: Release,
     state: State,
     identity: EncoderIdentity,
-) -> Workspace:
+) -> Iterator[Workspace]:
     """Fetch and embed the pictures that a base lacks; what earlier refreshes have fetched is not fetched again.
 
     Args:
@@ -56,15 +59,15 @@ def embed_missing(
         state: of the base.
         identity: of the base's encoder.
 
-    Returns:
+    Yields:
         The workspace that has them.
 
     Raises:
         StepFailed: a shard failed.
     """
     missing = [product for product in products if product.to_fetch]
-    workspace = open_workspace(context.workspace, len(missing), digest, datetime.now(UTC))
     report = read_catalog_report(context.workspace)
     folder = context.config.picture_base or report.base
-    obtain_pictures(context, workspace, report.source, folder, missing, base, state, identity)
-    return workspace
+    with refresh_workspace(context.workspace, len(missing), digest, datetime.now(UTC)) as workspace:
+        obtain_pictures(context, workspace, report.source, folder, missing, base, state, identity)
+        yield workspace

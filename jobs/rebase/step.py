@@ -33,7 +33,7 @@ def run_rebase(context: StepContext) -> StepResult[Candidate]:
     served = _served(store, expected)
     delta = None if served is None else _delta(context, candidate, served)
     segments = [base] if delta is None else [base, delta]
-    folders = [store.segment_path(segment.id) for segment in segments]
+    folders = store.fetch(candidate.model_copy(update={"segments": segments}).manifest())
     counts = counts_of(folders, rejected_rows(candidate.counts))
     sources = {} if served is None else known_positions(context.workspace, served.manifest)
     rebased = candidate.model_copy(
@@ -58,10 +58,10 @@ def _served(store: Store, version: str | None) -> Served | None:
 def _delta(context: StepContext, candidate: Candidate, served: Served) -> SegmentRef | None:
     if served.manifest.segments == candidate.segments[:1]:
         return None
-    from jobs.rebase.rebase import Newer, rebase  # imports FAISS
+    from jobs.rebase.rebase import rebase  # imports FAISS
 
     base = served.alone(context.store, candidate.segments[0], candidate.encoder)
-    return rebase(context, served, base, Newer(read_catalog_report(context.workspace).read_at))
+    return rebase(context, served, base, read_at=read_catalog_report(context.workspace).read_at)
 
 
 def run_publish_rebased(context: StepContext) -> StepResult[PublishReport]:

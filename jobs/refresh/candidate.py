@@ -16,9 +16,9 @@ from artifacts.release.release import Release
 from artifacts.schema import EXPECTED_REASONS, FORMAT_VERSION, OK, REJECTS, segment_schema
 from artifacts.segments.info import STATE_FILE
 from artifacts.storage import sha256_of
-from artifacts.store.manifest import Position, SegmentRef, manifest_name
+from artifacts.store.manifest import Position, SegmentRef
 from artifacts.store.store import Store
-from jobs.candidate import Candidate
+from jobs.candidate import Candidate, read_rejects
 from jobs.catalog.changes import CatalogChanges
 from jobs.catalog.compare.state import StateFiles
 from jobs.download.refetch import Refetch
@@ -53,7 +53,7 @@ def write_delta(
         applied_at: when the catalog was read.
     """
     config, store = context.config, context.store
-    inputs = _inputs(served, workspace, changes, identity)
+    inputs = _inputs(served, workspace, changes, identity, applied_at)
     changed, deleted = _ids(changes.changed), pq.read_table(changes.deleted)
     state.load(changed)
     named = frozenset(changed) | frozenset(deleted["product_id"].to_pylist())
@@ -81,15 +81,17 @@ def write_delta(
     return store.reference(inputs[:16]), build.tally
 
 
-def _inputs(served: Served, workspace: Workspace, changes: CatalogChanges, identity: EncoderIdentity) -> str:
-    """Fingerprint of everything that the delta depends on."""
+def _inputs(
+    served: Served, workspace: Workspace, changes: CatalogChanges, identity: EncoderIdentity, applied_at: datetime
+) -> str:
+    """Fingerprint of everything that the delta depends on; when the changes were applied is a part of its state."""
     obtained: list[str] = []
     for folder in (workspace.images, workspace.embeddings(identity.slug)):
         if folder.exists(0):
             obtained += [report.digest for report in folder.reports()]
     segments = [segment.info_sha256 for segment in served.manifest.segments]
     changed = [sha256_of(path) for path in (changes.changed, changes.deleted)]
-    return fingerprint("delta", FORMAT_VERSION, segments, changed, changes.base, obtained)
+    return fingerprint("delta", FORMAT_VERSION, segments, changed, changes.base, obtained, applied_at)
 
 
 def _ids(path: Path) -> list[str]:
@@ -151,8 +153,7 @@ def _rejects_after_changes(
         rejects: of the source.
         state: of the candidate.
     """
-    with store.folder.open(f"{manifest_name(version).rpartition('/')[0]}/{CANDIDATE_REJECTS}") as file:
-        before = pq.read_table(file).cast(REJECTS)
+    before = pq.read_table(pa.BufferReader(read_rejects(store, version))).cast(REJECTS)
     # Products without a usable picture have no input_row.
     by_rules = before.filter(pc.call_function("is_valid", [before["input_row"]]))
     known = state.of_products(by_rules["product_id"].drop_null().to_pylist())

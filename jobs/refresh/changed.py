@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from artifacts.errors import StepFailed
 from artifacts.schema import (
     ATTRIBUTES_DIGEST,
     CHANGE_KIND,
@@ -160,6 +161,27 @@ def by_product(state: pa.Table) -> dict[str, list[dict[str, Any]]]:
     return {
         product_id: list(rows) for product_id, rows in groupby(state.to_pylist(), key=lambda row: row["product_id"])
     }
+
+
+def rejects_of(changes: CatalogChanges) -> list[tuple[str, str, str]]:
+    """Return product, reason and detail of each row that was rejected."""
+    rows = pq.read_table(changes.rejects).to_pylist()
+    return [(row["product_id"] or "", row["reason"], row["detail"]) for row in rows]
+
+
+def selection_of(refetch: Refetch) -> Selection | None:
+    """Return the products that a refetch selects; None if there are none.
+
+    Raises:
+        StepFailed: it names products and categories.
+    """
+    if refetch.all:
+        return Selection()
+    if refetch.products and refetch.categories:
+        raise StepFailed("refetch either products or categories, not both at once")
+    if refetch.products:
+        return Selection(product_ids=refetch.products)
+    return Selection(categories=refetch.categories) if refetch.categories else None
 
 
 def require_selected(selection: Selection, changes: CatalogChanges, state: State) -> None:

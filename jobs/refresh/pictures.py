@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,30 +26,7 @@ from jobs.steps import StepContext
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.records import write_record
 from jobs.workspace.shards import ShardCounts, shard_name
-from jobs.workspace.workspace import CATALOG_REPORT, REFRESH_TIME, Workspace
-
-#: Products of one shard; the pictures of up to so many are downloaded and embedded in this process: Spark takes 7 s to
-#: start.
-PRODUCTS_PER_SHARD = 10_000
-
-
-def open_workspace(
-    main: Workspace, products: int, digest: str, began: datetime, newest: int | None = None
-) -> Workspace:
-    """Return the workspace of a refresh; one that was begun for the same changes and has not ended is continued.
-
-    Args:
-        products: number of products with pictures to fetch.
-        digest: of the changes.
-        newest: of the earlier refreshes, so many may have pictures that are to be fetched; None: all.
-    """
-    for name in reversed(main.refresh_names()):
-        earlier = main.find_refresh(name) if name.endswith(f"-{digest}") else None
-        if earlier is not None and not earlier.has_ended:
-            earlier.mark(ended=False)  # it is in use again, however long ago it was killed
-            return replace(earlier, newest=newest)
-    shards = min(main.shards, max(1, -(-products // PRODUCTS_PER_SHARD)))
-    return main.refresh(f"{began:{REFRESH_TIME}}-{digest}", shards, newest)
+from jobs.workspace.workspace import CATALOG_REPORT, Workspace
 
 
 def obtain_pictures(
@@ -69,12 +45,13 @@ def obtain_pictures(
 
     Args:
         context: of the refresh.
-        workspace: see `open_workspace`.
+        workspace: see `jobs.refresh.workspace.refresh_workspace`.
         source: display name of the catalog.
         base: folder or URL that relative pictures are resolved against.
         products: those with pictures to fetch.
         state: names the pictures whose vectors the release has; None embeds all that are fetched.
-        again: fetch them although another refresh has fetched the same URLs.
+        again: fetch them although another refresh has fetched the same URLs. An earlier attempt of this one, which was
+            overtaken, has done so.
 
     Raises:
         StepFailed: a shard failed.
@@ -83,7 +60,7 @@ def obtain_pictures(
     if not written:
         return Obtained()
     step = replace(context, workspace=workspace, in_process=workspace.shards == 1)
-    downloaded = run_download(step, refetch=Refetch(all=again))
+    downloaded = run_download(step, refetch=Refetch(all=again and not workspace.images.exists(0)))
     known = 0
     if state is not None:
         known = sum(_seed_vectors(workspace, shard, release, state, identity) for shard in range(workspace.shards))

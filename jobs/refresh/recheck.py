@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artifacts.errors import StepFailed
+from artifacts.errors import ShardConflict, StepFailed
 from artifacts.schema import OK, picture_source
 from jobs.catalog.report import read_catalog_report
-from jobs.download.step import run_download
+from jobs.download.step import download_shard
 from jobs.refresh.served import State
 from jobs.steps import StepContext
 from jobs.workspace.records import read_record, write_record
@@ -45,7 +45,10 @@ def recheck_pictures(context: StepContext, state: State, now: datetime) -> froze
     if shard is None:
         return frozenset()
     write_record(workspace.folder, _RECORD, Recheck(shard))
-    run_download(replace(context, in_process=True), [shard])
+    try:
+        download_shard(workspace, shard, context.config.download)
+    except ShardConflict:
+        return frozenset()  # a build has fetched the shard, and publishes it; the next refresh compares it
     with workspace.images.open(shard) as file:
         images = pq.read_table(file, columns=["product_id", "url", "stamp", "sha256", "status"])
     rows = [row for row in images.to_pylist() if row["status"] == OK]
@@ -60,7 +63,10 @@ def recheck_pictures(context: StepContext, state: State, now: datetime) -> froze
 
 
 def finish_recheck(workspace: Workspace) -> None:
-    """Record that the release has the pictures that `recheck_pictures` has found."""
+    """Record that the release has the pictures that `recheck_pictures` has found.
+
+    Only for the refresh that has called it: another one does not apply them.
+    """
     workspace.folder.remove(_RECORD)
 
 

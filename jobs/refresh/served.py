@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from artifacts.errors import StepFailed
+from artifacts.encoders.identity import EncoderIdentity
+from artifacts.errors import IncompatibleRelease, StepFailed
 from artifacts.products.table import ARROW_FILE
 from artifacts.schema import DELETED, OK, STATE
 from artifacts.segments.info import STATE_FILE, delta_share, quantizer_drift, read_info, totals
@@ -34,18 +35,13 @@ class Served:
     folders: list[Path]
 
     @classmethod
-    def current(cls, store: Store) -> Served:
-        """Return the current version.
+    def of(cls, store: Store, version: str | None = None) -> Served:
+        """Return a version, by default the current one.
 
         Raises:
-            NoRelease: nothing has been published.
+            NoRelease: nothing has been published, or there is no such version.
             StepFailed: it has no state of the catalog.
         """
-        return cls.of(store)
-
-    @classmethod
-    def of(cls, store: Store, version: str | None = None) -> Served:
-        """Return a version; see `current`."""
         manifest = store.manifest(version)
         folders = store.fetch(manifest)
         for folder in folders:
@@ -69,7 +65,19 @@ class Served:
     def alone(self, store: Store, base: SegmentRef, encoder: Mapping[str, Any]) -> Served:
         """Return what this version would be with another base, made with an encoder, and no delta."""
         manifest = self.manifest.model_copy(update={"segments": [base], "encoder": dict(encoder)})
-        return Served(manifest, [store.segment_path(base.id)])
+        return Served(manifest, store.fetch(manifest))
+
+    def require_encoder(self, identity: EncoderIdentity) -> None:
+        """Check that this version was embedded with an encoder.
+
+        Raises:
+            IncompatibleRelease: it was not.
+        """
+        if identity.id != self.manifest.encoder["id"]:
+            raise IncompatibleRelease(
+                f"version {self.manifest.version} was embedded with {self.manifest.encoder['id']}, not "
+                f"{identity.id}: refresh with that encoder, or move to the new one with `lookalike backfill --encoder`"
+            )
 
     @property
     def delta(self) -> SegmentRef | None:

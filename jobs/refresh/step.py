@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow.parquet as pq
-
 from artifacts.encoders.identity import EncoderIdentity, encoder_identity
-from artifacts.errors import IncompatibleRelease, StepFailed
 from artifacts.schema import attributes_of
 from artifacts.storage import sha256_of
-from jobs.catalog.changes import CatalogChanges, ChangeCounts, find_changes, no_changes
+from jobs.catalog.changes import CatalogChanges, find_changes, no_changes
 from jobs.catalog.compare.selection import Selection
 from jobs.download.refetch import NOTHING, Refetch
 from jobs.evaluate.step import run_evaluate
 from jobs.progress import QUIET, Reporter
 from jobs.publish import run_publish, until_published
-from jobs.refresh.changed import changed_products, require_selected
+from jobs.refresh.changed import changed_products, rejects_of, require_selected, selection_of
 from jobs.refresh.memory import SourceMemory
 from jobs.refresh.recheck import finish_recheck, recheck_pictures
-from jobs.refresh.report import DeltaTally, Obtained, RefreshRecord, RefreshReport, together
+from jobs.refresh.report import DeltaTally, Obtained, RefreshReport, together
 from jobs.refresh.served import Served, State
 from jobs.steps import Progress, StepContext, StepResult
 from jobs.workspace.fingerprints import fingerprint
@@ -86,7 +84,13 @@ def run_refresh(
 
 @dataclass
 class _Refresh:
-    """One attempt."""
+    """One call of `run_refresh`, which may begin again and again: when it is overtaken, and for each partition.
+
+    Attributes:
+        key: tells this call from others.
+        rechecked: whether it has asked for old pictures again; then `refetch` names those that have changed.
+        retried: whether it has tried failed pictures again.
+    """
 
     context: StepContext
     changes_only: bool
@@ -96,6 +100,9 @@ class _Refresh:
     reembed: bool
     remember: bool
     reporter: Reporter
+    key: datetime = field(default_factory=lambda: datetime.now(UTC))
+    rechecked: bool = False
+    retried: bool = False
 
     def is_behind(self) -> bool:
         """Return whether a later partition of a source of changes waits than the last that was applied."""
@@ -103,22 +110,23 @@ class _Refresh:
 
     def run(self) -> StepResult[RefreshReport]:
         began, started = datetime.now(UTC), time.monotonic()
-        served = Served.current(self.context.store)
+        served = Served.of(self.context.store)
         identity = self._identity(served)
         if not (self.changes_only or self.refetch or self.force):
             self._recheck(served, began)
         with tempfile.TemporaryDirectory(prefix="lookalike-refresh-") as scratch:
-            retry = self._retries(self._memory.record(), began)
+            retry = self._retries(began)
             with self.reporter.step("changes", "rows") as display:
                 changes = self._find_changes(served, Path(scratch), retry, display.at)
-                display.note(_describe(changes.counts) if not changes.skipped else "the catalog is as before")
+                display.note(changes.counts.note if not changes.skipped else "the catalog is as before")
             counts = changes.counts
             if changes.skipped or not (counts.new or counts.pictures or counts.attributes or counts.deleted):
-                self._memory.keep(served, changes, began, retried=bool(retry))
+                self._keep(served, changes, began, retry)
                 report = self._unchanged(served, changes, Obtained(), DeltaTally())
             else:
-                report = self._apply(served, changes, identity, began, retried=bool(retry))
-        finish_recheck(self.context.workspace)
+                report = self._apply(served, changes, identity, began, retry)
+        if self.rechecked:
+            finish_recheck(self.context.workspace)
         report = replace(report, seconds=round(time.monotonic() - started, 3))
         changed = report.version != served.manifest.version
         return StepResult(changed, report.note if changed else f"nothing has changed{report.rejected_note}", report)
@@ -139,16 +147,12 @@ class _Refresh:
         with State(served.state_files) as state, self.reporter.step("recheck") as display:
             replaced = recheck_pictures(replace(self.context, progress=display.at), state, began)
             display.note(f"{len(replaced):,} products have other pictures")
-        self.refetch = Refetch(products=replaced)
+        self.refetch, self.rechecked = Refetch(products=replaced), True
 
     def _identity(self, served: Served) -> EncoderIdentity:
         config = self.context.config
         identity = encoder_identity(config.encoder.encoder, config.encoder.device, config.cache)
-        if identity.id != served.manifest.encoder["id"]:
-            raise IncompatibleRelease(
-                f"version {served.manifest.version} was embedded with {served.manifest.encoder['id']}, not "
-                f"{identity.id}: refresh with that encoder, or move to the new one with `lookalike backfill --encoder`"
-            )
+        served.require_encoder(identity)
         return identity
 
     @property
@@ -156,26 +160,27 @@ class _Refresh:
         """Whether it is said what is read, so that it is read although the release has it."""
         return bool(self.day or self.refetch or self.force or self.reembed)
 
-    def _retries(self, record: RefreshRecord | None, began: datetime) -> frozenset[str]:
-        """Return the statuses of pictures that are tried again because their time has come."""
+    def _retries(self, began: datetime) -> frozenset[str]:
+        """Return the statuses of pictures that are tried again because their time has come, once in this call."""
+        record = None if self.retried else self._memory.record()
         return record.retries(began, self.context.config.retry_minutes) if record is not None else frozenset()
 
     def _find_changes(self, served: Served, scratch: Path, retry: frozenset[str], progress: Progress) -> CatalogChanges:
         """Return the changes of the source, or of the first of its partitions that has something new."""
         memory = self._memory
         partitions = (self.day or memory.newest(),) if self._is_named else memory.partitions(served.manifest)
-        changes = no_changes(self.context.catalog, scratch / "none")
+        changes: CatalogChanges | None = None
         for day in partitions:
             changes = self._find_changes_of(day, served, scratch / f"changes-{day}", retry, progress)
             if not changes.skipped:
                 break
-        return changes
+        return changes or no_changes(self.context.catalog, scratch / "none")
 
     def _find_changes_of(
         self, day: date | None, served: Served, scratch: Path, retry: frozenset[str], progress: Progress
     ) -> CatalogChanges:
         config, memory, manifest = self.context.config, self._memory, served.manifest
-        force = self.force or _selection(self.refetch)
+        force = self.force or selection_of(self.refetch)
         # Rows before the watermark are not read, so none of them could be retried.
         from_watermark = not (self._is_named or retry)
         changes = find_changes(
@@ -200,25 +205,45 @@ class _Refresh:
                 require_selected(force, changes, state)
         return changes
 
-    @property
+    def _keep(self, served: Served, changes: CatalogChanges, began: datetime, retry: frozenset[str]) -> None:
+        self._memory.keep(served, changes, began, retried=bool(retry))
+        self.retried = self.retried or bool(retry)
+
+    @cached_property
     def _memory(self) -> SourceMemory:
         return SourceMemory(self.context.workspace, self.context.catalog, self.changes_only, remember=self.remember)
 
     def _apply(
-        self, served: Served, changes: CatalogChanges, identity: EncoderIdentity, began: datetime, *, retried: bool
+        self, served: Served, changes: CatalogChanges, identity: EncoderIdentity, began: datetime, retry: frozenset[str]
     ) -> RefreshReport:
         """Write the delta, and publish it if it passes the gate."""
         # FAISS and the steps that fetch and embed: not before there is something to do
         from jobs.kept.step import tidy_refreshes
+        from jobs.refresh.workspace import refresh_workspace
+
+        # A refresh that was killed is continued by the next one with the same changes; one that shall fetch or embed
+        # again, only by itself, whatever others have changed when it is overtaken.
+        again = self.refetch or self.reembed
+        inputs = self.key if again else [sha256_of(path) for path in (changes.changed, changes.deleted)]
+        digest = fingerprint("refresh", inputs)[:16]
+        products = changes.counts.new + changes.counts.pictures
+        with refresh_workspace(self.context.workspace, products, digest, began, NEWEST) as workspace:
+            report = self._publish(workspace, served, changes, identity, began, retry)
+        tidy_refreshes(self.context.workspace, began - timedelta(days=self.context.config.tombstone_days))
+        return report
+
+    def _publish(
+        self,
+        workspace: Workspace,
+        served: Served,
+        changes: CatalogChanges,
+        identity: EncoderIdentity,
+        began: datetime,
+        retry: frozenset[str],
+    ) -> RefreshReport:
         from jobs.refresh.candidate import make_candidate, write_delta
-        from jobs.refresh.pictures import open_workspace
 
         counts, context = changes.counts, self.context
-        # A refresh that was killed is continued; one that shall fetch or embed again begins anew.
-        attempt = began if self.refetch or self.reembed else None
-        files = [sha256_of(path) for path in (changes.changed, changes.deleted)]
-        digest = fingerprint(served.manifest.content_id, files, attempt)[:16]
-        workspace = open_workspace(context.workspace, counts.new + counts.pictures, digest, began, NEWEST)
         release = served.open()
         try:
             with State(served.state_files) as state:
@@ -235,7 +260,7 @@ class _Refresh:
         finally:
             release.close()
         if not (tally.changed or counts.deleted):
-            self._memory.keep(served, changes, began, retried=retried)
+            self._keep(served, changes, began, retry)
             remove_refresh(workspace)
             return self._unchanged(served, changes, obtained, tally)
         candidate = make_candidate(
@@ -249,13 +274,8 @@ class _Refresh:
             published = run_publish(step)
             display.note(published.note)
         now_served = Served.of(context.store, published.report.version)
-        self._memory.keep(now_served, changes, began, retried=retried)
+        self._keep(now_served, changes, began, retry)
         tally.failures += changes.failures
-        if workspace.images.exists(0):
-            workspace.mark(ended=True)
-        else:
-            remove_refresh(workspace)  # nothing was downloaded that a build could take over
-        tidy_refreshes(context.workspace, began - timedelta(days=context.config.tombstone_days))
         return RefreshReport(
             published.report.version, counts, candidate.counts, obtained, tally, now_served.delta_share,
             now_served.drift, changes.watermark, self._rejects(changes),
@@ -274,26 +294,5 @@ class _Refresh:
         )  # fmt: skip
 
     def _rejects(self, changes: CatalogChanges) -> list[tuple[str, str, str]]:
-        """Return the rejects of a change file; a catalog's are in a file of the version."""
-        if not self.changes_only:
-            return []
-        rows = pq.read_table(changes.rejects).to_pylist()
-        return [(row["product_id"] or "", row["reason"], row["detail"]) for row in rows]
-
-
-def _selection(refetch: Refetch) -> Selection | None:
-    """Return the products that a refetch selects; None if there are none."""
-    if refetch.all:
-        return Selection()
-    if refetch.products and refetch.categories:
-        raise StepFailed("refetch either products or categories, not both at once")
-    if refetch.products:
-        return Selection(product_ids=refetch.products)
-    return Selection(categories=refetch.categories) if refetch.categories else None
-
-
-def _describe(counts: ChangeCounts) -> str:
-    return (
-        f"{counts.accepted:,} of {counts.input_rows:,} rows: {counts.new:,} new, {counts.pictures:,} with other "
-        f"pictures, {counts.attributes:,} with other attributes, {counts.deleted:,} deleted"
-    )
+        """Return the rejects of a source of changes; a catalog's are in a file of the version."""
+        return rejects_of(changes) if self.changes_only else []

@@ -18,7 +18,7 @@ from typing import IO, Annotated
 
 from pydantic import Field
 
-from artifacts.errors import CorruptFile, StepFailed
+from artifacts.errors import CorruptFile, ShardConflict, StepFailed
 from artifacts.storage import Folder, sha256_of
 from jobs.workspace.fingerprints import Recorded, if_changed
 from jobs.workspace.records import read_record, write_record
@@ -174,6 +174,9 @@ class ShardFolder:
             fingerprint: digest of everything that the output depends on.
             work: writes the shard's Parquet to the path that it is given, and returns its counts.
             again: see `unchanged`: failures of an earlier run may be worth another try.
+
+        Raises:
+            ShardConflict: another process has done the shard meanwhile, maybe from another catalog; its file is kept.
         """
         outcome = if_changed(fingerprint, self._recorded(shard, again), lambda: self._write(shard, fingerprint, work))
         return outcome.value if outcome.changed else _skipped(outcome.value)
@@ -185,10 +188,12 @@ class ShardFolder:
         return Recorded(report.input, report)
 
     def _write(self, shard: int, fingerprint: str, work: Callable[[Path], ShardCounts]) -> ShardReport:
-        began = time.monotonic()
+        began, before = time.monotonic(), self.report(shard)
         with self.folder.writing(shard_name(shard)) as temporary:
             counts = work(temporary)
             size, digest = temporary.stat().st_size, sha256_of(temporary)
+            if self.report(shard) != before:
+                raise ShardConflict(f"{self.path(shard)} was written by another process meanwhile; run the step again")
             # An old report must not describe a new file if the process dies between the two.
             self.discard_report(shard)
         report = ShardReport(

@@ -65,7 +65,8 @@ def test_newer_version_of_another_workspace_is_not_overwritten(catalog: Path, tm
     assert context.store.current() == theirs.version
 
 
-def test_publish_prunes_old_versions(catalog: Path, tmp_path: Path) -> None:
+def test_publish_prunes_old_versions(catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artifacts.store.store.VERSION_GRACE_SECONDS", -1)  # these are seconds old
     settings = small_settings(tmp_path, keep_releases=2)
     published = []
     for products in (36, 35, 34, 33):
@@ -73,7 +74,10 @@ def test_publish_prunes_old_versions(catalog: Path, tmp_path: Path) -> None:
         published.append(publish_small(catalog, settings)[1])
     store = prepare(catalog, settings)[1]
     assert store.versions() == sorted(report.version for report in published[-2:])
-    assert published[-1].pruned == [f"versions/{published[1].version}"]
+    version, segment = published[-1].pruned
+    assert version == f"versions/{published[1].version}"
+    assert segment.startswith("segments/")
+    assert not store.folder.exists(segment)
 
 
 def test_publication_that_was_overtaken_is_not_overtaken_again(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -224,8 +227,8 @@ def test_refresh_that_is_published_while_the_delta_is_written_is_carried_over(
     shop.apply_changes([event("p001", rows, price=111)])
     rebase = rebase_module.rebase
 
-    def rebase_and_refresh(*args: Any) -> Any:
-        written = rebase(*args)
+    def rebase_and_refresh(*args: Any, **options: Any) -> Any:
+        written = rebase(*args, **options)
         monkeypatch.setattr(rebase_module, "rebase", rebase)
         shop.apply_changes([event("p002", rows, price=222)])
         return written
@@ -296,3 +299,21 @@ def test_refreshes_that_a_build_has_taken_over_are_removed_after_tombstone_days(
     shop.edit(lambda rows: rows["p030"].update(price="99"))
     shop.build()
     assert list(refreshes.iterdir()) == []
+
+
+def test_base_is_fetched_where_this_machine_has_it_no_more(tmp_path: Path) -> None:
+    """The steps of a build may run on several machines, and a server prunes the cache that it shares with a build."""
+    url = f"memory://{uuid.uuid4().hex}"
+    shop = Shop(tmp_path, releases=url)
+    rows = shop.rows
+    shop.edit(lambda rows: rows["p030"].update(price="99"))
+    context = prepared(shop.catalog, shop.settings)
+    run_index(context)
+    shop.apply_changes([event("p001", rows, price=111)])
+    shutil.rmtree(shop.store.segment_path("any").parent)
+    run_rebase(context)
+    run_evaluate(context)
+    run_publish_rebased(context)
+    prices = {key: results[0]["price"] for key, results in shop.products().items()}
+    assert (prices["p001"], prices["p030"]) == (111, 99)
+    shop.store.folder.remove("")

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifacts.errors import GateFailed, IncompatibleRelease, NoRelease, PublishConflict, StepFailed
+from artifacts.lease import Lease
 from artifacts.segments.info import STATE_FILE
-from artifacts.store.lease import Lease
 from jobs.refresh import step as refresh_step
 from jobs.refresh.step import run_refresh
 from jobs.steps import StepContext

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from jobs.download import shard
+from jobs.catalog.step import run_catalog
+from jobs.download import http, shard
+from jobs.download.output import ShardOutput
+from jobs.download.step import download_shard
 from jobs.refresh import step as refresh_step
+from tests.pipeline import draw
 from tests.servers import PictureServer
-from tests.shop import Rows, Shop, assert_same
+from tests.shop import Rows, Shop, assert_same, event
 
 
 class Later(datetime):
@@ -89,3 +96,52 @@ def test_recheck_that_was_killed_before_it_was_published_is_taken_up(
     assert shop.refresh().changed
     assert (vector(shop) != before).any()
     assert not shop.refresh().changed
+
+
+def test_recheck_of_a_killed_refresh_is_not_forgotten_by_a_change_file(
+    shop: Shop, server: PictureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workspace has the picture by then, and would not ask for it again."""
+    before = vector(shop)
+    server.edit(PATHS[1])
+    wait_ten_days(monkeypatch)
+    monkeypatch.setattr(http, "datetime", Later)
+    with monkeypatch.context() as killed:
+        killed.setattr(refresh_step, "find_changes", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            shop.refresh()
+    shop.apply_changes([event("p020", shop.rows, price=7)])
+    assert (vector(shop) == before).all()
+    assert shop.refresh().changed
+    assert (vector(shop) != before).any()
+
+
+def test_recheck_does_not_overwrite_what_a_build_has_fetched_meanwhile(
+    shop: Shop, server: PictureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_ten_days(monkeypatch)
+    fetch, built = ShardOutput.fetch, threading.Event()
+
+    def fetch_of_a_build() -> None:
+        draw(shop.images / "new.jpg", "green", "circle", 99)
+        shop.edit(lambda rows: rows["p010"].update(image_url="images/new.jpg"))
+        context = shop.context()
+        run_catalog(context)
+        download_shard(context.workspace, 0, context.config.download)
+
+    async def overtaken(self: ShardOutput, *args: Any) -> None:
+        if not built.is_set():
+            built.set()
+            build = threading.Thread(target=fetch_of_a_build)
+            build.start()
+            build.join()
+        await fetch(self, *args)
+
+    with monkeypatch.context() as during:
+        during.setattr(ShardOutput, "fetch", overtaken)
+        during.setattr(refresh_step, "find_changes", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            shop.refresh()
+    with shop.context().workspace.images.open(0) as file:
+        images = pq.read_table(file, columns=["product_id", "url"]).to_pylist()
+    assert {"product_id": "p010", "url": "images/new.jpg"} in images

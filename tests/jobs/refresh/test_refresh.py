@@ -12,7 +12,7 @@ from tests.shop import Rows, Shop, assert_same
 
 def assert_delta_names(shop: Shop, named: set[str]) -> None:
     """The served delta speaks for these products."""
-    with State(Served.current(shop.store).state_files) as state:
+    with State(Served.of(shop.store).state_files) as state:
         assert set(state.delta()["product_id"].to_pylist()) == named
 
 

@@ -113,10 +113,13 @@ def test_rows_that_a_rollback_took_back_are_read_again(web_shop: Shop, database:
     assert prices(web_shop) == {"n1": 1, "n2": 2}
 
 
-def test_watermark_survives_what_others_publish_and_what_is_pruned(web_shop: Shop, database: Database) -> None:
+def test_watermark_survives_what_others_publish_and_what_is_pruned(
+    web_shop: Shop, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database.add(("n1", 1, 1, False))
     read(web_shop, database)
     published = web_shop.store.current()
+    monkeypatch.setattr("artifacts.store.store.VERSION_GRACE_SECONDS", -1)
     shutil.rmtree(web_shop.workspace)
     for price in range(4):  # keep_releases is 3
         web_shop.apply_changes([event("p001", web_shop.rows, price=100 + price)])

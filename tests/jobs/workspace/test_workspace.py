@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.errors import CorruptFile, StepFailed
+from artifacts.errors import CorruptFile, ShardConflict, StepFailed
 from artifacts.storage import Folder
 from jobs.workspace.fingerprints import Recorded, fingerprint, if_changed
 from jobs.workspace.records import from_json, read_record, to_json, write_record
@@ -235,3 +235,21 @@ def test_totals_add_up_reports_and_describe_them() -> None:
     assert totals.changed
     assert not ShardTotals([kept], 0.0).changed
     assert totals.note("pictures", "fetched") == "1 pictures fetched (2/s), 5 kept from before; failed: 1 timeout"
+
+
+def test_shard_that_another_process_writes_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    images = Workspace.open(str(tmp_path), 1).images
+    images.run(0, "first", write_rows)
+
+    def write_while_another_does(path: Path) -> ShardCounts:
+        images.run(0, "another", write_rows)
+        path.write_text("late")
+        return ShardCounts(rows=1, ok=1)
+
+    with pytest.raises(ShardConflict, match=r"shard-00000.parquet was written by another process"):
+        images.run(0, "late", write_while_another_does)
+    with images.open(0) as file:
+        assert file.read() == b"rows"
+    report = images.report(0)
+    assert report is not None
+    assert report.input == "another"

@@ -9,9 +9,11 @@ A release's manifest holds the position of each source by its name: a rollback g
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from pathlib import Path
+
+import fsspec
 
 from artifacts.store.manifest import Position
 from jobs.catalog.source import is_database, is_url, without_password
@@ -23,10 +25,10 @@ _DAY = timedelta(days=1)
 def source_name(source: str) -> str:
     """Return the name under which a source's position is kept.
 
-    Another password is the same source, and so is another working directory; another query is not.
+    Another way to write a file's path is the same source, and so is another password; another query is not.
     """
-    if not is_url(source):
-        return str(Path(source).expanduser().absolute())
+    if not is_url(source) or source.lower().startswith(("file://", "local://")):
+        return os.path.abspath(fsspec.core.strip_protocol(source))  # noqa: PTH100, a Path keeps ..
     query = source.partition("#")[2].strip().rstrip(";") if is_database(source) else ""
     return f"{without_password(source)}#{query}" if query else without_password(source)
 

@@ -14,7 +14,7 @@ changes may have come since, and rows without updated_at would overwrite them.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -24,14 +24,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.errors import StepFailed
-from artifacts.schema import DELETIONS, REJECTS, changes_schema
+from artifacts.schema import DELETIONS, REJECTS, TRANSIENT_REASONS, changes_schema
 from jobs.catalog.attribute_types import attribute_types
 from jobs.catalog.compare.comparison import Comparison
 from jobs.catalog.compare.selection import Selection
 from jobs.catalog.compare.state import StateFiles, create_state_views
 from jobs.catalog.rules import RULES, validate_rows
 from jobs.catalog.shards import REJECTS_QUERY, write_query
-from jobs.catalog.source import Source, without_password
+from jobs.catalog.source import Source, is_database, without_password
 from jobs.catalog.sources.opening import open_source
 from jobs.catalog.staging import Staging, run_sql
 from jobs.catalog.validation import connect, content_of, refusal, source_errors, stage_source
@@ -112,10 +112,9 @@ def find_changes(
     overlap_seconds: float = 300,
     picture_base: str = "",
     force: Selection | None = None,
-    retry: Collection[str] = (),
     served_types: Mapping[str, pa.DataType] | None = None,
     unchanged_since: str | None = None,
-    retry_applied: bool = False,
+    retry_due: bool = False,
     progress: Progress = no_progress,
 ) -> CatalogChanges:
     """Validate a catalog and find what it changes in the served release.
@@ -133,12 +132,12 @@ def find_changes(
         overlap_seconds: reading begins so long before `since`, for rows that were committed after it with an earlier
             updated_at; rows that are read twice change nothing.
         force: products that are taken as changed although they are equal: their kind is `pictures`.
-        retry: statuses; products that have a picture with one of them are taken as changed, too.
         served_types: attribute -> type in the served release, see `jobs.catalog.attribute_types.attribute_types`.
         unchanged_since: fingerprint of the changes that the served release was made from. If the source is known to be
             the same without reading it, and nothing is forced or retried, it is skipped.
-        retry_applied: what a file of changes is read for that is `unchanged_since`: products with a status in `retry`,
-            where the release still says of them what the file does. Otherwise, it is skipped.
+        retry_due: whether an unchanged source is read again for failed pictures: products that have one whose failure
+            may pass are taken as changed; of an unchanged file of changes, those of which the release still says what
+            the file does, and nothing else. The products of a file of changes that has changed are always tried again.
         progress: called with (rows read, None), and once with (accepted rows, accepted rows).
 
     Raises:
@@ -155,12 +154,14 @@ def find_changes(
             run = _Run(opened, max_reject_rate, scratch, changes_only, since)
             content = run.fingerprint(opened.content) if opened.content else None
             same = content is not None and content == unchanged_since and not force
-            if same and not (retry_applied if changes_only else retry):
+            if same and not retry_due:
                 nothing = no_changes(opened.display_name, scratch)
                 return replace(nothing, base=opened.base, watermark=since, fingerprint=content, day=day)
             with closing(connect(work)) as con:
                 staging = stage_source(opened, con, work, progress, changes_only=changes_only)
-                create_state_views(con, state, retry)
+                # A file of changes names a few products: those of a row that is sent again are tried again.
+                retries = retry_due or (changes_only and not is_database(source))
+                create_state_views(con, state, TRANSIENT_REASONS if retries else ())
                 changes = run.compare(staging, force, served_types, retries_only=same and changes_only)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -198,7 +199,7 @@ class _Run:
     def fingerprint(self, content: str) -> str:
         if self._changes_only:
             return content
-        return fingerprint("changes", RULES, content, self._source.base, self._max_reject_rate, self._changes_only)
+        return fingerprint("changes", RULES, content, self._source.base, self._max_reject_rate)
 
     def compare(
         self,

@@ -16,10 +16,9 @@ from artifacts.schema import TRANSIENT_REASONS
 from artifacts.storage import Folder
 from artifacts.store.manifest import Manifest, Position
 from jobs.catalog.changes import CatalogChanges
-from jobs.catalog.source import is_database
 from jobs.catalog.sources.dates import has_date, newest_date
 from jobs.catalog.sources.positions import moved, partitions_from, source_name
-from jobs.refresh.report import TRANSIENT_STATUSES, RefreshRecord
+from jobs.refresh.report import RefreshRecord
 from jobs.refresh.served import Served, State
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.records import read_record, write_record
@@ -48,15 +47,6 @@ class SourceMemory:
     def record(self) -> RefreshRecord | None:
         """Return the last record; None if there is none."""
         return _record(_folder(self._workspace), self._file) if self._remember else None
-
-    def retries(self, due: frozenset[str]) -> frozenset[str]:
-        """Return the statuses of pictures that are tried again when a product's row is read.
-
-        Args:
-            due: those that are tried again because their time has come.
-        """
-        # A file names a few products: those of a row that is sent again are tried again.
-        return TRANSIENT_STATUSES if self._changes_only and not is_database(self._source) else due
 
     def partitions(self, manifest: Manifest) -> Sequence[date | None]:
         """Return the partitions to look at, in order, until one has something new; (None,) if there is no choice."""

@@ -10,12 +10,9 @@ from functools import reduce
 from operator import add
 from typing import TypeVar
 
-from artifacts.schema import EXPECTED_REASONS, TRANSIENT_REASONS
+from artifacts.schema import EXPECTED_REASONS
 from artifacts.store.manifest import Counts, Position
 from jobs.catalog.changes import ChangeCounts
-
-#: Statuses of pictures whose failure may pass.
-TRANSIENT_STATUSES = frozenset(reason.value for reason in TRANSIENT_REASONS)
 
 
 @dataclass(frozen=True)
@@ -38,10 +35,13 @@ class RefreshRecord:
     tried_at: datetime
     transient: bool
 
-    def retries(self, now: datetime, minutes: float) -> frozenset[str]:
-        """Return the statuses of pictures that are worth another try."""
-        due = self.transient and (now - self.tried_at).total_seconds() >= 60 * minutes
-        return TRANSIENT_STATUSES if due else frozenset()
+    def retry_due(self, now: datetime, minutes: float) -> bool:
+        """Return whether pictures are worth another try.
+
+        Args:
+            minutes: to wait since the last one.
+        """
+        return self.transient and (now - self.tried_at).total_seconds() >= 60 * minutes
 
 
 @dataclass(frozen=True)

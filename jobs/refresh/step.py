@@ -108,16 +108,16 @@ class _Refresh:
         if not (self.changes_only or self.refetch or self.force):
             self._recheck(served, began)
         with tempfile.TemporaryDirectory(prefix="lookalike-refresh-") as scratch:
-            retry = self._retries(self._memory.record(), began)
+            retry_due = self._retry_due(self._memory.record(), began)
             with self.reporter.step("changes", "rows") as display:
-                changes = self._find_changes(served, Path(scratch), retry, display.at)
+                changes = self._find_changes(served, Path(scratch), retry_due, display.at)
                 display.note(_describe(changes.counts) if not changes.skipped else "the catalog is as before")
             counts = changes.counts
             if changes.skipped or not (counts.new or counts.pictures or counts.attributes or counts.deleted):
-                self._memory.keep(served, changes, began, retried=bool(retry))
+                self._memory.keep(served, changes, began, retried=retry_due)
                 report = self._unchanged(served, changes, Obtained(), DeltaTally())
             else:
-                report = self._apply(served, changes, identity, began, retried=bool(retry))
+                report = self._apply(served, changes, identity, began, retried=retry_due)
         finish_recheck(self.context.workspace)
         report = replace(report, seconds=round(time.monotonic() - started, 3))
         changed = report.version != served.manifest.version
@@ -156,28 +156,28 @@ class _Refresh:
         """Whether it is said what is read, so that it is read although the release has it."""
         return bool(self.day or self.refetch or self.force or self.reembed)
 
-    def _retries(self, record: RefreshRecord | None, began: datetime) -> frozenset[str]:
-        """Return the statuses of pictures that are tried again because their time has come."""
-        return record.retries(began, self.context.config.retry_minutes) if record is not None else frozenset()
+    def _retry_due(self, record: RefreshRecord | None, began: datetime) -> bool:
+        """Return whether it is time to try pictures again whose failure may have passed."""
+        return record is not None and record.retry_due(began, self.context.config.retry_minutes)
 
-    def _find_changes(self, served: Served, scratch: Path, retry: frozenset[str], progress: Progress) -> CatalogChanges:
+    def _find_changes(self, served: Served, scratch: Path, retry_due: bool, progress: Progress) -> CatalogChanges:
         """Return the changes of the source, or of the first of its partitions that has something new."""
         memory = self._memory
         partitions = (self.day or memory.newest(),) if self._is_named else memory.partitions(served.manifest)
         changes = no_changes(self.context.catalog, scratch / "none")
         for day in partitions:
-            changes = self._find_changes_of(day, served, scratch / f"changes-{day}", retry, progress)
+            changes = self._find_changes_of(day, served, scratch / f"changes-{day}", retry_due, progress)
             if not changes.skipped:
                 break
         return changes
 
     def _find_changes_of(
-        self, day: date | None, served: Served, scratch: Path, retry: frozenset[str], progress: Progress
+        self, day: date | None, served: Served, scratch: Path, retry_due: bool, progress: Progress
     ) -> CatalogChanges:
         config, memory, manifest = self.context.config, self._memory, served.manifest
         force = self.force or _selection(self.refetch)
         # Rows before the watermark are not read, so none of them could be retried.
-        from_watermark = not (self._is_named or retry)
+        from_watermark = not (self._is_named or retry_due)
         changes = find_changes(
             self.context.catalog,
             served.state_files,
@@ -189,10 +189,9 @@ class _Refresh:
             overlap_seconds=config.watermark_overlap_seconds,
             picture_base=config.picture_base,
             force=force,
-            retry=memory.retries(retry),
             served_types=attributes_of(served.schema),
             unchanged_since=None if self._is_named and self.changes_only else memory.unchanged_since(manifest, day),
-            retry_applied=bool(retry),
+            retry_due=retry_due,
             progress=progress,
         )
         if force is not None:

@@ -52,14 +52,15 @@ class Position(BaseModel):
     Attributes:
         watermark: of a database: the greatest updated_at that has been read, aware.
         partition: of a source with a partition for each date: the last one that was applied.
-        content: fingerprint of the files that were applied, or of those of the partition.
+        parts: of a source of files: those that were applied and are still there, or of the partition those; name within
+            the source -> the first 16 hexadecimal digits of the sha256.
     """
 
     model_config = ConfigDict(frozen=True)
 
     watermark: datetime | None = None
     partition: date | None = None
-    content: str | None = None
+    parts: dict[str, str] | None = None
 
 
 class Manifest(BaseModel):

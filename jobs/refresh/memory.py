@@ -48,6 +48,17 @@ class SourceMemory:
         """Return the last record; None if there is none."""
         return _record(_folder(self._workspace), self._file) if self._remember else None
 
+    def retry_due(self, manifest: Manifest, now: datetime, minutes: float) -> bool:
+        """Return whether it is time to try pictures again whose failure may have passed.
+
+        Partitions that wait are applied first.
+
+        Args:
+            minutes: to wait since the last try.
+        """
+        record = self.record()
+        return record is not None and record.retry_due(now, minutes) and not self.is_behind(manifest)
+
     def partitions(self, manifest: Manifest) -> Sequence[date | None]:
         """Return the partitions to look at, in order, until one has something new; (None,) if there is no choice."""
         return partitions_from(self._source, self._position(manifest)) if self._has_position else (None,)
@@ -68,11 +79,13 @@ class SourceMemory:
         position = self._position(manifest) if self._has_position else None
         return position.watermark if position is not None else None
 
-    def unchanged_since(self, manifest: Manifest, day: date | None) -> str | None:
-        """Return the fingerprint of what a version has of a source, or of one of its partitions; None if unknown."""
-        if self._changes_only:
-            position = self._position(manifest) if self._has_position else None
-            return position.content if position is not None and position.partition == day else None
+    def applied(self, manifest: Manifest, day: date | None) -> dict[str, str] | None:
+        """Return the parts that a version has of a source of changes, or of its partition of a day; None if none."""
+        position = self._position(manifest) if self._has_position else None
+        return position.parts if position is not None and position.partition == day else None
+
+    def unchanged_since(self, manifest: Manifest) -> str | None:
+        """Return the fingerprint of the whole catalog that a version was compared with last; None if unknown."""
         record = self.record()
         return record.fingerprint if record is not None and record.version == manifest.version else None
 
@@ -82,12 +95,11 @@ class SourceMemory:
         position = self._moved(manifest, changes)
         return known if position is None else known | {self._name: position}
 
-    def keep(self, served: Served, changes: CatalogChanges, read_at: datetime, *, retried: bool) -> None:
+    def keep(self, served: Served, changes: CatalogChanges, read_at: datetime) -> None:
         """Record that the served release says what a source says.
 
         Args:
             read_at: when the source was read.
-            retried: whether pictures were tried again whose failure may have passed.
         """
         if not self._remember:
             return
@@ -97,9 +109,9 @@ class SourceMemory:
         record = RefreshRecord(
             source=self._name,
             version=served.manifest.version,
-            fingerprint=None if self._changes_only else changes.fingerprint,
+            fingerprint=changes.fingerprint,
             position=self._moved(served.manifest, changes),
-            tried_at=before.tried_at if before is not None and before.transient and not retried else read_at,
+            tried_at=before.tried_at if before is not None and before.transient and not changes.retried else read_at,
             transient=transient,
         )
         write_record(_folder(self._workspace), self._file, record)
@@ -115,7 +127,7 @@ class SourceMemory:
             return None
         return moved(
             self._source, self._position(manifest),
-            watermark=changes.watermark, day=changes.day, content=changes.fingerprint,
+            watermark=changes.watermark, day=changes.day, parts=changes.parts,
         )  # fmt: skip
 
 

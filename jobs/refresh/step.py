@@ -28,7 +28,7 @@ from jobs.publish import run_publish, until_published
 from jobs.refresh.changed import changed_products, require_selected
 from jobs.refresh.memory import SourceMemory
 from jobs.refresh.recheck import finish_recheck, recheck_pictures
-from jobs.refresh.report import DeltaTally, Obtained, RefreshRecord, RefreshReport, together
+from jobs.refresh.report import DeltaTally, Obtained, RefreshReport, together
 from jobs.refresh.served import Served, State
 from jobs.steps import Progress, StepContext, StepResult
 from jobs.workspace.fingerprints import fingerprint
@@ -108,16 +108,16 @@ class _Refresh:
         if not (self.changes_only or self.refetch or self.force):
             self._recheck(served, began)
         with tempfile.TemporaryDirectory(prefix="lookalike-refresh-") as scratch:
-            retry_due = self._retry_due(self._memory.record(), began)
+            retry_due = self._memory.retry_due(served.manifest, began, self.context.config.retry_minutes)
             with self.reporter.step("changes", "rows") as display:
                 changes = self._find_changes(served, Path(scratch), retry_due, display.at)
                 display.note(_describe(changes.counts) if not changes.skipped else "the catalog is as before")
             counts = changes.counts
             if changes.skipped or not (counts.new or counts.pictures or counts.attributes or counts.deleted):
-                self._memory.keep(served, changes, began, retried=retry_due)
+                self._memory.keep(served, changes, began)
                 report = self._unchanged(served, changes, Obtained(), DeltaTally())
             else:
-                report = self._apply(served, changes, identity, began, retried=retry_due)
+                report = self._apply(served, changes, identity, began)
         finish_recheck(self.context.workspace)
         report = replace(report, seconds=round(time.monotonic() - started, 3))
         changed = report.version != served.manifest.version
@@ -156,10 +156,6 @@ class _Refresh:
         """Whether it is said what is read, so that it is read although the release has it."""
         return bool(self.day or self.refetch or self.force or self.reembed)
 
-    def _retry_due(self, record: RefreshRecord | None, began: datetime) -> bool:
-        """Return whether it is time to try pictures again whose failure may have passed."""
-        return record is not None and record.retry_due(began, self.context.config.retry_minutes)
-
     def _find_changes(self, served: Served, scratch: Path, retry_due: bool, progress: Progress) -> CatalogChanges:
         """Return the changes of the source, or of the first of its partitions that has something new."""
         memory = self._memory
@@ -190,7 +186,8 @@ class _Refresh:
             picture_base=config.picture_base,
             force=force,
             served_types=attributes_of(served.schema),
-            unchanged_since=None if self._is_named and self.changes_only else memory.unchanged_since(manifest, day),
+            unchanged_since=memory.unchanged_since(manifest),
+            applied=None if self._is_named else memory.applied(manifest, day),
             retry_due=retry_due,
             progress=progress,
         )
@@ -204,7 +201,7 @@ class _Refresh:
         return SourceMemory(self.context.workspace, self.context.catalog, self.changes_only, remember=self.remember)
 
     def _apply(
-        self, served: Served, changes: CatalogChanges, identity: EncoderIdentity, began: datetime, *, retried: bool
+        self, served: Served, changes: CatalogChanges, identity: EncoderIdentity, began: datetime
     ) -> RefreshReport:
         """Write the delta, and publish it if it passes the gate."""
         # FAISS and the steps that fetch and embed: not before there is something to do
@@ -233,7 +230,7 @@ class _Refresh:
         finally:
             release.close()
         if not (tally.changed or counts.deleted):
-            self._memory.keep(served, changes, began, retried=retried)
+            self._memory.keep(served, changes, began)
             remove_refresh(workspace)
             return self._unchanged(served, changes, obtained, tally)
         candidate = make_candidate(
@@ -247,7 +244,7 @@ class _Refresh:
             published = run_publish(step)
             display.note(published.note)
         now_served = Served.of(context.store, published.report.version)
-        self._memory.keep(now_served, changes, began, retried=retried)
+        self._memory.keep(now_served, changes, began)
         tally.failures += changes.failures
         if not workspace.images.exists(0):
             remove_refresh(workspace)  # nothing was downloaded that a build could take over

@@ -1,8 +1,8 @@
 """Positions: how far a source of changes has been read into a release, so that nothing is applied twice or left out.
 
     a database                      the watermark: the greatest updated_at that has been read
-    a source with {date}            the last partition that was applied, and the fingerprint of its content
-    a file, a folder or a glob      the fingerprint of its content
+    a source with {date}            the last partition that was applied, and its parts
+    a file, a folder or a glob      its parts: the files that were applied
 
 A release's manifest holds the position of each source by its name: a rollback goes back to the positions of then.
 """
@@ -10,7 +10,7 @@ A release's manifest holds the position of each source by its name: a rollback g
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 import fsspec
@@ -57,7 +57,7 @@ def partitions_from(source: str, position: Position | None) -> Sequence[date | N
 
 
 def moved(
-    source: str, before: Position | None, *, watermark: datetime | None, day: date | None, content: str | None
+    source: str, before: Position | None, *, watermark: datetime | None, day: date | None, parts: Mapping[str, str]
 ) -> Position | None:
     """Return the position of a source after it was read.
 
@@ -66,15 +66,15 @@ def moved(
         watermark: of a database: the greatest updated_at that is known; None if there is none.
         day: the partition that was read; None if there was none to read. One that was named moves the position only
             where no other is left out.
-        content: fingerprint of what was read.
+        parts: name -> short digest of the files that are applied now.
     """
     if is_database(source):
         known = before.watermark if before is not None else None
         times = [time for time in (known, watermark) if time is not None]
         return Position(watermark=max(times)) if times else None
     if not has_date(source):
-        return Position(content=content)
+        return Position(parts=dict(parts))
     last = before.partition if before is not None else None
     if day is None or (last is not None and (day < last or has_partition(source, last + _DAY, day - _DAY))):
         return before
-    return Position(partition=day, content=content)
+    return Position(partition=day, parts=dict(parts))

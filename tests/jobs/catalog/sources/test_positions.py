@@ -58,7 +58,7 @@ def test_name_of_a_file_is_its_absolute_path(tmp_path: Path, monkeypatch: pytest
 def test_first_partition_is_the_newest(tmp_path: Path, source: str) -> None:
     add(tmp_path, 1, 2)
     assert partitions_from(source, None) == (at(2),)
-    assert partitions_from("changes.jsonl", Position(content="a")) == (None,)
+    assert partitions_from("changes.jsonl", Position(parts={"changes.jsonl": "a"})) == (None,)
 
 
 def test_partitions_follow_the_last_that_was_applied(tmp_path: Path, source: str) -> None:
@@ -86,7 +86,7 @@ def test_named_partition_moves_the_position_only_where_none_is_left_out(tmp_path
     add(tmp_path, 1, 2, 4, 5)
 
     def after(before: Position | None, day: date | None) -> date | None:
-        position = moved(source, before, watermark=None, day=day, content="a")
+        position = moved(source, before, watermark=None, day=day, parts={})
         return position.partition if position is not None else None
 
     assert after(None, at(2)) == at(2)
@@ -100,7 +100,7 @@ def test_named_partition_moves_the_position_only_where_none_is_left_out(tmp_path
 def test_watermark_never_goes_back() -> None:
     source, before = "sqlite:///shop.db#products", Position(watermark=NOON)
     for earlier in (None, NOON - timedelta(days=1)):
-        assert moved(source, before, watermark=earlier, day=None, content="a") == before
+        assert moved(source, before, watermark=earlier, day=None, parts={}) == before
     later = NOON + timedelta(days=1)
-    assert moved(source, before, watermark=later, day=None, content="a") == Position(watermark=later)
-    assert moved(source, None, watermark=None, day=None, content="a") is None
+    assert moved(source, before, watermark=later, day=None, parts={}) == Position(watermark=later)
+    assert moved(source, None, watermark=None, day=None, parts={}) is None

@@ -106,13 +106,18 @@ class SourceMemory:
         with State(served.state_files) as state:
             transient = not TRANSIENT_REASONS.isdisjoint(state.failures())
         before = self.record()
+        tried_at, retries = read_at, 0
+        if before is not None and before.transient:
+            tried_at = read_at if changes.retried else before.tried_at
+            retries = before.retries + changes.retried if self._changes_only and transient else 0
         record = RefreshRecord(
             source=self._name,
             version=served.manifest.version,
             fingerprint=changes.fingerprint,
             position=self._moved(served.manifest, changes),
-            tried_at=before.tried_at if before is not None and before.transient and not changes.retried else read_at,
+            tried_at=tried_at,
             transient=transient,
+            retries=retries,
         )
         write_record(_folder(self._workspace), self._file, record)
 

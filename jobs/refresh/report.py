@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import reduce
 from operator import add
 from typing import TypeVar
@@ -13,6 +13,10 @@ from typing import TypeVar
 from artifacts.schema import EXPECTED_REASONS
 from artifacts.store.manifest import Counts, Position
 from jobs.catalog.changes import ChangeCounts
+
+_DAY_MINUTES = 24 * 60
+#: More of them would make a second a day.
+_DOUBLINGS = 17
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,9 @@ class RefreshRecord:
         fingerprint: of a whole catalog; None if it cannot be known without reading it.
         position: of a source of changes, at least as far as in the version's manifest; None if it has none.
         tried_at: when pictures were last tried that had failed for reasons that may pass; else, when it was read.
-        transient: whether pictures failed for reasons that may pass.
+        transient: whether pictures of the version failed for reasons that may pass.
+        retries: how often pictures were tried again since there are such failures, if the source names only what has
+            changed: it is read as a whole for it.
     """
 
     source: str
@@ -34,14 +40,16 @@ class RefreshRecord:
     position: Position | None
     tried_at: datetime
     transient: bool
+    retries: int = 0
 
     def retry_due(self, now: datetime, minutes: float) -> bool:
         """Return whether pictures are worth another try.
 
         Args:
-            minutes: to wait since the last one.
+            minutes: to wait before the first retry; twice as long before each further one, but at most a day.
         """
-        return self.transient and (now - self.tried_at).total_seconds() >= 60 * minutes
+        wait = min(minutes * 2 ** min(self.retries, _DOUBLINGS), max(minutes, _DAY_MINUTES))
+        return self.transient and now - self.tried_at >= timedelta(minutes=wait)
 
 
 @dataclass(frozen=True)

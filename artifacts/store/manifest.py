@@ -50,6 +50,7 @@ class Position(BaseModel):
     """How far a source of changes has been read into a release.
 
     Attributes:
+        read_at: when the source was read last, aware; positions that are not read for some days are dropped.
         watermark: of a database: the greatest updated_at that has been read, aware.
         partition: of a source with a partition for each date: the last one that was applied.
         parts: of a source of files: those that were applied and are still there, or of the partition those; name within
@@ -58,6 +59,7 @@ class Position(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    read_at: datetime | None = None
     watermark: datetime | None = None
     partition: date | None = None
     parts: dict[str, str] | None = None

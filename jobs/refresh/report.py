@@ -26,6 +26,7 @@ class RefreshRecord:
     Attributes:
         source: see `jobs.catalog.sources.positions.source_name`.
         version: that was served then; to another one the record does not apply.
+        read_at: when the source was read, or found to be as before.
         fingerprint: of a whole catalog; None if it cannot be known without reading it.
         position: of a source of changes, at least as far as in the version's manifest; None if it has none.
         tried_at: when pictures were last tried that had failed for reasons that may pass; else, when it was read.
@@ -36,6 +37,7 @@ class RefreshRecord:
 
     source: str
     version: str
+    read_at: datetime
     fingerprint: str | None
     position: Position | None
     tried_at: datetime

@@ -198,7 +198,10 @@ class _Refresh:
 
     @property
     def _memory(self) -> SourceMemory:
-        return SourceMemory(self.context.workspace, self.context.catalog, self.changes_only, remember=self.remember)
+        return SourceMemory(
+            self.context.workspace, self.context.catalog, self.changes_only,
+            keep_days=self.context.config.tombstone_days, remember=self.remember,
+        )  # fmt: skip
 
     def _apply(
         self, served: Served, changes: CatalogChanges, identity: EncoderIdentity, began: datetime
@@ -235,7 +238,7 @@ class _Refresh:
             return self._unchanged(served, changes, obtained, tally)
         candidate = make_candidate(
             context, workspace, served, changes, delta, tally, changes_only=self.changes_only,
-            sources=self._memory.positions(served.manifest, changes),
+            sources=self._memory.positions(served.manifest, changes, began),
         )  # fmt: skip
         step = replace(context, workspace=workspace)
         with self.reporter.step("evaluate", "measurements") as display:

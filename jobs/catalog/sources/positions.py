@@ -57,12 +57,19 @@ def partitions_from(source: str, position: Position | None) -> Sequence[date | N
 
 
 def moved(
-    source: str, before: Position | None, *, watermark: datetime | None, day: date | None, parts: Mapping[str, str]
+    source: str,
+    before: Position | None,
+    read_at: datetime,
+    *,
+    watermark: datetime | None,
+    day: date | None,
+    parts: Mapping[str, str],
 ) -> Position | None:
     """Return the position of a source after it was read.
 
     Args:
         before: the position that the release has; None if there is none.
+        read_at: when it was read, aware.
         watermark: of a database: the greatest updated_at that is known; None if there is none.
         day: the partition that was read; None if there was none to read. One that was named moves the position only
             where no other is left out.
@@ -71,10 +78,10 @@ def moved(
     if is_database(source):
         known = before.watermark if before is not None else None
         times = [time for time in (known, watermark) if time is not None]
-        return Position(watermark=max(times)) if times else None
+        return Position(read_at=read_at, watermark=max(times)) if times else None
     if not has_date(source):
-        return Position(parts=dict(parts))
+        return Position(read_at=read_at, parts=dict(parts))
     last = before.partition if before is not None else None
     if day is None or (last is not None and (day < last or has_partition(source, last + _DAY, day - _DAY))):
-        return before
-    return Position(partition=day, parts=dict(parts))
+        return before.model_copy(update={"read_at": read_at}) if before is not None else None
+    return Position(read_at=read_at, partition=day, parts=dict(parts))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import pytest
 
 from artifacts.errors import CatalogError, StepFailed
 from artifacts.store.manifest import Position
+from jobs.catalog.changes import CatalogChanges
+from jobs.refresh import step
 from jobs.refresh.report import RefreshReport
 from jobs.refresh.step import run_refresh
 from jobs.steps import StepResult
@@ -146,6 +148,53 @@ def test_refused_file_is_read_again(shop: Shop, tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(StepFailed, match="25 of 25 rows are rejected"):
             read(shop, source)
+
+
+# ── sources that are read no more ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_positions_and_records_of_sources_that_are_not_read_are_dropped(shop: Shop, tmp_path: Path) -> None:
+    first, second = (write(tmp_path / f"{number}.jsonl", [priced(shop, "p001", number)]) for number in (1, 2))
+    read(shop, first)
+    read(shop, second)
+    shop.refresh()
+    assert shop.store.manifest().sources.keys() == {first, second}
+    assert len(list((shop.workspace / "sources").iterdir())) == 3
+    shop.settings = shop.settings.model_copy(update={"tombstone_days": 0})
+    write(Path(second), [priced(shop, "p001", 3)])
+    read(shop, second)
+    assert shop.store.manifest().sources.keys() == {second}
+    assert len(list((shop.workspace / "sources").iterdir())) == 1
+
+
+def test_position_of_a_source_that_is_read_and_does_not_change_is_kept(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "feed.jsonl", [priced(shop, "p001", 50)])
+    began = datetime.now(UTC)
+
+    def is_read_after(days: int, price: int) -> bool:
+        """Read the source, while another one changes the price; returns whether the source changed anything."""
+
+        class Clock(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> datetime:
+                return (began + timedelta(days=days)).astimezone(tz)
+
+        def find_changes(*args: Any, **options: Any) -> CatalogChanges:
+            monkeypatch.setattr(step, "find_changes", find)
+            shop.apply_changes([priced(shop, "p001", price)])
+            return find(*args, **options)
+
+        find = step.find_changes
+        monkeypatch.setattr(step, "datetime", Clock)
+        monkeypatch.setattr(step, "find_changes", find_changes)
+        return read(shop, source).changed
+
+    assert is_read_after(0, 51)
+    assert not is_read_after(5, 52)
+    assert not is_read_after(10, 53)
+    assert not is_read_after(15, 54)
 
 
 # ── pictures that failed for a while ─────────────────────────────────────────────────────────────────────────────────

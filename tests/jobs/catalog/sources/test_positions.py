@@ -12,6 +12,7 @@ from artifacts.store.manifest import Position
 from jobs.catalog.sources.positions import moved, partitions_from, source_name
 
 NOON = datetime(2026, 11, 5, 12, tzinfo=UTC)
+READ_AT = datetime(2026, 11, 6, tzinfo=UTC)
 
 
 def at(day: int) -> date:
@@ -86,7 +87,7 @@ def test_named_partition_moves_the_position_only_where_none_is_left_out(tmp_path
     add(tmp_path, 1, 2, 4, 5)
 
     def after(before: Position | None, day: date | None) -> date | None:
-        position = moved(source, before, watermark=None, day=day, parts={})
+        position = moved(source, before, READ_AT, watermark=None, day=day, parts={})
         return position.partition if position is not None else None
 
     assert after(None, at(2)) == at(2)
@@ -100,7 +101,11 @@ def test_named_partition_moves_the_position_only_where_none_is_left_out(tmp_path
 def test_watermark_never_goes_back() -> None:
     source, before = "sqlite:///shop.db#products", Position(watermark=NOON)
     for earlier in (None, NOON - timedelta(days=1)):
-        assert moved(source, before, watermark=earlier, day=None, parts={}) == before
+        assert moved(source, before, READ_AT, watermark=earlier, day=None, parts={}) == Position(
+            read_at=READ_AT, watermark=NOON
+        )
     later = NOON + timedelta(days=1)
-    assert moved(source, before, watermark=later, day=None, parts={}) == Position(watermark=later)
-    assert moved(source, None, watermark=None, day=None, parts={}) is None
+    assert moved(source, before, READ_AT, watermark=later, day=None, parts={}) == Position(
+        read_at=READ_AT, watermark=later
+    )
+    assert moved(source, None, READ_AT, watermark=None, day=None, parts={}) is None

@@ -67,7 +67,7 @@ class PipelineSettings(BaseSettings):
         default=0, ge=0, le=36_500, description="Days after which a picture's URL is asked for changes; 0: never."
     )
     recheck_batch: int = Field(
-        default=10_000, ge=1, description="Pictures of one shard that a build asks for changes, at most."
+        default=10_000, ge=1, description="Pictures of one shard that a build or a refresh asks for changes, at most."
     )
     allow_private_addresses: bool = Field(
         default=False,

@@ -50,16 +50,19 @@ class Position(BaseModel):
     """How far a source of changes has been read into a release.
 
     Attributes:
+        read_at: when the source was read last, aware; positions that are not read for some days are dropped.
         watermark: of a database: the greatest updated_at that has been read, aware.
         partition: of a source with a partition for each date: the last one that was applied.
-        content: fingerprint of the files that were applied, or of those of the partition.
+        parts: of a source of files: those that were applied and are still there, or of the partition those; name within
+            the source -> the first 16 hexadecimal digits of the sha256.
     """
 
     model_config = ConfigDict(frozen=True)
 
+    read_at: datetime | None = None
     watermark: datetime | None = None
     partition: date | None = None
-    content: str | None = None
+    parts: dict[str, str] | None = None
 
 
 class Manifest(BaseModel):

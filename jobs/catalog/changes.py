@@ -7,14 +7,14 @@ The workspace's catalog is left as it is.
 Ordering: a row whose updated_at is earlier than that of the product's state is stale, and is not applied. A product
 that a full catalog lacks, or whose row it rejects, is deleted, unless its state is later than the row, or than the
 whole catalog where there is no row. A source of changes deletes only what it names as deleted or inactive; of several
-rows of one product the last counts. A file of changes that the release has applied already is not applied again: newer
-changes may have come since, and rows without updated_at would overwrite them.
+rows of one product the last counts. A file of changes that the release has applied already is not applied again, also
+where others have come beside it: newer changes may have come since, and rows without updated_at would overwrite them.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -24,14 +24,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.errors import StepFailed
-from artifacts.schema import DELETIONS, REJECTS, changes_schema
+from artifacts.schema import DELETIONS, REJECTS, TRANSIENT_REASONS, changes_schema
 from jobs.catalog.attribute_types import attribute_types
 from jobs.catalog.compare.comparison import Comparison
 from jobs.catalog.compare.selection import Selection
 from jobs.catalog.compare.state import StateFiles, create_state_views
 from jobs.catalog.rules import RULES, validate_rows
 from jobs.catalog.shards import REJECTS_QUERY, write_query
-from jobs.catalog.source import Source, without_password
+from jobs.catalog.source import Source, is_database, without_password
 from jobs.catalog.sources.opening import open_source
 from jobs.catalog.staging import Staging, run_sql
 from jobs.catalog.validation import connect, content_of, refusal, source_errors, stage_source
@@ -86,12 +86,15 @@ class CatalogChanges:
         watermark: where the next reading may begin: the greatest updated_at of all rows, but not in the future, and
             not before `since`; None if there is neither.
         fingerprint: of a whole catalog, of everything but the state that the changes depend on; None if that is more
-            than the source shows, because products have pictures on this machine, which may be edited. Of a source of
-            changes, of its content.
+            than the source shows, because products have pictures on this machine, which may be edited. None of a
+            source of changes.
+        parts: of a source of changes in files: name -> short digest of all that are there; they are applied when these
+            changes are.
+        retried: whether products were taken as changed for failed pictures whose retry was due.
         failures: with a source of changes, product, reason and detail of every failed picture of the products that it
             names and that are as in the release already.
         day: the date that replaced `{date}`, if one was given.
-        skipped: the source is `unchanged_since`; there are no changes, and no row was read or counted.
+        skipped: the source is as before; there are no changes, and no row was read or counted.
     """
 
     source: str
@@ -103,6 +106,8 @@ class CatalogChanges:
     attributes: dict[str, pa.DataType]
     watermark: datetime | None
     fingerprint: str | None
+    parts: Mapping[str, str] = field(default_factory=dict)
+    retried: bool = False
     failures: list[tuple[str, str, str]] = field(default_factory=list)
     day: date | None = None
     skipped: bool = False
@@ -120,10 +125,10 @@ def find_changes(
     overlap_seconds: float = 300,
     picture_base: str = "",
     force: Selection | None = None,
-    retry: Collection[str] = (),
     served_types: Mapping[str, pa.DataType] | None = None,
     unchanged_since: str | None = None,
-    retry_applied: bool = False,
+    applied: Mapping[str, str] | None = None,
+    retry_due: bool = False,
     progress: Progress = no_progress,
 ) -> CatalogChanges:
     """Validate a catalog and find what it changes in the served release.
@@ -141,12 +146,15 @@ def find_changes(
         overlap_seconds: reading begins so long before `since`, for rows that were committed after it with an earlier
             updated_at; rows that are read twice change nothing.
         force: products that are taken as changed although they are equal: their kind is `pictures`.
-        retry: statuses; products that have a picture with one of them are taken as changed, too.
         served_types: attribute -> type in the served release, see `jobs.catalog.attribute_types.attribute_types`.
-        unchanged_since: fingerprint of the changes that the served release was made from. If the source is known to be
-            the same without reading it, and nothing is forced or retried, it is skipped.
-        retry_applied: what a file of changes is read for that is `unchanged_since`: products with a status in `retry`,
-            where the release still says of them what the file does. Otherwise, it is skipped.
+        unchanged_since: fingerprint of the whole catalog that the served release was made from. If the source is known
+            to be the same without reading it, and nothing is forced or retried, it is skipped.
+        applied: of a source of changes in files: name -> short digest of the parts that the served release has; only
+            the others are read. If there are none, and nothing is retried, the source is skipped. None to read all.
+        retry_due: whether an unchanged source is read again for failed pictures: products that have one whose failure
+            may pass are taken as changed; of unchanged files of changes, those of which the release still says what
+            the files do, and nothing else. Where files of changes are new, only these are read, and their products are
+            always tried again.
         progress: called with (rows read, None), and once with (accepted rows, accepted rows).
 
     Raises:
@@ -161,19 +169,30 @@ def find_changes(
             start = since - timedelta(seconds=overlap_seconds) if since else None
             opened = open_source(source, work, day=day, since=start).with_base(picture_base)
             run = _Run(opened, max_reject_rate, scratch, changes_only, since)
-            content = run.fingerprint(opened.content) if opened.content else None
-            same = content is not None and content == unchanged_since and not force
-            if same and not (retry_applied if changes_only else retry):
+            parts = {part.name: part.short_digest for part in opened.parts} if changes_only else {}
+            new = opened.without(applied or {})
+            if changes_only:
+                same = applied is not None and not new.parts
+            else:
+                same = unchanged_since is not None and run.fingerprint(opened.content) == unchanged_since
+            if same and not force and not (retry_due and opened.parts):  # a folder may have been emptied
                 nothing = no_changes(opened.display_name, scratch)
-                return replace(nothing, base=opened.base, watermark=since, fingerprint=content, day=day)
+                return replace(
+                    nothing, base=opened.base, watermark=since, fingerprint=unchanged_since, parts=parts, day=day
+                )
+            to_read = opened if same else new
             with closing(connect(work)) as con:
-                staging = stage_source(opened, con, work, progress, changes_only=changes_only)
-                create_state_views(con, state, retry)
-                changes = run.compare(staging, force, served_types, retries_only=same and changes_only)
+                staging = stage_source(to_read, con, work, progress, changes_only=changes_only)
+                # A file of changes names a few products: those of a row that is sent again are tried again.
+                retries = retry_due or (changes_only and not is_database(source))
+                create_state_views(con, state, TRANSIENT_REASONS if retries else ())
+                retries_only = same and changes_only and not force
+                changes = run.compare(staging, force, served_types, retries_only=retries_only)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     progress(changes.counts.accepted, changes.counts.accepted)
-    return replace(changes, day=day)
+    retried = retry_due and len(to_read.parts) == len(opened.parts)
+    return replace(changes, parts=parts, retried=retried, day=day)
 
 
 def no_changes(source: str, scratch: Path) -> CatalogChanges:
@@ -203,10 +222,11 @@ class _Run:
         self._since, self._began = since, datetime.now(UTC)
         self._changed, self._deleted, self._rejects = _paths(scratch)
 
-    def fingerprint(self, content: str) -> str:
-        if self._changes_only:
-            return content
-        return fingerprint("changes", RULES, content, self._source.base, self._max_reject_rate, self._changes_only)
+    def fingerprint(self, content: str | None) -> str | None:
+        """Return the fingerprint of a whole catalog with this content; None if the content is unknown."""
+        if content is None:
+            return None
+        return fingerprint("changes", RULES, content, self._source.base, self._max_reject_rate)
 
     def compare(
         self,
@@ -240,8 +260,9 @@ class _Run:
             superseded=superseded,
             rejected=rejected,
         )
-        edited = comparison.local_files and not self._changes_only  # pictures may be, while the catalog is the same
-        content = None if edited else self._source.content or content_of(staging)
+        # Pictures on this machine may be edited while the catalog is the same.
+        is_all = not (self._changes_only or comparison.local_files)
+        content = (self._source.content or content_of(staging)) if is_all else None
         return CatalogChanges(
             self._source.display_name,
             self._source.base,
@@ -251,7 +272,7 @@ class _Run:
             counts,
             attributes,
             self._watermark(comparison.watermark),
-            self.fingerprint(content) if content else None,
+            self.fingerprint(content),
             failures=comparison.failures() if self._changes_only else [],
         )
 

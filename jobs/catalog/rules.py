@@ -245,7 +245,7 @@ def validate_rows(staging: Staging) -> dict[str, int]:
 
 def _place_sql(staging: Staging, row: str) -> tuple[str, str]:
     """Build the text that says where a row is, and the join that it needs: none if the source is one file."""
-    if len(staging.parts) < 2:
+    if not any(name for name, _ in staging.parts):
         return f"concat('row ', {row})", ""
     starts = {start: name for name, start in staging.parts}  # of parts without rows, only the last one is left
     staging.con.register("parts", pa.table({"start": pa.array(starts, pa.int64()), "part": list(starts.values())}))

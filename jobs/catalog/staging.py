@@ -123,7 +123,7 @@ class Staging:
         columns: the cell of each column.
         styles: attribute -> how its cells are to be understood: "text" (type to be inferred), "json" (cells are JSON
             values), or the name of a DuckDB type that every cell can be cast to.
-        parts: name and first row of each part, if there are several; rejects name them.
+        parts: label and first row of each part; rejects name those that have one.
         undecodable_rows: unreadable rows that are not UTF-8; readers count them.
     """
 

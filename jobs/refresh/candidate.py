@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,7 +26,7 @@ from jobs.download.refetch import Refetch
 from jobs.refresh.changed import changed_products, in_shard
 from jobs.refresh.delta import DeltaBuild, DeltaTally
 from jobs.refresh.obtained import ObtainedShard
-from jobs.refresh.served import Served, State, counts_of, rejected_rows
+from jobs.refresh.served import Served, State, counts_of
 from jobs.steps import StepContext
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.workspace import CANDIDATE_REJECTS, Workspace
@@ -118,24 +119,22 @@ def make_candidate(
     base = manifest.segments[0]
     segments = [base] if delta is None else [base, delta]
     folders = [context.store.segment_path(segment.id) for segment in segments]
-    # What the last whole catalog rejected by its rules still is, when only changes are read.
-    by_rules = rejected_rows(manifest.counts) if changes_only else changes.counts.rejected or {}
-    candidate = Candidate(
-        expected=manifest.version,
-        source=changes.source,
-        encoder=manifest.encoder,
-        segments=segments,
-        counts=counts_of(folders, by_rules),
-        settings=manifest.settings,
-        sources=sources,
-        calibrated=True,
-        search=manifest.search,
-    )
-    candidate.save(workspace)
+    rows = pq.read_table(changes.rejects).cast(REJECTS)
     with State(StateFiles(*(folder / STATE_FILE for folder in folders))) as state:
-        rows = pq.read_table(changes.rejects).cast(REJECTS)
         if changes_only:
             rows = _rejects_after_changes(context.store, manifest.version, changes, rows, state)
+        candidate = Candidate(
+            expected=manifest.version,
+            source=changes.source,
+            encoder=manifest.encoder,
+            segments=segments,
+            counts=counts_of(folders, Counter(rows["reason"].to_pylist())),
+            settings=manifest.settings,
+            sources=sources,
+            calibrated=True,
+            search=manifest.search,
+        )
+        candidate.save(workspace)
         _write_rejects(workspace, rows, state.rejected(), tally)
     return candidate
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import reduce
 from operator import add
 from typing import TypeVar
 
-from artifacts.schema import EXPECTED_REASONS, TRANSIENT_REASONS
+from artifacts.schema import EXPECTED_REASONS
 from artifacts.store.manifest import Counts, Position
 from jobs.catalog.changes import ChangeCounts
 
-#: Statuses of pictures whose failure may pass.
-TRANSIENT_STATUSES = frozenset(reason.value for reason in TRANSIENT_REASONS)
+_DAY_MINUTES = 24 * 60
+#: More of them would make a second a day.
+_DOUBLINGS = 17
 
 
 @dataclass(frozen=True)
@@ -25,23 +26,32 @@ class RefreshRecord:
     Attributes:
         source: see `jobs.catalog.sources.positions.source_name`.
         version: that was served then; to another one the record does not apply.
+        read_at: when the source was read, or found to be as before.
         fingerprint: of a whole catalog; None if it cannot be known without reading it.
         position: of a source of changes, at least as far as in the version's manifest; None if it has none.
         tried_at: when pictures were last tried that had failed for reasons that may pass; else, when it was read.
-        transient: whether pictures failed for reasons that may pass.
+        transient: whether pictures of the version failed for reasons that may pass.
+        retries: how often pictures were tried again since there are such failures, if the source names only what has
+            changed: it is read as a whole for it.
     """
 
     source: str
     version: str
+    read_at: datetime
     fingerprint: str | None
     position: Position | None
     tried_at: datetime
     transient: bool
+    retries: int = 0
 
-    def retries(self, now: datetime, minutes: float) -> frozenset[str]:
-        """Return the statuses of pictures that are worth another try."""
-        due = self.transient and (now - self.tried_at).total_seconds() >= 60 * minutes
-        return TRANSIENT_STATUSES if due else frozenset()
+    def retry_due(self, now: datetime, minutes: float) -> bool:
+        """Return whether pictures are worth another try.
+
+        Args:
+            minutes: to wait before the first retry; twice as long before each further one, but at most a day.
+        """
+        wait = min(minutes * 2 ** min(self.retries, _DOUBLINGS), max(minutes, _DAY_MINUTES))
+        return self.transient and now - self.tried_at >= timedelta(minutes=wait)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,6 @@ class _Refresh:
     Attributes:
         key: tells this call from others.
         rechecked: whether it has asked for old pictures again; then `refetch` names those that have changed.
-        retried: whether it has tried failed pictures again.
     """
 
     context: StepContext
@@ -102,7 +101,6 @@ class _Refresh:
     reporter: Reporter
     key: datetime = field(default_factory=lambda: datetime.now(UTC))
     rechecked: bool = False
-    retried: bool = False
 
     def is_behind(self) -> bool:
         """Return whether a later partition of a source of changes waits than the last that was applied."""
@@ -115,16 +113,16 @@ class _Refresh:
         if not (self.changes_only or self.refetch or self.force):
             self._recheck(served, began)
         with tempfile.TemporaryDirectory(prefix="lookalike-refresh-") as scratch:
-            retry = self._retries(began)
+            retry_due = self._memory.retry_due(served.manifest, began, self.context.config.retry_minutes)
             with self.reporter.step("changes", "rows") as display:
-                changes = self._find_changes(served, Path(scratch), retry, display.at)
+                changes = self._find_changes(served, Path(scratch), retry_due, display.at)
                 display.note(changes.counts.note if not changes.skipped else "the catalog is as before")
             counts = changes.counts
             if changes.skipped or not (counts.new or counts.pictures or counts.attributes or counts.deleted):
-                self._keep(served, changes, began, retry)
+                self._memory.keep(served, changes, began)
                 report = self._unchanged(served, changes, Obtained(), DeltaTally())
             else:
-                report = self._apply(served, changes, identity, began, retry)
+                report = self._apply(served, changes, identity, began)
         if self.rechecked:
             finish_recheck(self.context.workspace)
         report = replace(report, seconds=round(time.monotonic() - started, 3))
@@ -160,29 +158,24 @@ class _Refresh:
         """Whether it is said what is read, so that it is read although the release has it."""
         return bool(self.day or self.refetch or self.force or self.reembed)
 
-    def _retries(self, began: datetime) -> frozenset[str]:
-        """Return the statuses of pictures that are tried again because their time has come, once in this call."""
-        record = None if self.retried else self._memory.record()
-        return record.retries(began, self.context.config.retry_minutes) if record is not None else frozenset()
-
-    def _find_changes(self, served: Served, scratch: Path, retry: frozenset[str], progress: Progress) -> CatalogChanges:
+    def _find_changes(self, served: Served, scratch: Path, retry_due: bool, progress: Progress) -> CatalogChanges:
         """Return the changes of the source, or of the first of its partitions that has something new."""
         memory = self._memory
         partitions = (self.day or memory.newest(),) if self._is_named else memory.partitions(served.manifest)
         changes: CatalogChanges | None = None
         for day in partitions:
-            changes = self._find_changes_of(day, served, scratch / f"changes-{day}", retry, progress)
+            changes = self._find_changes_of(day, served, scratch / f"changes-{day}", retry_due, progress)
             if not changes.skipped:
                 break
         return changes or no_changes(self.context.catalog, scratch / "none")
 
     def _find_changes_of(
-        self, day: date | None, served: Served, scratch: Path, retry: frozenset[str], progress: Progress
+        self, day: date | None, served: Served, scratch: Path, retry_due: bool, progress: Progress
     ) -> CatalogChanges:
         config, memory, manifest = self.context.config, self._memory, served.manifest
         force = self.force or selection_of(self.refetch)
         # Rows before the watermark are not read, so none of them could be retried.
-        from_watermark = not (self._is_named or retry)
+        from_watermark = not (self._is_named or retry_due)
         changes = find_changes(
             self.context.catalog,
             served.state_files,
@@ -194,10 +187,10 @@ class _Refresh:
             overlap_seconds=config.watermark_overlap_seconds,
             picture_base=config.picture_base,
             force=force,
-            retry=memory.retries(retry),
             served_types=attributes_of(served.schema),
-            unchanged_since=None if self._is_named and self.changes_only else memory.unchanged_since(manifest, day),
-            retry_applied=bool(retry),
+            unchanged_since=memory.unchanged_since(manifest),
+            applied=None if self._is_named else memory.applied(manifest, day),
+            retry_due=retry_due,
             progress=progress,
         )
         if force is not None:
@@ -205,16 +198,15 @@ class _Refresh:
                 require_selected(force, changes, state)
         return changes
 
-    def _keep(self, served: Served, changes: CatalogChanges, began: datetime, retry: frozenset[str]) -> None:
-        self._memory.keep(served, changes, began, retried=bool(retry))
-        self.retried = self.retried or bool(retry)
-
     @cached_property
     def _memory(self) -> SourceMemory:
-        return SourceMemory(self.context.workspace, self.context.catalog, self.changes_only, remember=self.remember)
+        return SourceMemory(
+            self.context.workspace, self.context.catalog, self.changes_only,
+            keep_days=self.context.config.tombstone_days, remember=self.remember,
+        )  # fmt: skip
 
     def _apply(
-        self, served: Served, changes: CatalogChanges, identity: EncoderIdentity, began: datetime, retry: frozenset[str]
+        self, served: Served, changes: CatalogChanges, identity: EncoderIdentity, began: datetime
     ) -> RefreshReport:
         """Write the delta, and publish it if it passes the gate."""
         # FAISS and the steps that fetch and embed: not before there is something to do
@@ -228,7 +220,7 @@ class _Refresh:
         digest = fingerprint("refresh", inputs)[:16]
         products = changes.counts.new + changes.counts.pictures
         with refresh_workspace(self.context.workspace, products, digest, began, NEWEST) as workspace:
-            report = self._publish(workspace, served, changes, identity, began, retry)
+            report = self._publish(workspace, served, changes, identity, began)
         tidy_refreshes(self.context.workspace, began - timedelta(days=self.context.config.tombstone_days))
         return report
 
@@ -239,7 +231,6 @@ class _Refresh:
         changes: CatalogChanges,
         identity: EncoderIdentity,
         began: datetime,
-        retry: frozenset[str],
     ) -> RefreshReport:
         from jobs.refresh.candidate import make_candidate, write_delta
 
@@ -260,12 +251,12 @@ class _Refresh:
         finally:
             release.close()
         if not (tally.changed or counts.deleted):
-            self._keep(served, changes, began, retry)
+            self._memory.keep(served, changes, began)
             remove_refresh(workspace)
             return self._unchanged(served, changes, obtained, tally)
         candidate = make_candidate(
             context, workspace, served, changes, delta, tally, changes_only=self.changes_only,
-            sources=self._memory.positions(served.manifest, changes),
+            sources=self._memory.positions(served.manifest, changes, began),
         )  # fmt: skip
         step = replace(context, workspace=workspace)
         with self.reporter.step("evaluate", "measurements") as display:
@@ -274,7 +265,7 @@ class _Refresh:
             published = run_publish(step)
             display.note(published.note)
         now_served = Served.of(context.store, published.report.version)
-        self._keep(now_served, changes, began, retry)
+        self._memory.keep(now_served, changes, began)
         tally.failures += changes.failures
         return RefreshReport(
             published.report.version, counts, candidate.counts, obtained, tally, now_served.delta_share,

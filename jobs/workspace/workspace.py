@@ -14,6 +14,7 @@
         evaluation.json            measurements of the gate
         report.html                the same for people
       queries/                     the queries that a base was measured with, for its deltas, see jobs.evaluate
+      recheck.json                 the shard whose pictures a refresh has asked for again, see jobs.refresh.recheck
       sources/                     what refreshes know of each source, see jobs.refresh.memory
       refreshes/<name>/            what one refresh has downloaded and embedded, or several of them: see jobs.kept
         workspace.json …           a workspace of its own, with its own number of shards and no refreshes

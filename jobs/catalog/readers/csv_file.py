@@ -56,7 +56,7 @@ def stage_csv(parts: Sequence[Part], staging: Staging) -> None:
     """
     headers: list[_Header | None] = []
     for part in parts:
-        with part_errors(part, parts):
+        with part_errors(part):
             headers.append(_read_header(part.file))
     if not any(headers):
         staging.set_empty()
@@ -71,7 +71,7 @@ def stage_csv(parts: Sequence[Part], staging: Staging) -> None:
         staging.declare_text(partitions.values())
         for part, header in zip(parts, headers, strict=True):
             if header is not None:
-                with part_errors(part, parts):
+                with part_errors(part):
                     _stage_part(part, header, [*(columns | partitions)], staging)
     staging.finish()
 
@@ -89,7 +89,7 @@ def _stage_part(part: Part, header: _Header, columns: Sequence[str], staging: St
     cells: dict[str, int | str | None] = {column_key(name): cell for cell, name in enumerate(header.names)}
     cells |= {column_key(key): value for key, value in part.partition.items()}
     width, delimiter = len(header.names), header.delimiter
-    staging.start_part(part.name, width, [cells.get(column) for column in columns])
+    staging.start_part(part.label, width, [cells.get(column) for column in columns])
     blocks = read_blocks(part.file)
     buffer = next(blocks)[header.end :]
     at_end = False

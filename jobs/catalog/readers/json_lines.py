@@ -59,8 +59,8 @@ def _stage_lines(parts: Sequence[Part], partitions: Sequence[str], staging: Stag
     lines = Staging(staging.con, staging.path.with_name("lines.parquet"), staging.progress)
     lines.set_lines(len(partitions))
     for part in parts:
-        lines.start_part(part.name, 1, [0, *map(part.partition.get, partitions)])
-        with part_errors(part, parts):
+        lines.start_part(part.label, 1, [0, *map(part.partition.get, partitions)])
+        with part_errors(part):
             _stage_part(part, lines)
     lines.finish()
     return lines

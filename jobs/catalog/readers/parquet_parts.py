@@ -35,7 +35,7 @@ def stage_parquet(parts: Sequence[Part], staging: Staging) -> None:
     """
     for part in parts:
         _validate_file(part.file)
-        staging.parts.append((part.name, staging.rows + 1))
+        staging.parts.append((part.label, staging.rows + 1))
         staging.rows += pq.read_metadata(part.file).num_rows
     # DuckDB's own columns of partitions would be those of the folders above the catalog's, too.
     table = f"read_parquet(?, union_by_name => true, hive_partitioning => false, filename => '{_FILE}')"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from functools import partial
 from pathlib import Path
 
 import fsspec
@@ -26,7 +25,7 @@ def picture_folder_source(name: str, fs: fsspec.AbstractFileSystem, path: str) -
     """
     if not isinstance(fs, LocalFileSystem):
         raise CatalogError(f"{name} holds no catalog files, and a folder of pictures must be on this machine")
-    return Source(name, base_url(fs, path), None, partial(_stage_pictures, Path(path)))
+    return Source(name, base_url(fs, path), None, lambda _, staging: _stage_pictures(Path(path), staging))
 
 
 def _stage_pictures(root: Path, staging: Staging) -> None:

@@ -17,14 +17,12 @@ import posixpath
 import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
-from functools import partial
 from pathlib import Path
 
 import fsspec
 from aiohttp import ClientError
 
 from artifacts.errors import CatalogError
-from artifacts.storage import sha256_of
 from jobs.catalog.readers.csv_file import stage_csv
 from jobs.catalog.readers.database import open_database
 from jobs.catalog.readers.json_lines import stage_json
@@ -61,7 +59,7 @@ def open_source(source: str, scratch: Path, *, day: date | None = None, since: d
             if day is not None:
                 raise CatalogError(f"a database has no partitions: the date {day} cannot be used")
             display_name, stage = open_database(source, SUPPORTED_FORMS, since)
-            return Source(display_name, None, None, stage)
+            return Source(display_name, None, None, lambda _, staging: stage(staging))
         return _open(resolve_date(source, day), scratch)
     except FileNotFoundError:
         raise CatalogError(f"{without_password(source)} does not exist; supported are {SUPPORTED_FORMS}") from None
@@ -95,16 +93,17 @@ def _open_parts(name: str, fs: fsspec.AbstractFileSystem, root: str, paths: Sequ
     """Open the catalog that consists of files of one form below the folder `root`."""
     form = require_one_form(name, paths)
     names = [path.removeprefix(root).lstrip("/") for path in paths]
-    parts = [fetch_part(fs, path, part, scratch) for path, part in zip(paths, names, strict=True)]
+    several = len(paths) > 1
+    parts = [fetch_part(fs, path, part, scratch, of_several=several) for path, part in zip(paths, names, strict=True)]
     return _source(name, fs, root, form, parts)
 
 
 def _source(name: str, fs: fsspec.AbstractFileSystem, root: str, form: Form, parts: Sequence[Part]) -> Source:
     # The name of a part is in the rejects; that of a single file is not.
-    digests = [(part.name if len(parts) > 1 else part.partition, sha256_of(part.file)) for part in parts]
-    return Source(name, base_url(fs, root), fingerprint(form, digests), partial(READERS[form], parts))
+    digests = [(part.label or part.partition, part.digest) for part in parts]
+    return Source(name, base_url(fs, root), fingerprint(form, digests), READERS[form], parts)
 
 
-def _stage_nothing(staging: Staging) -> None:
+def _stage_nothing(_: Sequence[Part], staging: Staging) -> None:
     staging.set_empty()
     staging.finish()

@@ -111,7 +111,7 @@ def test_retried_statuses_make_products_changed(shop: Shop) -> None:
     rows = [product(1, image_url=two), product(2), product(3), product(4)]
     status = {("p1", 1): Reason.TIMEOUT, ("p2", 0): Reason.TIMEOUT, ("p3", 0): Reason.NOT_AN_IMAGE}
     shop.serve(rows, status=lambda name, picture: status.get((name, picture), OK))
-    assert kinds(shop.find(rows, retry={Reason.TIMEOUT})) == {"p1": "pictures", "p2": "new"}
+    assert kinds(shop.find(rows, retry_due=True)) == {"p1": "pictures", "p2": "new"}
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_unchanged_source_is_skipped_unless_products_are_forced(shop: Shop) -> N
     assert (skipped.fingerprint, skipped.counts) == (first.fingerprint, ChangeCounts())
     assert len(pq.read_table(skipped.changed)) == len(pq.read_table(skipped.deleted)) == 0
     assert not shop.find(rows, unchanged_since=first.fingerprint, force=Selection()).skipped
-    assert not shop.find(rows, unchanged_since=first.fingerprint, retry={"timeout"}).skipped
+    assert not shop.find(rows, unchanged_since=first.fingerprint, retry_due=True).skipped
     assert not shop.find([product(0, price=7), product(1)], unchanged_since=first.fingerprint).skipped
     assert not shop.find(rows, unchanged_since=first.fingerprint, changes_only=True).skipped
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import pytest
 
 from artifacts.errors import CatalogError, StepFailed
 from artifacts.store.manifest import Position
+from jobs.catalog.changes import CatalogChanges
+from jobs.refresh import step
 from jobs.refresh.report import RefreshReport
 from jobs.refresh.step import run_refresh
 from jobs.steps import StepResult
@@ -41,6 +43,12 @@ def priced(shop: Shop, product_id: str, price: float) -> Row:
     return event(product_id, shop.rows, price=price)
 
 
+def applied(shop: Shop, source: str) -> dict[str, str]:
+    parts = shop.store.manifest().sources[source].parts
+    assert parts is not None
+    return parts
+
+
 def price(shop: Shop, product_id: str) -> float:
     return shop.products()[product_id][0]["price"]
 
@@ -60,12 +68,33 @@ def test_file_that_is_the_same_does_not_overwrite_newer_changes(shop: Shop, tmp_
     assert price(shop, "p001") == 70
 
 
-def test_glob_is_read_when_a_file_is_added(shop: Shop, tmp_path: Path) -> None:
+def test_file_that_is_added_to_a_glob_does_not_apply_the_others_again(shop: Shop, tmp_path: Path) -> None:
     source = f"{tmp_path}/feed/*.jsonl"
     write(tmp_path / "feed/1.jsonl", [priced(shop, "p001", 50)])
     assert [read(shop, source).changed, read(shop, source).changed] == [True, False]
+    shop.apply_changes([priced(shop, "p001", 60)])
+    write(tmp_path / "feed/3.jsonl", [priced(shop, "p002", 53)])
+    write(tmp_path / "feed/2.jsonl", [priced(shop, "p002", 52)])
+    assert read(shop, source).report.changes.input_rows == 2
+    assert (price(shop, "p001"), price(shop, "p002")) == (60, 53)  # in the order of their names
+    shop.apply_changes([priced(shop, "p002", 61)])
+    write(tmp_path / "feed/1.jsonl", [priced(shop, "p001", 70)])
+    assert read(shop, source).report.changes.input_rows == 1
+    assert (price(shop, "p001"), price(shop, "p002")) == (70, 61)
+
+
+def test_position_has_the_files_that_are_there(shop: Shop, tmp_path: Path) -> None:
+    source = str(tmp_path / "feed")
+    write(tmp_path / "feed/1.jsonl", [priced(shop, "p001", 50)])
     write(tmp_path / "feed/2.jsonl", [priced(shop, "p002", 51)])
-    assert read(shop, source).report.changes.attributes == 1
+    read(shop, source)
+    assert applied(shop, source).keys() == {"1.jsonl", "2.jsonl"}
+    (tmp_path / "feed/1.jsonl").rename(tmp_path / "1.jsonl")
+    assert not read(shop, source).changed
+    write(tmp_path / "feed/3.jsonl", [priced(shop, "p003", 52)])
+    read(shop, source)
+    assert applied(shop, source).keys() == {"2.jsonl", "3.jsonl"}
+    assert {len(digest) for digest in applied(shop, source).values()} == {16}
 
 
 def test_file_that_changes_nothing_is_not_read_again_when_others_publish(shop: Shop, tmp_path: Path) -> None:
@@ -121,6 +150,53 @@ def test_refused_file_is_read_again(shop: Shop, tmp_path: Path) -> None:
             read(shop, source)
 
 
+# ── sources that are read no more ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_positions_and_records_of_sources_that_are_not_read_are_dropped(shop: Shop, tmp_path: Path) -> None:
+    first, second = (write(tmp_path / f"{number}.jsonl", [priced(shop, "p001", number)]) for number in (1, 2))
+    read(shop, first)
+    read(shop, second)
+    shop.refresh()
+    assert shop.store.manifest().sources.keys() == {first, second}
+    assert len(list((shop.workspace / "sources").iterdir())) == 3
+    shop.settings = shop.settings.model_copy(update={"tombstone_days": 0})
+    write(Path(second), [priced(shop, "p001", 3)])
+    read(shop, second)
+    assert shop.store.manifest().sources.keys() == {second}
+    assert len(list((shop.workspace / "sources").iterdir())) == 1
+
+
+def test_position_of_a_source_that_is_read_and_does_not_change_is_kept(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "feed.jsonl", [priced(shop, "p001", 50)])
+    began = datetime.now(UTC)
+
+    def is_read_after(days: int, price: int) -> bool:
+        """Read the source, while another one changes the price; returns whether the source changed anything."""
+
+        class Clock(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> datetime:
+                return (began + timedelta(days=days)).astimezone(tz)
+
+        def find_changes(*args: Any, **options: Any) -> CatalogChanges:
+            monkeypatch.setattr(step, "find_changes", find)
+            shop.apply_changes([priced(shop, "p001", price)])
+            return find(*args, **options)
+
+        find = step.find_changes
+        monkeypatch.setattr(step, "datetime", Clock)
+        monkeypatch.setattr(step, "find_changes", find_changes)
+        return read(shop, source).changed
+
+    assert is_read_after(0, 51)
+    assert not is_read_after(5, 52)
+    assert not is_read_after(10, 53)
+    assert not is_read_after(15, 54)
+
+
 # ── pictures that failed for a while ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -138,6 +214,25 @@ def test_pictures_of_an_applied_file_are_retried_where_nothing_newer_is_known(
     assert (report.changes.new, report.changes.attributes) == (1, 0)
     products = shop.products()
     assert ("n1" in products, "n2" in products, products["p001"][0]["price"]) == (True, False, 60)
+
+
+def test_retry_waits_for_the_run_after_a_new_file(published: Shop, server: PictureServer, tmp_path: Path) -> None:
+    shop = Shop(tmp_path, copy_of=published, allow_private_addresses=True, download_retries=0, retry_minutes=0)
+    source = f"{tmp_path}/feed/*.jsonl"
+    row = {"product_id": "n1", "image_url": server.url("/n/1.jpg"), "price": 1}
+    write(tmp_path / "feed/1.jsonl", [row, priced(shop, "p001", 50)])
+    server.down = True
+    read(shop, source)
+    shop.apply_changes([priced(shop, "p001", 60)])
+    server.down = False
+    shop.settings = shop.settings.model_copy(update={"retry_minutes": 60})
+    assert not read(shop, source).changed
+    write(tmp_path / "feed/2.jsonl", [priced(shop, "p002", 51)])
+    shop.settings = shop.settings.model_copy(update={"retry_minutes": 0})
+    assert read(shop, source).report.changes.input_rows == 1
+    assert "n1" not in shop.products()
+    assert read(shop, source).report.changes.new == 1
+    assert ("n1" in shop.products(), price(shop, "p001")) == (True, 60)
 
 
 # ── partitions ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -195,6 +290,29 @@ def test_last_partition_is_read_again_when_its_file_has_grown(shop: Shop, partit
     assert (price(shop, "p020"), price(shop, "p000")) == (50, 2)
 
 
+def test_only_what_is_new_in_the_last_partition_is_read(shop: Shop, tmp_path: Path) -> None:
+    folder = tmp_path / "exports/2026-11-01"
+    write(folder / "1.jsonl", [priced(shop, "p001", 50)])
+    read(shop, f"{tmp_path}/exports/{{date}}/")
+    shop.apply_changes([priced(shop, "p001", 60)])
+    write(folder / "2.jsonl", [priced(shop, "p002", 51)])
+    assert read(shop, f"{tmp_path}/exports/{{date}}/").changed
+    assert (price(shop, "p001"), price(shop, "p002")) == (60, 51)
+
+
+def test_retry_does_not_hold_up_the_partitions_that_wait(
+    published: Shop, server: PictureServer, tmp_path: Path
+) -> None:
+    shop = Shop(tmp_path, copy_of=published, allow_private_addresses=True, download_retries=0, retry_minutes=0)
+    partitions = Partitions(shop, tmp_path / "exports")
+    partitions.add(1, more=[{"product_id": "n1", "image_url": server.url("/n/1.jpg"), "price": 1}])
+    server.down = True
+    read(shop, partitions.source)
+    partitions.add(2, 3)
+    read(shop, partitions.source)
+    assert (partitions.applied(), price(shop, "p000")) == ({1, 2, 3}, 3)
+
+
 def test_partition_that_is_named_is_read_and_those_that_wait_are_not_left_out(
     shop: Shop, partitions: Partitions
 ) -> None:
@@ -239,5 +357,5 @@ def test_partition_that_changes_nothing_is_passed(shop: Shop, partitions: Partit
 
 def test_positions_are_no_part_of_the_content(shop: Shop) -> None:
     manifest = shop.store.manifest()
-    other = manifest.model_copy(update={"sources": {"feed": Position(content="a")}})
+    other = manifest.model_copy(update={"sources": {"feed": Position(partition=date(2026, 11, 1))}})
     assert other.content_id == manifest.content_id

@@ -114,15 +114,20 @@ def test_rejects_of_a_refresh_are_a_file_of_its_version(shop: Shop) -> None:
     assert rejects(shop, report.version) == {("p001", "bad_value"), ("p002", "not_an_image")}
 
 
-def test_reject_ends_when_a_change_file_names_its_product(shop: Shop) -> None:
+def test_reject_ends_and_is_no_longer_counted_when_a_change_file_names_its_product(shop: Shop) -> None:
     shop.edit(lambda rows: (rows["p001"].update(price="-1"), rows["p002"].update(price="-2")))
     shop.refresh()
     changes = [event("p001", shop.rows, price=1), event("p003", shop.rows, price=-3)]
-    assert rejects(shop, shop.apply_changes(changes).report.version) == {("p002", "bad_value"), ("p003", "bad_value")}
+    counts = shop.apply_changes(changes).report.counts
+    assert rejects(shop) == {("p002", "bad_value"), ("p003", "bad_value")}
+    assert (counts.rejected, counts.indexed, counts.input_rows) == ({"bad_value": 2}, 35, 37)
     changes = [event("p005", shop.rows, price=1)]  # p003 is indexed, as it was before its bad row
-    assert rejects(shop, shop.apply_changes(changes).report.version) == {("p002", "bad_value")}
+    counts = shop.apply_changes(changes).report.counts
+    assert rejects(shop) == {("p002", "bad_value")}
+    assert (counts.rejected, counts.indexed, counts.input_rows) == ({"bad_value": 1}, 35, 36)
 
 
-def rejects(shop: Shop, version: str) -> set[tuple[str, str]]:
+def rejects(shop: Shop, version: str | None = None) -> set[tuple[str, str]]:
+    version = version or shop.store.current()
     path = Path(shop.settings.releases) / f"versions/{version}/rejects.parquet"
     return {(row["product_id"], row["reason"]) for row in pq.read_table(path).to_pylist()}

@@ -6,13 +6,14 @@ import shutil
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from artifacts.errors import CatalogError
+from jobs.refresh import step
 from jobs.refresh.report import RefreshReport
 from jobs.refresh.step import run_refresh
 from jobs.steps import StepResult
@@ -51,6 +52,18 @@ class Database:
         with sqlite3.connect(self._path) as connection:
             connection.executemany("INSERT INTO changed VALUES (?, ?, ?, ?, ?)", values)
         connection.close()
+
+
+def read_rows_at(shop: Shop, database: Database, monkeypatch: pytest.MonkeyPatch, now: datetime) -> int:
+    """Refresh from a database at a time; returns the rows that were read."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return now.astimezone(tz)
+
+    monkeypatch.setattr(step, "datetime", Clock)
+    return read(shop, database)
 
 
 @pytest.fixture
@@ -151,6 +164,26 @@ def test_picture_that_failed_for_a_while_is_retried_although_its_row_is_old(
     read(web_shop, database)
     assert prices(web_shop) == {"n1": 1}
     assert read(web_shop, database) == 0
+
+
+def test_source_of_changes_is_read_as_a_whole_less_and_less_often_while_pictures_fail(
+    web_shop: Shop, database: Database, server: PictureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = datetime.now(UTC)
+    database.add(("n1", 1, 1, False), ("n2", 1, 1, False))
+    server.down = True
+
+    def retries_at(*hours: int) -> list[int]:
+        """Refresh at these hours; returns those at which all rows were read again."""
+        return [hour for hour in hours if read_rows_at(web_shop, database, monkeypatch, began + timedelta(hours=hour))]
+
+    assert retries_at(0, 1, 2, 3, 6, 7, 14, 15, 30, 31) == [0, 1, 3, 7, 15, 31]
+    assert retries_at(54, 55, 78, 79) == [55, 79]  # at most a day
+    server.down = False
+    assert retries_at(102, 103, 200) == [103]
+    server.down = True
+    database.add(("n3", 1, 2, False))
+    assert retries_at(201, 202, 203, 204) == [201, 202, 204]  # the former failures are made good
 
 
 # ── whole catalogs ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ from artifacts.store.manifest import Position
 from jobs.catalog.sources.positions import moved, partitions_from, source_name
 
 NOON = datetime(2026, 11, 5, 12, tzinfo=UTC)
+READ_AT = datetime(2026, 11, 6, tzinfo=UTC)
 
 
 def at(day: int) -> date:
@@ -44,7 +45,12 @@ def test_name_holds_the_query_and_no_password() -> None:
 
 def test_name_of_a_file_is_its_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert source_name("changes.jsonl") == source_name(str(tmp_path / "changes.jsonl")) == f"{tmp_path}/changes.jsonl"
+    file = f"{tmp_path}/changes.jsonl"
+    for same in ("changes.jsonl", "./a/../changes.jsonl", file, f"file://{file}", f"{tmp_path}/a/../changes.jsonl"):
+        assert source_name(same) == file
+    assert source_name("feed/") == source_name("feed") == source_name(f"file://{tmp_path}/feed/")
+    monkeypatch.chdir(tmp_path.parent)
+    assert source_name("changes.jsonl") != file
 
 
 # ── which partitions are read ────────────────────────────────────────────────────────────────────────────────────────
@@ -53,7 +59,7 @@ def test_name_of_a_file_is_its_absolute_path(tmp_path: Path, monkeypatch: pytest
 def test_first_partition_is_the_newest(tmp_path: Path, source: str) -> None:
     add(tmp_path, 1, 2)
     assert partitions_from(source, None) == (at(2),)
-    assert partitions_from("changes.jsonl", Position(content="a")) == (None,)
+    assert partitions_from("changes.jsonl", Position(parts={"changes.jsonl": "a"})) == (None,)
 
 
 def test_partitions_follow_the_last_that_was_applied(tmp_path: Path, source: str) -> None:
@@ -81,7 +87,7 @@ def test_named_partition_moves_the_position_only_where_none_is_left_out(tmp_path
     add(tmp_path, 1, 2, 4, 5)
 
     def after(before: Position | None, day: date | None) -> date | None:
-        position = moved(source, before, watermark=None, day=day, content="a")
+        position = moved(source, before, READ_AT, watermark=None, day=day, parts={})
         return position.partition if position is not None else None
 
     assert after(None, at(2)) == at(2)
@@ -95,7 +101,11 @@ def test_named_partition_moves_the_position_only_where_none_is_left_out(tmp_path
 def test_watermark_never_goes_back() -> None:
     source, before = "sqlite:///shop.db#products", Position(watermark=NOON)
     for earlier in (None, NOON - timedelta(days=1)):
-        assert moved(source, before, watermark=earlier, day=None, content="a") == before
+        assert moved(source, before, READ_AT, watermark=earlier, day=None, parts={}) == Position(
+            read_at=READ_AT, watermark=NOON
+        )
     later = NOON + timedelta(days=1)
-    assert moved(source, before, watermark=later, day=None, content="a") == Position(watermark=later)
-    assert moved(source, None, watermark=None, day=None, content="a") is None
+    assert moved(source, before, READ_AT, watermark=later, day=None, parts={}) == Position(
+        read_at=READ_AT, watermark=later
+    )
+    assert moved(source, None, READ_AT, watermark=None, day=None, parts={}) is None

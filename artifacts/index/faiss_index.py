@@ -106,14 +106,13 @@ class IvfIndex:
                 params.sel = selector = faiss.IDSelectorBitmap(bitmaps[segment])  # noqa: F841
             scores, rows = _search_lists(ivf, inner, k, lists, centroid_scores, params)
             if first_row:
-                rows[rows >= 0] += first_row
+                rows += first_row * (rows >= 0)
             results.append((scores, rows))
         if len(results) == 1:
             return results[0][1]
         # Only the best of all files are worth scoring exactly: each costs a read of its vector, likely from disk.
         scores, rows = (np.concatenate(arrays, axis=1) for arrays in zip(*results, strict=True))
-        scores[rows < 0] = -np.inf
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]  # where there are fewer rows, scores are the lowest
         return np.take_along_axis(rows, order, axis=1)
 
     def _choose_lists(

@@ -32,15 +32,15 @@ class ReleaseFilters:
         if not conditions:
             return None
         if self._delta is None:
-            return self._of_base(conditions)
+            return self._base.row_filters.get(
+                conditions, lambda: self._searcher.row_filter(self._database.matching_rows(conditions))
+            )
         return self._delta.row_filters.get(conditions, lambda: self._with_delta(conditions))
 
-    def _of_base(self, conditions: Filter) -> RowFilter:
-        database = self._base.database
-        assert database is not None  # noqa: S101  (a base has one)
-        return self._base.row_filters.get(
-            conditions, lambda: self._searcher.row_filter(database.matching_rows(conditions))
-        )
-
     def _with_delta(self, conditions: Filter) -> RowFilter:
-        return self._searcher.changed(self._of_base(conditions), self._database.matching_changes(conditions))
+        base = self._base.row_filters.find(conditions)
+        if base is not None:
+            return self._searcher.changed(base, self._database.matching_changes(conditions))
+        rows, changes = self._database.matching(conditions)
+        base = self._base.row_filters.get(conditions, lambda: self._searcher.row_filter(rows))
+        return self._searcher.changed(base, changes)

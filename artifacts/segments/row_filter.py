@@ -152,14 +152,20 @@ class RowFilterCache:
 
     def get(self, conditions: Filter, prepare: Callable[[], RowFilter]) -> RowFilter:
         """Return the row filter of a filter; `prepare` makes it if it is not kept."""
-        # By its text: 1, 1.0 and True are equal to Python, but may be values of columns of different types.
-        key = self._owner, repr(conditions)
-        with self._lock:
-            kept = self._cache.get(key)
+        kept = self.find(conditions)
         if kept is not None:
             return kept
         prepared = prepare()
         with self._lock:
             if _ENTRY_BYTES + prepared.nbytes <= self._cache.maxsize:
-                self._cache[key] = prepared
+                self._cache[self._key(conditions)] = prepared
         return prepared
+
+    def find(self, conditions: Filter) -> RowFilter | None:
+        """Return the row filter of a filter, if it is kept."""
+        with self._lock:
+            return self._cache.get(self._key(conditions))
+
+    def _key(self, conditions: Filter) -> tuple[object, str]:
+        # By its text: 1, 1.0 and True are equal to Python, but may be values of columns of different types.
+        return self._owner, repr(conditions)

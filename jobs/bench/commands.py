@@ -188,7 +188,7 @@ def bench_refresh(
 ) -> None:
     """Measure refreshes beside a full build, and what a delta adds to searches, filters, facets and opening."""
     from jobs.bench.refresh.report import measure_refresh
-    from jobs.bench.show.refresh import delta_table, parts_table, plot_delta, rebuild_table
+    from jobs.bench.show.refresh import delta_table, parts_table, plot_refresh, rebuild_table
     from jobs.progress import Reporter
 
     config = settings_with(codec=codec, encoder="sample").pipeline
@@ -198,8 +198,8 @@ def bench_refresh(
     tables = [] if report.rebuild is None else [rebuild_table(report.rebuild), parts_table(report.rebuild)]
     tables += [] if report.delta is None else [delta_table(report.delta)]
     _write(report, json_file, *tables)
-    if plot and report.delta is not None:
-        plot_delta(report.delta, plot)
+    if plot:
+        plot_refresh(report, plot)
 
 
 @bench_app.command("stream")

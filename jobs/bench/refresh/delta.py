@@ -188,7 +188,7 @@ def _openings(folders: dict[str, list[Path]]) -> list[_Operation]:
 
     return [
         _Operation("opening after a refresh", 1.25, _OPENINGS, after_refresh),
-        _Operation("opening from nothing", 1.25, _OPENINGS, cold),
+        _Operation("opening from nothing", 2.0, _OPENINGS, cold),
     ]
 
 

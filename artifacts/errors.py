@@ -19,6 +19,7 @@
     ├── Busy                     the server has more requests than it can answer in time
     ├── GateFailed               the candidate is below the recall target or has shrunk too far: not published
     ├── StepFailed               a step of the pipeline cannot continue (too many rejects, a worker that failed)
+    │   └── ShardConflict          another process has written a shard in the meantime
     └── StreamFailed             the stream cannot go on without a person (offsets lost, no brokers)
 
 The command line prints the message and exits with 1; the server turns InputErrors into 4xx problem+json.

@@ -7,14 +7,13 @@ store's lease lets work that takes minutes be published beside a stream that pub
 from __future__ import annotations
 
 import contextlib
-import logging
-import threading
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from artifacts.repeated import repeated
 from artifacts.storage import Folder
 
 #: Seconds after which a lease that its holder has not renewed is stale: the holder has died.
@@ -23,10 +22,8 @@ STALE_SECONDS = 60.0
 _RENEW_SECONDS = 15.0
 #: Seconds between two looks at the lease of another process.
 _LOOK_SECONDS = 0.5
-#: Longest wait for another process, in seconds; one that takes longer is overtaken.
-_WAIT_SECONDS = 1800.0
-
-_log = logging.getLogger(__name__)
+#: Longest wait for other processes, in seconds; one that takes longer is overtaken.
+WAIT_SECONDS = 1800.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class _Claim:
 
     @property
     def is_stale(self) -> bool:
-        # A time in the future comes from a clock that is wrong, and would be one for as long as that is.
+        # A time in the future is from a clock that is ahead; the lease would be valid until then.
         return self.renewed is None or abs((datetime.now(UTC) - self.renewed).total_seconds()) >= STALE_SECONDS
 
 
@@ -53,40 +50,35 @@ class Lease:
     def __init__(self, folder: Folder, name: str) -> None:
         self._folder, self._name = folder, name
 
-    def wait_until_free(self, seconds: float = _WAIT_SECONDS) -> bool:
-        """Wait while another process holds the lease, for so many seconds at most; return whether it is free."""
+    def wait_until_free(self, seconds: float = WAIT_SECONDS) -> bool:
+        """Wait while other processes hold the lease, for so many seconds at most; return whether it is free."""
         deadline = time.monotonic() + seconds
         while (claim := self._read()) is not None and not claim.is_stale:
             if time.monotonic() >= deadline:
-                _log.warning("%s/%s has been held for %g s; going on without it", self._folder.url, self._name, seconds)
                 return False
             time.sleep(_LOOK_SECONDS)
         return True
 
     @contextlib.contextmanager
-    def held(self, seconds: float = _WAIT_SECONDS) -> Iterator[bool]:
-        """Hold the lease during a block, or go on without it if another process does not give it back in time.
+    def held(self, seconds: float = WAIT_SECONDS) -> Iterator[bool]:
+        """Hold the lease during a block, or go on without it if other processes do not give it back in time.
 
         Args:
-            seconds: longest wait for another process.
+            seconds: longest wait for other processes.
 
         Yields:
             Whether it is held.
         """
-        holder = uuid.uuid4().hex
-        while not (held := self._take(holder)) and self.wait_until_free(seconds):
+        holder, deadline = uuid.uuid4().hex, time.monotonic() + seconds
+        while not (held := self._take(holder)) and self.wait_until_free(max(0.0, deadline - time.monotonic())):
             pass
         if not held:
             yield False
             return
-        done = threading.Event()
-        thread = threading.Thread(target=self._renew, args=(holder, done), name="lease", daemon=True)
-        thread.start()
         try:
-            yield True
+            with repeated(_RENEW_SECONDS, lambda: self._renew(holder)):
+                yield True
         finally:
-            done.set()
-            thread.join()
             if self._is_of(holder):
                 self._folder.remove(self._name)
 
@@ -97,10 +89,8 @@ class Lease:
             self._folder.remove(self._name)
         return self._folder.create(self._name, _content(holder))
 
-    def _renew(self, holder: str, done: threading.Event) -> None:
-        while not done.wait(_RENEW_SECONDS):
-            if not self._is_of(holder):
-                return  # another process took it for stale: this one was suspended
+    def _renew(self, holder: str) -> None:
+        if self._is_of(holder):  # another process took it for stale if this one was suspended
             self._folder.write_bytes(self._name, _content(holder))
 
     def _is_of(self, holder: str) -> bool:

@@ -26,6 +26,7 @@ class Candidate(BaseModel):
     segments: list[SegmentRef]
     counts: Counts
     settings: dict[str, Any]
+    read_at: datetime | None = None  # when the catalog was read, if a build has made the candidate
     sources: dict[str, Position] = Field(default_factory=dict)  # how far sources of changes have been read
     # Search parameters that were calibrated on the base already: the gate only measures with them.
     calibrated: bool = False

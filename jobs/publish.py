@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from artifacts.errors import GateFailed, NoRelease, PublishConflict
+from artifacts.lease import WAIT_SECONDS
 from artifacts.store.manifest import Manifest
 from artifacts.store.store import Store
 from jobs.candidate import Candidate, load_candidate
@@ -56,7 +57,8 @@ def until_published(store: Store, attempt: Callable[[], T]) -> T:
     Raises:
         PublishConflict: other publications overtook every attempt.
     """
-    store.lease.wait_until_free()
+    if not store.lease.wait_until_free():
+        _log.warning("another publication has held the lease of the store for %g s; not waiting longer", WAIT_SECONDS)
     try:
         return attempt()
     except PublishConflict as conflict:

@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from artifacts.errors import CorruptFile, ReleaseError
@@ -156,6 +156,17 @@ class SegmentStore:
             return time.time() - self.path(segment_id).stat().st_mtime > grace_seconds
         except FileNotFoundError:
             return False
+
+    def touch(self, segment_ids: Iterable[str]) -> None:
+        """Make segments on this machine young for `prune` and `discard_unused`; those that are gone are left out."""
+        for segment_id in segment_ids:
+            _mark_as_used(self.path(segment_id))
+
+    def remove(self, segment_id: str) -> None:
+        """Remove a segment from the store and from this machine."""
+        self.folder.remove(f"segments/{segment_id}")
+        if not self.folder.is_local:
+            self._discard(segment_id)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────
 

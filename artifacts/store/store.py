@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from artifacts.errors import CorruptFile, NoRelease, ReleaseError
 from artifacts.lease import Lease
+from artifacts.repeated import repeated
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS
 from artifacts.storage import Folder
 from artifacts.store.manifest import Manifest, SegmentRef, manifest_name, named_at
@@ -24,6 +25,9 @@ from artifacts.store.prune import (
 )
 from artifacts.store.segment_store import SegmentStore
 from artifacts.versioned_json import parse_description
+
+#: Seconds between two marks on segments that are kept; well below VERSION_GRACE_SECONDS.
+_KEEP_SECONDS = 60.0
 
 
 class Store:
@@ -134,6 +138,25 @@ class Store:
             CorruptFile: there is no such segment.
         """
         return self._segments.reference(segment_id)
+
+    @contextlib.contextmanager
+    def kept(self, segments: Iterable[SegmentRef]) -> Iterator[None]:
+        """Keep segments on this machine during a block that reads them, although no version may name them any more.
+
+        `prune` and `prune_cache` go by the time when a segment was last used.
+        """
+        ids = [segment.id for segment in segments]
+        self._segments.touch(ids)
+        with repeated(_KEEP_SECONDS, lambda: self._segments.touch(ids)):
+            yield
+
+    def discard(self, segment_id: str) -> None:
+        """Remove a segment that was written in vain, unless a version names it."""
+        for version in self.versions():
+            with contextlib.suppress(ReleaseError):  # it cannot be opened, so it needs no segment
+                if segment_id in {segment.id for segment in self.manifest(version).segments}:
+                    return
+        self._segments.remove(segment_id)
 
     # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────
 

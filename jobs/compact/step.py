@@ -13,11 +13,11 @@ from artifacts.release.compaction import write_compacted
 from artifacts.schema import FORMAT_VERSION
 from artifacts.store.manifest import SegmentRef
 from jobs.candidate import Candidate, read_rejects
-from jobs.evaluate.step import run_evaluate
 from jobs.progress import QUIET, Reporter
-from jobs.publish import run_publish, until_published
+from jobs.publish import until_published
 from jobs.rebase.rebase import rebase
 from jobs.refresh.memory import known_positions
+from jobs.refresh.publication import publish_candidate
 from jobs.refresh.served import Served, State
 from jobs.refresh.workspace import refresh_workspace
 from jobs.steps import Progress, StepContext, StepResult
@@ -56,10 +56,11 @@ def run_compact(context: StepContext, *, if_due: bool = False, reporter: Reporte
     if len(served.manifest.segments) < 2 or reason is None:
         note = "there is no delta" if len(served.manifest.segments) < 2 else f"the delta is {served.delta_share:.1%}"
         return StepResult(False, f"{note}: nothing to compact", _report(served, began))
-    with reporter.step("compact", "rows") as display:
-        base = _write_base(context, served, display.at)
-        display.note(f"{base.products:,} products, {reason}")
-    version = until_published(context.store, lambda: _publish(context, served, base, reporter))
+    with context.store.kept(served.manifest.segments):
+        with reporter.step("compact", "rows") as display:
+            base = _write_base(context, served, display.at)
+            display.note(f"{base.products:,} products, {reason}")
+        version = until_published(context.store, lambda: _publish(context, served, base, reporter))
     report = _report(Served.of(context.store, version), began)
     if version is None:
         return StepResult(False, "another base has been published meanwhile: nothing to compact", report)
@@ -117,7 +118,8 @@ def _publish(context: StepContext, merged: Served, base: SegmentRef, reporter: R
         return None
     delta: SegmentRef | None = None
     if served.manifest.version != merged.manifest.version:
-        delta = rebase(context, served, served.alone(store, base, served.manifest.encoder), read_at=None)
+        with store.kept(served.manifest.segments):
+            delta = rebase(context, served, served.alone(store, base, served.manifest.encoder), read_at=None)
     segments = [base] if delta is None else [base, delta]
     manifest = served.manifest
     candidate = Candidate(
@@ -134,10 +136,4 @@ def _publish(context: StepContext, merged: Served, base: SegmentRef, reporter: R
     with refresh_workspace(context.workspace, 0, f"compact-{base.id}", datetime.now(UTC)) as workspace:
         candidate.save(workspace)
         workspace.candidate.write_bytes(CANDIDATE_REJECTS, read_rejects(store, manifest.version))
-        step = replace(context, workspace=workspace)
-        with reporter.step("evaluate", "measurements") as display:
-            display.note(run_evaluate(replace(step, progress=display.at)).note)
-        with reporter.step("publish") as display:
-            published = run_publish(step)
-            display.note(published.note)
-    return published.report.version
+        return publish_candidate(replace(context, workspace=workspace), reporter).version

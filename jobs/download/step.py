@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import cache, partial
 
 from artifacts.config import DownloadLimits
+from artifacts.errors import ShardConflict
 from jobs.catalog.report import read_catalog_report
 from jobs.download.earlier import newest_fetches
 from jobs.download.refetch import NOTHING, Refetch
@@ -85,6 +86,14 @@ def download_shard(
 
     Raises:
         StepFailed: the catalog step has not been done.
+        ShardConflict: other processes have downloaded the shard meanwhile, twice.
     """
     newest = cache(partial(newest_fetches, workspace))
-    return ShardDownload(workspace, read_catalog_report(workspace), shard, limits, retry, refetch, newest).run()
+
+    def run() -> ShardReport:
+        return ShardDownload(workspace, read_catalog_report(workspace), shard, limits, retry, refetch, newest).run()
+
+    try:
+        return run()
+    except ShardConflict:  # a refresh has asked for old pictures of the shard; what it has fetched is not fetched again
+        return run()

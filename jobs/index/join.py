@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from artifacts.encoders.identity import EncoderIdentity
+from artifacts.errors import StepFailed
 from artifacts.pictures import thumbnail
 from artifacts.schema import OK, Reason, is_http
 from jobs.catalog.shards import read_products
@@ -70,6 +71,8 @@ def add_shard(
             positions = _positions(batch["sha256"], embeddings["sha256"])
             embedded = (positions >= 0) & usable[positions] if len(usable) else positions >= 0
             statuses = batch["status"].to_pylist()
+            if OK in (statuses[index] for index in np.flatnonzero(positions < 0).tolist()):
+                raise StepFailed(f"shard {shard} has pictures that are not embedded yet; run the embed step again")
             for index in np.flatnonzero(~embedded).tolist():
                 reason, detail = statuses[index], batch["detail"][index].as_py() or ""
                 if reason == OK:

@@ -38,7 +38,9 @@ def run_index(context: StepContext) -> StepResult[Candidate]:
     segment_id = _segment_id(context, identity)
     recorded = _recorded(context, segment_id)
     outcome = if_changed(segment_id, recorded, lambda: _build(context, catalog, identity, segment_id))
-    candidate = outcome.value.model_copy(update={"expected": context.store.current(), "source": catalog.source})
+    candidate = outcome.value.model_copy(
+        update={"expected": context.store.current(), "source": catalog.source, "read_at": catalog.read_at}
+    )
     if outcome.changed or candidate != outcome.value:
         candidate.save(context.workspace)
     counts = candidate.counts

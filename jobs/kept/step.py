@@ -18,6 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from artifacts.lease import Lease
 from artifacts.schema import OK
 from jobs.embed.cache import find_vectors, write_vectors
 from jobs.kept.images import ImagesFile, Marks, images_files, write_merged
@@ -32,6 +33,8 @@ MANY = 64
 SMALL_BYTES = 256_000_000
 #: Pictures of one shard of a merge.
 _ROWS_PER_SHARD = 10_000
+#: The lease of a workspace's refreshes: one process merges and removes them at a time.
+_LEASE = "kept.lease"
 #: What the name of a merge ends with.
 _MERGED = "-merged"
 
@@ -46,12 +49,15 @@ def tidy_refreshes(main: Workspace, before: datetime) -> None:
     Args:
         before: those that began before this time are removed.
     """
-    remove_refreshes_before(main, before)
-    try:
-        for files in _groups(main):
-            _merge(main, files)
-    except FileNotFoundError as error:  # what another process has removed, it has merged as well
-        _log.info("refreshes are merged or removed by another process, too: %s", error)
+    with Lease(main.folder, _LEASE).held(0) as held:
+        if not held:
+            return  # another process does it
+        remove_refreshes_before(main, before)
+        try:
+            for files in _groups(main):
+                _merge(main, files)
+        except FileNotFoundError as error:  # a build removes old refreshes, too
+            _log.info("a refresh was removed while it was merged: %s", error)
 
 
 def _groups(main: Workspace) -> list[list[ImagesFile]]:

@@ -61,7 +61,8 @@ def _delta(context: StepContext, candidate: Candidate, served: Served) -> Segmen
     from jobs.rebase.rebase import rebase  # imports FAISS
 
     base = served.alone(context.store, candidate.segments[0], candidate.encoder)
-    return rebase(context, served, base, read_at=read_catalog_report(context.workspace).read_at)
+    with context.store.kept(served.manifest.segments):
+        return rebase(context, served, base, read_at=read_catalog_report(context.workspace).read_at)
 
 
 def run_publish_rebased(context: StepContext) -> StepResult[PublishReport]:

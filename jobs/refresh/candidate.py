@@ -144,8 +144,9 @@ def _rejects_after_changes(
 ) -> pa.Table:
     """Return the rows that the rules reject after a source of changes was read, as REJECTS.
 
-    They are those of the version before, whose products are neither named by the source nor indexed now, and the
-    source's own. Its deletions are none: what it deletes is not rejected.
+    They are those of the version before whose products the source does not name, and the source's own; not those of
+    products that are indexed, with what was said of them before. Deletions are no rejects. A row without a product_id
+    that is read again is one.
 
     Args:
         version: the one that the changes are applied to.
@@ -155,12 +156,12 @@ def _rejects_after_changes(
     before = pq.read_table(pa.BufferReader(read_rejects(store, version))).cast(REJECTS)
     # Products without a usable picture have no input_row.
     by_rules = before.filter(pc.call_function("is_valid", [before["input_row"]]))
-    known = state.of_products(by_rules["product_id"].drop_null().to_pylist())
-    indexed = known.filter(pc.call_function("equal", [known["status"], pa.scalar(OK)]))["product_id"].to_pylist()
     named = [*_ids(changes.changed), *_ids(changes.deleted), *rejects["product_id"].drop_null().to_pylist()]
-    return pa.concat_tables(
-        [_without(by_rules, "product_id", [*named, *indexed]), _without(rejects, "reason", EXPECTED_REASONS)]
-    )
+    rows = pa.concat_tables([_without(by_rules, "product_id", named), _without(rejects, "reason", EXPECTED_REASONS)])
+    rows = rows.group_by(rows.column_names, use_threads=False).aggregate([]).select(rows.column_names)
+    known = state.of_products(rows["product_id"].drop_null().to_pylist())
+    indexed = known.filter(pc.call_function("equal", [known["status"], pa.scalar(OK)]))["product_id"].to_pylist()
+    return _without(rows, "product_id", indexed).cast(REJECTS)
 
 
 def _without(table: pa.Table, column: str, values: Iterable[str]) -> pa.Table:

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artifacts.errors import ShardConflict, StepFailed
+from artifacts.errors import StepFailed
 from artifacts.schema import OK, picture_source
+from jobs.candidate import load_candidate
 from jobs.catalog.report import read_catalog_report
 from jobs.download.step import download_shard
 from jobs.refresh.served import State
@@ -28,27 +29,28 @@ class Recheck:
     shard: int
 
 
-def recheck_pictures(context: StepContext, state: State, now: datetime) -> frozenset[str]:
+def recheck_pictures(context: StepContext, state: State, now: datetime) -> frozenset[str] | None:
     """Ask for the pictures again that were fetched more than `recheck_days` ago, with conditional requests.
 
     Those of one shard of the last build are asked for, of the shard that has waited longest, `recheck_batch` of them at
-    most: a refresh stays short, and with one every 15 minutes all shards have their turn.
+    most: a refresh stays short, and with one every 15 minutes all shards have their turn. While a build is under way,
+    or has failed, none is asked for: it reads what this would write.
 
     Returns:
-        The products of the release that have another picture now.
+        The products of the release that have another picture now; None if there was nothing to ask for.
+
+    Raises:
+        ShardConflict: a build has fetched the shard meanwhile; the next recheck compares what it has fetched.
     """
     days, workspace = context.config.download.recheck_days, context.workspace
-    if not days:
-        return frozenset()
+    if not days or not _is_built(workspace):
+        return None
     begun = read_record(workspace.folder, _RECORD, Recheck)
     shard = _longest_waiting(workspace, now - timedelta(days=days)) if begun is None else begun.shard
     if shard is None:
-        return frozenset()
+        return None
     write_record(workspace.folder, _RECORD, Recheck(shard))
-    try:
-        download_shard(workspace, shard, context.config.download)
-    except ShardConflict:
-        return frozenset()  # a build has fetched the shard, and publishes it; the next refresh compares it
+    download_shard(workspace, shard, context.config.download)
     with workspace.images.open(shard) as file:
         images = pq.read_table(file, columns=["product_id", "url", "stamp", "sha256", "status"])
     rows = [row for row in images.to_pylist() if row["status"] == OK]
@@ -70,12 +72,17 @@ def finish_recheck(workspace: Workspace) -> None:
     workspace.folder.remove(_RECORD)
 
 
-def _longest_waiting(workspace: Workspace, due_before: datetime) -> int | None:
-    """Return the shard whose oldest picture has waited longest; None if none is due, or nothing was built here."""
+def _is_built(workspace: Workspace) -> bool:
+    """Return whether the catalog that was read last in a workspace has become a release that passed the gate."""
     try:
-        read_catalog_report(workspace)
+        candidate, catalog = load_candidate(workspace), read_catalog_report(workspace)
     except StepFailed:
-        return None
+        return False
+    return candidate.passed and candidate.read_at == catalog.read_at
+
+
+def _longest_waiting(workspace: Workspace, due_before: datetime) -> int | None:
+    """Return the shard whose oldest picture has waited longest; None if none is due."""
     reports = [workspace.images.report(shard) for shard in range(workspace.shards)]
     due = [
         (report.oldest_fetched_at, report.shard)

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from artifacts.encoders.identity import EncoderIdentity
-from artifacts.errors import IncompatibleRelease, StepFailed
+from artifacts.errors import IncompatibleRelease, PublishConflict, StepFailed
 from artifacts.products.table import ARROW_FILE
 from artifacts.schema import DELETED, OK, STATE
 from artifacts.segments.info import STATE_FILE, delta_share, quantizer_drift, read_info, totals
@@ -40,11 +40,16 @@ class Served:
 
         Raises:
             NoRelease: nothing has been published, or there is no such version.
+            PublishConflict: its segments have been pruned.
             StepFailed: it has no state of the catalog.
         """
         manifest = store.manifest(version)
         folders = store.fetch(manifest)
         for folder in folders:
+            if not folder.exists():
+                raise PublishConflict(
+                    f"version {manifest.version} has been pruned: newer ones were published meanwhile"
+                )
             if not (folder / STATE_FILE).exists():
                 raise StepFailed(
                     f"version {manifest.version} was built by Lookalike 0.1 and does not say what its catalog was: run "

@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifacts.encoders.identity import EncoderIdentity, encoder_identity
+from artifacts.errors import LookalikeError, ShardConflict
 from artifacts.schema import attributes_of
 from artifacts.storage import sha256_of
 from jobs.catalog.changes import CatalogChanges, find_changes, no_changes
 from jobs.catalog.compare.selection import Selection
 from jobs.download.refetch import NOTHING, Refetch
-from jobs.evaluate.step import run_evaluate
 from jobs.progress import QUIET, Reporter
-from jobs.publish import run_publish, until_published
+from jobs.publish import until_published
 from jobs.refresh.changed import changed_products, rejects_of, require_selected, selection_of
 from jobs.refresh.memory import SourceMemory
+from jobs.refresh.publication import publish_candidate
 from jobs.refresh.recheck import finish_recheck, recheck_pictures
 from jobs.refresh.report import DeltaTally, Obtained, RefreshReport, together
 from jobs.refresh.served import Served, State
@@ -74,7 +75,7 @@ def run_refresh(
     """
     attempt = _Refresh(context, changes_only, day, refetch, force, reembed, remember, reporter)
     results = [until_published(context.store, attempt.run)]
-    while attempt.is_behind():
+    while attempt.has_more():
         results.append(until_published(context.store, attempt.run))
     if len(results) == 1:
         return results[0]
@@ -89,6 +90,8 @@ class _Refresh:
     Attributes:
         key: tells this call from others.
         rechecked: whether it has asked for old pictures again; then `refetch` names those that have changed.
+        retried: whether it has tried failed pictures again.
+        digests: of the changes of each partition, as they were found first.
     """
 
     context: StepContext
@@ -101,23 +104,36 @@ class _Refresh:
     reporter: Reporter
     key: datetime = field(default_factory=lambda: datetime.now(UTC))
     rechecked: bool = False
+    retried: bool = False
+    digests: dict[date | None, str] = field(default_factory=dict)
 
-    def is_behind(self) -> bool:
-        """Return whether a later partition of a source of changes waits than the last that was applied."""
-        return not self._is_named and self._memory.is_behind(self.context.store.manifest())
+    def has_more(self) -> bool:
+        """Return whether a source of changes has a later partition, or pictures to retry that new changes have left."""
+        if self._is_named or not self.changes_only:
+            return False
+        memory, served = self._memory, self.context.store.manifest()
+        retry_due = memory.retry_due(served, datetime.now(UTC), self.context.config.retry_minutes)
+        return memory.is_behind(served) or (retry_due and not self.retried)
 
     def run(self) -> StepResult[RefreshReport]:
         began, started = datetime.now(UTC), time.monotonic()
         served = Served.of(self.context.store)
-        identity = self._identity(served)
+        with self.context.store.kept(served.manifest.segments):
+            return self._run(served, began, started)
+
+    def _run(self, served: Served, began: datetime, started: float) -> StepResult[RefreshReport]:
+        config = self.context.config
+        identity = encoder_identity(config.encoder.encoder, config.encoder.device, config.cache)
+        served.require_encoder(identity)
         if not (self.changes_only or self.refetch or self.force):
             self._recheck(served, began)
         with tempfile.TemporaryDirectory(prefix="lookalike-refresh-") as scratch:
-            retry_due = self._memory.retry_due(served.manifest, began, self.context.config.retry_minutes)
+            retry_due = self._memory.retry_due(served.manifest, began, config.retry_minutes)
             with self.reporter.step("changes", "rows") as display:
                 changes = self._find_changes(served, Path(scratch), retry_due, display.at)
-                display.note(changes.counts.note if not changes.skipped else "the catalog is as before")
+                display.note("the catalog is as before" if changes.skipped else changes.counts.note)
             counts = changes.counts
+            self.retried = self.retried or changes.retried
             if changes.skipped or not (counts.new or counts.pictures or counts.attributes or counts.deleted):
                 self._memory.keep(served, changes, began)
                 report = self._unchanged(served, changes, Obtained(), DeltaTally())
@@ -143,15 +159,14 @@ class _Refresh:
         if not self.context.config.download.recheck_days:
             return
         with State(served.state_files) as state, self.reporter.step("recheck") as display:
-            replaced = recheck_pictures(replace(self.context, progress=display.at), state, began)
-            display.note(f"{len(replaced):,} products have other pictures")
-        self.refetch, self.rechecked = Refetch(products=replaced), True
-
-    def _identity(self, served: Served) -> EncoderIdentity:
-        config = self.context.config
-        identity = encoder_identity(config.encoder.encoder, config.encoder.device, config.cache)
-        served.require_encoder(identity)
-        return identity
+            try:
+                replaced = recheck_pictures(self.context, state, began)
+            except ShardConflict as conflict:
+                display.note(str(conflict))
+                return
+            display.note("none is due" if replaced is None else f"{len(replaced):,} products have other pictures")
+        if replaced is not None:
+            self.refetch, self.rechecked = Refetch(products=replaced), True
 
     @property
     def _is_named(self) -> bool:
@@ -213,11 +228,11 @@ class _Refresh:
         from jobs.kept.step import tidy_refreshes
         from jobs.refresh.workspace import refresh_workspace
 
-        # A refresh that was killed is continued by the next one with the same changes; one that shall fetch or embed
-        # again, only by itself, whatever others have changed when it is overtaken.
+        # A refresh that was killed is continued by the next one with the same changes, and one that is overtaken by
+        # itself, whatever the others have changed; one that shall fetch or embed again only by itself.
         again = self.refetch or self.reembed
         inputs = self.key if again else [sha256_of(path) for path in (changes.changed, changes.deleted)]
-        digest = fingerprint("refresh", inputs)[:16]
+        digest = self.digests.setdefault(changes.day, fingerprint("refresh", inputs)[:16])
         products = changes.counts.new + changes.counts.pictures
         with refresh_workspace(self.context.workspace, products, digest, began, NEWEST) as workspace:
             report = self._publish(workspace, served, changes, identity, began)
@@ -225,12 +240,7 @@ class _Refresh:
         return report
 
     def _publish(
-        self,
-        workspace: Workspace,
-        served: Served,
-        changes: CatalogChanges,
-        identity: EncoderIdentity,
-        began: datetime,
+        self, workspace: Workspace, served: Served, changes: CatalogChanges, identity: EncoderIdentity, began: datetime
     ) -> RefreshReport:
         from jobs.refresh.candidate import make_candidate, write_delta
 
@@ -258,17 +268,17 @@ class _Refresh:
             context, workspace, served, changes, delta, tally, changes_only=self.changes_only,
             sources=self._memory.positions(served.manifest, changes, began),
         )  # fmt: skip
-        step = replace(context, workspace=workspace)
-        with self.reporter.step("evaluate", "measurements") as display:
-            display.note(run_evaluate(replace(step, progress=display.at)).note)
-        with self.reporter.step("publish") as display:
-            published = run_publish(step)
-            display.note(published.note)
-        now_served = Served.of(context.store, published.report.version)
+        try:
+            published = publish_candidate(replace(context, workspace=workspace), self.reporter)
+        except LookalikeError:
+            if delta is not None and delta != served.delta:
+                context.store.discard(delta.id)  # the next attempt writes its own
+            raise
+        now_served = Served.of(context.store, published.version)
         self._memory.keep(now_served, changes, began)
         tally.failures += changes.failures
         return RefreshReport(
-            published.report.version, counts, candidate.counts, obtained, tally, now_served.delta_share,
+            published.version, counts, candidate.counts, obtained, tally, now_served.delta_share,
             now_served.drift, changes.watermark, self._rejects(changes),
         )  # fmt: skip
 

@@ -56,7 +56,8 @@ def _continued(stack: ExitStack, main: Workspace, digest: str) -> Workspace | No
         earlier = main.find_refresh(name) if name.endswith(f"-{digest}") else None
         if earlier is None or earlier.has_ended:
             continue
-        if stack.enter_context(Lease(earlier.folder, _LEASE).held(0)):
+        is_ours = stack.enter_context(Lease(earlier.folder, _LEASE).held(0))
+        if is_ours and not earlier.has_ended:
             earlier.mark(ended=False)  # it is in use again, however long ago it was killed
             return earlier
     return None

@@ -70,6 +70,7 @@ def remove_refresh(refresh: Workspace) -> None:
     """Remove a refresh. If this is killed, it is still a refresh, and is removed by `remove_refreshes_before`."""
     folder = refresh.folder
     with suppress(FileNotFoundError):  # another process removes it, too
+        refresh.mark(ended=True)  # no attempt may go on with it from here on
         for name in folder.names():
             if name != SETTINGS:  # last: a folder without it is no refresh, and nothing would remove the rest
                 folder.remove(name)

@@ -169,7 +169,7 @@ class Workspace:
 
     @property
     def has_ended(self) -> bool:
-        """Whether this is a refresh that needs its workspace no more."""
+        """Whether this is a refresh that no longer needs its workspace."""
         return bool((_settings(self.folder) or {}).get("ended"))
 
     def mark(self, *, ended: bool) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from artifacts.errors import StepFailed
 from artifacts.segments.segment import Segment
 from artifacts.settings import Settings
+from jobs.download.step import download_shard
 from jobs.index.step import run_index
 from tests.encoders import ColourWords
 from tests.pipeline import draw, prepared, small_settings, write_small_catalog
@@ -136,4 +137,14 @@ def test_shards_that_are_missing_are_named(catalog: Path, settings: Settings) ->
     context = prepared(catalog, settings)
     context.workspace.images.discard_report(1)
     with pytest.raises(StepFailed, match=r"shards \[1\] of 2 have not been done"):
+        run_index(context)
+
+
+def test_picture_that_is_newer_than_its_shards_vectors_stops_the_build(catalog: Path, settings: Settings) -> None:
+    """A refresh may have fetched it again; the product must not be rejected for it."""
+    context = prepared(catalog, settings)
+    draw(catalog.parent / "images/001.jpg", "red", "circle", 99)
+    for shard in range(context.workspace.shards):
+        download_shard(context.workspace, shard, context.config.download)
+    with pytest.raises(StepFailed, match=r"shard \d+ has pictures that are not embedded yet; run the embed step again"):
         run_index(context)

@@ -359,3 +359,18 @@ def test_merge_that_is_killed_anywhere_loses_nothing_and_is_completed(
         assert everything(main) == before, kills
         assert len(names(main)) <= 5, kills
     assert kills > 20
+
+
+def test_one_process_merges_at_a_time(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main = with_refreshes(tmp_path / "work", pictures, 4)
+    merge = step._merge
+
+    def merge_twice(*args: Any) -> None:
+        monkeypatch.setattr(step, "_merge", merge)
+        tidy_refreshes(main, LONG_AGO)  # another process, which leaves it to the first
+        assert len(names(main)) == 4
+        merge(*args)
+
+    monkeypatch.setattr(step, "_merge", merge_twice)
+    tidy_refreshes(main, LONG_AGO)
+    assert len(names(main)) == 1

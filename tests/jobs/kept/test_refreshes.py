@@ -65,7 +65,7 @@ def test_refresh_that_the_gate_refused_is_continued_and_not_removed(
         raise RuntimeError("refused")
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.refresh.step.run_publish", refuse)
+        patch.setattr("jobs.refresh.publication.run_publish", refuse)
         with pytest.raises(RuntimeError, match="refused"):
             add(shop, 1)
     refused = kept(shop)

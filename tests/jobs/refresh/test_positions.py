@@ -216,7 +216,9 @@ def test_pictures_of_an_applied_file_are_retried_where_nothing_newer_is_known(
     assert ("n1" in products, "n2" in products, products["p001"][0]["price"]) == (True, False, 60)
 
 
-def test_retry_waits_for_the_run_after_a_new_file(published: Shop, server: PictureServer, tmp_path: Path) -> None:
+def test_retry_follows_new_files_and_applies_nothing_else_again(
+    published: Shop, server: PictureServer, tmp_path: Path
+) -> None:
     shop = Shop(tmp_path, copy_of=published, allow_private_addresses=True, download_retries=0, retry_minutes=0)
     source = f"{tmp_path}/feed/*.jsonl"
     row = {"product_id": "n1", "image_url": server.url("/n/1.jpg"), "price": 1}
@@ -229,10 +231,9 @@ def test_retry_waits_for_the_run_after_a_new_file(published: Shop, server: Pictu
     assert not read(shop, source).changed
     write(tmp_path / "feed/2.jsonl", [priced(shop, "p002", 51)])
     shop.settings = shop.settings.model_copy(update={"retry_minutes": 0})
-    assert read(shop, source).report.changes.input_rows == 1
-    assert "n1" not in shop.products()
-    assert read(shop, source).report.changes.new == 1
-    assert ("n1" in shop.products(), price(shop, "p001")) == (True, 60)
+    changes = read(shop, source).report.changes
+    assert (changes.input_rows, changes.new) == (1 + 3, 1)  # the new file, and then all of them
+    assert ("n1" in shop.products(), price(shop, "p001"), price(shop, "p002")) == (True, 60, 51)
 
 
 # ── partitions ───────────────────────────────────────────────────────────────────────────────────────────────────────

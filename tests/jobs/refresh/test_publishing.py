@@ -11,7 +11,7 @@ import pytest
 from artifacts.errors import GateFailed, IncompatibleRelease, NoRelease, PublishConflict, StepFailed
 from artifacts.lease import Lease
 from artifacts.segments.info import STATE_FILE
-from jobs.refresh import step as refresh_step
+from jobs.refresh import publication
 from jobs.refresh.step import run_refresh
 from jobs.steps import StepContext
 from tests.pipeline import small_settings
@@ -28,9 +28,9 @@ class Overtaken:
 
     def __init__(self, shop: Shop, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self._shop, self._times = shop, times
-        self._publish = refresh_step.run_publish
+        self._publish = publication.run_publish
         self._monkeypatch = monkeypatch
-        monkeypatch.setattr(refresh_step, "run_publish", self.run_publish)
+        monkeypatch.setattr(publication, "run_publish", self.run_publish)
 
     def run_publish(self, context: StepContext) -> Any:
         if self._times:
@@ -118,13 +118,20 @@ def test_reject_ends_and_is_no_longer_counted_when_a_change_file_names_its_produ
     shop.edit(lambda rows: (rows["p001"].update(price="-1"), rows["p002"].update(price="-2")))
     shop.refresh()
     changes = [event("p001", shop.rows, price=1), event("p003", shop.rows, price=-3)]
-    counts = shop.apply_changes(changes).report.counts
-    assert rejects(shop) == {("p002", "bad_value"), ("p003", "bad_value")}
-    assert (counts.rejected, counts.indexed, counts.input_rows) == ({"bad_value": 2}, 35, 37)
-    changes = [event("p005", shop.rows, price=1)]  # p003 is indexed, as it was before its bad row
-    counts = shop.apply_changes(changes).report.counts
+    report = shop.apply_changes(changes).report
+    assert [reject[:2] for reject in report.rejects] == [("p003", "bad_value")]
+    # p003 is indexed, as it was before its bad row
     assert rejects(shop) == {("p002", "bad_value")}
+    counts = report.counts
     assert (counts.rejected, counts.indexed, counts.input_rows) == ({"bad_value": 1}, 35, 36)
+
+
+def test_reject_without_a_product_is_counted_once_however_often_it_is_read(shop: Shop) -> None:
+    nameless = {"image_url": "images/001.jpg", "title": "who am I?"}
+    for price in range(3):
+        report = shop.apply_changes([nameless, event("p001", shop.rows, price=50 + price)]).report
+        assert report.counts.rejected == {"missing_product_id": 1}
+    assert shop.apply_changes([event("p001", shop.rows, price=60)]).report.counts.rejected == {"missing_product_id": 1}
 
 
 def rejects(shop: Shop, version: str | None = None) -> set[tuple[str, str]]:

@@ -145,3 +145,14 @@ def test_recheck_does_not_overwrite_what_a_build_has_fetched_meanwhile(
     with shop.context().workspace.images.open(0) as file:
         images = pq.read_table(file, columns=["product_id", "url"]).to_pylist()
     assert {"product_id": "p010", "url": "images/new.jpg"} in images
+
+
+def test_nothing_is_rechecked_while_a_build_is_under_way(
+    shop: Shop, server: PictureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.edit(lambda rows: rows["p030"].update(price="99"))
+    run_catalog(shop.context())
+    wait_ten_days(monkeypatch)
+    server.reset()
+    assert shop.refresh().changed
+    assert not server.requests

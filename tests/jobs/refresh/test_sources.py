@@ -104,7 +104,7 @@ def test_watermark_is_not_moved_by_a_refresh_that_publishes_nothing(
     read(web_shop, database)
     database.add(("n2", 2, 2, False))
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.refresh.step.run_publish", _fail)
+        patch.setattr("jobs.refresh.publication.run_publish", _fail)
         with pytest.raises(OSError, match="disk is full"):
             read(web_shop, database)
     assert read(web_shop, database) == 1

@@ -50,7 +50,7 @@ class IndexConfig:
 
     codec: Codec = "pq"
     flat_max_rows: int = 20_000
-    rows_per_index: int = 10_000_000
+    rows_per_index: int = 4_000_000
     train_rows_per_list: int = 64
     seed: int = 0
 

@@ -83,7 +83,9 @@ class PipelineSettings(BaseSettings):
     flat_max_rows: int = Field(
         default=20_000, ge=0, description="Up to so many rows the index is flat: exact, no training."
     )
-    rows_per_index: int = Field(default=10_000_000, ge=1, description="Rows in one FAISS file of a segment.")
+    rows_per_index: int = Field(
+        default=4_000_000, ge=1, description="Rows in one part of a segment, with a FAISS file of its own."
+    )
     train_rows_per_list: int = Field(default=64, ge=1, le=1000, description="Training vectors for each IVF list.")
     seed: int = Field(default=0, ge=0, description="Seed of the training sample and of the evaluation's queries.")
 

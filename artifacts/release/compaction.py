@@ -17,8 +17,8 @@ from artifacts.index import build
 from artifacts.release.release import Release
 from artifacts.schema import DELETED
 from artifacts.segments.delta_writer import read_quantizer
-from artifacts.segments.index_writer import Progress, fill_index, no_progress, write_index
-from artifacts.segments.info import QUANTIZER_FILE, STATE_FILE, IndexInfo, SegmentInfo, index_file
+from artifacts.segments.index_writer import Progress, fill_index, no_progress, rows_per_part, write_index
+from artifacts.segments.info import QUANTIZER_FILE, STATE_FILE, IndexInfo, SegmentInfo
 from artifacts.segments.rows_writer import RowsWriter
 from artifacts.segments.segment import Segment
 
@@ -55,7 +55,7 @@ def write_compacted(
     base, delta = release.base, release.delta
     schema = delta.products.table.schema
     rows = release.searcher.rows_that_can_be_found()
-    writer = RowsWriter(folder, base.info.dim, schema)
+    writer = RowsWriter(folder, base.info.dim, schema, rows_per_part(config))
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK]
         vectors = release.searcher.vectors.gather(block)
@@ -65,13 +65,13 @@ def write_compacted(
     new_rows[rows] = np.arange(len(rows))
     _write_state(writer, base, delta, new_rows, tombstones_since)
     writer.close()
-    writer.products.write_database()
+    writer.write_database()
     return writer.seal(
         SegmentInfo(
             id=segment_id,
             rows=writer.rows,
-            products=writer.products.products,
-            max_pictures=writer.products.max_pictures,
+            products=writer.counts.products,
+            max_pictures=writer.counts.max_pictures,
             dim=writer.dim,
             encoder_id=base.info.encoder_id,
             index=_write_index(writer, base, delta, rows, new_rows, config),
@@ -85,12 +85,11 @@ def _write_index(
     writer: RowsWriter, base: Segment, delta: Segment, rows: np.ndarray, new_rows: np.ndarray, config: IndexConfig
 ) -> IndexInfo:
     if base.lists is None or delta.lists is None:
-        return write_index(writer.folder, writer.vectors(), config)
+        return write_index(writer.folder, writer.parts(), config)
     base_rows = base.info.rows
     sources: list[tuple[Path, np.ndarray]] = []
     for segment, numbers in ((base, new_rows[:base_rows]), (delta, new_rows[base_rows:])):
-        files = (segment.folder / index_file(number) for number in range(segment.info.index.files))
-        sources += [(path, numbers) for path in files]
+        sources += [(segment.folder / path, numbers) for path in segment.info.index_paths]
 
     def copy(index: faiss.Index, first: int, stop: int) -> None:
         for path, numbers in sources:
@@ -100,15 +99,16 @@ def _write_index(
 
     in_delta = rows >= base_rows
     lists = np.empty(len(rows), np.int32)
-    lists[~in_delta], lists[in_delta] = base.lists[rows[~in_delta]], delta.lists[rows[in_delta] - base_rows]
+    lists[~in_delta], lists[in_delta] = (
+        base.lists.gather(rows[~in_delta]),
+        delta.lists.gather(rows[in_delta] - base_rows),
+    )
     trained = read_quantizer(base)
     if QUANTIZER_FILE in base.info.files:
         shutil.copyfile(base.folder / QUANTIZER_FILE, writer.folder / QUANTIZER_FILE)
     else:
         build.write(trained, writer.folder / QUANTIZER_FILE)
-    info = fill_index(
-        writer.folder, writer.vectors(), trained, base.info.index, config.rows_per_index, known_lists=lists, copy=copy
-    )
+    info = fill_index(writer.parts(), trained, base.info.index, known_lists=lists, copy=copy)
     similarities = [
         (segment.info.index.centroid_similarity, count)
         for segment, count in ((base, int((~in_delta).sum())), (delta, int(in_delta.sum())))

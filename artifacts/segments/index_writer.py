@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import faiss
@@ -10,7 +10,8 @@ import numpy as np
 
 from artifacts.config import IndexConfig
 from artifacts.index import build, params
-from artifacts.segments.info import LISTS_FILE, QUANTIZER_FILE, IndexInfo, index_file
+from artifacts.index.vectors import Vectors
+from artifacts.segments.info import INDEX_FILE, LISTS_FILE, QUANTIZER_FILE, IndexInfo
 
 #: Rows whose vectors are in memory at once while the index is filled: 256 MB of float32 at 512-d.
 _ADD_BLOCK = 131_072
@@ -18,86 +19,96 @@ _ADD_BLOCK = 131_072
 #: Called with the number of rows added to the index and the total.
 Progress = Callable[[int, int], None]
 
+#: The folder of each part of a segment, and its vectors float16[rows, dim].
+Parts = Sequence[tuple[Path, np.ndarray]]
+
 
 def no_progress(done: int, total: int) -> None:
     """The progress callback of a caller that shows none."""
 
 
-def write_index(folder: Path, vectors: np.ndarray, config: IndexConfig, progress: Progress = no_progress) -> IndexInfo:
+def rows_per_part(config: IndexConfig) -> int | None:
+    """Return after how many rows a segment's next part begins; None if there is one part, as a flat index needs it."""
+    if config.codec == "flat":
+        return None
+    return max(config.rows_per_index, config.flat_max_rows, params.MIN_TRAIN_ROWS)
+
+
+def write_index(folder: Path, parts: Parts, config: IndexConfig, progress: Progress = no_progress) -> IndexInfo:
     """Write a new index: flat for few rows, else trained on a sample of them.
 
     Args:
         folder: of the segment.
-        vectors: float16[rows, dim].
+        parts: one, if the index is flat.
         config: how the index is built.
     """
-    rows, dim = vectors.shape
-    if config.codec == "flat" or rows <= max(config.flat_max_rows, params.MIN_TRAIN_ROWS):
-        write_flat_index(folder, vectors)
-        progress(rows, rows)
+    vectors = Vectors(*(part for _, part in parts))
+    if config.codec == "flat" or vectors.rows <= max(config.flat_max_rows, params.MIN_TRAIN_ROWS):
+        write_flat_index(parts)
+        progress(vectors.rows, vectors.rows)
         return IndexInfo(codec="flat", factory="SQfp16")
-    lists = params.lists_for(rows)
+    lists = params.lists_for(vectors.rows)
     sample_size = max(lists * config.train_rows_per_list, params.MIN_TRAIN_ROWS)
-    sample = build.training_rows(rows, sample_size, config.seed)
-    factory = params.factory_string(config.codec, dim, lists)
-    trained = build.train(factory, dim, vectors[sample].astype(np.float32), seed=config.seed)
+    sample = build.training_rows(vectors.rows, sample_size, config.seed)
+    factory = params.factory_string(config.codec, vectors.dim, lists)
+    trained = build.train(factory, vectors.dim, vectors.take(sample), seed=config.seed)
     build.write(trained, folder / QUANTIZER_FILE)
-    info = IndexInfo(
-        codec=config.codec, factory=factory, lists=lists, train_rows=len(sample), seed=config.seed, files=0
-    )
-    info = fill_index(folder, vectors, trained, info, config.rows_per_index, progress=progress)
+    info = IndexInfo(codec=config.codec, factory=factory, lists=lists, train_rows=len(sample), seed=config.seed)
+    info = fill_index(parts, trained, info, progress=progress)
     return info.model_copy(update={"trained_similarity": info.centroid_similarity})
 
 
-def write_flat_index(folder: Path, vectors: np.ndarray) -> None:
-    """Write a flat index over float16[rows, dim]."""
+def write_flat_index(parts: Parts) -> None:
+    """Write a flat index.
+
+    Raises:
+        ValueError: there is more than one part; the rows of a flat index are numbered from 0.
+    """
+    if len(parts) != 1:
+        raise ValueError(f"a flat index has one part, not {len(parts)}")
+    ((folder, vectors),) = parts
     blocks = (vectors[start : start + _ADD_BLOCK] for start in range(0, len(vectors), _ADD_BLOCK))
-    build.write_flat(blocks, vectors.shape[1], folder / index_file(0))
+    build.write_flat(blocks, vectors.shape[1], folder / INDEX_FILE)
 
 
 def fill_index(
-    folder: Path,
-    vectors: np.ndarray,
+    parts: Parts,
     trained: faiss.Index,
     info: IndexInfo,
-    rows_per_file: int,
     *,
     known_lists: np.ndarray | None = None,
     copy: Callable[[faiss.Index, int, int], None] | None = None,
     progress: Progress = no_progress,
 ) -> IndexInfo:
-    """Fill copies of a trained index, a file at a time, and write the list of each row.
+    """Fill copies of a trained index, one for each part, and write the list of each row.
 
     Args:
-        folder: of the segment.
-        vectors: float16[rows, dim].
         trained: empty.
         info: how it was trained.
-        rows_per_file: rows of one file.
         known_lists: int32[rows], the list of each row whose code `copy` adds; -1 for rows that are encoded here.
-        copy: called with the index of a file and the first and last + 1 of its rows; adds those of known lists.
+        copy: called with the index of a part and the first and last + 1 of its rows; adds those of known lists.
 
     Returns:
-        `info` with the number of files, and the mean cosine of the encoded rows with their centroids.
+        `info` with the mean cosine of the encoded rows with their centroids.
     """
-    rows, files, similarity, encoded = len(vectors), 0, 0.0, 0
-    with (folder / LISTS_FILE).open("wb") as list_file:
-        for first in range(0, max(rows, 1), rows_per_file):
-            index = build.empty_copy(trained)
-            last = min(first + rows_per_file, rows)
-            if copy is not None:
-                copy(index, first, last)
-            for start in range(first, last, _ADD_BLOCK):
-                stop = min(start + _ADD_BLOCK, last)
-                lists = np.full(stop - start, -1, np.int32) if known_lists is None else known_lists[start:stop].copy()
+    rows = sum(len(vectors) for _, vectors in parts)
+    first, similarity, encoded = 0, 0.0, 0
+    for folder, vectors in parts:
+        index = build.empty_copy(trained)
+        if copy is not None:
+            copy(index, first, first + len(vectors))
+        with (folder / LISTS_FILE).open("wb") as list_file:
+            for start in range(0, len(vectors), _ADD_BLOCK):
+                block = vectors[start : start + _ADD_BLOCK]
+                numbers = np.arange(first + start, first + start + len(block))
+                lists = np.full(len(block), -1, np.int32) if known_lists is None else known_lists[numbers]
                 new = np.flatnonzero(lists < 0)
                 if len(new):
-                    block = vectors[start:stop][new].astype(np.float32)
-                    lists[new], cosines = build.add(index, block, start + new)
+                    lists[new], cosines = build.add(index, block[new].astype(np.float32), numbers[new])
                     similarity, encoded = similarity + float(cosines.sum(dtype=np.float64)), encoded + len(new)
                 list_file.write(lists.tobytes())
-                progress(stop, rows)
-            build.write(index, folder / index_file(files))
-            files += 1
+                progress(first + start + len(block), rows)
+        build.write(index, folder / INDEX_FILE)
+        first += len(vectors)
     mean = similarity / encoded if encoded else info.centroid_similarity
-    return info.model_copy(update={"files": files, "centroid_similarity": mean})
+    return info.model_copy(update={"centroid_similarity": mean})

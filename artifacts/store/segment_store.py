@@ -191,8 +191,9 @@ class SegmentStore:
             return
         if not self.folder.is_local:
             # Uploaded before it is in the cache, and segment.json last: it makes the segment complete.
-            for path in sorted(written.iterdir(), key=lambda path: path.name == INFO_FILE):
-                self.folder.put(path, f"segments/{segment_id}/{path.name}")
+            files = [path for path in written.rglob("*") if path.is_file()]
+            for path in sorted(files, key=lambda path: path.name == INFO_FILE):
+                self.folder.put(path, f"segments/{segment_id}/{path.relative_to(written).as_posix()}")
         target = self.path(segment_id)
         try:
             written.rename(target)

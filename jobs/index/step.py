@@ -74,12 +74,12 @@ def _build(context: StepContext, catalog: CatalogReport, identity: EncoderIdenti
     tally = Tally()
     with store.new_segment(segment_id) as folder:
         schema = segment_schema(attributes_of(read_products(workspace, 0).schema))
-        writer = SegmentWriter(folder, identity.dim, schema)
+        writer = SegmentWriter(folder, identity.dim, schema, config.index)
         for shard in range(workspace.shards):
             add_shard(workspace, shard, identity, config.thumbnail_side, writer, schema, tally, catalog.read_at)
             context.progress(shard + 1, workspace.shards)
         _require_products(catalog, tally, config.max_reject_rate)
-        info = writer.finish(segment_id, identity.id, config.index)
+        info = writer.finish(segment_id, identity.id)
     counts = Counts(
         input_rows=catalog.input_rows,
         indexed=info.products,

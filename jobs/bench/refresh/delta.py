@@ -115,9 +115,9 @@ def measure_delta(
         with reporter.step("deltas", "refreshes") as display:
             began = time.perf_counter()
             delta = Path(scratch) / "delta"
-            write_delta(delta, base, changes, index)
+            write_delta(delta, base, changes)
             write_seconds = round(time.perf_counter() - began, 4)
-            last, seconds = write_deltas(Path(scratch), base, list(changes.split(refreshes)), index, display.at)
+            last, seconds = write_deltas(Path(scratch), base, list(changes.split(refreshes)), display.at)
             display.note(f"the last of {refreshes} in {seconds[-1]:.2f} s")
         base.close()
         folders = {BASE: [base.folder], DELTA: [base.folder, delta], LAST: [base.folder, last]}

@@ -61,10 +61,10 @@ def searcher_without_base_rows(tmp_path: Path) -> Searcher:
     trained.close()
     writer = RowsWriter(tmp_path / "base", DIM, schema)
     writer.close()
-    writer.products.write_database()
+    writer.write_database()
     shutil.copyfile(tmp_path / "trained" / QUANTIZER_FILE, writer.folder / QUANTIZER_FILE)
     quantizer = build.read(writer.folder / QUANTIZER_FILE)
-    index = fill_index(writer.folder, writer.vectors(), quantizer, info.index, INDEXED.rows_per_index)
+    index = fill_index(writer.parts(), quantizer, info.index)
     writer.seal(
         SegmentInfo(id="base", rows=0, products=0, max_pictures=0, dim=DIM, encoder_id=str(ENCODER["id"]), index=index)
     )

@@ -164,7 +164,7 @@ def test_row_filter_holds_the_allowed_rows(segment: Segment, maximum: int, monke
     assert (row_filter.row_ids is None) == (maximum == 10)
     if row_filter.rows_per_list is not None and segment.lists is not None:
         assert row_filter.rows_per_list.sum() == row_filter.count
-        expected = np.bincount(segment.lists[row_filter.rows], minlength=segment.info.index.lists)
+        expected = np.bincount(segment.lists.gather(row_filter.rows), minlength=segment.info.index.lists)
         assert (row_filter.rows_per_list == expected).all()
 
 

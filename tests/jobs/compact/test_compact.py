@@ -122,7 +122,7 @@ def test_damage_is_not_copied_into_the_new_base(tmp_path: Path) -> None:
     change(shop, 1)
     shop.refresh()
     manifest = shop.store.manifest()
-    vectors = shop.store.segment_path(manifest.segments[0].id) / "vectors.f16"
+    vectors = shop.store.segment_path(manifest.segments[0].id) / "part-00000/vectors.f16"
     vectors.chmod(0o644)
     content = bytearray(vectors.read_bytes())
     content[3] ^= 1

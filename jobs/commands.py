@@ -95,6 +95,8 @@ def refresh(
         table.add_row(name, f"{count:,}")
     for reason, count in report.tally.rejected.items():
         table.add_row(f"rejected: {reason}", f"{count:,}")
+    if report.tally.lost:
+        table.add_row("no longer found", f"{len(report.tally.lost):,}")
     if report.faults:
         table.add_row("rejected rows", f"{len(report.faults):,}")
     table.add_row("delta, of the base", f"{report.delta_share:.2%}")
@@ -159,11 +161,11 @@ def backfill(
     """Process chosen products again, or all of them with another encoder."""
     from jobs.backfill.request import BackfillRequest
     from jobs.backfill.step import plan_backfill, run_backfill
-    from jobs.download.refetch import split_list
+    from jobs.download.refetch import named_ids
     from jobs.progress import Reporter
 
     request = BackfillRequest(
-        product_ids=frozenset(split_list(products or "")),
+        product_ids=frozenset(() if products is None else named_ids(products)),
         categories=frozenset(category or ()),
         updated_from=updated_from and updated_from.replace(tzinfo=UTC),
         updated_before=updated_before and updated_before.replace(tzinfo=UTC),
@@ -202,7 +204,10 @@ def stream(
 
 
 def _print_rejects(report: RefreshReport) -> None:
-    """Print the first rows of a source of changes that are rejected."""
+    """Print the first products that are no longer found, and the first rejected rows of a source of changes."""
+    for lost in report.tally.lost[:_SHOWN_REJECTS]:
+        line = f"No longer found: {lost['product_id']}: {lost['reason']}, {lost['detail']}"
+        out.print(line, highlight=False, soft_wrap=True, markup=False)
     for product_id, reason, detail in report.faults[:_SHOWN_REJECTS]:
         line = f"Rejected {product_id or 'a row'}: {reason}, {detail}"
         out.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
+from rich.markup import escape
 from rich.table import Column, Table
 
 from artifacts.errors import LookalikeError
@@ -29,6 +30,7 @@ from jobs.console import (
     err,
     out,
     settings_with,
+    text_of,
     variables_of,
 )
 
@@ -237,16 +239,28 @@ def _store(settings: Settings) -> Store:
 
 
 def main() -> None:
-    """Run the command; an error that Lookalike raises on purpose is printed as one sentence, with exit status 1."""
+    """Run the command; errors of Lookalike and of files are printed as one sentence, with exit status 1."""
     try:
         app()
     except LookalikeError as error:
         err.print(f"[red]Error:[/] {error}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
-        err.print(f"[red]Error:[/] settings: {problems}", highlight=False, soft_wrap=True)
+        problems = "; ".join(_problem(each["loc"], each["type"], each["msg"]) for each in error.errors())
+        err.print(f"[red]Error:[/] settings: {escape(problems)}", highlight=False, soft_wrap=True)
         sys.exit(2)
+    except OSError as error:
+        err.print(f"[red]Error:[/] {escape(text_of(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    """Return what is wrong with a setting as one sentence, given pydantic's type of error and message."""
+    name = ".".join(map(str, location))
+    if kind == "string_too_short":
+        default = Settings.model_fields[name].default
+        return f"{name} is empty: set LOOKALIKE_{name.upper()}, or remove the variable for the default {default!r}"
+    return f"{name}: {message}"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ and the server's parent process loads no native library that its workers would i
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -223,13 +224,20 @@ def releases_rollback(
 
 @releases_app.command("prune")
 def releases_prune(
-    keep: Annotated[int | None, typer.Option("--keep", min=1, help="Number of newest versions to keep.")] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option("--keep", min=1, help="Number of newest versions to keep, at least."),
+    ] = None,
     releases: ReleasesOption = None,
 ) -> None:
     """Remove old versions, and segments that no version uses."""
     settings = settings_with(releases=releases, keep_releases=keep)
-    removed = _store(settings).prune(settings.keep_releases)
+    store = _store(settings)
+    removed = store.prune(settings.keep_releases)
     out.print("\n".join(f"removed {name}" for name in removed) or "Nothing to remove.", highlight=False)
+    kept = Counter(store.reasons_to_keep(store.versions(), settings.keep_releases).values())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in kept.items())
+    out.print(f"Versions kept: {kept.total()} ({reasons or 'none'})", highlight=False, soft_wrap=True)
 
 
 def _store(settings: Settings) -> Store:

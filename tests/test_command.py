@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 import lookalike
+from artifacts.store.store import Store
+from tests.artifacts.building import manifest_of, store_segment
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
@@ -69,3 +72,20 @@ def test_empty_setting_is_refused_with_what_to_set(
         "Error: settings: kafka_topics is empty: set LOOKALIKE_KAFKA_TOPICS, or remove the variable for the default "
         "'product-events'\n",
     )
+
+
+def test_prune_prints_how_many_versions_are_kept_and_why(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = Store(str(tmp_path / "releases"), tmp_path / "cache")
+    now = datetime.now(UTC)
+    for number, age in enumerate([timedelta(hours=2), timedelta(hours=1), *[timedelta(minutes=1)] * 4]):
+        reference = store_segment(store, f"{number}")
+        second = round((now - age - datetime(2026, 1, 1, tzinfo=UTC)).total_seconds())
+        store.publish(manifest_of([reference], second=second), {}, expected=store.current())
+    monkeypatch.setattr("sys.argv", ["lookalike", "releases", "prune", "--keep", "3", "--releases", store.folder.url])
+    with pytest.raises(SystemExit):
+        lookalike.main()
+    *removed, last = capsys.readouterr().out.splitlines()
+    assert [line.split("/")[0] for line in removed] == ["removed versions"] * 2
+    assert last == "Versions kept: 4 (1 published in the last 5 minutes, 3 newest)"

@@ -34,7 +34,7 @@ _SHOWN_REJECTS = 10
 
 DateOption = Annotated[
     datetime | None,
-    typer.Option("--date", formats=["%Y-%m-%d"], help="Partition that replaces {date} in the catalog; the newest."),
+    typer.Option("--date", formats=["%Y-%m-%d"], help="Date that replaces {date}; default: the newest partition."),
 ]
 
 
@@ -123,8 +123,8 @@ def compact(
     settings = settings_with(releases=releases, workspace=workspace)
     with _context(settings, "compact") as context:
         result = run_compact(context, if_due=if_due, reporter=Reporter(err))
-    verb = "Published" if result.changed else "Nothing changed:"
-    out.print(f"{verb} {result.note}", highlight=False, soft_wrap=True)
+    text = f"Published {result.note}" if result.changed else result.note[0].upper() + result.note[1:]
+    out.print(text, highlight=False, soft_wrap=True)
     drift = result.report.drift
     if drift is not None and drift >= settings.max_drift:
         out.print(
@@ -181,8 +181,10 @@ def backfill(
                 out.print(line, highlight=False, soft_wrap=True)
             return
         result = run_backfill(context, request, reporter=Reporter(err))
-    verb = "Published" if result.changed else "Nothing changed:"
-    out.print(f"{verb} {result.report.version}", highlight=False, soft_wrap=True)
+    version = result.report.version
+    out.print(
+        f"Published {version}" if result.changed else f"{version} is still served", highlight=False, soft_wrap=True
+    )
     out.print(result.note, highlight=False, soft_wrap=True)
 
 
@@ -191,7 +193,7 @@ def stream(
     workspace: WorkspaceOption = None,
     encoder: EncoderOption = None,
     until_caught_up: Annotated[
-        bool, typer.Option("--until-caught-up", help="End when everything is published that was there.")
+        bool, typer.Option("--until-caught-up", help="Stop once everything present at the start has been published.")
     ] = False,
 ) -> None:
     """Apply product events from Kafka to the served release."""

@@ -7,11 +7,13 @@ and the server's parent process loads no native library that its workers would i
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
+from rich.markup import escape
 from rich.table import Column, Table
 
 from artifacts.errors import LookalikeError
@@ -29,6 +31,7 @@ from jobs.console import (
     err,
     out,
     settings_with,
+    text_of,
     variables_of,
 )
 
@@ -221,13 +224,20 @@ def releases_rollback(
 
 @releases_app.command("prune")
 def releases_prune(
-    keep: Annotated[int | None, typer.Option("--keep", min=1, help="Number of newest versions to keep.")] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option("--keep", min=1, help="Number of newest versions to keep, at least."),
+    ] = None,
     releases: ReleasesOption = None,
 ) -> None:
     """Remove old versions, and segments that no version uses."""
     settings = settings_with(releases=releases, keep_releases=keep)
-    removed = _store(settings).prune(settings.keep_releases)
+    store = _store(settings)
+    removed = store.prune(settings.keep_releases)
     out.print("\n".join(f"removed {name}" for name in removed) or "Nothing to remove.", highlight=False)
+    kept = Counter(store.reasons_to_keep(store.versions(), settings.keep_releases).values())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in kept.items())
+    out.print(f"Versions kept: {kept.total()} ({reasons or 'none'})", highlight=False, soft_wrap=True)
 
 
 def _store(settings: Settings) -> Store:
@@ -237,16 +247,28 @@ def _store(settings: Settings) -> Store:
 
 
 def main() -> None:
-    """Run the command; an error that Lookalike raises on purpose is printed as one sentence, with exit status 1."""
+    """Run the command; errors of Lookalike and of files are printed as one sentence, with exit status 1."""
     try:
         app()
     except LookalikeError as error:
         err.print(f"[red]Error:[/] {error}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
-        err.print(f"[red]Error:[/] settings: {problems}", highlight=False, soft_wrap=True)
+        problems = "; ".join(_problem(each["loc"], each["type"], each["msg"]) for each in error.errors())
+        err.print(f"[red]Error:[/] settings: {escape(problems)}", highlight=False, soft_wrap=True)
         sys.exit(2)
+    except OSError as error:
+        err.print(f"[red]Error:[/] {escape(text_of(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    """Return what is wrong with a setting as one sentence, given pydantic's type of error and message."""
+    name = ".".join(map(str, location))
+    if kind == "string_too_short":
+        default = Settings.model_fields[name].default
+        return f"{name} is empty: set LOOKALIKE_{name.upper()}, or remove the variable for the default {default!r}"
+    return f"{name}: {message}"
 
 
 if __name__ == "__main__":

@@ -100,7 +100,10 @@ class PipelineSettings(BaseSettings):
         default=300, ge=10, le=100_000, description="Queries of each modality that the gate measures."
     )
     keep_releases: int = Field(
-        default=5, ge=1, description="Newest versions that `releases prune` leaves; CURRENT stays too."
+        default=5,
+        ge=1,
+        description="Newest versions to keep; CURRENT, the newest one of the base before and those of the last five "
+        "minutes stay, too.",
     )
 
     # ── refreshes ────────────────────────────────────────────────────────────────────────────────────────────────

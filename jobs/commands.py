@@ -34,7 +34,7 @@ _SHOWN_REJECTS = 10
 
 DateOption = Annotated[
     datetime | None,
-    typer.Option("--date", formats=["%Y-%m-%d"], help="Partition that replaces {date} in the catalog; the newest."),
+    typer.Option("--date", formats=["%Y-%m-%d"], help="Date that replaces {date}; default: the newest partition."),
 ]
 
 
@@ -95,6 +95,8 @@ def refresh(
         table.add_row(name, f"{count:,}")
     for reason, count in report.tally.rejected.items():
         table.add_row(f"rejected: {reason}", f"{count:,}")
+    if report.tally.lost:
+        table.add_row("no longer found", f"{len(report.tally.lost):,}")
     if report.faults:
         table.add_row("rejected rows", f"{len(report.faults):,}")
     table.add_row("delta, of the base", f"{report.delta_share:.2%}")
@@ -121,8 +123,8 @@ def compact(
     settings = settings_with(releases=releases, workspace=workspace)
     with _context(settings, "compact") as context:
         result = run_compact(context, if_due=if_due, reporter=Reporter(err))
-    verb = "Published" if result.changed else "Nothing changed:"
-    out.print(f"{verb} {result.note}", highlight=False, soft_wrap=True)
+    text = f"Published {result.note}" if result.changed else result.note[0].upper() + result.note[1:]
+    out.print(text, highlight=False, soft_wrap=True)
     drift = result.report.drift
     if drift is not None and drift >= settings.max_drift:
         out.print(
@@ -159,11 +161,11 @@ def backfill(
     """Process chosen products again, or all of them with another encoder."""
     from jobs.backfill.request import BackfillRequest
     from jobs.backfill.step import plan_backfill, run_backfill
-    from jobs.download.refetch import split_list
+    from jobs.download.refetch import named_ids
     from jobs.progress import Reporter
 
     request = BackfillRequest(
-        product_ids=frozenset(split_list(products or "")),
+        product_ids=frozenset(() if products is None else named_ids(products)),
         categories=frozenset(category or ()),
         updated_from=updated_from and updated_from.replace(tzinfo=UTC),
         updated_before=updated_before and updated_before.replace(tzinfo=UTC),
@@ -179,8 +181,10 @@ def backfill(
                 out.print(line, highlight=False, soft_wrap=True)
             return
         result = run_backfill(context, request, reporter=Reporter(err))
-    verb = "Published" if result.changed else "Nothing changed:"
-    out.print(f"{verb} {result.report.version}", highlight=False, soft_wrap=True)
+    version = result.report.version
+    out.print(
+        f"Published {version}" if result.changed else f"{version} is still served", highlight=False, soft_wrap=True
+    )
     out.print(result.note, highlight=False, soft_wrap=True)
 
 
@@ -189,7 +193,7 @@ def stream(
     workspace: WorkspaceOption = None,
     encoder: EncoderOption = None,
     until_caught_up: Annotated[
-        bool, typer.Option("--until-caught-up", help="End when everything is published that was there.")
+        bool, typer.Option("--until-caught-up", help="Stop once everything present at the start has been published.")
     ] = False,
 ) -> None:
     """Apply product events from Kafka to the served release."""
@@ -202,7 +206,10 @@ def stream(
 
 
 def _print_rejects(report: RefreshReport) -> None:
-    """Print the first rows of a source of changes that are rejected."""
+    """Print the first products that are no longer found, and the first rejected rows of a source of changes."""
+    for lost in report.tally.lost[:_SHOWN_REJECTS]:
+        line = f"No longer found: {lost['product_id']}: {lost['reason']}, {lost['detail']}"
+        out.print(line, highlight=False, soft_wrap=True, markup=False)
     for product_id, reason, detail in report.faults[:_SHOWN_REJECTS]:
         line = f"Rejected {product_id or 'a row'}: {reason}, {detail}"
         out.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from artifacts.errors import InputError
 from artifacts.settings import Settings
 
 # In a file or a pipe tables are 200 columns wide, so that versions and paths are not wrapped.
@@ -36,8 +39,46 @@ RefetchAllOption = Annotated[bool, typer.Option("--refetch-all", help="All pictu
 
 
 def settings_with(**options: Any) -> Settings:
-    """Return the settings; options of the command line that are not None override the environment."""
-    return Settings(**{name: value for name, value in options.items() if value is not None})
+    """Return the settings; options of the command line that are not None override the environment.
+
+    Args:
+        options: all options of a verb that are settings; of `releases` and `workspace` the folder is checked.
+
+    Raises:
+        InputError: a folder that the verb uses is a file, or may not be used.
+    """
+    settings = Settings(**{name: value for name, value in options.items() if value is not None})
+    for name, access in (("releases", os.R_OK | os.X_OK), ("workspace", os.R_OK | os.W_OK | os.X_OK)):
+        if name in options:
+            _check_folder(name, getattr(settings, name), access)
+    return settings
+
+
+def text_of(error: OSError) -> str:
+    """Return an error of the operating system as one sentence: the path, and what is wrong with it."""
+    paths = " -> ".join(str(path) for path in (error.filename, error.filename2) if path is not None)
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{paths}: {reason}" if paths else reason
+
+
+def _check_folder(name: str, url: str, access: int) -> None:
+    """Raise InputError if a setting names a folder on this machine that cannot be used, or cannot be created."""
+    if "://" in url:
+        return
+    path = Path(url).absolute()
+    try:
+        nearest = next(each for each in (path, *path.parents) if each.exists())
+    except PermissionError as error:
+        raise InputError(f"{name} {text_of(error)}: {_name_another(name)}") from None
+    if not nearest.is_dir():
+        raise InputError(f"{name} {url}: {nearest} is a file, not a folder: {_name_another(name)}")
+    needed = access if nearest == path else os.X_OK
+    if not os.access(nearest, needed):
+        raise InputError(f"{name} {url}: this user lacks permission for {nearest}: {_name_another(name)}")
+
+
+def _name_another(name: str) -> str:
+    return f"name another folder with --{name} or LOOKALIKE_{name.upper()}"
 
 
 def variables_of(settings: Settings) -> dict[str, str]:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from artifacts.errors import ReleaseError
 from artifacts.storage import TEMPORARY, Folder
-from artifacts.store.manifest import manifest_name
+from artifacts.store.manifest import Manifest, manifest_name
 
 #: Age up to which segments that no version names are kept: a build that has not published yet may use them.
 GRACE_SECONDS = 24 * 3600
@@ -20,6 +21,23 @@ VERSION_GRACE_SECONDS = 300
 
 #: Age up to which a server keeps segments in its cache that no version names: another process may be opening them.
 CACHE_GRACE_SECONDS = 3600
+
+
+def newest_of_another_base(versions: list[str], current: str | None, manifest: Callable[[str], Manifest]) -> str | None:
+    """Return the newest version before the current one that has another base; None if there is none.
+
+    Args:
+        versions: the complete ones, sorted.
+        manifest: reads a version's manifest.
+    """
+    if current is None or current not in versions:
+        return None
+    base = manifest(current).segments[:1]
+    for version in reversed(versions[: versions.index(current)]):
+        with contextlib.suppress(ReleaseError):  # an unreadable version is not worth keeping
+            if manifest(version).segments[:1] != base:
+                return version
+    return None
 
 
 def remove_versions(

@@ -19,6 +19,7 @@ from artifacts.store.prune import (
     CACHE_GRACE_SECONDS,
     GRACE_SECONDS,
     VERSION_GRACE_SECONDS,
+    newest_of_another_base,
     remove_segments,
     remove_temporaries,
     remove_versions,
@@ -220,6 +221,21 @@ class Store:
         self._pointer.move(version, expected=current)
         return version
 
+    def reasons_to_keep(
+        self, versions: list[str], keep: int, *, grace_seconds: float = VERSION_GRACE_SECONDS
+    ) -> dict[str, str]:
+        """Return the versions that `prune` keeps, of these sorted ones, each with the reason in a few words."""
+        current = self.current()
+        oldest = datetime.now(UTC) - timedelta(seconds=grace_seconds)
+        young = [version for version in versions if (time := named_at(version)) and time >= oldest]
+        before = newest_of_another_base(versions, current, self.manifest) if keep > 1 else None
+        kept = dict.fromkeys(young, f"published in the last {grace_seconds / 60:.0f} minutes")
+        if before:
+            kept[before] = "newest of the base before"
+        if current:
+            kept[current] = "served"
+        return kept | dict.fromkeys(versions[max(0, len(versions) - keep) :], "newest")
+
     def prune(self, keep: int, *, grace_seconds: float = GRACE_SECONDS) -> list[str]:
         """Remove old versions, segments that no version names, and leftovers.
 
@@ -239,13 +255,9 @@ class Store:
         Raises:
             CorruptFile: a kept manifest cannot be read; nothing is removed then.
         """
-        current, versions = self.current(), self.versions()
+        versions = self.versions()
         version_grace = min(grace_seconds, VERSION_GRACE_SECONDS)
-        kept = set(versions[max(0, len(versions) - keep) :]) | ({current} if current else set())
-        if keep > 1 and (before := self._of_another_base(versions, current)):
-            kept.add(before)
-        oldest = datetime.now(UTC) - timedelta(seconds=version_grace)
-        kept |= {version for version in versions if (time := named_at(version)) and time >= oldest}
+        kept = self.reasons_to_keep(versions, keep, grace_seconds=version_grace)
         named = {segment.id for version in kept for segment in self.manifest(version).segments}
         unnamed: set[str] = set()
         for version in set(versions).difference(kept):
@@ -281,14 +293,3 @@ class Store:
             with contextlib.suppress(ReleaseError):  # removed meanwhile, or unreadable: then nobody can open it
                 unused.difference_update(segment.id for segment in self.manifest(version).segments)
         return [name for name in sorted(unused) if self._segments.discard_unused(name, grace_seconds)]
-
-    def _of_another_base(self, versions: list[str], current: str | None) -> str | None:
-        """Return the newest version before the current one that has another base; None if there is none."""
-        if current is None or current not in versions:
-            return None
-        base = self.manifest(current).segments[:1]
-        for version in reversed(versions[: versions.index(current)]):
-            with contextlib.suppress(ReleaseError):  # an unreadable version is not worth keeping
-                if self.manifest(version).segments[:1] != base:
-                    return version
-        return None

@@ -42,10 +42,15 @@ class BackfillRequest:
 
     @property
     def selection(self) -> Selection | None:
-        """The products that are processed although the catalog says the same of them; None if there are none."""
+        """The products that are processed although the catalog says the same of them; None if there are none.
+
+        If products are chosen, these only.
+        """
         if self.day and not (self.selects or self.redownload or self.reembed):
             return None
-        return Selection(self.product_ids or None, self.categories or None, self.updated_from, self.updated_before)
+        return Selection(
+            self.product_ids or None, self.categories or None, self.updated_from, self.updated_before, only=self.selects
+        )
 
     @property
     def refetch(self) -> Refetch:
@@ -66,5 +71,8 @@ class BackfillRequest:
             raise StepFailed(
                 "a new encoder embeds every product: leave out product ids, categories, dates, redownload and reembed"
             )
+        if self.encoder and self.changes_only:
+            raise StepFailed("a new encoder embeds every product: it needs a whole catalog, not one of changes")
         if self.updated_from and self.updated_before and self.updated_from >= self.updated_before:
-            raise StepFailed(f"the range of dates is empty: it begins at {self.updated_from} and ends before that")
+            first, last = (f"{time:%Y-%m-%d}" for time in (self.updated_from, self.updated_before))
+            raise StepFailed(f"the range of dates is empty: it begins on {first} and ends before {last}")

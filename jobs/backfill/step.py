@@ -13,7 +13,7 @@ from jobs.backfill.request import BackfillRequest
 from jobs.build import build_steps
 from jobs.catalog.changes import find_changes
 from jobs.progress import QUIET, Reporter
-from jobs.refresh.changed import changed_products
+from jobs.refresh.changed import changed_products, require_selected
 from jobs.refresh.served import Served, State
 from jobs.refresh.step import run_refresh
 from jobs.steps import StepContext, StepResult
@@ -119,6 +119,8 @@ def plan_backfill(context: StepContext, request: BackfillRequest) -> BackfillPla
             served_types=attributes_of(served.schema),
         )
         with State(served.state_files) as state:
+            if request.selection is not None and not request.encoder:
+                require_selected(request.selection, changes, state)
             wanted = [len(product.to_fetch) for product in changed_products(changes, state, request.refetch)]
     pictures = sum(wanted)
     if not request.encoder:

@@ -145,7 +145,8 @@ def find_changes(
         picture_base: folder or URL that relative pictures are resolved against; the source's own if empty.
         overlap_seconds: reading begins so long before `since`, for rows that were committed after it with an earlier
             updated_at; rows that are read twice change nothing.
-        force: products that are taken as changed although they are equal: their kind is `pictures`.
+        force: products that are taken as changed although they are equal: their kind is `pictures`; see
+            `Selection.only`.
         served_types: attribute -> type in the served release, see `jobs.catalog.attribute_types.attribute_types`.
         unchanged_since: fingerprint of the whole catalog that the served release was made from. If the source is known
             to be the same without reading it, and nothing is forced or retried, it is skipped.

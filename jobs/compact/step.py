@@ -79,11 +79,11 @@ def _due(context: StepContext, served: Served) -> str | None:
         return None
     config = context.config
     if served.delta_share >= config.compact_share:
-        return f"the delta is {served.delta_share:.1%} of the base"
+        return f"the delta was {served.delta_share:.1%} of the base"
     with State(served.state_files) as state:
         oldest = state.delta_since()
     hours = 0.0 if oldest is None else (datetime.now(UTC) - oldest).total_seconds() / 3600
-    return f"the delta is {hours:.0f} h old" if hours >= config.compact_hours else None
+    return f"the delta was {hours:.0f} h old" if hours >= config.compact_hours else None
 
 
 def _write_base(context: StepContext, served: Served, progress: Progress) -> SegmentRef:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from artifacts.errors import StepFailed
+from artifacts.errors import InputError, StepFailed
 from artifacts.schema import shard_of
 from jobs.workspace.shards import ShardFolder
 from jobs.workspace.workspace import Workspace
@@ -37,9 +37,12 @@ class Refetch:
         Args:
             products: ids separated by commas; see `split_list`.
             categories: one name each.
+
+        Raises:
+            InputError: `products` names none.
         """
         names = frozenset(name.strip() for name in categories or ())
-        return cls(frozenset(split_list(products or "")), names - {""}, all)
+        return cls(frozenset(() if products is None else named_ids(products)), names - {""}, all)
 
     def __bool__(self) -> bool:
         return self.all or bool(self.products or self.categories)
@@ -80,6 +83,18 @@ def split_list(text: str) -> list[str]:
     """Return the entries of a list that is separated by commas; an entry with a comma is put in double quotes."""
     entries = next(csv.reader([text], skipinitialspace=True), [])
     return [entry.strip() for entry in entries if entry.strip()]
+
+
+def named_ids(text: str) -> list[str]:
+    """Return the product ids of an option, see `split_list`.
+
+    Raises:
+        InputError: there are none: with an empty variable of a shell, all products would be meant.
+    """
+    ids = split_list(text)
+    if not ids:
+        raise InputError("no product is named: give ids separated by commas, or leave the option out")
+    return ids
 
 
 def _values(catalog: ShardFolder, shard: int, column: str) -> set[str]:

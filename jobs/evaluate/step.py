@@ -75,6 +75,7 @@ def _evaluate(context: StepContext, candidate: Candidate, before: int | None, me
     from artifacts.release.release import Release
     from jobs.evaluate.measure import measure
     from jobs.evaluate.report import render_report
+    from jobs.evaluate.stored_queries import store_queries
 
     config, workspace = context.config, context.workspace
     drawn = None if candidate.calibrated else _draw_queries(context, candidate)
@@ -111,13 +112,14 @@ def _evaluate(context: StepContext, candidate: Candidate, before: int | None, me
     candidate.save(workspace)
     if evaluation.problems:
         raise GateFailed(f"not published: {'; '.join(evaluation.problems)}. See {workspace.candidate.url}/{REPORT}")
+    if drawn is not None:  # kept for the base's deltas; those of a base that does not pass would replace better ones
+        store_queries(workspace, str(candidate.encoder["id"]), drawn)
     return candidate
 
 
 def _draw_queries(context: StepContext, candidate: Candidate) -> list[QuerySet]:
-    """Draw queries for a new base, and keep them for its deltas."""
+    """Draw queries for a new base."""
     from jobs.evaluate.queries import draw_queries
-    from jobs.evaluate.stored_queries import store_queries
 
     config, gate = context.config, context.config.gate
     encoder = load_encoder(config.encoder.encoder, config.encoder.device)
@@ -126,9 +128,7 @@ def _draw_queries(context: StepContext, candidate: Candidate) -> list[QuerySet]:
         raise IncompatibleRelease(
             f"the candidate was embedded with {candidate.encoder['id']}, not {encoder.id}; run the build again"
         )
-    queries = draw_queries(context.workspace, encoder, gate.evaluation_queries, gate.seed)
-    store_queries(context.workspace, encoder.id, queries)
-    return queries
+    return draw_queries(context.workspace, encoder, gate.evaluation_queries, gate.seed)
 
 
 def _queries_of_delta(context: StepContext, candidate: Candidate, release: Release) -> list[QuerySet]:

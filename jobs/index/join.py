@@ -78,6 +78,7 @@ def add_shard(
                 if reason == OK:
                     reason, detail = Reason.BAD_EMBEDDING, "the encoder returned no usable vector for the picture"
                     statuses[index] = reason
+                detail = f"{batch['url'][index].as_py()}: {detail}"
                 failures.setdefault(batch["product_id"][index].as_py(), []).append((reason, detail))
             rows = np.where(embedded, writer.rows + np.cumsum(embedded) - 1, -1)
             writer.add_state(state.table(batch, statuses, rows))

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from artifacts.encoders.identity import EncoderIdentity
+from artifacts.errors import StepFailed
 from artifacts.products.conform import merged_schema
 from artifacts.release.release import Release
 from artifacts.schema import EXPECTED_REASONS, FORMAT_VERSION, OK, REJECTS, segment_schema
@@ -22,6 +23,7 @@ from artifacts.store.store import Store
 from jobs.candidate import Candidate, read_rejects
 from jobs.catalog.changes import CatalogChanges
 from jobs.catalog.compare.state import StateFiles
+from jobs.catalog.validation import MANY_REJECTS
 from jobs.download.refetch import Refetch
 from jobs.refresh.changed import changed_products, in_shard
 from jobs.refresh.delta import DeltaBuild, DeltaTally
@@ -52,6 +54,9 @@ def write_delta(
         workspace: of the refresh, with the pictures that the release lacks.
         release: the served one, open.
         applied_at: when the catalog was read.
+
+    Raises:
+        StepFailed: too many products would be lost for their pictures.
     """
     config, store = context.config, context.store
     inputs = _inputs(served, workspace, changes, identity, applied_at)
@@ -75,11 +80,32 @@ def write_delta(
                 build.add(products, obtained)
         if not build.tally.changed and not deleted.num_rows:
             return served.delta, build.tally
+        _refuse_many_lost(build.tally, len(changed), config.max_reject_rate)
         build.delete(deleted)
         if build.is_empty:
             return None, build.tally
         build.finish(inputs[:16], inputs)
     return store.reference(inputs[:16]), build.tally
+
+
+def _refuse_many_lost(tally: DeltaTally, changed: int, max_reject_rate: float) -> None:
+    """Stop before a release loses many products because their new pictures fail: a host is down, or a path is wrong.
+
+    Args:
+        changed: number of changed products.
+
+    Raises:
+        StepFailed: more than are allowed would be lost, and not just a few.
+    """
+    lost = len(tally.lost)
+    if lost < MANY_REJECTS or lost <= max_reject_rate * changed:
+        return
+    first = tally.lost[0]
+    raise StepFailed(
+        f"{lost:,} of {changed:,} changed products would no longer be found, since none of their pictures can be used "
+        f"({lost / changed:.0%}; {max_reject_rate:.0%} are allowed, LOOKALIKE_MAX_REJECT_RATE), such as "
+        f"{first['product_id']}: {first['reason']}, {first['detail']}"
+    )
 
 
 def _inputs(

@@ -135,6 +135,8 @@ class DeltaBuild:
             if obtained is not None:
                 fetched = product.to_fetch
                 details = {picture.number: obtained.resolve(product.product_id, picture) for picture in fetched}
+                for picture in fetched:
+                    contents.keep_earlier(product.product_id, picture)
             self.tally.failures += [
                 (product.product_id, picture.status, details.get(picture.number, AS_BEFORE))
                 for picture in product.pictures
@@ -145,6 +147,8 @@ class DeltaBuild:
             good = [picture for picture in product.pictures if picture.status == OK]
             if not good:
                 self._reject(product, details)
+                if any(row["status"] == OK for row in before.get(product.product_id, [])):
+                    self.tally.lost.append(self.tally.rejects[-1])
             elif self._has_pictures_of(in_base, good) and self._has_vectors_of(in_base, product, good, contents):
                 self._update(product, good, in_base)
             else:
@@ -202,7 +206,7 @@ class DeltaBuild:
     def _reject(self, product: ChangedProduct, details: dict[int, str]) -> None:
         first = product.pictures[0]
         self.tally.rejected[first.status] += 1
-        detail = details.get(first.number, AS_BEFORE)
+        detail = f"{first.url}: {details.get(first.number, AS_BEFORE)}"
         self.tally.rejects.append({"product_id": product.product_id, "reason": first.status, "detail": detail})
         self._replaced.append(product.product_id)
         self._add_product_state(product)

@@ -114,5 +114,15 @@ class PictureContents:
         assert self._obtained is not None  # noqa: S101  (see above)
         return thumbnail(self._obtained.jpeg(product_id, picture), side=self._thumbnail_side)
 
+    def keep_earlier(self, product_id: str, picture: ChangedPicture) -> None:
+        """Let a picture that was fetched again be the one that the release has, if it is the same with its vector."""
+        earlier = picture.earlier
+        if picture.status != OK or picture.row >= 0 or earlier is None or earlier["sha256"] != picture.sha256:
+            return
+        row = earlier["row"] + (self._release.base.info.rows if earlier["in_delta"] else 0)
+        stored = self._release.searcher.vectors.gather(np.array([row]))[0]
+        if np.array_equal(stored, self.vector(product_id, picture)):
+            picture.take(earlier)
+
     def _row(self, picture: ChangedPicture) -> int:
         return picture.row + (self._release.base.info.rows if picture.in_delta else 0)

@@ -72,6 +72,7 @@ class DeltaTally:
     as_in_base: int = 0  # products that are again as the base has them
     rejected: Counter[str] = field(default_factory=Counter)  # Reason -> products without a usable picture
     rejects: list[dict[str, object]] = field(default_factory=list)  # of these, as REJECTS
+    lost: list[dict[str, object]] = field(default_factory=list)  # of the rejects, those of products that were indexed
     changed: int = 0  # products of which the release says something else than before
     failures: list[tuple[str, str, str]] = field(default_factory=list)  # product, reason and detail of each picture
 
@@ -108,7 +109,18 @@ class RefreshReport:
         ]
         pictures = f"{self.obtained.fetched:,} pictures fetched, {self.obtained.embedded:,} embedded"
         done = f"{', '.join(parts)}; {pictures}; delta {self.delta_share:.1%} of the base" if parts else "nothing new"
-        return f"{done}{self.rejected_note}"
+        return f"{done}{self.lost_note}{self.rejected_note}"
+
+    @property
+    def lost_note(self) -> str:
+        """What is added to a note: the number of products that are lost for their pictures, and the first one."""
+        if not self.tally.lost:
+            return ""
+        first = self.tally.lost[0]
+        return (
+            f"; removed, since none of their pictures can be used: {len(self.tally.lost):,} products, such as "
+            f"{first['product_id']}: {first['reason']}, {first['detail']}"
+        )
 
     @property
     def faults(self) -> list[tuple[str, str, str]]:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from artifacts.encoders.identity import EncoderIdentity
-from artifacts.errors import IncompatibleRelease, PublishConflict, StepFailed
+from artifacts.config import EncoderConfig
+from artifacts.encoders.identity import EncoderIdentity, encoder_identity
+from artifacts.errors import EncoderError, IncompatibleRelease, PublishConflict, StepFailed
 from artifacts.products.table import ARROW_FILE
 from artifacts.schema import DELETED, OK, STATE
 from artifacts.segments.info import STATE_FILE, delta_share, quantizer_drift, read_info, totals
@@ -72,17 +73,29 @@ class Served:
         manifest = self.manifest.model_copy(update={"segments": [base], "encoder": dict(encoder)})
         return Served(manifest, store.fetch(manifest))
 
-    def require_encoder(self, identity: EncoderIdentity) -> None:
-        """Check that this version was embedded with an encoder.
+    def require_encoder(self, encoder: EncoderConfig, cache: Path) -> EncoderIdentity:
+        """Return the identity of a configured encoder, if this version was embedded with it.
 
         Raises:
-            IncompatibleRelease: it was not.
+            IncompatibleRelease: it was not; the message names the one that it was embedded with.
+            EncoderError: the encoder cannot be loaded.
         """
+        spec = self.manifest.encoder.get("spec", self.manifest.encoder["id"])
+        advice = (
+            f"version {self.manifest.version} was embedded with {spec}: set LOOKALIKE_ENCODER to that, or move to "
+            "another encoder with `lookalike backfill --encoder`"
+        )
+        try:
+            identity = encoder_identity(encoder.encoder, encoder.device, cache)
+        except EncoderError as error:
+            if spec == encoder.encoder:
+                raise
+            raise IncompatibleRelease(f"{advice}. {encoder.encoder} cannot be loaded: {error}") from error
         if identity.id != self.manifest.encoder["id"]:
             raise IncompatibleRelease(
-                f"version {self.manifest.version} was embedded with {self.manifest.encoder['id']}, not "
-                f"{identity.id}: refresh with that encoder, or move to the new one with `lookalike backfill --encoder`"
+                f"{advice}. {encoder.encoder} is {identity.id}, not {self.manifest.encoder['id']}"
             )
+        return identity
 
     @property
     def delta(self) -> SegmentRef | None:

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artifacts.encoders.identity import EncoderIdentity, encoder_identity
+from artifacts.encoders.identity import EncoderIdentity
 from artifacts.errors import LookalikeError, ShardConflict
 from artifacts.schema import attributes_of
 from artifacts.storage import sha256_of
@@ -59,7 +59,7 @@ def run_refresh(
         changes_only: whether the catalog names only what has changed.
         day: of the catalog's partition to read; None for the newest, or those that came since.
         refetch: products whose pictures are downloaded again.
-        force: products that are processed again although the catalog says the same of them.
+        force: products that are processed again although the catalog says the same of them; see `Selection.only`.
         reembed: whether pictures that are fetched are embedded although the release has their vectors.
         remember: whether the source is read again and again under this name. The stream's batches are not: one that is
             delivered twice is applied twice, so that its failures are reported twice.
@@ -73,6 +73,7 @@ def run_refresh(
         GateFailed: the release would be below the target; the one that is served stays.
         PublishConflict: other publications overtook every attempt.
     """
+    remember = remember and not (force and force.only)
     attempt = _Refresh(context, changes_only, day, refetch, force, reembed, remember, reporter)
     results = [until_published(context.store, attempt.run)]
     while attempt.has_more():
@@ -123,8 +124,7 @@ class _Refresh:
 
     def _run(self, served: Served, began: datetime, started: float) -> StepResult[RefreshReport]:
         config = self.context.config
-        identity = encoder_identity(config.encoder.encoder, config.encoder.device, config.cache)
-        served.require_encoder(identity)
+        identity = served.require_encoder(config.encoder, config.cache)
         if not (self.changes_only or self.refetch or self.force):
             self._recheck(served, began)
         with tempfile.TemporaryDirectory(prefix="lookalike-refresh-") as scratch:
@@ -244,8 +244,7 @@ class _Refresh:
     ) -> RefreshReport:
         from jobs.refresh.candidate import make_candidate, write_delta
 
-        counts, context = changes.counts, self.context
-        release = served.open()
+        counts, context, release = changes.counts, self.context, served.open()
         try:
             with State(served.state_files) as state:
                 with self.reporter.step("pictures") as display:
@@ -265,7 +264,8 @@ class _Refresh:
             remove_refresh(workspace)
             return self._unchanged(served, changes, obtained, tally)
         candidate = make_candidate(
-            context, workspace, served, changes, delta, tally, changes_only=self.changes_only,
+            context, workspace, served, changes, delta, tally,
+            changes_only=self.changes_only or bool(self.force and self.force.only),
             sources=self._memory.positions(served.manifest, changes, began),
         )  # fmt: skip
         try:

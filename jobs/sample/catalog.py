@@ -17,6 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
+from artifacts.errors import InputError
 from jobs.sample.kinds.registry import KINDS
 from jobs.sample.product import SALES, Product, generate_product, generator
 from jobs.sample.render import render
@@ -66,7 +67,8 @@ def draw_catalog(
         processes: number of processes that draw; one per core by default.
 
     Raises:
-        ValueError: an argument is out of range, or `out` holds anything other than an earlier sample.
+        ValueError: an argument is out of range.
+        InputError: `out` is a file, or holds anything other than an earlier sample.
     """
     for name, value in (("products", products), ("pictures_per_product", pictures_per_product)):
         if value < 1:
@@ -129,9 +131,9 @@ def _picture_names(index: int, pictures: int) -> list[str]:
 
 
 def _check_folder(out: Path) -> None:
-    """Raise ValueError if the folder holds files that are not an earlier sample's."""
+    """Raise InputError if the folder holds files that are not an earlier sample's."""
     if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file; the sample needs a folder")
+        raise InputError(f"{out} is a file; the sample needs a folder")
     if not out.exists() or not any(out.iterdir()):
         return
     expected = {_MARKER, _TABLE, _IMAGES, f"{_MARKER}.tmp", f"{_TABLE}.tmp"}
@@ -140,9 +142,9 @@ def _check_folder(out: Path) -> None:
     if images.is_dir():
         foreign += sorted(f"{_IMAGES}/{path.name}" for path in images.iterdir() if not _PICTURE.fullmatch(path.name))
     if foreign:
-        raise ValueError(f"{out} holds files other than a sample's ({foreign[0]}); choose an empty folder")
+        raise InputError(f"{out} holds files other than a sample's ({foreign[0]}); choose an empty folder")
     if not (out / _MARKER).is_file():
-        raise ValueError(f"{out} has files but no {_MARKER}, so it is not an earlier sample; choose an empty folder")
+        raise InputError(f"{out} has files but no {_MARKER}, so it is not an earlier sample; choose an empty folder")
 
 
 def _write(path: Path, content: bytes) -> Path:

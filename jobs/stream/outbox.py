@@ -10,6 +10,7 @@ from artifacts.config import StreamConfig
 from artifacts.errors import StreamFailed
 from jobs.stream.batch import DeadLetter
 from jobs.stream.failures import Retry
+from jobs.stream.kafka.errors import RECONNECT_OPTIONS
 from jobs.stream.kafka.records import Headers, Record, failure_headers
 
 #: Records that wait in the producer's own queue before `send` waits for the brokers.
@@ -28,7 +29,7 @@ class Outbox:
         self._keep_alive = keep_alive
         self._problem: KafkaError | None = None
         own = {"bootstrap.servers": config.kafka_servers, "enable.idempotence": True}
-        self._producer = Producer({"compression.type": "zstd", **config.kafka_options, **own})
+        self._producer = Producer({**RECONNECT_OPTIONS, "compression.type": "zstd", **config.kafka_options, **own})
 
     def close(self) -> None:
         """Give up what is not stored: its batch is not committed, so it will be sent again."""

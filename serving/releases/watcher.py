@@ -78,6 +78,7 @@ class ReleaseWatcher:
         self._store, self._config = store, config
         self._loader = ReleaseLoader(store, config, verification_cache)
         self._snapshot: Snapshot | None = None
+        self._waiting = False  # for a first release; logged once
         self._replaced: list[_Replaced] = []  # oldest first
         self.failure: Failure | None = None
         self.loads = 0
@@ -182,10 +183,14 @@ class ReleaseWatcher:
     def _current_version(self) -> str | None:
         """Return the store's current version; None if it has none or cannot be reached."""
         try:
-            return self._store.current()
+            version = self._store.current()
         except Exception as error:  # each kind of store raises its own, and the loaded release stays valid
             _log.warning("store unreachable", error=str(error))
             return None
+        if version is None and not self._waiting:
+            _log.info(f"no release in {self._store.folder.url} yet; waiting for the first build")
+        self._waiting = version is None
+        return version
 
     def _poll_periodically(self) -> None:
         while not self._stop.is_set():

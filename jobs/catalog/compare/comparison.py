@@ -68,6 +68,8 @@ class Comparison:
         self._create_deletions()
         if retries_only:
             self._keep_retries()
+        if force is not None and force.only:
+            self._keep_forced(force)
 
     def _greatest_updated_at(self) -> datetime | None:
         latest = f"max(CASE WHEN updated_at_value {VALID_YEARS} THEN updated_at_value END)"
@@ -102,7 +104,7 @@ class Comparison:
             self._con,
             f"""CREATE TABLE compared AS SELECT * FROM (
                 SELECT d._row, coalesce(d.product_id, s.product_id) AS product_id, d.attributes, d.pictures,
-                    s.updated_at AS state_updated_at,
+                    s.updated_at AS state_updated_at, coalesce(d.forced, false) AS forced,
                     CASE {missing} WHEN d.product_id IS NULL THEN NULL
                         WHEN d.updated_at < s.updated_at THEN 'stale'
                         WHEN s.product_id IS NULL OR s.status = '{DELETED}' THEN 'new'
@@ -149,6 +151,13 @@ class Comparison:
                 AND s.attributes = c.attributes AND s.pictures = c.pictures)""",
         )
         run_sql(self._con, "DELETE FROM deletions")
+
+    def _keep_forced(self, force: Selection) -> None:
+        """Drop every change of products that are not selected, and deletions of those that are not by their ids."""
+        run_sql(self._con, "DELETE FROM compared WHERE NOT forced")
+        product_ids = sorted(force.product_ids or ())
+        self._con.register("forced_ids", pa.table({"product_id": pa.array(product_ids, pa.string())}))
+        run_sql(self._con, "DELETE FROM deletions WHERE product_id NOT IN (FROM forced_ids)")
 
     def kinds(self) -> dict[str, int]:
         """Return the number of products of each kind."""

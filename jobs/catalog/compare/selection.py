@@ -20,12 +20,14 @@ class Selection:
         categories: its category is one of these.
         updated_from: its updated_at is this or later; aware.
         updated_before: its updated_at is earlier than this; aware.
+        only: whether everything that a catalog says of other products is left out.
     """
 
     product_ids: frozenset[str] | None = None
     categories: frozenset[str] | None = None
     updated_from: datetime | None = None
     updated_before: datetime | None = None
+    only: bool = False
 
     def condition_sql(self, con: duckdb.DuckDBPyConnection) -> str:
         """Build the condition on the columns product_id, category and updated_at; never null."""

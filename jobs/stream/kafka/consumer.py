@@ -21,7 +21,7 @@ from confluent_kafka import (
 
 from artifacts.config import StreamConfig
 from artifacts.errors import StreamFailed
-from jobs.stream.kafka.errors import FORBIDDEN, REJECTED_COMMITS, check_options, error_of
+from jobs.stream.kafka.errors import FORBIDDEN, RECONNECT_OPTIONS, REJECTED_COMMITS, check_options, error_of
 from jobs.stream.kafka.partitions import Partition, PartitionEnd
 from jobs.stream.kafka.records import Record
 
@@ -62,6 +62,7 @@ class EventConsumer:
             "error_cb": self._on_error,
         }
         preferred = {
+            **RECONNECT_OPTIONS,
             "queued.max.messages.kbytes": 32_768,  # the default of 64 MB is as much as a whole batch may take
             "session.timeout.ms": 10_000,  # so long do its partitions wait for a process that was killed; default 45
         }

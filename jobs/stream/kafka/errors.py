@@ -1,4 +1,6 @@
-"""Which of librdkafka's errors pass, which belong to a rebalance, and which options of it a user may not set."""
+"""Which of librdkafka's errors pass, and which belong to a rebalance; which of its options have another default here,
+and which a user may not set.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +43,9 @@ _TRANSIENT = frozenset(
         KafkaError.NOT_COORDINATOR,
     }
 )
+#: How long a client waits before it tries a broker again that cannot be reached: librdkafka's own default is so short
+#: that it logs 40 lines a second. `kafka_options` may set other values.
+RECONNECT_OPTIONS = {"reconnect.backoff.ms": 1_000, "reconnect.backoff.max.ms": 10_000}
 #: Options that at-least-once delivery depends on, and those with a setting of their own.
 _OWN_OPTIONS = frozenset(
     {

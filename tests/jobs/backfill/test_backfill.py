@@ -92,7 +92,34 @@ def test_products_of_a_range_of_dates_are_downloaded_again(timed_shop: Shop) -> 
     times = {"updated_from": datetime(2026, 11, 7, tzinfo=UTC), "updated_before": datetime(2026, 11, 9, tzinfo=UTC)}
     report = backfill(shop, redownload=True, **times).report
     assert (report.fetched, report.embedded) == (2, 0)
+    assert shop.products()["p020"][0]["price"] != 99
+    assert shop.refresh().changed  # what the catalog says of others was left to the next refresh
     assert shop.products()["p020"][0]["price"] == 99
+
+
+@pytest.mark.parametrize("changes_only", [False, True])
+def test_only_chosen_products_are_changed(shop: Shop, changes_only: bool) -> None:
+    shop.edit(lambda rows: [rows[f"p{number:03}"].update(price="99") for number in range(30)])
+    shop.edit(lambda rows: rows.pop("p034"))
+    backfill(shop, product_ids=frozenset({"p000", "p001"}), changes_only=changes_only)
+    changed = {key for key, results in shop.products().items() if results[0]["price"] == 99}
+    assert changed == {"p000", "p001"}
+    assert len(shop.products()) == 36
+    assert shop.refresh().report.changes.attributes == 28
+    assert_same(shop)
+
+
+def test_backfill_of_a_product_that_the_catalog_has_lost_deletes_it(shop: Shop) -> None:
+    shop.edit(lambda rows: [rows.pop(key) for key in ("p034", "p035")])
+    backfill(shop, product_ids=frozenset({"p034"}))
+    assert set(shop.rows) | {"p035"} == set(shop.products())
+
+
+def test_pictures_that_are_the_same_change_nothing(shop: Shop) -> None:
+    before = shop.store.current()
+    result = backfill(shop, categories=frozenset({"circle"}), redownload=True)
+    assert (result.changed, result.report.fetched, shop.store.current()) == (False, 12, before)
+    assert not backfill(shop, product_ids=frozenset({"p001"}), reembed=True).changed
 
 
 def test_products_are_embedded_again_and_their_vectors_replaced(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,8 +183,8 @@ def files(folder: Path) -> dict[str, tuple[int, int]]:
 @pytest.mark.parametrize(
     ("request_", "plan"),
     [
-        ({"product_ids": frozenset({"p001"}), "redownload": True}, (2, 1, 1, 1)),
-        ({"categories": frozenset({"circle"}), "reembed": True}, (13, 12, 12, 1)),
+        ({"product_ids": frozenset({"p001"}), "redownload": True}, (1, 1, 1, 0)),
+        ({"categories": frozenset({"circle"}), "reembed": True}, (12, 12, 12, 0)),
         ({}, (35, 0, 0, 1)),
         ({"encoder": NEW_ENCODER}, (35, 0, 36, 1)),
     ],
@@ -174,6 +201,13 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(
     assert (planned.products, planned.pictures, planned.embeddings, planned.deleted) == plan
     assert files(Path(shop.settings.releases)) | files(shop.workspace) == before
     assert any("to process" in line for line in planned.lines())
+
+
+@pytest.mark.parametrize("request_", [{"product_ids": frozenset({"p00l"})}, {"categories": frozenset({"cirle"})}])
+def test_dry_run_refuses_what_the_run_would(shop: Shop, request_: dict[str, Any]) -> None:
+    for call in (plan_backfill, run_backfill):
+        with pytest.raises(StepFailed, match=r"the catalog has no (product 'p00l'|category 'cirle')"):
+            call(shop.context(), BackfillRequest(**request_))
 
 
 # ── a new encoder ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -20,10 +20,15 @@ DAY = date(2026, 11, 1)
 
 def test_products_are_processed_whatever_the_catalog_says_of_them() -> None:
     request = BackfillRequest(product_ids=frozenset({"p1"}), redownload=True)
-    assert request.selection == Selection(product_ids=frozenset({"p1"}))
+    assert request.selection == Selection(product_ids=frozenset({"p1"}), only=True)
     assert request.refetch == Refetch(products=frozenset({"p1"}))
     assert BackfillRequest(reembed=True).selection == Selection()
     assert BackfillRequest(reembed=True).refetch == Refetch(all=True)
+
+
+def test_new_encoder_needs_a_whole_catalog() -> None:
+    with pytest.raises(StepFailed, match="it needs a whole catalog, not one of changes"):
+        BackfillRequest(encoder="sample", changes_only=True).validate()
 
 
 def test_day_alone_is_applied_as_a_refresh_does() -> None:

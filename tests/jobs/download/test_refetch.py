@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from artifacts.errors import StepFailed
+from artifacts.errors import InputError, StepFailed
 from artifacts.settings import Settings
 from jobs.download.refetch import Refetch
 from jobs.download.step import download_shard, plan_download, run_download
@@ -40,7 +40,7 @@ def downloaded(tmp_path: Path, server: PictureServer) -> Workspace:
         ({"categories": [" Shoes, boots "], "products": "c"}, [1, 2]),
         ({"all": True}, [0, 1, 2, 3]),
         ({}, []),
-        ({"products": " , ", "categories": [""]}, []),
+        ({"categories": [""]}, []),
     ],
 )
 def test_exactly_the_selected_products_are_fetched(
@@ -85,3 +85,10 @@ def test_unknown_products_and_categories_are_named(
 
 def test_entry_with_a_comma_is_put_in_quotes() -> None:
     assert Refetch.of('1,"2,5", 3').products == {"1", "2,5", "3"}
+
+
+@pytest.mark.parametrize("products", ["", " , "])
+def test_empty_list_of_products_is_refused(products: str) -> None:
+    """It comes from an empty variable of a shell, and must not mean all products."""
+    with pytest.raises(InputError, match="no product is named"):
+        Refetch.of(products)

@@ -134,6 +134,33 @@ def test_reject_without_a_product_is_counted_once_however_often_it_is_read(shop:
     assert shop.apply_changes([event("p001", shop.rows, price=60)]).report.counts.rejected == {"missing_product_id": 1}
 
 
+def test_refresh_that_would_lose_many_products_for_their_pictures_is_refused(shop: Shop) -> None:
+    """A host is down, or a path is wrong: the pictures that are served are better than none."""
+    before = shop.products()
+    changes = [event(f"p{number:03}", shop.rows, image_url=f"imgs/{number}.jpg") for number in range(25)]
+    with pytest.raises(StepFailed, match=r"25 of 25 changed products would no longer be found.*p000: file_not_found"):
+        shop.apply_changes(changes)
+    assert shop.products() == before
+    report = shop.apply_changes(changes[:5]).report
+    assert [lost["product_id"] for lost in report.tally.lost] == [f"p{number:03}" for number in range(5)]
+    assert "5 products, such as p000: file_not_found" in report.note
+
+
+def test_queries_of_a_build_that_fails_its_gate_replace_no_others(shop: Shop, tmp_path: Path) -> None:
+    """The next refresh measures what the served base was measured with, texts among them."""
+    measured = set(shop.store.manifest().recall)
+    assert any(name.startswith("text") for name in measured)
+    rows = shop.catalog.read_text()
+    shop.edit(lambda rows: [rows.pop(key) for key in list(rows)[2:]])
+    shop.edit(lambda rows: [row.update(title="") for row in rows.values()])
+    with pytest.raises((GateFailed, StepFailed)):
+        shop.build()
+    shop.catalog.write_text(rows)
+    shop.edit(lambda rows: rows["p001"].update(price="77"))
+    assert shop.refresh().changed
+    assert set(shop.store.manifest().recall) == measured
+
+
 def rejects(shop: Shop, version: str | None = None) -> set[tuple[str, str]]:
     version = version or shop.store.current()
     path = Path(shop.settings.releases) / f"versions/{version}/rejects.parquet"

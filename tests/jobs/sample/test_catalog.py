@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from artifacts.errors import InputError
 from jobs.sample.catalog import COLUMNS, TODAY, catalog_row, draw_catalog
 from jobs.sample.kinds.registry import CATEGORIES, KINDS
 from jobs.sample.product import generate_product
@@ -137,12 +138,12 @@ def test_folder_with_foreign_files_is_rejected_unchanged(tmp_path: Path, name: s
     foreign = tmp_path / "shop" / name
     foreign.parent.mkdir(parents=True)
     foreign.write_text("foreign")
-    with pytest.raises(ValueError, match="choose an empty folder"):
+    with pytest.raises(InputError, match="choose an empty folder"):
         draw_catalog(2, 1, tmp_path / "shop", side=SIDE, processes=1)
     assert contents(tmp_path / "shop") == {name: b"foreign"}
 
 
 def test_file_in_place_of_the_folder_is_rejected(tmp_path: Path):
     (tmp_path / "shop").write_text("a file")
-    with pytest.raises(ValueError, match="is a file"):
+    with pytest.raises(InputError, match="is a file"):
         draw_catalog(2, 1, tmp_path / "shop", side=SIDE)

@@ -57,3 +57,20 @@ def test_brokers_that_do_not_answer_are_named(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(StreamFailed, match=r"no Kafka broker answers at 127\.0\.0\.1:1"):
         silent.open()
     silent.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "few"), [({}, True), ({"reconnect.backoff.ms": "10", "reconnect.backoff.max.ms": "10"}, False)]
+)
+def test_broker_that_cannot_be_reached_is_tried_once_a_second_unless_the_options_say_otherwise(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, str], few: bool
+) -> None:
+    monkeypatch.setattr("jobs.stream.kafka.consumer.ANSWER_SECONDS", 1.0)
+    warnings: list[str] = []
+    config = replace(Settings().stream, kafka_servers="127.0.0.1:1", kafka_options={"log_level": "0", **options})
+    silent = EventConsumer(config, warn=warnings.append)
+    with pytest.raises(StreamFailed, match="no Kafka broker answers"):
+        silent.open()
+    silent.keep_alive()
+    silent.close()
+    assert (sum("Connection refused" in line for line in warnings) <= 4) == few

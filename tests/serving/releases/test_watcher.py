@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import fsspec
 import pytest
+import structlog.testing
 from prometheus_client import REGISTRY
 
 from artifacts.errors import NoRelease
@@ -298,6 +299,14 @@ def test_watcher_thread_loads_and_stops(settings: Settings) -> None:
         wait_until(lambda: os.getpriority(os.PRIO_PROCESS, thread.native_id) > os.getpriority(os.PRIO_PROCESS, 0))
     watcher.stop()
     assert not thread.is_alive()
+
+
+def test_watcher_without_a_release_says_once_that_it_waits(settings: Settings, tmp_path: Path) -> None:
+    watcher = watcher_for(settings.model_copy(update={"releases": str(tmp_path / "none")}))
+    with structlog.testing.capture_logs() as lines:
+        watcher.poll()
+        watcher.poll()
+    assert [line["event"] for line in lines] == [f"no release in {tmp_path}/none yet; waiting for the first build"]
 
 
 def test_closed_watcher_closes_its_release(settings: Settings) -> None:

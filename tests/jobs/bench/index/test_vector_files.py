@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from artifacts.errors import InputError
-from jobs.bench.vector_files import FORMATS, open_vectors
+from jobs.bench.index.vector_files import FORMATS, open_vectors
 
 NUMBERS = np.arange(12).reshape(4, 3)
 

@@ -1,0 +1,1 @@
+"""The benchmark of indexes: `vector_files` reads the vectors that public benchmarks publish."""

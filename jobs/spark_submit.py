@@ -55,7 +55,7 @@ def run(
     context = StepContext.open(config)
     context = replace(context, spark=SparkLauncher(f"lookalike {step}"), on_shard=_print_report)
     if step == "download":
-        selection = Refetch.of(refetch, split_list(refetch_categories), all=refetch_all)
+        selection = Refetch.of(refetch or None, split_list(refetch_categories), all=refetch_all)
         selection.require_known(context.workspace)
         run_download(context, chosen, retry=retry, refetch=selection)
     else:

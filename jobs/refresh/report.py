@@ -112,6 +112,13 @@ class RefreshReport:
         return f"{done}{self.lost_note}{self.rejected_note}"
 
     @property
+    def unchanged_note(self) -> str:
+        """One line for people, if nothing was published."""
+        fetched, embedded = self.obtained.fetched, self.obtained.embedded
+        pictures = f": {fetched:,} pictures fetched, {embedded:,} embedded, and none is another" if fetched else ""
+        return f"nothing has changed{pictures}{self.rejected_note}"
+
+    @property
     def lost_note(self) -> str:
         """What is added to a note: the number of products that are lost for their pictures, and the first one."""
         if not self.tally.lost:

@@ -143,7 +143,7 @@ class _Refresh:
             finish_recheck(self.context.workspace)
         report = replace(report, seconds=round(time.monotonic() - started, 3))
         changed = report.version != served.manifest.version
-        return StepResult(changed, report.note if changed else f"nothing has changed{report.rejected_note}", report)
+        return StepResult(changed, report.note if changed else report.unchanged_note, report)
 
     def _unchanged(
         self, served: Served, changes: CatalogChanges, obtained: Obtained, tally: DeltaTally

@@ -15,6 +15,7 @@ from parameters import backfill_params, backfill_requests
 from artifacts.errors import CatalogError, InputError, LookalikeError, StepFailed
 from jobs.backfill.request import BackfillRequest
 from tests.dags.runs import events, fresh_dag, params_of, states, xcoms
+from tests.pipeline import draw
 from tests.shop import Shop
 
 DAYS = [date(2026, 11, day) for day in (1, 2, 3)]
@@ -154,6 +155,7 @@ class TestOnARelease:
         assert shop.store.current() == before
 
     def test_chosen_products_are_downloaded_again(self, dag: Any, shop: Shop) -> None:
+        draw(shop.images / "001.jpg", "green", "circle", 99)
         conf = params_of(shop.catalog, shop.settings, encoder=None, product_ids=["p001", "p002"], redownload=True)
         run = dag.test(run_conf=conf)
         assert states(run) == {"backfill": "success", "rebuild": "skipped"}

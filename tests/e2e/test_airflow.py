@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from jobs.console import variables_of
+from tests.pipeline import draw
 from tests.shop import Rows, Shop
 from tests.standalone_airflow import StandaloneAirflow
 from tests.waiting import wait_until
@@ -205,6 +206,7 @@ def test_backfill_downloads_chosen_products_again(airflow: StandaloneAirflow, sh
     assert "pictures 2 to fetch" in note
     assert shop.store.current() == before
 
+    draw(shop.images / "003.jpg", "green", "circle", 99)
     run = airflow.ended_run("catalog_backfill", airflow.trigger("catalog_backfill", **conf))
     assert run["state"] == "success"
     assert "2 pictures fetched" in airflow.xcom("catalog_backfill", run["dag_run_id"], "backfill", "note")

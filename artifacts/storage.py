@@ -14,6 +14,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -156,6 +157,16 @@ class Folder:
         elif self.exists(name):
             with suppress(FileNotFoundError):  # another process was faster
                 self.fs.rm(self.path(name), recursive=True)
+
+    def last_written(self, name: str = "") -> datetime | None:
+        """Return when a file of a folder was written last, aware; None where that is not known."""
+        try:
+            times = [self.fs.modified(path).astimezone(UTC) for path in self.fs.find(self.path(name))]
+        except FileNotFoundError:  # a file was removed meanwhile
+            return None
+        except NotImplementedError:  # so fsspec says that a file system keeps no times
+            return None
+        return max(times, default=None)
 
     def info(self, name: str) -> dict[str, Any]:
         """Return size, times and type of a file, as fsspec describes them."""

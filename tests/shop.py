@@ -25,7 +25,7 @@ from jobs.rebase.step import run_publish_rebased, run_rebase
 from jobs.refresh.report import RefreshReport
 from jobs.refresh.step import run_refresh
 from jobs.steps import StepContext, StepResult
-from tests.pipeline import prepared, publish_small, small_settings, write_small_catalog
+from tests.pipeline import draw, prepared, publish_small, small_settings, write_small_catalog
 
 Rows = dict[str, dict[str, str]]
 
@@ -82,6 +82,24 @@ class Shop:
             writer = csv.DictWriter(file, names, restval="")
             writer.writeheader()
             writer.writerows(rows.values())
+
+    def change(self, number: int, step: int = 10) -> None:
+        """Add product `new<number>`, and change the picture of one, the price of another, and remove a third.
+
+        Args:
+            number: of the product that gets another picture; the other two are `step` and twice as many further.
+        """
+        draw(self.images / f"new{number}.jpg", "green", "triangle", 600 + number)
+        draw(self.images / f"other{number}.jpg", "blue", "circle", 700 + number)
+
+        def change(rows: Rows) -> None:
+            new = {"product_id": f"new{number}", "image_url": f"images/new{number}.jpg"}
+            rows[f"new{number}"] = rows["p010"] | new
+            rows[f"p{number:03}"]["image_url"] = f"images/other{number}.jpg"
+            rows[f"p{number + step:03}"]["price"] = str(500 + number)
+            del rows[f"p{number + 2 * step:03}"]
+
+        self.edit(change)
 
     @property
     def rows(self) -> Rows:

@@ -109,16 +109,10 @@ class ProductDatabase:
 
     def matching(self, conditions: Filter) -> tuple[np.ndarray, np.ndarray]:
         """Return `matching_rows` and `matching_changes` by one statement: two take 0.12 ms more."""
-        if self._delta is None:
-            return self.matching_rows(conditions), _no_rows()
-        selections = [
-            selection
-            for selection in (
-                _selection(self._base, conditions, "row"),
-                _selection(self._delta, conditions, "-1 - row", "sign > 0"),
-            )
-            if selection is not None
-        ]
+        found = [_selection(self._base, conditions, "row")]
+        if self._delta is not None:
+            found.append(_selection(self._delta, conditions, "-1 - row", "sign > 0"))
+        selections = [selection for selection in found if selection is not None]
         if not selections:
             return _no_rows(), _no_rows()
         statement = " UNION ALL ".join(statement for statement, _ in selections)

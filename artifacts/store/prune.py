@@ -99,10 +99,5 @@ def _age(folder: Folder, name: str) -> float:
     """Return the seconds since a folder of the store was written; 0, so that it is kept, where that is not known."""
     if folder.is_local:
         return time.time() - folder.local(name).stat().st_mtime
-    try:
-        times = [folder.fs.modified(path) for path in folder.fs.find(folder.path(name))]
-    # A file was removed meanwhile, or the file system keeps no times: fsspec raises NotImplementedError for the latter.
-    except (FileNotFoundError, NotImplementedError):
-        return 0.0
-    newest = max((modified.astimezone(UTC) for modified in times), default=datetime.now(UTC))
-    return (datetime.now(UTC) - newest).total_seconds()
+    written = folder.last_written(name)
+    return 0.0 if written is None else (datetime.now(UTC) - written).total_seconds()

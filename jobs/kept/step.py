@@ -2,8 +2,7 @@
 
 A merge is copied from its parts, and they are removed when it is whole; so a process that is killed has lost nothing.
 The next one goes on with the same merge, or begins another one if there are newer parts; the one that was not completed
-is a part itself when it has been silent for a day. Two processes that merge at once write the same files, or each its
-own.
+is a part itself when it has been silent for a day. One process merges and removes at a time.
 """
 
 from __future__ import annotations

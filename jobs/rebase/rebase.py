@@ -93,8 +93,8 @@ def rebase(context: StepContext, served: Served, base: Served, *, read_at: datet
         identity = encoder_identity(config.encoder.encoder, config.encoder.device, config.cache)
         pictures: Workspace | None = None
         if not same_encoder:
-            obtained = embed_missing(context, inputs[:16], reencoded(), new_base, state, identity)
-            pictures = stack.enter_context(obtained)
+            missing = embed_missing(context, inputs[:16], reencoded(), new_base, state, identity)
+            pictures = stack.enter_context(missing)
         folder = stack.enter_context(store.new_segment(inputs[:16]))
         build = DeltaBuild(
             folder, new_base.base, state, release if same_encoder else new_base,

@@ -206,7 +206,9 @@ class DeltaBuild:
     def _reject(self, product: ChangedProduct, details: dict[int, str]) -> None:
         first = product.pictures[0]
         self.tally.rejected[first.status] += 1
-        detail = f"{first.url}: {details.get(first.number, AS_BEFORE)}"
+        detail = details.get(first.number, AS_BEFORE)
+        if first.url:  # of a failed picture that is carried over to a new base, only the digest is known
+            detail = f"{first.url}: {detail}"
         self.tally.rejects.append({"product_id": product.product_id, "reason": first.status, "detail": detail})
         self._replaced.append(product.product_id)
         self._add_product_state(product)

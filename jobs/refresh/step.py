@@ -93,6 +93,7 @@ class _Refresh:
         rechecked: whether it has asked for old pictures again; then `refetch` names those that have changed.
         retried: whether it has tried failed pictures again.
         digests: of the changes of each partition, as they were found first.
+        later: whether partitions wait that are later than the one that was applied.
     """
 
     context: StepContext
@@ -107,23 +108,22 @@ class _Refresh:
     rechecked: bool = False
     retried: bool = False
     digests: dict[date | None, str] = field(default_factory=dict)
+    later: bool = False
 
     def has_more(self) -> bool:
         """Return whether a source of changes has a later partition, or pictures to retry that new changes have left."""
-        if self._is_named or not self.changes_only:
-            return False
-        memory, served = self._memory, self.context.store.manifest()
-        retry_due = memory.retry_due(served, datetime.now(UTC), self.context.config.retry_minutes)
-        return memory.is_behind(served) or (retry_due and not self.retried)
+        if self.later or self.retried or self._is_named or not self.changes_only:
+            return self.later
+        served, minutes = self.context.store.manifest(), self.context.config.retry_minutes
+        return self._memory.retry_due(served, datetime.now(UTC), minutes)
 
     def run(self) -> StepResult[RefreshReport]:
-        began, started = datetime.now(UTC), time.monotonic()
         served = Served.of(self.context.store)
         with self.context.store.kept(served.manifest.segments):
-            return self._run(served, began, started)
+            return self._run(served)
 
-    def _run(self, served: Served, began: datetime, started: float) -> StepResult[RefreshReport]:
-        config = self.context.config
+    def _run(self, served: Served) -> StepResult[RefreshReport]:
+        config, began, started = self.context.config, datetime.now(UTC), time.monotonic()
         identity = served.require_encoder(config.encoder, config.cache)
         if not (self.changes_only or self.refetch or self.force):
             self._recheck(served, began)
@@ -178,9 +178,11 @@ class _Refresh:
         memory = self._memory
         partitions = (self.day or memory.newest(),) if self._is_named else memory.partitions(served.manifest)
         changes: CatalogChanges | None = None
-        for day in partitions:
+        self.later = False
+        for number, day in enumerate(partitions, 1):
             changes = self._find_changes_of(day, served, scratch / f"changes-{day}", retry_due, progress)
             if not changes.skipped:
+                self.later = number < len(partitions)
                 break
         return changes or no_changes(self.context.catalog, scratch / "none")
 
@@ -288,10 +290,9 @@ class _Refresh:
         from jobs.refresh.pictures import obtain_pictures
 
         wanted = (product for product in changed_products(changes, state, self.refetch) if product.to_fetch)
-        known = None if self.reembed else state
         return obtain_pictures(
-            self.context, workspace, changes.source, changes.base, wanted, release, known, identity,
-            again=bool(self.refetch),
+            self.context, workspace, changes.source, changes.base, wanted, release,
+            None if self.reembed else state, identity, again=bool(self.refetch),
         )  # fmt: skip
 
     def _rejects(self, changes: CatalogChanges) -> list[tuple[str, str, str]]:

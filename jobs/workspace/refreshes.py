@@ -39,18 +39,10 @@ def earlier_refreshes(workspace: Workspace) -> Iterator[Workspace]:
 
 def is_idle(refresh: Workspace) -> bool:
     """Return whether no process works in a refresh any more: it has ended, or was killed long ago."""
-    return refresh.has_ended or datetime.now(UTC) - _last_written(refresh) > KILLED_AFTER
-
-
-def _last_written(refresh: Workspace) -> datetime:
-    """Return when a file of a refresh was last written; now, so that it is kept, where that is not known."""
-    folder = refresh.folder
-    try:
-        times = [folder.fs.modified(path).astimezone(UTC) for path in folder.fs.find(folder.root)]
-    # A file was removed meanwhile, or the file system keeps no times: fsspec raises NotImplementedError for the latter.
-    except (FileNotFoundError, NotImplementedError):
-        times = []
-    return max(times, default=datetime.now(UTC))
+    if refresh.has_ended:
+        return True
+    written = refresh.folder.last_written()
+    return written is not None and datetime.now(UTC) - written > KILLED_AFTER
 
 
 def remove_refreshes_before(workspace: Workspace, time: datetime) -> list[str]:

@@ -162,11 +162,6 @@ class Workspace:
         shards = _recorded_shards(folder)
         return None if shards is None else Workspace(folder.url, shards, self)
 
-    def refreshes(self) -> list[Workspace]:
-        """Return the refreshes of this workspace, oldest first."""
-        found = (self.find_refresh(name) for name in self.refresh_names())
-        return [refresh for refresh in found if refresh is not None]
-
     @property
     def has_ended(self) -> bool:
         """Whether this is a refresh that no longer needs its workspace."""

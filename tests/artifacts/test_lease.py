@@ -106,3 +106,19 @@ def test_lease_that_is_not_given_back_is_passed_over(folder: Folder) -> None:
     with Lease(folder, LEASE_FILE).held(), Lease(folder, LEASE_FILE).held(0.05) as held:
         assert not held
         assert len(folder.names()) == 1
+
+
+def test_holder_renews_its_lease_after_an_error_of_the_store(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "_RENEW_SECONDS", 0.01)
+    write_bytes, failures = Folder.write_bytes, [OSError("unreachable")] * 3
+
+    def fail_at_first(self: Folder, name: str, content: bytes) -> None:
+        if failures:
+            raise failures.pop()
+        write_bytes(self, name, content)
+
+    monkeypatch.setattr(Folder, "write_bytes", fail_at_first)
+    with Lease(folder, LEASE_FILE).held():
+        first = folder.read_text(LEASE_FILE)
+        wait_until(lambda: folder.read_text(LEASE_FILE) != first)
+    assert not failures

@@ -75,14 +75,15 @@ def newest_date(source: str) -> date:
     return _Partitions(source).newest()
 
 
-def later_dates(source: str, day: date) -> list[date]:
-    """Return the dates of the partitions after a date, in their order, up to the first that is not complete.
+def dates_from(source: str, day: date) -> list[date]:
+    """Return a date, if it has a partition, and those of the partitions after it, up to the first that is not complete.
 
     Raises:
         CatalogError: the first one is not complete, and a later one is: it cannot be applied in its turn. Or the source
             is on the web.
     """
-    return _Partitions(source).later(day)
+    partitions = _Partitions(source)
+    return [day] * partitions.any_between(day, day) + partitions.later(day)
 
 
 def has_partition(source: str, first: date, last: date) -> bool:
@@ -135,7 +136,7 @@ class _Partitions:
         return newest
 
     def later(self, day: date) -> list[date]:
-        """See `later_dates`."""
+        """Return the dates after a date; see `dates_from`."""
         days = [each for each in self._list() if each > day]
         if not self._are_marked():
             return list(filter(self._has_files, days))

@@ -4,7 +4,7 @@
     a source with {date}            the last partition that was applied, and its parts
     a file, a folder or a glob      its parts: the files that were applied
 
-A release's manifest holds the position of each source by its name: a rollback goes back to the positions of then.
+A release's manifest holds the position of each source by its name: a rollback restores those of its version.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import fsspec
 
 from artifacts.store.manifest import Position
 from jobs.catalog.source import is_database, is_url, without_password
-from jobs.catalog.sources.dates import has_date, has_partition, later_dates, newest_date
+from jobs.catalog.sources.dates import dates_from, has_date, has_partition, newest_date
 
 _DAY = timedelta(days=1)
 
@@ -53,7 +53,7 @@ def partitions_from(source: str, position: Position | None) -> Sequence[date | N
     last = position.partition if position is not None else None
     if last is None:
         return (newest_date(source),)
-    return [last] * has_partition(source, last, last) + later_dates(source, last)
+    return dates_from(source, last)
 
 
 def moved(

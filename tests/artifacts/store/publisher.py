@@ -14,13 +14,13 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from artifacts.errors import PublishConflict
 from artifacts.store.store import Store
 from tests.artifacts.building import manifest_of, store_segment
+from tests.dying import die_before_call
 
 #: Every way in which a publish changes the disk through Python.
 DISK_CALLS = [
@@ -45,19 +45,7 @@ def build_and_publish(root: str) -> str:
 
 def die_before_disk_call(root: str, number: int) -> int:
     """Task: build and publish, and die before the disk is changed for the `number`-th time."""
-    remaining = [number]
-
-    def deadly(call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any, **options: Any) -> Any:
-            remaining[0] -= 1
-            if remaining[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*args, **options)
-
-        return counted
-
-    for owner, name in DISK_CALLS:
-        setattr(owner, name, deadly(getattr(owner, name)))
+    die_before_call(DISK_CALLS, number)
     build_and_publish(root)
     return 0
 

@@ -10,29 +10,14 @@ import pytest
 
 from artifacts.errors import CorruptFile
 from jobs.compact import step as compact_step
-from tests.pipeline import draw
-from tests.shop import Rows, Shop, assert_same, contents
-
-
-def change(shop: Shop, number: int) -> None:
-    """Add a product, change one's picture, one's price, and remove one."""
-    draw(shop.folder / f"shop/images/new{number}.jpg", "green", "triangle", 600 + number)
-    draw(shop.folder / f"shop/images/other{number}.jpg", "blue", "circle", 700 + number)
-
-    def edit(rows: Rows) -> None:
-        rows[f"new{number}"] = {**rows["p010"], "product_id": f"new{number}", "image_url": f"images/new{number}.jpg"}
-        rows[f"p{number:03}"]["image_url"] = f"images/other{number}.jpg"
-        rows[f"p{number + 10:03}"]["price"] = str(500 + number)
-        del rows[f"p{number + 20:03}"]
-
-    shop.edit(edit)
+from tests.shop import Shop, assert_same, contents
 
 
 @pytest.mark.parametrize("trained", [False, True])
 def test_compacted_release_answers_as_before(tmp_path: Path, trained: bool) -> None:
     settings = {"flat_max_rows": 0, "train_rows_per_list": 16} if trained else {}
     shop = Shop(tmp_path, products=300 if trained else 36, **settings)
-    change(shop, 1)
+    shop.change(1)
     shop.refresh()
     before = shop.open()
     old = contents(before)
@@ -51,7 +36,7 @@ def test_compacted_release_answers_as_before(tmp_path: Path, trained: bool) -> N
 def test_refreshes_go_on_after_a_compaction(tmp_path: Path) -> None:
     shop = Shop(tmp_path, products=300, flat_max_rows=0, train_rows_per_list=16)
     for number in (1, 2, 3):
-        change(shop, number)
+        shop.change(number)
         assert shop.refresh().report.obtained.embedded == 2
         if number < 3:
             assert shop.compact().report.drift is not None
@@ -66,12 +51,12 @@ def test_there_is_nothing_to_compact_without_a_delta(tmp_path: Path) -> None:
 
 def test_compaction_is_due_by_share_and_by_age(tmp_path: Path) -> None:
     shop = Shop(tmp_path, compact_share=0.2)
-    change(shop, 1)
+    shop.change(1)
     shop.refresh()
     assert not shop.compact(if_due=True).changed  # 5 rows of 36
     shop.settings = shop.settings.model_copy(update={"compact_hours": 1e-9})
     assert "h old" in shop.compact(if_due=True).note
-    change(shop, 2)
+    shop.change(2)
     shop.refresh()
     shop.settings = shop.settings.model_copy(update={"compact_hours": 24, "compact_share": 0.1})
     assert "of the base" in shop.compact(if_due=True).note
@@ -79,13 +64,13 @@ def test_compaction_is_due_by_share_and_by_age(tmp_path: Path) -> None:
 
 def test_a_refresh_that_is_published_meanwhile_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = Shop(tmp_path)
-    change(shop, 1)
+    shop.change(1)
     shop.refresh()
     written = compact_step._write_base
 
     def write_and_refresh(*args: Any) -> Any:
         base = written(*args)
-        change(shop, 2)
+        shop.change(2)
         shop.edit(lambda rows: rows["new1"].update(price="77"))
         shop.refresh()
         return base
@@ -102,7 +87,7 @@ def test_a_refresh_that_is_published_meanwhile_is_not_lost(tmp_path: Path, monke
 def test_a_change_that_is_taken_back_meanwhile_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = Shop(tmp_path)
     shop.edit(lambda rows: rows["p005"].update(price="99"))
-    change(shop, 1)
+    shop.change(1)
     shop.refresh()
     written = compact_step._write_base
 
@@ -119,7 +104,7 @@ def test_a_change_that_is_taken_back_meanwhile_is_taken_back(tmp_path: Path, mon
 
 def test_damage_is_not_copied_into_the_new_base(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
-    change(shop, 1)
+    shop.change(1)
     shop.refresh()
     manifest = shop.store.manifest()
     vectors = shop.store.segment_path(manifest.segments[0].id) / "part-00000/vectors.f16"
@@ -134,7 +119,7 @@ def test_damage_is_not_copied_into_the_new_base(tmp_path: Path) -> None:
 
 def test_compaction_needs_no_pictures(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
-    change(shop, 1)
+    shop.change(1)
     shop.refresh()
     shutil.rmtree(tmp_path / "shop/images")
     for name in ("images", "embeddings", "catalog", "refreshes"):

@@ -21,7 +21,7 @@ from jobs.embed.cache import read_refreshed
 from jobs.embed.step import embed_shard
 from jobs.kept import step
 from jobs.kept.step import tidy_refreshes
-from jobs.workspace.refreshes import KILLED_AFTER, NEWEST
+from jobs.workspace.refreshes import KILLED_AFTER, NEWEST, earlier_refreshes
 from jobs.workspace.shards import ShardReport
 from jobs.workspace.workspace import Workspace
 from tests.catalogs import read_shards, write_catalog
@@ -70,7 +70,7 @@ def add_newest(main: Workspace) -> None:
 
 
 def names(main: Workspace) -> list[str]:
-    return [refresh.name for refresh in main.refreshes() if not refresh.name.startswith("29991231")]
+    return [refresh.name for refresh in list(earlier_refreshes(main))[::-1] if not refresh.name.startswith("29991231")]
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_refreshes_that_run_and_the_newest_are_neither_merged_nor_removed(tmp_pa
     tidy_refreshes(main, LONG_AGO)
     assert running.name in names(main)
     assert len(names(main)) == 2
-    assert len(main.refreshes()) == 2 + NEWEST
+    assert len(list(earlier_refreshes(main))[::-1]) == 2 + NEWEST
 
     silent = (datetime.now(UTC) - KILLED_AFTER - timedelta(seconds=9)).timestamp()
     for path in Path(running.url).rglob("*"):
@@ -273,11 +273,11 @@ def test_refreshes_that_cannot_be_merged_are_left_as_they_are(tmp_path: Path, pi
 
 def test_damaged_refresh_costs_a_merge_only_its_pictures(tmp_path: Path, pictures: Path) -> None:
     main = with_refreshes(tmp_path, pictures, 5)
-    bits = Path(main.refreshes()[1].images.path(0))
+    bits = Path(list(earlier_refreshes(main))[::-1][1].images.path(0))
     content = bytearray(bits.read_bytes())
     content[content.index(b"\xff\xd8\xff") + 200] ^= 1
     bits.write_bytes(content)
-    Path(main.refreshes()[2].images.path(0)).write_bytes(b"garbage")
+    Path(list(earlier_refreshes(main))[::-1][2].images.path(0)).write_bytes(b"garbage")
     tidy_refreshes(main, LONG_AGO)
     assert [name[:11] for name in names(main)] == ["20260101T02", "20260101T04"]
     found = open_refreshed(main, [f"p{number}" for number in range(5)])

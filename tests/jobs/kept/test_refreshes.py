@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.kept import step
-from jobs.workspace.refreshes import NEWEST
+from jobs.workspace.refreshes import NEWEST, earlier_refreshes
 from tests.pipeline import draw
 from tests.shop import Rows, Shop, assert_same, event
 
@@ -30,7 +30,7 @@ def add(shop: Shop, number: int) -> None:
 
 
 def kept(shop: Shop) -> list[str]:
-    return [refresh.name for refresh in shop.context().workspace.refreshes()]
+    return [refresh.name for refresh in list(earlier_refreshes(shop.context().workspace))[::-1]]
 
 
 def test_build_fetches_and_embeds_nothing_that_merged_refreshes_have(

@@ -17,7 +17,7 @@ from jobs.index.step import run_index
 from jobs.publish import PublishReport
 from jobs.rebase import rebase as rebase_module
 from jobs.rebase.step import run_publish_rebased, run_rebase
-from jobs.workspace.refreshes import NEWEST
+from jobs.workspace.refreshes import NEWEST, earlier_refreshes
 from tests.encoders import MeanColor
 from tests.pipeline import draw, prepared
 from tests.shop import Shop, assert_same, day, event
@@ -41,22 +41,14 @@ def build_while(shop: Shop, happens: Callable[[], object], later: Callable[[], o
     return run_publish_rebased(context).report
 
 
-def change(shop: Shop, number: int) -> None:
-    """Add a product, change one's picture, one's price, and remove one; refresh."""
-    draw(shop.images / f"new{number}.jpg", "green", "triangle", 600 + number)
-    draw(shop.images / f"other{number}.jpg", "blue", "circle", 700 + number)
-    rows = shop.rows
-    rows[f"new{number}"] = {**rows["p010"], "product_id": f"new{number}", "image_url": f"images/new{number}.jpg"}
-    rows[f"p{number:03}"]["image_url"] = f"images/other{number}.jpg"
-    rows[f"p{number + 10:03}"]["price"] = str(500 + number)
-    del rows[f"p{number + 20:03}"]
-    shop.edit(lambda old: (old.clear(), old.update(rows)))
+def refresh_changed(shop: Shop, number: int) -> None:
+    shop.change(number)
     shop.refresh()
 
 
 def test_refreshes_that_are_published_meanwhile_are_carried_over(shop: Shop) -> None:
     shop.edit(lambda rows: rows["p030"].update(price="99"))  # the build's own
-    build_while(shop, lambda: (change(shop, 1), change(shop, 2)))
+    build_while(shop, lambda: (refresh_changed(shop, 1), refresh_changed(shop, 2)))
     release = shop.open()
     assert len(release.segments) == 2
     release.close()
@@ -66,7 +58,7 @@ def test_refreshes_that_are_published_meanwhile_are_carried_over(shop: Shop) -> 
 
 def test_refresh_that_overtakes_the_publication_is_carried_over(shop: Shop) -> None:
     shop.edit(lambda rows: rows["p030"].update(price="99"))
-    build_while(shop, lambda: change(shop, 1), lambda: change(shop, 2))
+    build_while(shop, lambda: refresh_changed(shop, 1), lambda: refresh_changed(shop, 2))
     assert_same(shop)
     assert not shop.refresh().changed
 
@@ -76,7 +68,7 @@ def test_nothing_is_embedded_for_what_is_carried_over(shop: Shop, monkeypatch: p
 
     context = prepared(shop.catalog, shop.settings)
     run_index(context)
-    change(shop, 1)
+    refresh_changed(shop, 1)
     monkeypatch.setattr("tests.encoders.ColourWords.prepare", None)
     assert len(run_rebase(context).report.segments) == 2
 
@@ -178,7 +170,7 @@ def test_killed_rebase_is_done_again(shop: Shop) -> None:
     shop.edit(lambda rows: rows["p030"].update(price="99"))
     context = prepared(shop.catalog, shop.settings)
     run_index(context)
-    change(shop, 1)
+    refresh_changed(shop, 1)
     segments = [run_rebase(context).report.segments for _ in range(2)]
     assert segments[0] == segments[1]
     run_evaluate(context)
@@ -200,13 +192,15 @@ def test_build_with_another_encoder_embeds_what_it_carries_over(shop: Shop) -> N
     context = prepared(shop.catalog, shop.settings)
     run_index(context)
     shop.settings = old
-    change(shop, 1)
+    refresh_changed(shop, 1)
     for number in range(NEWEST):
         context.workspace.refresh(f"29991231-{number}", 1)
     MeanColor.calls.clear()
     run_rebase(context)
     assert sum(MeanColor.calls) == 2  # the new product's picture, and the replaced one
-    _, embedded = (refresh for refresh in context.workspace.refreshes() if refresh.step_reports("embed"))
+    _, embedded = (
+        refresh for refresh in list(earlier_refreshes(context.workspace))[::-1] if refresh.step_reports("embed")
+    )
     (fetched,) = embedded.step_reports("download")
     assert (fetched.rows, fetched.done) == (2, 0)  # a refresh has fetched them, however many there have been since
     run_evaluate(context)
@@ -253,7 +247,7 @@ def test_event_that_is_earlier_than_its_row_is_not_carried_over_though_it_came_l
 def test_product_that_is_gone_when_a_compaction_is_published_is_gone_after_it(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, happens: str
 ) -> None:
-    change(shop, 1)
+    refresh_changed(shop, 1)
     written = compact_step._write_base
 
     def write_and_remove(*args: Any) -> Any:
@@ -274,7 +268,7 @@ def test_product_that_is_gone_when_a_compaction_is_published_is_gone_after_it(
 
 
 def test_compaction_that_a_build_overtakes_publishes_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    change(shop, 1)
+    refresh_changed(shop, 1)
     written = compact_step._write_base
 
     def write_and_build(*args: Any) -> Any:
@@ -290,7 +284,7 @@ def test_compaction_that_a_build_overtakes_publishes_nothing(shop: Shop, monkeyp
 
 
 def test_refreshes_that_a_build_has_taken_over_are_removed_after_tombstone_days(shop: Shop) -> None:
-    change(shop, 1)
+    refresh_changed(shop, 1)
     refreshes = shop.workspace / "refreshes"
     assert len(list(refreshes.iterdir())) == 1
     shop.build()

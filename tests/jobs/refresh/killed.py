@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from jobs.backfill.step import run_backfill
 from jobs.evaluate import report
 from jobs.evaluate.step import run_evaluate
 from jobs.rebase.step import run_publish_rebased, run_rebase
+from tests.dying import die_before_call
 from tests.shop import Shop
 
 #: How files and folders get their names, and lose them. Nothing else that a verb does is seen by another process.
@@ -73,22 +73,6 @@ VERBS: dict[str, Callable[[Shop], int]] = {
 }
 
 
-def die_before_disk_call(number: int) -> None:
-    remaining = [number]
-
-    def deadly(call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any, **options: Any) -> Any:
-            remaining[0] -= 1
-            if remaining[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*args, **options)
-
-        return counted
-
-    for owner, name in DISK_CALLS:
-        setattr(owner, name, deadly(getattr(owner, name)))
-
-
 class Processes:
     """Runs verbs in a running program of this module."""
 
@@ -128,7 +112,7 @@ def _fork(verb: str, folder: str, die_before: int) -> int:
         try:
             tempfile.tempdir = folder  # what is left there goes with the test's folder
             shop = Shop(Path(folder), **SETTINGS)
-            die_before_disk_call(die_before)
+            die_before_call(DISK_CALLS, die_before)
             VERBS[verb](shop)
             code = 0
         finally:

@@ -56,6 +56,14 @@ def wait_ten_days(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "datetime", Later)
 
 
+def kill_after_recheck(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refresh, and be killed before the catalog is read."""
+    with monkeypatch.context() as killed:
+        killed.setattr(refresh_step, "find_changes", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            shop.refresh()
+
+
 def vector(shop: Shop) -> np.ndarray:
     release = shop.open()
     try:
@@ -88,10 +96,7 @@ def test_recheck_that_was_killed_before_it_was_published_is_taken_up(
     before = vector(shop)
     server.edit(PATHS[1])
     wait_ten_days(monkeypatch)
-    with monkeypatch.context() as killed:
-        killed.setattr(refresh_step, "find_changes", Mock(side_effect=KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            shop.refresh()
+    kill_after_recheck(shop, monkeypatch)
     assert (vector(shop) == before).all()
     assert shop.refresh().changed
     assert (vector(shop) != before).any()
@@ -106,10 +111,7 @@ def test_recheck_of_a_killed_refresh_is_not_forgotten_by_a_change_file(
     server.edit(PATHS[1])
     wait_ten_days(monkeypatch)
     monkeypatch.setattr(http, "datetime", Later)
-    with monkeypatch.context() as killed:
-        killed.setattr(refresh_step, "find_changes", Mock(side_effect=KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            shop.refresh()
+    kill_after_recheck(shop, monkeypatch)
     shop.apply_changes([event("p020", shop.rows, price=7)])
     assert (vector(shop) == before).all()
     assert shop.refresh().changed

@@ -21,7 +21,7 @@ from artifacts.schema import OK
 from jobs.index.step import run_index
 from tests.jobs.refresh.killed import SETTINGS, VERBS, Processes
 from tests.pipeline import draw, prepared
-from tests.shop import Rows, Shop, contents
+from tests.shop import Shop, contents
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick")]
 
@@ -36,35 +36,21 @@ def processes() -> Iterator[Processes]:
 # ── before each verb ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def change(shop: Shop, number: int) -> None:
-    """Add a product, change one's picture, one's price, and remove one."""
-    draw(shop.images / f"new{number}.jpg", "green", "triangle", 600 + number)
-    draw(shop.images / f"other{number}.jpg", "blue", "circle", 700 + number)
-
-    def edit(rows: Rows) -> None:
-        rows[f"new{number}"] = {**rows["p010"], "product_id": f"new{number}", "image_url": f"images/new{number}.jpg"}
-        rows[f"p{number:03}"]["image_url"] = f"images/other{number}.jpg"
-        rows[f"p{number + 3:03}"]["price"] = str(500 + number)
-        del rows[f"p{number + 6:03}"]
-
-    shop.edit(edit)
-
-
 def before_refresh(shop: Shop) -> None:
-    change(shop, 1)
+    shop.change(1, step=3)
     shop.refresh()
-    change(shop, 2)
+    shop.change(2, step=3)
 
 
 def before_compact(shop: Shop) -> None:
-    change(shop, 1)
+    shop.change(1, step=3)
     shop.refresh()
 
 
 def before_rebase(shop: Shop) -> None:
-    change(shop, 1)
+    shop.change(1, step=3)
     run_index(prepared(shop.catalog, shop.settings))
-    change(shop, 2)
+    shop.change(2, step=3)
     shop.refresh()
 
 
@@ -73,7 +59,7 @@ def before_backfill(shop: Shop) -> None:
     path = shop.images / "004.jpg"
     with path.open("ab") as file:
         file.write(bytes(4000))
-    change(shop, 1)
+    shop.change(1, step=3)
     shop.refresh()
     status = path.stat()
     draw(path, "black", "circle", 900)

@@ -56,12 +56,11 @@ def test_layout_is_the_documented_one(tmp_path: Path) -> None:
 
 def test_refreshes_are_workspaces_of_their_own_oldest_first(tmp_path: Path) -> None:
     main = Workspace.open(str(tmp_path), 4)
-    assert main.refreshes() == []
+    assert list(earlier_refreshes(main)) == []
     later, earlier = main.refresh("20260102T030405Z-b", 1), main.refresh("20260101T000000Z-a", 2)
     (tmp_path / "refreshes" / "begun").mkdir()  # killed before it was a workspace
-    assert main.refreshes() == [earlier, later]
-    assert [refresh.name for refresh in main.refreshes()] == ["20260101T000000Z-a", "20260102T030405Z-b"]
-    assert [refresh.shards for refresh in main.refreshes()] == [2, 1]
+    assert [refresh.name for refresh in earlier_refreshes(main)] == ["20260102T030405Z-b", "20260101T000000Z-a"]
+    assert [refresh.shards for refresh in earlier_refreshes(main)] == [1, 2]
     assert list(earlier_refreshes(main)) == [later, earlier]
     assert list(earlier_refreshes(earlier)) == [later]  # a refresh has the others
     later.images.run(0, "x", write_rows)
@@ -79,7 +78,7 @@ def test_refreshes_that_began_before_a_time_are_removed(tmp_path: Path) -> None:
         refresh.images.run(0, "x", write_rows)
         refresh.mark(ended=True)
     assert remove_refreshes_before(main, datetime(2026, 11, 22, tzinfo=UTC)) == [first.name]
-    assert main.refreshes() == [later]
+    assert list(earlier_refreshes(main)) == [later]
     assert not (tmp_path / "refreshes" / first.name).exists()
     assert remove_refreshes_before(main, datetime(2026, 11, 22, tzinfo=UTC)) == []
 
@@ -146,7 +145,7 @@ def test_killed_removal_of_a_refresh_is_completed_by_the_next_one(
     with pytest.raises(Killed):
         remove_refreshes_before(main, datetime(2026, 11, 22, tzinfo=UTC))
     monkeypatch.undo()
-    assert main.refreshes() == [refresh]
+    assert list(earlier_refreshes(main)) == [refresh]
     assert remove_refreshes_before(main, datetime(2026, 11, 22, tzinfo=UTC)) == ["1"]
     assert list((tmp_path / "refreshes").iterdir()) == []
 

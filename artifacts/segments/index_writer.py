@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import faiss
@@ -71,6 +72,67 @@ def write_flat_index(parts: Parts) -> None:
     build.write_flat(blocks, vectors.shape[1], folder / INDEX_FILE)
 
 
+@dataclass(frozen=True)
+class Similarity:
+    """The cosines of rows with the centroids of their lists, added up."""
+
+    total: float = 0.0
+    rows: int = 0
+
+    @property
+    def mean(self) -> float | None:
+        """The mean cosine; None without rows."""
+        return self.total / self.rows if self.rows else None
+
+    def __add__(self, other: Similarity) -> Similarity:
+        return Similarity(self.total + other.total, self.rows + other.rows)
+
+
+def fill_part(
+    folder: Path,
+    vectors: np.ndarray,
+    first_row: int,
+    trained: faiss.Index,
+    *,
+    known_lists: np.ndarray | None = None,
+    copy: Callable[[faiss.Index, int, int], None] | None = None,
+    progress: Progress = no_progress,
+) -> Similarity:
+    """Fill a copy of a trained index with the rows of one part, and write it and the list of each row.
+
+    Args:
+        folder: of the part.
+        vectors: float16[rows, dim].
+        first_row: number of the part's first row in the segment.
+        trained: empty.
+        known_lists: int32[rows], the list of each row whose code `copy` adds; -1 for rows that are encoded here.
+        copy: called with the index and the first and last + 1 of its rows; adds those of known lists.
+        progress: called with the number of rows done and the part's.
+
+    Returns:
+        The cosines of the rows that were encoded here.
+    """
+    index = build.empty_copy(trained)
+    similarity = Similarity()
+    if copy is not None:
+        copy(index, first_row, first_row + len(vectors))
+    with (folder / LISTS_FILE).open("wb") as list_file:
+        for start in range(0, len(vectors), _ADD_BLOCK):
+            block = vectors[start : start + _ADD_BLOCK]
+            lists = np.full(len(block), -1, np.int32)
+            if known_lists is not None:
+                lists = known_lists[start : start + len(block)].copy()
+            new = np.flatnonzero(lists < 0)
+            if len(new):
+                rows = first_row + start + new
+                lists[new], cosines = build.add(index, block[new].astype(np.float32), rows)
+                similarity += Similarity(float(cosines.sum(dtype=np.float64)), len(new))
+            list_file.write(lists.tobytes())
+            progress(start + len(block), len(vectors))
+    build.write(index, folder / INDEX_FILE)
+    return similarity
+
+
 def fill_index(
     parts: Parts,
     trained: faiss.Index,
@@ -80,35 +142,26 @@ def fill_index(
     copy: Callable[[faiss.Index, int, int], None] | None = None,
     progress: Progress = no_progress,
 ) -> IndexInfo:
-    """Fill copies of a trained index, one for each part, and write the list of each row.
+    """Fill copies of a trained index, one for each part; see `fill_part`.
 
     Args:
-        trained: empty.
         info: how it was trained.
-        known_lists: int32[rows], the list of each row whose code `copy` adds; -1 for rows that are encoded here.
-        copy: called with the index of a part and the first and last + 1 of its rows; adds those of known lists.
 
     Returns:
         `info` with the mean cosine of the encoded rows with their centroids.
     """
     rows = sum(len(vectors) for _, vectors in parts)
-    first, similarity, encoded = 0, 0.0, 0
+    first, similarity = 0, Similarity()
     for folder, vectors in parts:
-        index = build.empty_copy(trained)
-        if copy is not None:
-            copy(index, first, first + len(vectors))
-        with (folder / LISTS_FILE).open("wb") as list_file:
-            for start in range(0, len(vectors), _ADD_BLOCK):
-                block = vectors[start : start + _ADD_BLOCK]
-                numbers = np.arange(first + start, first + start + len(block))
-                lists = np.full(len(block), -1, np.int32) if known_lists is None else known_lists[numbers]
-                new = np.flatnonzero(lists < 0)
-                if len(new):
-                    lists[new], cosines = build.add(index, block[new].astype(np.float32), numbers[new])
-                    similarity, encoded = similarity + float(cosines.sum(dtype=np.float64)), encoded + len(new)
-                list_file.write(lists.tobytes())
-                progress(first + start + len(block), rows)
-        build.write(index, folder / INDEX_FILE)
+        similarity += fill_part(
+            folder,
+            vectors,
+            first,
+            trained,
+            known_lists=None if known_lists is None else known_lists[first : first + len(vectors)],
+            copy=copy,
+            progress=lambda done, _, first=first: progress(first + done, rows),
+        )
         first += len(vectors)
-    mean = similarity / encoded if encoded else info.centroid_similarity
+    mean = info.centroid_similarity if similarity.mean is None else similarity.mean
     return info.model_copy(update={"centroid_similarity": mean})

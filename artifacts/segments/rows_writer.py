@@ -14,9 +14,9 @@ from artifacts.products.database import DUCKDB_FILE
 from artifacts.products.table import ARROW_FILE
 from artifacts.products.writer import ProductCounts, numbered_rows, write_database
 from artifacts.schema import STATE
-from artifacts.segments.info import INFO_FILE, STATE_FILE, FileInfo, PartInfo, SegmentInfo, part_name
-from artifacts.segments.part_writer import PartWriter
-from artifacts.storage import fsync, sha256_of
+from artifacts.segments.info import STATE_FILE, PartInfo, SegmentInfo, part_name
+from artifacts.segments.part_writer import PartWriter, check_shape
+from artifacts.segments.sealing import seal_segment
 
 
 class RowsWriter:
@@ -48,24 +48,8 @@ class RowsWriter:
         return self._parts[-1].first_row + self._parts[-1].rows
 
     def add(self, products: pa.Table, vectors: np.ndarray, thumbnails: Sequence[bytes | None] = ()) -> None:
-        """Append rows.
-
-        Args:
-            products: in the schema; the pictures of one product next to each other.
-            vectors: float16[n, dim], L2-normalised.
-            thumbnails: JPEG bytes of each row, or None where the picture has a public URL.
-
-        Raises:
-            ValueError: the vectors do not fit the product rows, or contain NaN or infinity.
-        """
-        if vectors.shape != (products.num_rows, self.dim) or vectors.dtype != np.float16:
-            raise ValueError(
-                f"vectors must be float16({products.num_rows}, {self.dim}) for these product rows, "
-                f"not {vectors.dtype}{vectors.shape}"
-            )
-        if not np.isfinite(vectors).all():
-            # FAISS would add such rows without an error and never find them again.
-            raise ValueError("vectors must not contain NaN or infinity")
+        """Append rows; see PartWriter.add."""
+        check_shape(products, vectors, self.dim)
         start = 0
         while start < len(vectors):
             part = self._part()
@@ -118,22 +102,6 @@ class RowsWriter:
         return Vectors(*(part.vectors() for part in self._parts))
 
     def seal(self, info: SegmentInfo) -> SegmentInfo:
-        """Write segment.json, with the digests of all files; the segment is complete then. Returns its content."""
-        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        info = info.model_copy(
-            update={
-                "parts": [PartInfo(rows=part.rows) for part in self._parts],
-                "files": {path.relative_to(self.folder).as_posix(): _seal(path) for path in paths},
-            }
-        )
-        path = self.folder / INFO_FILE
-        path.write_bytes(f"{info.model_dump_json(indent=1)}\n".encode())
-        _seal(path)
-        return info
-
-
-def _seal(path: Path) -> FileInfo:
-    """Digest a finished file, make it survive a power failure, and make it read-only."""
-    path.chmod(0o444)
-    fsync(path)
-    return FileInfo(bytes=path.stat().st_size, sha256=sha256_of(path))
+        """Write segment.json; see `seal_segment`."""
+        parts = [PartInfo(rows=part.rows) for part in self._parts]
+        return seal_segment(self.folder, info.model_copy(update={"parts": parts}))

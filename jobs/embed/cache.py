@@ -66,6 +66,10 @@ class VectorTable:
             if good:
                 self._vectors[row] = vector
 
+    def good_keys(self) -> list[str]:
+        """Return the keys that have a vector."""
+        return [key for key, status in zip(self._keys, self._status, strict=True) if status == OK]
+
     def counts(self) -> Counter[str]:
         """Keys by status."""
         return Counter(status for status in self._status if status is not None)

@@ -70,6 +70,17 @@ def add(index: faiss.Index, vectors: np.ndarray, rows: np.ndarray) -> tuple[np.n
     return lists.astype(np.int32), scores.ravel()
 
 
+def centroid_cosines(index: faiss.Index, vectors: np.ndarray) -> np.ndarray:
+    """Return the cosine of each vector with the centroid of its list, float32[n].
+
+    Args:
+        index: trained.
+        vectors: float32[n, dim], L2-normalised.
+    """
+    ivf, inner = to_ivf_space(index, vectors)
+    return ivf.quantizer.search(inner, 1)[0].ravel()
+
+
 def write(index: faiss.Index, path: Path) -> None:
     """Write an index to a file."""
     faiss.write_index(index, str(path))

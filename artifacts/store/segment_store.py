@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from artifacts.errors import CorruptFile, ReleaseError
@@ -87,7 +87,7 @@ class SegmentStore:
             if _is_complete(target, digest) and _mark_as_used(target):
                 return target
             self._discard(segment_id)
-        temporary = self._temporary(segment_id)
+        temporary = self.temporary(segment_id)
         source = self.folder.path(f"segments/{segment_id}")
         try:
             self.folder.fs.get(f"{source}/", f"{temporary}/", recursive=True)
@@ -171,29 +171,32 @@ class SegmentStore:
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     @contextlib.contextmanager
-    def new(self, segment_id: str) -> Iterator[Path]:
+    def new(self, segment_id: str, staged: Collection[str] = ()) -> Iterator[Path]:
         """Yield an empty folder to write a segment to.
 
         It is kept under its id if the block succeeds and has completed a segment, else it is removed.
+
+        Args:
+            staged: files, by path within the segment, that are in the store already if it is remote.
         """
-        temporary = self._temporary(segment_id)
+        temporary = self.temporary(segment_id)
         temporary.mkdir()
         try:
             yield temporary
             if (temporary / INFO_FILE).exists():
                 fsync(temporary)
-                self._keep(temporary, segment_id)
+                self._keep(temporary, segment_id, staged)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def _keep(self, written: Path, segment_id: str) -> None:
+    def _keep(self, written: Path, segment_id: str, staged: Collection[str]) -> None:
         if self.has(segment_id):
             return
         if not self.folder.is_local:
             # Uploaded before it is in the cache, and segment.json last: it makes the segment complete.
-            files = [path for path in written.rglob("*") if path.is_file()]
-            for path in sorted(files, key=lambda path: path.name == INFO_FILE):
-                self.folder.put(path, f"segments/{segment_id}/{path.relative_to(written).as_posix()}")
+            files = {path.relative_to(written).as_posix(): path for path in written.rglob("*") if path.is_file()}
+            for name in sorted(files.keys() - staged, key=lambda name: name == INFO_FILE):
+                self.folder.put(files[name], f"segments/{segment_id}/{name}")
         target = self.path(segment_id)
         try:
             written.rename(target)
@@ -206,14 +209,15 @@ class SegmentStore:
 
     def _discard(self, segment_id: str) -> None:
         """Remove a segment from this machine, after a rename: no reader may see half a folder under its name."""
-        aside = self._temporary(segment_id)
+        aside = self.temporary(segment_id)
         with contextlib.suppress(FileNotFoundError):
             self.path(segment_id).rename(aside)
             shutil.rmtree(aside)
 
-    def _temporary(self, segment_id: str) -> Path:
+    def temporary(self, name: str) -> Path:
+        """Return the path of a temporary folder that does not exist yet, where segments on this machine are."""
         self.local_folder.mkdir(parents=True, exist_ok=True)
-        return self.local_folder / f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{segment_id}"
+        return self.local_folder / f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{name}"
 
 
 def _mark_as_used(folder: Path) -> bool:

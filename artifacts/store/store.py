@@ -25,6 +25,7 @@ from artifacts.store.prune import (
     remove_versions,
 )
 from artifacts.store.segment_store import SegmentStore
+from artifacts.store.staged_parts import StagedParts
 from artifacts.versioned_json import parse_description
 
 #: Seconds between two marks on segments that are kept; well below VERSION_GRACE_SECONDS.
@@ -120,17 +121,25 @@ class Store:
         """
         return self._segments.has(segment_id)
 
+    def segment_digest(self, segment_id: str) -> str | None:
+        """Return the sha256 of a segment's segment.json; None if the store has no complete segment of this id."""
+        return self._segments.digest(segment_id)
+
     def segment_path(self, segment_id: str) -> Path:
         """Return the path of a segment on this machine, whether it is there yet or not."""
         return self._segments.path(segment_id)
 
-    def new_segment(self, segment_id: str) -> AbstractContextManager[Path]:
+    def new_segment(self, segment_id: str, staged: Collection[str] = ()) -> AbstractContextManager[Path]:
         """Return a context with an empty folder to write a segment to.
 
-        The folder becomes `segment_id` if the block succeeds, and is removed otherwise. If the store has an intact
-        segment of that id by then, that one is kept.
+        It becomes `segment_id` if the block succeeds, unless the store has an intact one by then, and is removed
+        otherwise. `staged` are files that were brought from `staged_parts`, by path within the segment.
         """
-        return self._segments.new(segment_id)
+        return self._segments.new(segment_id, staged)
+
+    def staged_parts(self, segment_id: str) -> StagedParts:
+        """Return the parts of a segment that is being built."""
+        return StagedParts(self._segments, segment_id)
 
     def reference(self, segment_id: str) -> SegmentRef:
         """Return a manifest's entry for a segment that is on this machine.

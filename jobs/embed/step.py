@@ -177,9 +177,7 @@ def embed_shard(
         table.write(path)
         counts = table.counts()
         pictures = sum(pictures_of[key] for key in table.good_keys())
-        return ShardCounts(
-            rows=len(keys), ok=counts.pop(OK, 0), failed=dict(counts), reused=reused, pictures=pictures
-        )
+        return ShardCounts(rows=len(keys), ok=counts.pop(OK, 0), failed=dict(counts), reused=reused, pictures=pictures)
 
     try:
         return embeddings.run(shard, _fingerprint(source, known.id), work)

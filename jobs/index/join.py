@@ -15,17 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from artifacts.encoders.identity import EncoderIdentity
 from artifacts.errors import StepFailed
 from artifacts.pictures import thumbnail
 from artifacts.schema import OK, Reason, is_http
 from jobs.catalog.shards import read_products
+from jobs.index.plan import IndexPlan
 from jobs.index.state import StateRows, picture_digests
 from jobs.workspace.shards import ShardFolder
 from jobs.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
-    from artifacts.segments.writer import SegmentWriter
+    from artifacts.segments.part_writer import PartWriter
 
 #: Pictures that are joined and written at once.
 _BATCH = 1024
@@ -33,7 +33,7 @@ _BATCH = 1024
 
 @dataclass
 class Tally:
-    """Counts of the products and pictures of all shards so far, and the rejects to write."""
+    """Counts of the products and pictures of a part's shards so far, and the rejects to write."""
 
     indexed: int = 0  # products
     rejected: Counter[str] = field(default_factory=Counter)  # Reason -> products
@@ -44,29 +44,34 @@ class Tally:
 def add_shard(
     workspace: Workspace,
     shard: int,
-    encoder: EncoderIdentity,
-    thumbnail_side: int,
-    writer: SegmentWriter,
-    schema: pa.Schema,
+    plan: IndexPlan,
+    writer: PartWriter,
+    state_writer: pq.ParquetWriter,
     tally: Tally,
+    *,
+    schema: pa.Schema,
+    thumbnail_side: int,
     read_at: datetime,
+    threads: int,
 ) -> None:
-    """Append one shard's pictures to a segment, and count its products in the tally.
+    """Append one shard's pictures to a part, and count its products in the tally.
 
     Args:
-        thumbnail_side: longest side in px.
+        state_writer: gets what the catalog says of the shard's products, as STATE.
         schema: of the segment's product rows.
+        thumbnail_side: longest side in px.
         read_at: when the catalog was read.
+        threads: that make thumbnails.
     """
     products = read_products(workspace, shard)
     state = StateRows(products, picture_digests(workspace.images, shard), read_at)
-    with workspace.embeddings(encoder.slug).open(shard) as file:
+    with workspace.embeddings(plan.slug).open(shard) as file:
         embeddings = pq.read_table(file)
-    vectors = _vectors(embeddings, encoder.dim)
+    vectors = _vectors(embeddings, plan.dim)
     usable = embeddings["status"].to_numpy() == OK
     indexed: set[str] = set()
     failures: dict[str, list[tuple[str, str]]] = {}  # product -> (reason, detail) of each picture that failed
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(threads) as pool:
         for batch in _batches(workspace.images, shard):
             positions = _positions(batch["sha256"], embeddings["sha256"])
             embedded = (positions >= 0) & usable[positions] if len(usable) else positions >= 0
@@ -80,8 +85,8 @@ def add_shard(
                     statuses[index] = reason
                 detail = f"{batch['url'][index].as_py()}: {detail}"
                 failures.setdefault(batch["product_id"][index].as_py(), []).append((reason, detail))
-            rows = np.where(embedded, writer.rows + np.cumsum(embedded) - 1, -1)
-            writer.add_state(state.table(batch, statuses, rows))
+            rows = np.where(embedded, writer.next_row + np.cumsum(embedded) - 1, -1)
+            state_writer.write_table(state.table(batch, statuses, rows))
             good = batch.filter(pa.array(embedded))
             if good.num_rows == 0:
                 continue

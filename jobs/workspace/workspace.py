@@ -8,6 +8,10 @@
         rejects.parquet            catalog rows that were not accepted, with the reason
       images/                      shards of pictures
       embeddings/<encoder>/        shards of vectors, one folder for each encoder
+      index/                       the segment that is being built
+        plan.json                  IndexPlan: its parts
+        <segment>/                 what tasks have recorded of its parts, see jobs.index.parts
+      quantizers/                  trained quantizers, by sha256, see jobs.index.quantizers
       candidate/                   the release that may be published next
         candidate.json             Candidate
         rejects.parquet            every catalog row that is not in the index, with the reason
@@ -39,6 +43,8 @@ from jobs.workspace.shards import ShardFolder, ShardReport
 
 CATALOG_REPORT = "report.json"
 CATALOG_REJECTS = "rejects.parquet"
+
+INDEX_PLAN = "plan.json"
 
 CANDIDATE = "candidate.json"
 CANDIDATE_REJECTS = "rejects.parquet"
@@ -126,6 +132,20 @@ class Workspace:
         """
         folders = {"download": [self.images], "embed": self.all_embeddings()}.get(step, [])
         return [report for folder in folders for shard in range(folder.shards) if (report := folder.report(shard))]
+
+    @property
+    def index(self) -> Folder:
+        """The segment that is being built: INDEX_PLAN, and a folder for each segment."""
+        return self.folder / "index"
+
+    def index_parts(self, segment_id: str, parts: int) -> ShardFolder:
+        """What the catalog says of the products of each part of a segment: `STATE`."""
+        return ShardFolder("index", self.index / segment_id, parts)
+
+    @property
+    def quantizers(self) -> Folder:
+        """Trained quantizers, see `jobs.index.quantizers`."""
+        return self.folder / "quantizers"
 
     @property
     def candidate(self) -> Folder:

@@ -138,7 +138,7 @@ def _plan_work(context: StepContext, parts: Sequence[int] | None) -> tuple[Index
         )
 
     done, changed = split_shards(list(numbers), unchanged)
-    return plan, ShardPlan(done, changed, make_task, ("faiss",))
+    return plan, ShardPlan(done, changed, make_task, noun="part")
 
 
 def _no_task(number: int) -> ShardReport:

@@ -128,10 +128,15 @@ class Workspace:
         """Return the shard reports that a step has written, for every encoder if the step is `embed`.
 
         Args:
-            step: download or embed; any other step has none.
+            step: download, embed or index; any other step has none.
         """
-        folders = {"download": [self.images], "embed": self.all_embeddings()}.get(step, [])
+        folders = {"download": [self.images], "embed": self.all_embeddings(), "index": self._all_parts()}.get(step, [])
         return [report for folder in folders for shard in range(folder.shards) if (report := folder.report(shard))]
+
+    def _all_parts(self) -> list[ShardFolder]:
+        """Return the parts of every segment that is being built; their number is that of the files."""
+        segments = [name for name in self.index.names() if name != INDEX_PLAN]
+        return [self.index_parts(name, len(self.index.names(name))) for name in segments]
 
     @property
     def index(self) -> Folder:

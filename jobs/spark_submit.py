@@ -34,7 +34,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 def run(
     step: Annotated[Literal["download", "embed", "index"], typer.Argument(help="The step to run.")],
     workspace: Annotated[str, typer.Option("--workspace", help="Folder or fsspec URL.")],
-    shards: Annotated[str | None, typer.Option("--shards", help="Shards, such as 0-7,9; of index, parts. All by default.")] = None,
+    shards: Annotated[
+        str | None, typer.Option("--shards", help="Shards, such as 0-7,9; of index, parts. All by default.")
+    ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; repeatable.")
     ] = None,

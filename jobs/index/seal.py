@@ -45,8 +45,7 @@ def run_seal(context: StepContext) -> StepResult[Candidate]:
     )
     if candidate != before:
         candidate.save(context.workspace)
-    if before is None:
-        _clean_up(context, plan)
+    _clean_up(context, plan)
     counts = candidate.counts
     note = f"{counts.indexed:,} products, {counts.pictures:,} pictures{', as before' if before else ''}"
     return StepResult(before is None, note, candidate)
@@ -192,8 +191,9 @@ def _state(workspace: Workspace, plan: IndexPlan) -> Iterator[pa.RecordBatch]:
 def _clean_up(context: StepContext, plan: IndexPlan) -> None:
     """Remove what the parts were recorded with, and old quantizers, once the candidate is saved."""
     workspace = context.workspace
-    context.store.staged_parts(plan.segment_id).remove()
-    for name in workspace.index.names():
-        if name != INDEX_PLAN:
-            workspace.index.remove(name)
-    quantizers.remove_old(workspace, plan.quantizer)
+    built = [name for name in workspace.index.names() if name != INDEX_PLAN]
+    if built:
+        context.store.staged_parts(plan.segment_id).remove()
+        quantizers.remove_old(workspace, plan.quantizer)
+    for name in built:  # last: they tell that there is something to remove
+        workspace.index.remove(name)

@@ -121,7 +121,10 @@ class PipelineSettings(BaseSettings):
     )
     compact_hours: float = Field(default=24, gt=0, description="Hours after which a delta is due to be merged.")
     max_drift: float = Field(
-        default=0.05, gt=0, le=1, description="Drift of the quantizer from which a build with new training is advised."
+        default=0.05,
+        gt=0,
+        le=1,
+        description="Drift of the quantizer from which a build is advised; a build trains anew from half of it on.",
     )
 
 

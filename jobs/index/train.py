@@ -1,7 +1,7 @@
 """Step 4a: plans the segment's parts, chooses its index, and trains the quantizer that all parts share.
 
-A quantizer that the workspace has kept is used again while the vectors lie as near to its centroids as those did that
-it was trained for.
+A quantizer that the workspace has kept is used again while the vectors lie almost as near to its centroids as those did
+that it was trained for: up to half of `max_drift`, so that a build that is advised for drift trains anew.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _fitting(context: StepContext, identity: EncoderIdentity, factory: str) -> q
             trained = quantizers.load(workspace, quantizer.sha256)
             cosines = _with_sample(context, identity, _CHECK_ROWS, partial(build.centroid_cosines, trained))
             drift = 1 - float(cosines.mean()) / quantizer.similarity
-            return quantizer if drift <= config.max_drift else None
+            return quantizer if drift <= config.max_drift / 2 else None
     return None
 
 

@@ -92,9 +92,7 @@ class Store:
     # ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def fetch(self, manifest: Manifest) -> list[Path]:
-        """Return the folders on this machine with a version's segments, oldest first; download them once from a URL.
-
-        The files are not verified here: opening a Segment does that.
+        """Return the folders on this machine with a version's segments, oldest first: downloaded once, not verified.
 
         Raises:
             CorruptFile: a segment is not in the store.
@@ -122,7 +120,6 @@ class Store:
         return self._segments.has(segment_id)
 
     def segment_digest(self, segment_id: str) -> str | None:
-        """Return the sha256 of a segment's segment.json; None if the store has no complete segment of this id."""
         return self._segments.digest(segment_id)
 
     def segment_path(self, segment_id: str) -> Path:
@@ -132,13 +129,12 @@ class Store:
     def new_segment(self, segment_id: str, staged: Collection[str] = ()) -> AbstractContextManager[Path]:
         """Return a context with an empty folder to write a segment to.
 
-        It becomes `segment_id` if the block succeeds, unless the store has an intact one by then, and is removed
-        otherwise. `staged` are files that were brought from `staged_parts`, by path within the segment.
+        It becomes `segment_id` if the block succeeds, unless the store has an intact one by then. `staged` are files
+        that were brought from `staged_parts`, by path within the segment.
         """
         return self._segments.new(segment_id, staged)
 
     def staged_parts(self, segment_id: str) -> StagedParts:
-        """Return the parts of a segment that is being built."""
         return StagedParts(self._segments, segment_id)
 
     def reference(self, segment_id: str) -> SegmentRef:

@@ -64,6 +64,32 @@ def bench_filters(
         plot_filters(report, plot)
 
 
+@bench_app.command("build")
+def bench_build(
+    rows: RowsOption = 1_000_000,
+    dim: DimOption = 512,
+    tasks: Annotated[str, typer.Option("--tasks", metavar="N,N", help="Numbers of tasks, ascending.")] = "1,2",
+    codec: CodecOption = None,
+    shards: Annotated[int, typer.Option("--shards", min=1, help="Shards of the drawn workspace.")] = 32,
+    rows_per_index: Annotated[int, typer.Option("--rows-per-index", min=1, help="Most rows of a part.")] = 250_000,
+    folder: FolderOption = Path("bench"),
+    json_file: JsonOption = None,
+) -> None:
+    """Measure the build of an index: training, parts by one and several tasks, the seal, and the memory of each."""
+    from jobs.bench.build.measure import measure_build
+    from jobs.bench.show.build import build_table
+    from jobs.progress import Reporter
+
+    counts = sorted(int(count) for count in tasks.split(",") if count.strip().isdigit() and int(count) > 0)
+    if not counts:
+        raise typer.BadParameter(f"{tasks!r} is not like 1,2", param_hint="--tasks")
+    config = settings_with(codec=codec, shards=shards, rows_per_index=rows_per_index).pipeline
+    with Reporter(err).step("build", "shards") as step:
+        report = measure_build(config, folder, rows=rows, dim=dim, tasks=counts, progress=step.at)
+        step.note(f"{report.runs[-1].vectors_per_second:,.0f} vectors/s with {report.runs[-1].tasks} tasks")
+    _write(report, json_file, build_table(report))
+
+
 @bench_app.command("serve")
 def bench_serve(
     rows: RowsOption = 1_000_000,

@@ -1,0 +1,150 @@
+"""Measures the build of an index from drawn vectors: training, parts by one or several tasks, and the seal."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from artifacts.config import PipelineConfig
+from artifacts.encoders.identity import encoder_identity
+from artifacts.segments.info import read_info
+from artifacts.store.store import Store
+from jobs.bench.build.encoder import drawn_encoder
+from jobs.bench.build.worker import Usage, measured, processes
+from jobs.bench.build.workspace import draw_workspace
+from jobs.index.parts import write_part
+from jobs.index.plan import IndexPlan
+from jobs.index.seal import run_seal
+from jobs.index.train import run_train
+from jobs.steps import Progress, StepContext, no_progress
+from jobs.workspace.shards import ShardReport
+from jobs.workspace.workspace import Workspace
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class PartsRun:
+    """The parts of the segment, written by so many tasks at once, each on one core."""
+
+    tasks: int
+    seconds: float
+    vectors_per_second: float
+    peak_mb: float  # of the largest task
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """All that was measured.
+
+    Attributes:
+        factory: FAISS factory string.
+        parts: number of parts.
+        resident_bytes: of the index files and lists, a vector.
+        disk_bytes: of the segment, a vector.
+    """
+
+    rows: int
+    dim: int
+    factory: str
+    parts: int
+    train: Usage
+    runs: list[PartsRun]
+    seal: Usage
+    resident_bytes: float
+    disk_bytes: float
+
+    @property
+    def speedup(self) -> float:
+        """How many times faster the most tasks are than the fewest."""
+        return self.runs[-1].vectors_per_second / self.runs[0].vectors_per_second
+
+
+def measure_build(
+    config: PipelineConfig,
+    folder: Path,
+    *,
+    rows: int,
+    dim: int,
+    tasks: Sequence[int],
+    progress: Progress = no_progress,
+) -> BuildReport:
+    """Build an index of `rows` drawn vectors with each number of tasks.
+
+    Args:
+        config: its shards are the units that parts are made of.
+        folder: keeps the drawn workspace for later runs, and the segment that was built last.
+        tasks: ascending.
+        progress: called with the shards drawn, then with parts written.
+    """
+    folder = folder / f"build-{rows}x{dim}"
+    config = replace(
+        config,
+        workspace=str(folder / "workspace"),
+        releases=str(folder / "releases"),
+        encoder=replace(config.encoder, encoder=drawn_encoder(dim), device="cpu"),
+        index=replace(config.index, flat_max_rows=0),
+    )
+    workspace = Workspace.open(config.workspace, config.shards)
+    identity = encoder_identity(config.encoder.encoder, "cpu", config.cache)
+    draw_workspace(workspace, identity, rows, config.index.seed, progress)
+    for name in ("index", "quantizers", "candidate"):
+        workspace.folder.remove(name)
+    plan, train = _in_process(_train, config)
+    runs: list[PartsRun] = []
+    for count in tasks:
+        shutil.rmtree(config.releases, ignore_errors=True)
+        runs.append(_write_parts(config, plan, count, progress))
+    _, seal = _in_process(_seal, config)
+    info = read_info(Store(config.releases, config.cache).segment_path(plan.segment_id))
+    sizes = {name: file.bytes for name, file in info.files.items()}
+    resident = sum(size for name, size in sizes.items() if name.endswith(("index.faiss", "lists.i32")))
+    return BuildReport(
+        rows, dim, plan.factory, len(plan.parts), train, runs, seal,
+        resident_bytes=resident / rows, disk_bytes=sum(sizes.values()) / rows,
+    )  # fmt: skip
+
+
+def _train(config: PipelineConfig) -> IndexPlan:
+    return run_train(StepContext.open(config)).report
+
+
+def _seal(config: PipelineConfig) -> None:
+    run_seal(StepContext.open(config))
+
+
+def _in_process(call: Callable[[PipelineConfig], _Result], config: PipelineConfig) -> tuple[_Result, Usage]:
+    with processes(1) as pool:
+        return pool.submit(measured, call, config).result()
+
+
+def _write_parts(config: PipelineConfig, plan: IndexPlan, tasks: int, progress: Progress) -> PartsRun:
+    """Write all parts anew, in as many processes as there are tasks."""
+    workspace = Workspace(config.workspace, config.shards)
+    peaks: list[float] = []
+    with processes(tasks) as pool:
+        for future in [pool.submit(_import) for _ in range(tasks)]:  # starting is no part of the rate
+            future.result()
+
+        def run() -> None:
+            futures = [pool.submit(measured, _write_part, workspace, config, plan, part.number) for part in plan.parts]
+            for future in futures:
+                peaks.append(future.result()[1].peak_mb)
+                progress(len(peaks), len(futures))
+
+        seconds = measured(run)[1].seconds
+    return PartsRun(tasks, seconds, plan.rows / seconds, max(peaks))
+
+
+def _import() -> None:
+    import artifacts.segments.index_writer  # noqa: F401  (imports FAISS)
+
+
+def _write_part(workspace: Workspace, config: PipelineConfig, plan: IndexPlan, number: int) -> ShardReport:
+    return write_part(
+        workspace, number, releases=config.releases, cache=config.cache, plan=plan,
+        thumbnail_side=config.thumbnail_side, threads=1,
+    )  # fmt: skip

@@ -1,0 +1,59 @@
+"""One stage of a build in a process of its own, so that its memory can be told apart."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+_Result = TypeVar("_Result")
+
+_SAMPLE_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one call took.
+
+    Attributes:
+        seconds: wall time.
+        peak_mb: most memory that the process had of its own; pages of mapped files, which others share, not included.
+    """
+
+    seconds: float
+    peak_mb: float
+
+
+def measured(call: Callable[..., _Result], *args: object) -> tuple[_Result, Usage]:
+    """Call a function, and sample the memory of this process meanwhile."""
+    peak, ended = [_own_mb()], threading.Event()
+
+    def sample() -> None:
+        while not ended.wait(_SAMPLE_SECONDS):
+            peak[0] = max(peak[0], _own_mb())
+
+    sampler = threading.Thread(target=sample, daemon=True)
+    began = time.monotonic()
+    sampler.start()
+    try:
+        result = call(*args)
+    finally:
+        ended.set()
+        sampler.join()
+    return result, Usage(time.monotonic() - began, max(peak[0], _own_mb()))
+
+
+def processes(count: int) -> ProcessPoolExecutor:
+    """Return processes that run what is submitted; they share nothing with this one."""
+    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
+
+
+def _own_mb() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (kilobytes,) = (line.split()[1] for line in lines if line.startswith("RssAnon"))
+    return int(kilobytes) / 1024

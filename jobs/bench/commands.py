@@ -77,7 +77,7 @@ def bench_build(
 ) -> None:
     """Measure the build of an index: training, parts by one and several tasks, the seal, and the memory of each."""
     from jobs.bench.build.measure import measure_build
-    from jobs.bench.show.build import build_table
+    from jobs.bench.show.build import build_table, searches_table
     from jobs.progress import Reporter
 
     counts = sorted(int(count) for count in tasks.split(",") if count.strip().isdigit() and int(count) > 0)
@@ -87,7 +87,7 @@ def bench_build(
     with Reporter(err).step("build", "shards") as step:
         report = measure_build(config, folder, rows=rows, dim=dim, tasks=counts, progress=step.at)
         step.note(f"{report.runs[-1].vectors_per_second:,.0f} vectors/s with {report.runs[-1].tasks} tasks")
-    _write(report, json_file, build_table(report))
+    _write(report, json_file, build_table(report), searches_table(report))
 
 
 @bench_app.command("serve")

@@ -1,4 +1,4 @@
-"""Measures the build of an index from drawn vectors: training, parts by one or several tasks, and the seal."""
+"""Measures the build of an index of drawn vectors: training, parts by one or several tasks, the seal, and searches."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from artifacts.encoders.identity import encoder_identity
 from artifacts.segments.info import read_info
 from artifacts.store.store import Store
 from jobs.bench.build.encoder import drawn_encoder
+from jobs.bench.build.searches import SearchCost, measure_searches
 from jobs.bench.build.worker import Usage, measured, processes
 from jobs.bench.build.workspace import draw_workspace
 from jobs.index.parts import write_part
@@ -45,6 +46,7 @@ class BuildReport:
         parts: number of parts.
         resident_bytes: of the index files and lists, a vector.
         disk_bytes: of the segment, a vector.
+        searches: of the built index.
     """
 
     rows: int
@@ -56,6 +58,7 @@ class BuildReport:
     seal: Usage
     resident_bytes: float
     disk_bytes: float
+    searches: list[SearchCost]
 
     @property
     def speedup(self) -> float:
@@ -99,12 +102,15 @@ def measure_build(
         shutil.rmtree(config.releases, ignore_errors=True)
         runs.append(_write_parts(config, plan, count, progress))
     _, seal = _in_process(_seal, config)
-    info = read_info(Store(config.releases, config.cache).segment_path(plan.segment_id))
+    built = Store(config.releases, config.cache).segment_path(plan.segment_id)
+    searches = measure_searches(built, config.index.seed, config.gate.recall_target)
+    info = read_info(built)
     sizes = {name: file.bytes for name, file in info.files.items()}
     resident = sum(size for name, size in sizes.items() if name.endswith(("index.faiss", "lists.i32")))
     return BuildReport(
         rows, dim, plan.factory, len(plan.parts), train, runs, seal,
         resident_bytes=resident / rows, disk_bytes=sum(sizes.values()) / rows,
+        searches=searches,
     )  # fmt: skip
 
 

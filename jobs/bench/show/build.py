@@ -1,4 +1,4 @@
-"""Shows `lookalike bench build` as a table."""
+"""Shows `lookalike bench build` as tables."""
 
 from __future__ import annotations
 
@@ -22,4 +22,13 @@ def build_table(report: BuildReport) -> Table:
         f"{report.resident_bytes:.0f} resident bytes a vector, {report.disk_bytes:,.0f} on disk; "
         f"{report.runs[-1].tasks} tasks are {report.speedup:.2f} times as fast as {report.runs[0].tasks}"
     )
+    return table
+
+
+def searches_table(report: BuildReport) -> Table:
+    """Return a row for each modality."""
+    table = number_table("searches, one by one on one core", "queries", "nprobe", "rescore", "recall@100", "ms")
+    for search in report.searches:
+        cells = search.nprobe, search.rescore, f"{search.recall_at_100:.3f}", f"{search.milliseconds:.2f}"
+        table.add_row(search.modality, *map(str, cells))
     return table

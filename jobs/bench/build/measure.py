@@ -33,6 +33,7 @@ class PartsRun:
 
     tasks: int
     seconds: float
+    core_seconds: float  # of all tasks
     vectors_per_second: float
     peak_mb: float  # of the largest task
 
@@ -53,6 +54,9 @@ class BuildReport:
     dim: int
     factory: str
     parts: int
+    codec: str
+    lists: int
+    train_rows: int
     train: Usage
     runs: list[PartsRun]
     seal: Usage
@@ -108,7 +112,7 @@ def measure_build(
     sizes = {name: file.bytes for name, file in info.files.items()}
     resident = sum(size for name, size in sizes.items() if name.endswith(("index.faiss", "lists.i32")))
     return BuildReport(
-        rows, dim, plan.factory, len(plan.parts), train, runs, seal,
+        rows, dim, plan.factory, len(plan.parts), plan.codec, plan.lists, plan.train_rows, train, runs, seal,
         resident_bytes=resident / rows, disk_bytes=sum(sizes.values()) / rows,
         searches=searches,
     )  # fmt: skip
@@ -130,7 +134,7 @@ def _in_process(call: Callable[[PipelineConfig], _Result], config: PipelineConfi
 def _write_parts(config: PipelineConfig, plan: IndexPlan, tasks: int, progress: Progress) -> PartsRun:
     """Write all parts anew, in as many processes as there are tasks."""
     workspace = Workspace(config.workspace, config.shards)
-    peaks: list[float] = []
+    usages: list[Usage] = []
     with processes(tasks) as pool:
         for future in [pool.submit(_import) for _ in range(tasks)]:  # starting is no part of the rate
             future.result()
@@ -138,11 +142,12 @@ def _write_parts(config: PipelineConfig, plan: IndexPlan, tasks: int, progress: 
         def run() -> None:
             futures = [pool.submit(measured, _write_part, workspace, config, plan, part.number) for part in plan.parts]
             for future in futures:
-                peaks.append(future.result()[1].peak_mb)
-                progress(len(peaks), len(futures))
+                usages.append(future.result()[1])
+                progress(len(usages), len(futures))
 
         seconds = measured(run)[1].seconds
-    return PartsRun(tasks, seconds, plan.rows / seconds, max(peaks))
+    core_seconds = sum(usage.core_seconds for usage in usages)
+    return PartsRun(tasks, seconds, core_seconds, plan.rows / seconds, max(usage.peak_mb for usage in usages))
 
 
 def _import() -> None:

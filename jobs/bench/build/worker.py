@@ -22,10 +22,12 @@ class Usage:
 
     Attributes:
         seconds: wall time.
+        core_seconds: of all threads.
         peak_mb: most memory that the process had of its own; pages of mapped files, which others share, not included.
     """
 
     seconds: float
+    core_seconds: float
     peak_mb: float
 
 
@@ -38,14 +40,15 @@ def measured(call: Callable[..., _Result], *args: object) -> tuple[_Result, Usag
             peak[0] = max(peak[0], _own_mb())
 
     sampler = threading.Thread(target=sample, daemon=True)
-    began = time.monotonic()
+    began, core_began = time.monotonic(), time.process_time()
     sampler.start()
     try:
         result = call(*args)
     finally:
         ended.set()
         sampler.join()
-    return result, Usage(time.monotonic() - began, max(peak[0], _own_mb()))
+    seconds, core_seconds = time.monotonic() - began, time.process_time() - core_began
+    return result, Usage(seconds, core_seconds, max(peak[0], _own_mb()))
 
 
 def processes(count: int) -> ProcessPoolExecutor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,61 +13,19 @@ from artifacts.encoders.identity import encoder_identity
 from artifacts.segments.info import read_info
 from artifacts.store.store import Store
 from jobs.bench.build.encoder import drawn_encoder
-from jobs.bench.build.searches import SearchCost, measure_searches
-from jobs.bench.build.worker import Usage, measured, processes
+from jobs.bench.build.searches import measure_searches
+from jobs.bench.build.worker import measured, processes
 from jobs.bench.build.workspace import draw_workspace
 from jobs.index.parts import write_part
 from jobs.index.plan import IndexPlan
 from jobs.index.seal import run_seal
 from jobs.index.train import run_train
+from jobs.sizing.measured import Measured, PartsRun, Usage
 from jobs.steps import Progress, StepContext, no_progress
 from jobs.workspace.shards import ShardReport
 from jobs.workspace.workspace import Workspace
 
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True)
-class PartsRun:
-    """The parts of the segment, written by so many tasks at once, each on one core."""
-
-    tasks: int
-    seconds: float
-    core_seconds: float  # of all tasks
-    vectors_per_second: float
-    peak_mb: float  # of the largest task
-
-
-@dataclass(frozen=True)
-class BuildReport:
-    """All that was measured.
-
-    Attributes:
-        factory: FAISS factory string.
-        parts: number of parts.
-        resident_bytes: of the index files and lists, a vector.
-        disk_bytes: of the segment, a vector.
-        searches: of the built index.
-    """
-
-    rows: int
-    dim: int
-    factory: str
-    parts: int
-    codec: str
-    lists: int
-    train_rows: int
-    train: Usage
-    runs: list[PartsRun]
-    seal: Usage
-    resident_bytes: float
-    disk_bytes: float
-    searches: list[SearchCost]
-
-    @property
-    def speedup(self) -> float:
-        """How many times faster the most tasks are than the fewest."""
-        return self.runs[-1].vectors_per_second / self.runs[0].vectors_per_second
 
 
 def measure_build(
@@ -78,7 +36,7 @@ def measure_build(
     dim: int,
     tasks: Sequence[int],
     progress: Progress = no_progress,
-) -> BuildReport:
+) -> Measured:
     """Build an index of `rows` drawn vectors with each number of tasks.
 
     Args:
@@ -111,7 +69,7 @@ def measure_build(
     info = read_info(built)
     sizes = {name: file.bytes for name, file in info.files.items()}
     resident = sum(size for name, size in sizes.items() if name.endswith(("index.faiss", "lists.i32")))
-    return BuildReport(
+    return Measured(
         rows, dim, plan.factory, len(plan.parts), plan.codec, plan.lists, plan.train_rows, train, runs, seal,
         resident_bytes=resident / rows, disk_bytes=sum(sizes.values()) / rows,
         searches=searches,

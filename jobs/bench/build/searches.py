@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +12,12 @@ from artifacts.segments.segment import Segment
 from jobs.bench.search import calibrate_searcher, one_faiss_thread, row_scores
 from jobs.bench.vectors import ClipLike
 from jobs.evaluate.calibration import DEPTH, recall
+from jobs.sizing.measured import SearchCost
 
 #: Queries of each modality.
 _QUERIES = 200
 #: Added to the seed for queries, so that no row of any shard is one.
 _HELD_OUT = 1_000_003
-
-
-@dataclass(frozen=True)
-class SearchCost:
-    """Searches for the best hundred, one by one on one core, at the cheapest parameters that reach the target."""
-
-    modality: str
-    nprobe: int
-    rescore: int
-    recall_at_100: float
-    core_ms: float  # mean, of a core
 
 
 def measure_searches(folder: Path, seed: int, target: float) -> list[SearchCost]:

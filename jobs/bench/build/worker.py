@@ -7,28 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from jobs.sizing.measured import Usage
 
 _Result = TypeVar("_Result")
 
 _SAMPLE_SECONDS = 0.05
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What one call took.
-
-    Attributes:
-        seconds: wall time.
-        core_seconds: of all threads.
-        peak_mb: most memory that the process had of its own; pages of mapped files, which others share, not included.
-    """
-
-    seconds: float
-    core_seconds: float
-    peak_mb: float
 
 
 def measured(call: Callable[..., _Result], *args: object) -> tuple[_Result, Usage]:

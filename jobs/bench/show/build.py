@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from jobs.bench.build.measure import BuildReport
+from jobs.sizing.measured import Measured
 from jobs.bench.show.common import number_table
 
 
-def build_table(report: BuildReport) -> Table:
+def build_table(report: Measured) -> Table:
     """Return a row for each stage of the build."""
     title = f"{report.rows:,} vectors, {report.dim}-d, {report.factory}, {report.parts} parts"
     table = number_table(title, "stage", "seconds", "core s", "vectors/s", "peak MB")
@@ -29,7 +29,7 @@ def _name(tasks: int) -> str:
     return f"parts, {tasks} task{'s' if tasks > 1 else ''}"
 
 
-def searches_table(report: BuildReport) -> Table:
+def searches_table(report: Measured) -> Table:
     """Return a row for each modality."""
     table = number_table("searches, one by one on one core", "queries", "nprobe", "rescore", "recall@100", "core ms")
     for search in report.searches:

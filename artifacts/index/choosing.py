@@ -130,9 +130,27 @@ def _within(budget: int, choice: IndexChoice, rows: int, dim: int, config: Index
     )
 
 
+def resident(codec: str, rows: int, dim: int, lists: int) -> tuple[float, int]:
+    """Return the resident bytes of one row of an index, and of the whole index.
+
+    Args:
+        codec: flat, hnsw, pq, opq, rabitq or sq8.
+        lists: IVF lists; 0 where there are none.
+    """
+    row_bytes = float(params.code_size(codec, dim))
+    if codec == "hnsw":
+        row_bytes += _GRAPH_ROW
+    if not lists:
+        return row_bytes, round(rows * row_bytes)
+    row_bytes += _IVF_ROW
+    fixed = lists * 4 * dim + _trained_bytes(codec, dim)
+    if lists >= params.GRAPH_LISTS:
+        fixed += round(lists * _GRAPH_ROW)
+    return row_bytes, round(rows * row_bytes) + fixed
+
+
 def _flat(rows: int, dim: int, reasons: tuple[str, ...]) -> IndexChoice:
-    size = params.code_size("flat", dim)
-    return IndexChoice("flat", "SQfp16", 0, 0, size, size, rows * size, reasons)
+    return IndexChoice("flat", "SQfp16", 0, 0, params.code_size("flat", dim), *resident("flat", rows, dim, 0), reasons)
 
 
 def _hnsw(rows: int, dim: int) -> IndexChoice:
@@ -141,15 +159,13 @@ def _hnsw(rows: int, dim: int) -> IndexChoice:
             f"codec: hnsw is for fewer than {HNSW_ROWS:,} rows, and there are {rows:,}; set codec to sq8, which takes "
             "less than half the memory and is nearly as exact, or to pq"
         )
-    size = params.code_size("hnsw", dim)
-    row_bytes = size + _GRAPH_ROW
     reasons = (
         "The codec is hnsw, as set: the fastest search, in the most memory.",
         f"The graph has {params.GRAPH_LINKS} links a node; it is built on one thread, so that the same rows give the "
         "same bytes.",
     )
-    factory = f"HNSW{params.GRAPH_LINKS},SQfp16"
-    return IndexChoice("hnsw", factory, 0, 0, size, row_bytes, round(rows * row_bytes), reasons)
+    factory, size = f"HNSW{params.GRAPH_LINKS},SQfp16", params.code_size("hnsw", dim)
+    return IndexChoice("hnsw", factory, 0, 0, size, *resident("hnsw", rows, dim, 0), reasons)
 
 
 def _ivf(codec: str, rows: int, dim: int, config: IndexConfig, reasons: tuple[str, ...]) -> IndexChoice:
@@ -161,24 +177,16 @@ def _ivf(codec: str, rows: int, dim: int, config: IndexConfig, reasons: tuple[st
         formula = f"{params.MIDDLE_LISTS:,}·√(rows ÷ {params.MIDDLE_ROWS:,})"
     by = "as nlist says" if config.nlist else f"the power of two nearest to {formula}"
     reasons = (*reasons, f"{lists:,} IVF lists, {by}.")
-    if codec in ("pq", "opq") and params.pq_parts(dim) * 16 < dim:
-        parts = params.pq_parts(dim)
+    parts = params.pq_parts(dim)
+    if codec in ("pq", "opq") and parts * 16 < dim:
         poor = f"{codec} cuts {dim} numbers into only {parts} parts, since it needs a divisor: sq8 or rabitq find more."
         reasons = (*reasons, poor)
-    fixed = lists * 4 * dim + _trained_bytes(codec, dim)
     if lists >= params.GRAPH_LISTS:
-        fixed += round(lists * _GRAPH_ROW)
-        reasons = (
-            *reasons,
-            f"From {params.GRAPH_LISTS:,} lists on, an HNSW graph over the centroids finds the nearest ones.",
-        )
-    size = params.code_size(codec, dim)
-    row_bytes = size + _IVF_ROW
+        graph = f"From {params.GRAPH_LISTS:,} lists on, an HNSW graph over the centroids finds the nearest ones."
+        reasons = (*reasons, graph)
+    factory, size = params.factory_string(codec, dim, lists), params.code_size(codec, dim)
     train_rows = min(rows, max(lists * config.train_rows_per_list, params.MIN_TRAIN_ROWS))
-    return IndexChoice(
-        codec, params.factory_string(codec, dim, lists), lists, train_rows, size, row_bytes,
-        round(rows * row_bytes) + fixed, reasons,
-    )  # fmt: skip
+    return IndexChoice(codec, factory, lists, train_rows, size, *resident(codec, rows, dim, lists), reasons)
 
 
 def _trained_bytes(codec: str, dim: int) -> int:

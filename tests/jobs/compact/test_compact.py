@@ -13,7 +13,7 @@ from jobs.compact import step as compact_step
 from tests.shop import Shop, assert_same, contents
 
 
-@pytest.mark.parametrize("codec", ["flat", "pq", "opq", "hnsw"])
+@pytest.mark.parametrize("codec", ["flat", "pq", "hnsw"])
 def test_compacted_release_answers_as_before(tmp_path: Path, codec: str) -> None:
     small = codec == "flat"
     settings = {} if small else {"flat_max_rows": 0, "train_rows_per_list": 16, "codec": codec}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Codec = Literal["pq", "rabitq", "sq8", "flat"]
+Codec = Literal["pq", "opq", "rabitq", "sq8", "hnsw", "flat", "auto"]
 
 
 # ── the pipeline ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -49,6 +49,8 @@ class IndexConfig:
     """How the index of a segment is built."""
 
     codec: Codec = "pq"
+    memory_budget: int = 0  # bytes of the whole segment's resident index; 0: no limit
+    nlist: int = 0  # 0: by the number of rows
     flat_max_rows: int = 20_000
     rows_per_index: int = 4_000_000
     train_rows_per_list: int = 64

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings
 
 from artifacts.config import Codec
+
+
+def number_of_bytes(value: Any) -> int:
+    """Parse a size in bytes: a number, alone or with a unit of 1000 (K, M, G, T) or 1024 (KiB, MiB, GiB, TiB).
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    if isinstance(value, str) and not value.strip():
+        return 0
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(value))
+    except ValidationError:
+        raise ValueError(f"{value!r} is not a size such as 16G or 800M") from None
 
 
 class PipelineSettings(BaseSettings):
@@ -78,8 +93,17 @@ class PipelineSettings(BaseSettings):
 
     # ── the index ────────────────────────────────────────────────────────────────────────────────────────────────
     codec: Codec = Field(
-        default="pq", description="How the index codes vectors: pq, rabitq, sq8; flat keeps them exact."
+        default="pq",
+        description="How the index codes vectors: pq, opq, rabitq, sq8; hnsw and flat keep them exact; auto takes the "
+        "best that fits memory_budget.",
     )
+    memory_budget: Annotated[int, BeforeValidator(number_of_bytes)] = Field(
+        default=0,
+        ge=0,
+        description="Memory that the index of a segment may take, such as 16G or 800M; a codec that takes more is "
+        "refused. 0 or empty: no limit.",
+    )
+    nlist: int = Field(default=0, ge=0, le=4_194_304, description="IVF lists of the index; 0: by the number of rows.")
     flat_max_rows: int = Field(
         default=20_000, ge=0, description="Up to so many rows the index is flat: exact, no training."
     )

@@ -2,7 +2,7 @@
 
 The IVF index of a delta is filled into a copy of its base's quantizer, and is searched together with the base's.
 
-Imports nothing else of artifacts. `params` and `planner` do not import FAISS either, so a manifest can be read without
-it. Start reading at `params`; then `build` for writing an index, `faiss_index` and `vectors` for searching one, and
-`planner` for filters.
+Imports only `config` and `errors` of artifacts. `params`, `choosing` and `planner` do not import FAISS either, so a
+manifest can be read without it. Start reading at `params` and `choosing`; then `build` for writing an index,
+`faiss_index`, `graph` and `vectors` for searching one, `coarse` for the centroids of an IVF, and `planner` for filters.
 """

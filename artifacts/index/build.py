@@ -12,7 +12,8 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from artifacts.index.ivf_space import to_ivf_space
+from artifacts.index.coarse import exact_quantizer, fill_graph, has_graph
+from artifacts.index.ivf_space import to_ivf_space, train_rotation
 from artifacts.index.vectors import fp16_index
 
 
@@ -39,6 +40,9 @@ def train(factory: str, dim: int, sample: np.ndarray, *, seed: int) -> faiss.Ind
     if isinstance(ivfpq := faiss.downcast_index(ivf), faiss.IndexIVFPQ):
         # On by default, and most of the training's time: it renumbers codes for a Hamming test that is not used here.
         ivfpq.do_polysemous_training = False
+    train_rotation(index, sample)
+    if has_graph(ivf):
+        fill_graph(ivf, to_ivf_space(index, sample)[1])
     index.train(sample)
     return index
 
@@ -61,7 +65,7 @@ def add(index: faiss.Index, vectors: np.ndarray, rows: np.ndarray) -> tuple[np.n
         The IVF list of each row, int32[n], and its cosine with the list's centroid as trained, float32[n].
     """
     ivf, inner = to_ivf_space(index, vectors)
-    scores, nearest = ivf.quantizer.search(inner, 1)
+    scores, nearest = exact_quantizer(ivf).search(inner, 1)
     lists = np.ascontiguousarray(nearest.ravel())
     rows = np.ascontiguousarray(rows, np.int64)
     # add_with_ids would find the lists a second time.
@@ -78,7 +82,7 @@ def centroid_cosines(index: faiss.Index, vectors: np.ndarray) -> np.ndarray:
         vectors: float32[n, dim], L2-normalised.
     """
     ivf, inner = to_ivf_space(index, vectors)
-    return ivf.quantizer.search(inner, 1)[0].ravel()
+    return exact_quantizer(ivf).search(inner, 1)[0].ravel()
 
 
 def write(index: faiss.Index, path: Path) -> None:

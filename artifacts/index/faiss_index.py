@@ -12,6 +12,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
+from artifacts.index.coarse import centroids_of, exact_quantizer, has_graph, nearest_by_graph
 from artifacts.index.ivf_space import to_ivf_space
 from artifacts.index.params import IvfShape
 from artifacts.index.vectors import best
@@ -66,10 +67,7 @@ class IvfIndex:
         self._first_rows = [0, 0 if base is None else base.rows]
         self.lists: int = self.ivfs[0].nlist
         if base is None:
-            quantizer = faiss.downcast_index(self.ivfs[0].quantizer)
-            mapped = faiss.rev_swig_ptr(quantizer.get_xb(), self.lists * quantizer.d).reshape(self.lists, -1)
-            # In the file they are not aligned, and NumPy would copy them for every product.
-            self._centroids = np.require(mapped, requirements="A")
+            self._centroids = centroids_of(self.ivfs[0])
         else:
             self._centroids = base._centroids
         self.rows: int = sum(ivf.ntotal for ivf in self.ivfs)
@@ -126,16 +124,18 @@ class IvfIndex:
         bitmap[: len(packed)] = packed
         probes = max(1, min(nprobe, int((rows_per_list > 0).sum())))
         params = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap))
-        return self.ivfs[0].quantizer.search(queries, probes, params=params)
+        return exact_quantizer(self.ivfs[0]).search(queries, probes, params=params)
 
     def _nearest_lists(self, queries: np.ndarray, probes: int) -> tuple[np.ndarray, np.ndarray]:
         """Return centroid scores float32[n, probes] and lists int64[n, probes], independent of the number of queries.
 
         A matrix product reads the centroids once for all queries, but its last bits depend on how many queries there
-        are. So it chooses a few lists more than requested, and those are scored one by one.
+        are. So it chooses a few lists more than requested, and those are scored one by one; also those of a graph.
         """
         depth = min(probes + _SPARE_LISTS, self.lists)
-        if len(queries) in _PRODUCT_QUERIES:
+        if has_graph(self.ivfs[0]):
+            lists = nearest_by_graph(self.ivfs[0], queries, depth)
+        elif len(queries) in _PRODUCT_QUERIES:
             products = np.ascontiguousarray((self._centroids @ queries.T).T)
             lists = np.ascontiguousarray(np.argpartition(products, self.lists - depth)[:, self.lists - depth :])
         else:

@@ -47,3 +47,10 @@ class RowLists(Joined):
         for part, start in zip(self.parts, self.starts, strict=False):
             counts += np.bincount(part[mask[start : start + len(part)]], minlength=lists)
         return counts
+
+    def sizes(self, lists: int) -> np.ndarray:
+        """Return the number of rows in each list, int64[lists]."""
+        sizes = np.zeros(lists, np.int64)
+        for part in self.parts:
+            sizes += np.bincount(part, minlength=lists)
+        return sizes

@@ -170,7 +170,8 @@ class ProductTable:
         batch_of = np.searchsorted(self._starts, positions[order], side="right") - 1
         in_batch = positions[order] - self._starts[batch_of]
         used, starts = np.unique(batch_of, return_index=True)
-        parts = [(int(batch), pa.array(part)) for batch, part in zip(used, np.split(in_batch, starts[1:]), strict=True)]
+        stops = [*starts[1:], len(in_batch)]  # one more than batches if there are no rows
+        parts = [(int(batch), pa.array(in_batch[i:j])) for batch, i, j in zip(used, starts, stops, strict=False)]
         back = pa.array(np.argsort(order, kind="stable"))
         for name in present:
             batches = self._batches[name]

@@ -38,7 +38,7 @@ def write_compacted(
 ) -> SegmentInfo:
     """Write the products of a release as one base into an empty folder.
 
-    The quantizer stays that of the old base; a flat index of too many rows is replaced by a trained one.
+    The quantizer stays that of the old base. An index without lists (flat, hnsw) is written anew, as `choose` says.
 
     Args:
         release: with a delta.

@@ -3,11 +3,11 @@
     segment.json           SegmentInfo: counts, encoder, index, sha256 and size of every other file; written last
     part-00000/ …          rows of the segment; those of a part follow those of the part before
       vectors.f16          float16[rows, dim], L2-normalised, row-major: exact scores
-      index.faiss          IVF with the segment's row numbers as ids; or flat, in the only part
-      lists.i32            int32[rows]: the IVF list of each row (not for flat)
+      index.faiss          IVF with the segment's row numbers as ids; or flat or an HNSW graph, in the only part
+      lists.i32            int32[rows]: the IVF list of each row (only for an IVF)
       products.arrow       product rows in row order: to read
       thumbnails.parquet   only where pictures have no public URL
-    quantizer.faiss        the trained, empty index (not for flat, nor in a delta)
+    quantizer.faiss        the trained, empty index (only for an IVF, and not in a delta)
     products.duckdb        the product rows of all parts: to filter and count, and product_id -> rows
     state.parquet          what the catalog said of every product: for refreshes, not read here
   and in a delta

@@ -14,7 +14,7 @@ from artifacts.products.conform import conform
 from artifacts.products.database import DUCKDB_FILE
 from artifacts.products.table import ROW_COLUMN
 from artifacts.products.writer import ArrowWriter, signed_rows, write_database
-from artifacts.segments.index_writer import fill_index, write_flat_index
+from artifacts.segments.index_writer import FLAT_INDEX, fill_index, write_flat_index
 from artifacts.segments.info import (
     DELETED_FILE,
     QUANTIZER_FILE,
@@ -165,9 +165,9 @@ class DeltaWriter:
 
     def _write_index(self) -> IndexInfo:
         base, last, parts = self._base, self._last, self._rows.parts()
-        if base.ivf is None:
+        if base.ivf is None:  # of a graph, too: a delta is small, and written anew by each refresh
             write_flat_index(parts)
-            return base.info.index
+            return FLAT_INDEX
         known_lists = np.full(self.rows, -1, np.int32)
         copied_from: list[faiss.Index] = []
         if last is not None and last.ivf is not None and last.lists is not None:

@@ -11,6 +11,8 @@ import numpy as np
 
 from artifacts.config import IndexConfig
 from artifacts.index import build, params
+from artifacts.index.choosing import choose
+from artifacts.index.graph import write_graph
 from artifacts.index.vectors import Vectors
 from artifacts.segments.info import INDEX_FILE, LISTS_FILE, QUANTIZER_FILE, IndexInfo
 
@@ -23,53 +25,60 @@ Progress = Callable[[int, int], None]
 #: The folder of each part of a segment, and its vectors float16[rows, dim].
 Parts = Sequence[tuple[Path, np.ndarray]]
 
+#: The description of a flat index.
+FLAT_INDEX = IndexInfo(codec="flat", factory="SQfp16")
+
 
 def no_progress(done: int, total: int) -> None:
     """The progress callback of a caller that shows none."""
 
 
 def rows_per_part(config: IndexConfig) -> int | None:
-    """Return after how many rows a segment's next part begins; None if there is one part, as a flat index needs it."""
-    if config.codec == "flat":
+    """Return after how many rows a segment's next part begins; None if there is one part, as flat and hnsw need it."""
+    if config.codec in ("flat", "hnsw"):
         return None
     return max(config.rows_per_index, config.flat_max_rows, params.MIN_TRAIN_ROWS)
 
 
 def write_index(folder: Path, parts: Parts, config: IndexConfig, progress: Progress = no_progress) -> IndexInfo:
-    """Write a new index: flat for few rows, else trained on a sample of them.
+    """Write a new index, as `choose` says.
 
     Args:
         folder: of the segment.
-        parts: one, if the index is flat.
+        parts: one, if the index is flat or a graph.
         config: how the index is built.
+
+    Raises:
+        InputError: the settings allow no index for these rows.
     """
     vectors = Vectors(*(part for _, part in parts))
-    if config.codec == "flat" or vectors.rows <= max(config.flat_max_rows, params.MIN_TRAIN_ROWS):
-        write_flat_index(parts)
+    choice = choose(vectors.rows, vectors.dim, config)
+    if choice.codec in ("flat", "hnsw"):
+        write_flat_index(parts, graph=choice.codec == "hnsw")
         progress(vectors.rows, vectors.rows)
-        return IndexInfo(codec="flat", factory="SQfp16")
-    lists = params.lists_for(vectors.rows)
-    sample_size = max(lists * config.train_rows_per_list, params.MIN_TRAIN_ROWS)
-    sample = build.training_rows(vectors.rows, sample_size, config.seed)
-    factory = params.factory_string(config.codec, vectors.dim, lists)
-    trained = build.train(factory, vectors.dim, vectors.take(sample), seed=config.seed)
+        return IndexInfo(codec=choice.codec, factory=choice.factory)
+    sample = build.training_rows(vectors.rows, choice.train_rows, config.seed)
+    trained = build.train(choice.factory, vectors.dim, vectors.take(sample), seed=config.seed)
     build.write(trained, folder / QUANTIZER_FILE)
-    info = IndexInfo(codec=config.codec, factory=factory, lists=lists, train_rows=len(sample), seed=config.seed)
+    info = IndexInfo(
+        codec=choice.codec, factory=choice.factory, lists=choice.lists, train_rows=len(sample), seed=config.seed
+    )
     info = fill_index(parts, trained, info, progress=progress)
     return info.model_copy(update={"trained_similarity": info.centroid_similarity})
 
 
-def write_flat_index(parts: Parts) -> None:
-    """Write a flat index.
+def write_flat_index(parts: Parts, *, graph: bool = False) -> None:
+    """Write an index of the float16 vectors themselves: a flat one, or an HNSW graph.
 
     Raises:
-        ValueError: there is more than one part; the rows of a flat index are numbered from 0.
+        ValueError: there is more than one part; the rows of such an index are numbered from 0.
     """
     if len(parts) != 1:
-        raise ValueError(f"a flat index has one part, not {len(parts)}")
+        raise ValueError(f"an index that is flat or a graph has one part, not {len(parts)}")
     ((folder, vectors),) = parts
     blocks = (vectors[start : start + _ADD_BLOCK] for start in range(0, len(vectors), _ADD_BLOCK))
-    build.write_flat(blocks, vectors.shape[1], folder / INDEX_FILE)
+    write = write_graph if graph else build.write_flat
+    write(blocks, vectors.shape[1], folder / INDEX_FILE)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,11 @@ class RowFilter:
         """Number of IVF lists that hold any of the rows; 0 for a flat index."""
         return 0 if self.rows_per_list is None else int(np.count_nonzero(self.rows_per_list))
 
+    @cached_property
+    def allowed_of_base(self) -> int:
+        """Number of the rows that are the base's."""
+        return int(np.bitwise_count(self.bitmaps[0]).sum())
+
     def __contains__(self, row: int) -> bool:
         part, position = (0, row) if row < self.base_rows else (1, row - self.base_rows)
         return bool(self.bitmaps[part][position >> 3] >> (position & 7) & 1)

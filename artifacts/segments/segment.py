@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from artifacts.errors import CorruptFile, IncompatibleRelease
 from artifacts.index.faiss_index import FlatIndex, IvfIndex
+from artifacts.index.graph import GraphIndex
 from artifacts.index.joined import RowLists
 from artifacts.index.vectors import Vectors, map_vectors
 from artifacts.products.database import ProductDatabase
@@ -42,6 +43,7 @@ class Segment:
         info: the segment's description.
         vectors: float16[rows, dim], mapped.
         flat: the index if it is flat, else None.
+        graph: the index if it is an HNSW graph, else None; a delta of such a base is flat.
         ivf: the index if it is an IVF, else None; a delta's holds its base's files too.
         lists: the IVF list of each row; None if the index is flat.
         products: product rows by number.
@@ -61,17 +63,19 @@ class Segment:
         self.folder = folder
         self.info = verify_segment(folder) if verify else read_info(folder)
         self._check_base(base)
-        rows, flat = self.info.rows, self.info.index.codec == "flat"
+        rows, codec = self.info.rows, self.info.index.codec
         self._check_size("rows of parts", rows, sum(self.info.part_rows))
         vectors = self._files(VECTORS_FILE, 2 * self.info.dim)
         self.vectors = Vectors(*(map_vectors(path, part_rows, self.info.dim) for path, part_rows in vectors))
         index = [folder / path for path in self.info.index_paths]
-        self.flat = FlatIndex(index[0]) if flat else None
-        self.ivf = None if flat else IvfIndex(index, None if base is None else base.ivf)
-        lists = [] if flat else self._files(LISTS_FILE, 4)
+        self.flat = FlatIndex(index[0]) if codec == "flat" else None
+        self.graph = GraphIndex(index[0]) if codec == "hnsw" else None
+        whole = self.flat or self.graph  # indexes without lists
+        self.ivf = None if whole else IvfIndex(index, None if base is None else base.ivf)
+        lists = [] if whole else self._files(LISTS_FILE, 4)
         self.lists = RowLists(*(_map_lists(path, part_rows) for path, part_rows in lists)) if lists else None
-        base_rows = 0 if base is None or flat else base.info.rows
-        indexed = self.flat.rows if self.flat else self.ivf.rows - base_rows if self.ivf else 0
+        base_rows = 0 if base is None or whole else base.info.rows
+        indexed = whole.rows if whole else self.ivf.rows - base_rows if self.ivf else 0
         self._check_size("rows in the index", rows, indexed)
         self.products = ProductTable(*(folder / path for path in self.info.paths(ARROW_FILE)))
         self.database: ProductDatabase | None = None

@@ -16,7 +16,7 @@ bench_app = typer.Typer(no_args_is_help=True, help="Measure claims about speed a
 
 RowsOption = Annotated[int, typer.Option("--rows", min=10_000, help="Vectors to draw and search.")]
 DimOption = Annotated[int, typer.Option("--dim", min=8, max=4096, help="Dimensions of a vector.")]
-CodecOption = Annotated[str | None, typer.Option("--codec", help="pq, rabitq or sq8.")]
+CodecOption = Annotated[str | None, typer.Option("--codec", help="pq, opq, rabitq or sq8.")]
 FolderOption = Annotated[Path, typer.Option("--folder", help="Folder that keeps the drawn index for the next run.")]
 PlotOption = Annotated[Path | None, typer.Option("--plot", help="PNG file for a plot.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="JSON file for all measurements.")]

@@ -58,10 +58,10 @@ def ivf_of(searcher: Searcher) -> IvfIndex:
     """Return the IVF index.
 
     Raises:
-        LookalikeError: the index is flat.
+        LookalikeError: the index is flat, or a graph.
     """
     if searcher.ivf is None:
-        raise LookalikeError("the index is flat and always exact, so there is nothing to measure; use more rows")
+        raise LookalikeError("the index is no IVF, so there is nothing to measure; use more rows, or another codec")
     return searcher.ivf
 
 

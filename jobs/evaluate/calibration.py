@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -21,9 +21,18 @@ _Value = TypeVar("_Value")
 #: Results that recall is calibrated on.
 DEPTH = 100
 
-#: Depths tried, cheapest first.
-_NPROBES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
-_RESCORES = (2, 4, 8, 16, 32)
+
+@dataclass(frozen=True)
+class Depths:
+    """The values that are tried, cheapest first."""
+
+    nprobes: tuple[int, ...]
+    rescores: tuple[int, ...]
+
+
+IVF_DEPTHS = Depths((4, 8, 16, 32, 64, 128, 256, 512, 1024), (2, 4, 8, 16, 32))
+#: In a graph, nprobe is efSearch for DEPTH results, so no less than them; and nothing is rescored by codes.
+GRAPH_DEPTHS = Depths((100, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096), (1,))
 _FILTERED_PROBES = (1, 2, 4, 8, 16, 32, 64)
 #: Chosen parameters must beat the target by this much, since they are chosen on the queries they are measured with.
 MARGIN = 0.005
@@ -49,20 +58,21 @@ def recall(found: Scores, truth: Scores, depth: int) -> float:
 
 
 def calibrate(
-    search: Callable[[SearchParams], Scores], truth: Scores, lists: int, target: float
+    search: Callable[[SearchParams], Scores], truth: Scores, lists: int, target: float, depths: Depths = IVF_DEPTHS
 ) -> tuple[SearchParams, list[Trial]]:
     """Choose nprobe and the rescoring depth: the cheapest that reach `target`, or else those of the highest recall.
 
     Args:
         search: returns the best `DEPTH` scores of every query.
-        lists: of the index; 0 for a flat index, which has nothing to choose.
+        lists: of the index, or rows in a graph; 0 for a flat index, which has nothing to choose.
+        depths: that are tried.
     """
     if lists == 0:
         return SearchParams(), [_trial(search, truth, SearchParams())]
     trials: dict[SearchParams, Trial] = {}
     good: dict[SearchParams, float] = {}
-    for rescore in _RESCORES:
-        for nprobe in sorted({min(nprobe, lists) for nprobe in _NPROBES}):
+    for rescore in depths.rescores:
+        for nprobe in sorted({min(nprobe, lists) for nprobe in depths.nprobes}):
             params = SearchParams(nprobe, rescore)
             trials[params] = _trial(search, truth, params)
             if trials[params].recall_at_100 >= target + MARGIN:
@@ -78,7 +88,8 @@ def calibrate(
 
 def _trial(search: Callable[[SearchParams], Scores], truth: Scores, params: SearchParams) -> Trial:
     found, seconds = _timed(lambda: search(params))
-    return Trial(params.nprobe, params.rescore, recall(found, truth, DEPTH), round(seconds * 1000 / len(truth), 4))
+    milliseconds = round(seconds * 1000 / len(truth), 4)
+    return Trial(params.nprobe, params.rescore, recall(found, truth, DEPTH), milliseconds, recall(found, truth, 10))
 
 
 def _timed(call: Callable[[], _Value]) -> tuple[_Value, float]:
@@ -99,13 +110,18 @@ def _fastest_times(
 
 
 def calibrate_filtered(
-    lowest_recall: Callable[[SearchParams], float], params: SearchParams, lists: int, target: float
+    lowest_recall: Callable[[SearchParams], float],
+    params: SearchParams,
+    lists: int,
+    target: float,
+    depths: Depths = IVF_DEPTHS,
 ) -> SearchParams:
     """Choose probes and rescoring depth under filters: the cheapest that bring the worst filter to the target.
 
     Args:
         lowest_recall: the lowest recall of all filters, with these parameters.
-        lists: of the index; 0 for a flat index, which has nothing to choose.
+        lists: of the index, or rows in a graph; 0 for a flat index, which has nothing to choose.
+        depths: that are tried.
     """
     if lists == 0:
         return params
@@ -113,7 +129,7 @@ def calibrate_filtered(
     best = (-1.0, params)
     fewest = math.inf  # probes that reach the target
     all_lists = lists / params.nprobe  # multiple of nprobe that probes every list
-    for rescore in _RESCORES:
+    for rescore in depths.rescores:
         for probes in _FILTERED_PROBES:
             if probes > 2 * all_lists or probes >= fewest:
                 break  # an earlier depth has reached the target with as many

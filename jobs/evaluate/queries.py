@@ -8,7 +8,8 @@ pictures, and are harder for an index that was trained on pictures; so text quer
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,8 @@ from artifacts.pictures import encode_jpeg, open_stored
 from artifacts.schema import OK
 from jobs.workspace.workspace import Workspace
 
+#: Queries of each modality that the report shows with their results.
+SHOWN = 4
 #: Shards that queries are drawn from. A hash assigns products to shards, so any shard is a fair sample.
 _SHARDS = 8
 
@@ -32,14 +35,17 @@ class QuerySet:
         modality: image or text; the key of the manifest's search parameters.
         vectors: float32[n, dim], L2-normalised.
         product_ids: n ids.
+        shown: for the report, what a few of the queries were made of, by their position: the JPEG of a picture, or the
+            text.
     """
 
     modality: str
     vectors: np.ndarray
     product_ids: list[str]
+    shown: Mapping[int, bytes | str] = field(default_factory=dict)
 
     def first(self, count: int) -> QuerySet:
-        """Return at most `count` of the queries, taken evenly."""
+        """Return at most `count` of the queries, taken evenly; none of them is shown."""
         step = max(1, -(-len(self.product_ids) // count))
         return QuerySet(self.modality, self.vectors[::step], self.product_ids[::step])
 
@@ -56,11 +62,18 @@ def draw_queries(workspace: Workspace, encoder: Encoder, count: int, seed: int) 
         titles |= _sample_titles(workspace, int(shard), share, random)
     pictures = pictures[:count]
     views = [another_view(open_stored(jpeg), random) for _, jpeg in pictures]
-    sets = [QuerySet("image", _encoded_pictures(encoder, views), [product_id for product_id, _ in pictures])]
+    shown = {number: encode_jpeg(views[number], quality=85) for number in _shown(len(views))}
+    sets = [QuerySet("image", _encoded_pictures(encoder, views), [product_id for product_id, _ in pictures], shown)]
     if encoder.supports_text and titles:
         texts = list(titles)[:count]
-        sets.append(QuerySet("text", encoder.encode_texts(texts), [titles[text] for text in texts]))
+        shown = {number: texts[number] for number in _shown(len(texts))}
+        sets.append(QuerySet("text", encoder.encode_texts(texts), [titles[text] for text in texts], shown))
     return [queries for queries in sets if len(queries.product_ids)]
+
+
+def _shown(count: int) -> list[int]:
+    """Return the positions of the queries that the report shows, taken evenly."""
+    return sorted({round(position) for position in np.linspace(0, count - 1, SHOWN)}) if count else []
 
 
 def another_view(picture: Image.Image, random: np.random.Generator) -> Image.Image:

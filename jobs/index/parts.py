@@ -250,7 +250,7 @@ def _write_index(folder: Path, workspace: Workspace, plan: IndexPlan, writer: Pa
 
     vectors = writer.vectors()
     if not plan.quantizer:
-        write_flat_index([(folder, vectors)])
+        write_flat_index([(folder, vectors)], graph=plan.codec == "hnsw")
         return 0.0
     trained = quantizers.load(workspace, plan.quantizer)
     return fill_part(folder, vectors, writer.first_row, trained).total

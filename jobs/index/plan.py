@@ -38,9 +38,9 @@ class IndexPlan:
     """What a segment is built from, and how it is split in parts.
 
     Attributes:
-        inputs: fingerprint of everything that the segment depends on but its quantizer.
+        inputs: see `inputs_of`.
         read_at: when the catalog was read.
-        segment_id: digest of the inputs and the quantizer.
+        segment_id: see the function of this name.
         encoder_id: of the vectors.
         slug: the encoder's name in the workspace.
         dim: length of a vector.
@@ -74,16 +74,35 @@ class IndexPlan:
         write_record(workspace.index, INDEX_PLAN, self)
 
 
-def inputs_of(workspace: Workspace, identity: EncoderIdentity, config: PipelineConfig) -> str:
-    """Return the fingerprint of everything that a segment depends on but its quantizer.
+def rows_of(workspace: Workspace, identity: EncoderIdentity, config: PipelineConfig) -> str:
+    """Return the fingerprint of everything that the rows of a segment depend on.
 
     Raises:
         StepFailed: a step before is not complete; names the shards.
     """
     folders = (workspace.catalog, workspace.images, workspace.embeddings(identity.slug))
     digests = [[report.digest for report in folder.reports()] for folder in folders]
-    shaping = {**asdict(config.index), "thumbnail_side": config.thumbnail_side}
-    return fingerprint(FORMAT_VERSION, identity.id, shaping, digests)
+    return fingerprint(FORMAT_VERSION, identity.id, config.thumbnail_side, digests)
+
+
+def inputs_of(workspace: Workspace, identity: EncoderIdentity, config: PipelineConfig) -> str:
+    """Return the fingerprint of everything that a plan depends on but the quantizers that are kept.
+
+    Raises:
+        StepFailed: a step before is not complete; names the shards.
+    """
+    return fingerprint(rows_of(workspace, identity, config), asdict(config.index))
+
+
+def segment_id(rows: str, plan: IndexPlan) -> str:
+    """Return the id of a planned segment: a digest of all that it is made from.
+
+    Settings that lead to the same plan lead to the same segment.
+
+    Args:
+        rows: see `rows_of`.
+    """
+    return fingerprint(rows, plan.codec, plan.factory, plan.quantizer, [asdict(part) for part in plan.parts])[:16]
 
 
 def read_plan(workspace: Workspace) -> IndexPlan | None:

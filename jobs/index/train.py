@@ -15,16 +15,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from artifacts.config import IndexConfig
 from artifacts.encoders.identity import EncoderIdentity, encoder_identity
-from artifacts.index.params import MIN_TRAIN_ROWS, factory_string, lists_for
+from artifacts.index.choosing import IndexChoice, choose
 from jobs.catalog.report import read_catalog_report
 from jobs.index import quantizers
 from jobs.index.built import discard_damaged
-from jobs.index.plan import IndexPlan, count_rows, inputs_of, read_plan, split_parts
+from jobs.index.plan import IndexPlan, count_rows, inputs_of, read_plan, rows_of, segment_id, split_parts
 from jobs.index.sample import draw_sample
 from jobs.steps import StepContext, StepResult
-from jobs.workspace.fingerprints import Recorded, fingerprint, if_changed
+from jobs.workspace.fingerprints import Recorded, if_changed
 
 _Result = TypeVar("_Result")
 
@@ -37,6 +36,7 @@ def run_train(context: StepContext) -> StepResult[IndexPlan]:
 
     Raises:
         StepFailed: an earlier step is not complete.
+        InputError: the settings allow no index for these pictures.
         EncoderError: the encoder cannot be loaded.
     """
     config, workspace = context.config, context.workspace
@@ -71,29 +71,25 @@ def _plan(context: StepContext, identity: EncoderIdentity, inputs: str) -> Index
     read_at = read_catalog_report(workspace).read_at
     counts = count_rows(workspace, identity.slug)
     rows = sum(counts)
-    plan = IndexPlan(inputs, read_at, "", identity.id, identity.slug, identity.dim, rows, "flat", "SQfp16")
-    if config.codec == "flat" or rows <= max(config.flat_max_rows, MIN_TRAIN_ROWS):
-        plan = replace(plan, parts=split_parts(counts, None))
-    else:
-        lists = lists_for(rows)
-        factory = factory_string(config.codec, identity.dim, lists)
-        quantizer = _fitting(context, identity, factory) or _train(context, identity, factory, lists)
+    choice = choose(rows, identity.dim, config)
+    plan = IndexPlan(
+        inputs, read_at, "", identity.id, identity.slug, identity.dim, rows, choice.codec, choice.factory, choice.lists,
+        parts=split_parts(counts, rows_per_part(config) if choice.lists else None),
+    )  # fmt: skip
+    if choice.lists:
+        quantizer = _fitting(context, identity, choice) or _train(context, identity, choice)
         plan = replace(
             plan,
-            codec=config.codec,
-            factory=factory,
-            lists=lists,
             quantizer=quantizer.sha256,
             train_rows=quantizer.train_rows,
             trained_similarity=quantizer.similarity,
-            parts=split_parts(counts, rows_per_part(config)),
         )
-    plan = replace(plan, segment_id=fingerprint(inputs, plan.quantizer)[:16])
+    plan = replace(plan, segment_id=segment_id(rows_of(workspace, identity, context.config), plan))
     plan.save(workspace)
     return plan
 
 
-def _fitting(context: StepContext, identity: EncoderIdentity, factory: str) -> quantizers.Quantizer | None:
+def _fitting(context: StepContext, identity: EncoderIdentity, choice: IndexChoice) -> quantizers.Quantizer | None:
     """Return the newest kept quantizer of this kind, if it still fits; None if there is none."""
     from artifacts.index import build
 
@@ -101,7 +97,11 @@ def _fitting(context: StepContext, identity: EncoderIdentity, factory: str) -> q
     for quantizer in quantizers.kept(workspace):
         if quantizer.similarity is None or not quantizers.is_intact(workspace, quantizer.sha256):
             continue
-        if (quantizer.encoder_id, quantizer.factory, quantizer.seed) == (identity.id, factory, config.index.seed):
+        if (quantizer.encoder_id, quantizer.factory, quantizer.seed) == (
+            identity.id,
+            choice.factory,
+            config.index.seed,
+        ):
             trained = quantizers.load(workspace, quantizer.sha256)
             cosines = _with_sample(context, identity, _CHECK_ROWS, partial(build.centroid_cosines, trained))
             drift = 1 - float(cosines.mean()) / quantizer.similarity
@@ -109,17 +109,16 @@ def _fitting(context: StepContext, identity: EncoderIdentity, factory: str) -> q
     return None
 
 
-def _train(context: StepContext, identity: EncoderIdentity, factory: str, lists: int) -> quantizers.Quantizer:
+def _train(context: StepContext, identity: EncoderIdentity, choice: IndexChoice) -> quantizers.Quantizer:
     from artifacts.index import build
 
-    config: IndexConfig = context.config.index
-    size = max(lists * config.train_rows_per_list, MIN_TRAIN_ROWS)
+    seed = context.config.index.seed
 
     def train(sample: np.ndarray) -> quantizers.Quantizer:
-        trained = build.train(factory, identity.dim, sample, seed=config.seed)
-        return quantizers.keep(context.workspace, trained, identity.id, factory, config.seed, len(sample))
+        trained = build.train(choice.factory, identity.dim, sample, seed=seed)
+        return quantizers.keep(context.workspace, trained, identity.id, choice.factory, seed, len(sample))
 
-    return _with_sample(context, identity, size, train)
+    return _with_sample(context, identity, choice.train_rows, train)
 
 
 def _with_sample(

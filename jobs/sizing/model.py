@@ -66,7 +66,9 @@ class Model:
             [search.core_ms for _, search in searches],
         )
         self.modalities = sorted({search.modality for _, search in searches})
-        self._depths = {name: _fit_depth([(s, c) for s, c in searches if c.modality == name]) for name in self.modalities}
+        self._depths = {
+            name: _fit_depth([(s, c) for s, c in searches if c.modality == name]) for name in self.modalities
+        }
 
     def train_core_seconds(self, index: Index) -> float:
         return float(_train_terms(index) @ self._train)

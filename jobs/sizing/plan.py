@@ -115,7 +115,9 @@ def size(demand: Demand, config: IndexConfig, points: Sequence[Measured] = ()) -
     rows = round(demand.products * demand.pictures)
     choice = choose(rows, demand.dim, config)
     if not choice.lists:
-        raise InputError(f"{rows:,} rows have a {choice.codec} index, which is exact and small: there is nothing to size")
+        raise InputError(
+            f"{rows:,} rows have a {choice.codec} index, which is exact and small: there is nothing to size"
+        )
     model = Model(points_of(choice.codec, points), code_size)
     index = Index(rows, demand.dim, choice.lists, choice.code_size, choice.train_rows)
     searches = [

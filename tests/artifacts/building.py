@@ -183,4 +183,5 @@ def store_segment(store: Store, segment_id: str, *, rows: int = 5, seed: int = 0
 def force_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """Make filtered searches score allowed rows one by one ("scan") or find them in the index ("probe")."""
     monkeypatch.setattr(planner, "exact_is_cheaper", lambda *_: path == "scan")
+    monkeypatch.setattr(planner, "exact_is_cheaper_than_graph", lambda *_: path == "scan")
     monkeypatch.setattr(planner, "gathering_is_cheaper", lambda *_: path == "scan")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from artifacts.index import build
+from artifacts.index import params as params_module
 from artifacts.index.params import SearchParams
 from artifacts.segments.index_writer import fill_index
 from artifacts.segments.info import QUANTIZER_FILE, SegmentInfo
@@ -49,6 +50,22 @@ def test_deleted_neighbours_do_not_lower_recall(tmp_path: Path):
     expected = recall(Searcher(without), queries, params)
     assert recall(Searcher(base, delta), queries, params) >= expected - 0.01
     for segment in (delta, base, without):
+        segment.close()
+
+
+def test_delta_shares_the_graph_over_its_base_centroids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(params_module, "GRAPH_LISTS", 64)
+    vectors = unit_vectors(1500, clusters=40)
+    info = write_segment(tmp_path / "base", vectors[:1000], settings=INDEXED)
+    assert "_HNSW32" in info.index.factory
+    products = product_table([f"new{row}" for row in range(500)])
+    write_delta(tmp_path / "delta", tmp_path / "base", vectors[1000:], products, deleted=["p1", "p2"])
+    base = Segment(tmp_path / "base")
+    delta = Segment(tmp_path / "delta", base)
+    assert delta.info.index.factory == info.index.factory
+    queries = vectors[::15].astype(np.float32)
+    assert recall(Searcher(base, delta), queries, SearchParams(nprobe=64, rescore=8)) >= 0.95
+    for segment in (delta, base):
         segment.close()
 
 

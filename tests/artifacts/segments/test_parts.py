@@ -59,6 +59,8 @@ def test_rows_are_read_by_their_numbers(four: Segment) -> None:
     rows = np.random.default_rng(1).permutation(ROWS)
     assert np.array_equal(four.vectors.gather(rows), VECTORS[rows])
     assert four.products.rows_table(rows).equals(PRODUCTS.take(rows))
+    assert four.products.rows_table([]).equals(PRODUCTS.slice(0, 0))
+    assert four.product_ids(np.empty(0, np.int64)) == []
     assert four.thumbnails is not None
     assert four.thumbnails.take(rows) == [THUMBNAILS[row] for row in rows.tolist()]
 

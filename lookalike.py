@@ -40,6 +40,7 @@ from jobs.console import (
     text_of,
     variables_of,
 )
+from jobs.sizing.command import size
 
 if TYPE_CHECKING:
     from artifacts.store.store import Store
@@ -128,7 +129,7 @@ def build(
     out.print(f"Serve it with: lookalike serve --releases {settings.releases}", highlight=False, soft_wrap=True)
 
 
-for verb in (refresh, compact, backfill, stream):
+for verb in (refresh, compact, backfill, stream, size):
     app.command()(verb)
 
 

@@ -41,7 +41,12 @@ def run_seal(context: StepContext) -> StepResult[Candidate]:
     before = built_candidate(context, plan.segment_id)
     built = before or _build(context, catalog, identity, plan)
     candidate = built.model_copy(
-        update={"expected": context.store.current(), "source": catalog.source, "read_at": catalog.read_at}
+        update={
+            "expected": context.store.current(),
+            "source": catalog.source,
+            "read_at": catalog.read_at,
+            "settings": recorded_settings(context.config),
+        }
     )
     if candidate != before:
         candidate.save(context.workspace)

@@ -108,6 +108,5 @@ def read_point(path: Path) -> Measured:
         raise InputError(f"--points {path}: {error.strerror}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(
-            f"--points {path} is not of `lookalike bench build --json`: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        ) from None
+        field = ".".join(map(str, first["loc"]))
+        raise InputError(f"--points {path} is not of `lookalike bench build --json`: {field}: {first['msg']}") from None

@@ -15,11 +15,11 @@ from jobs.sizing.model import Index, Model, Search
 
 #: Share of a server's cores that are busy at the load that it is meant for: beyond it, queues grow fast.
 BUSY_SHARE = 0.6
-#: Core time of a search through HTTP beside the index: parsing, filters, product rows, ranking, JSON. Of `lookalike bench
-#: serve`, see docs/benchmarks.md.
+#: Core time of a search through HTTP beside the index: parsing, filters, product rows, ranking, JSON. Measured by
+#: `lookalike bench serve`, see docs/benchmarks.md.
 HTTP_CORE_MS = 3.0
-#: Core time of encoding a query on a CPU with ViT-B-32: a text of few words, in bfloat16; a picture. See `lookalike bench
-#: texts`, and docs/benchmarks.md.
+#: Core time of encoding a query on a CPU with ViT-B-32: a text of few words, in bfloat16; a picture. Measured by
+#: `lookalike bench texts`, see docs/benchmarks.md.
 ENCODE_CORE_MS = {"text": 24.0, "image": 135.0}
 #: Bytes of a picture in the workspace: a JPEG of `picture_side` 512.
 PICTURE_BYTES = 40_000
@@ -102,7 +102,7 @@ class Sizing:
         return _BASES_ON_DISK * self.segment_bytes
 
 
-def size(demand: Demand, config: IndexConfig, points: Sequence[Measured] = ()) -> Sizing:
+def sizing_of(demand: Demand, config: IndexConfig, points: Sequence[Measured] = ()) -> Sizing:
     """Size a demand.
 
     Args:
@@ -172,8 +172,8 @@ def points_of(codec: str, points: Sequence[Measured] = ()) -> list[Measured]:
     found = [point for point in points or bundled_points() if point.codec == codec]
     if len(found) < 2:
         raise InputError(
-            f"there are {len(found)} measurements of codec {codec}: measure two or more sizes with `lookalike bench build "
-            f"--codec {codec} --rows N --json FILE`, and name them with --points"
+            f"there are {len(found)} measurements of codec {codec}: measure two or more sizes with "
+            f"`lookalike bench build --codec {codec} --rows N --json FILE`, and name the files with --points"
         )
     return found
 

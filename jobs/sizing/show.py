@@ -23,23 +23,23 @@ def sizing_table(sizing: Sizing) -> Table:
         table.add_row("", reason)
     table.add_section()
     table.add_row("a server: memory", _memory(sizing))
-    table.add_row("a server: disk", f"{size_text(round(sizing.server_disk_bytes))}: two bases of "
-                                    f"{size_text(round(sizing.segment_bytes))}, while one replaces the other")  # fmt: skip
-    table.add_row("servers", f"{sizing.replicas} of {demand.cores} cores: {demand.qps:,.0f} searches/s at "
-                             f"{sizing.core_ms:.1f} ms of a core, {BUSY_SHARE:.0%} busy, and a spare one")  # fmt: skip
+    disk, segment = size_text(round(sizing.server_disk_bytes)), size_text(round(sizing.segment_bytes))
+    table.add_row("a server: disk", f"{disk}: two bases of {segment}, while one replaces the other")
+    load = f"{demand.qps:,.0f} searches/s at {sizing.core_ms:.1f} ms of a core, {BUSY_SHARE:.0%} busy"
+    table.add_row("servers", f"{sizing.replicas} of {demand.cores} cores: {load}, and a spare one")
     for search in sizing.searches:
         encoder = f"{search.encode_core_ms:.0f} ms encoder" if search.encode_core_ms else "encoder on a GPU"
-        table.add_row(
-            f"  {search.modality}",
-            f"{search.index_core_ms:.1f} ms index (nprobe {search.depth.nprobe}, rescore {search.depth.rescore}), "
-            f"{HTTP_CORE_MS:.0f} ms HTTP, {encoder}",
-        )
+        depth = f"nprobe {search.depth.nprobe}, rescore {search.depth.rescore}"
+        text = f"{search.index_core_ms:.1f} ms index ({depth}), {HTTP_CORE_MS:.0f} ms HTTP, {encoder}"
+        table.add_row(f"  by {search.modality}", text)
     table.add_section()
-    table.add_row("index: time", f"{sizing.index_hours:.1f} h: training {sizing.train_core_hours:,.1f} core hours, parts "
-                                 f"{sizing.parts_core_hours:,.1f} on {demand.build_cores} cores, seal "
-                                 f"{sizing.seal_core_hours:.1f} on one")  # fmt: skip
-    table.add_row("index: memory", f"{size_text(round(sizing.part_memory_bytes))} a task, "
-                                   f"{size_text(round(sizing.train_memory_bytes))} to train")  # fmt: skip
+    stages = (
+        f"training {sizing.train_core_hours:,.1f} core hours, parts {sizing.parts_core_hours:,.1f} on "
+        f"{demand.build_cores} cores, seal {sizing.seal_core_hours:.1f} on one"
+    )
+    table.add_row("index: time", f"{sizing.index_hours:.1f} h: {stages}")
+    task, train = size_text(round(sizing.part_memory_bytes)), size_text(round(sizing.train_memory_bytes))
+    table.add_row("index: memory", f"{task} a task; {train} to train")
     table.add_row("embedding: time", _embedding(sizing))
     table.add_row("workspace: disk", size_text(round(sizing.workspace_bytes)))
     return table
@@ -52,9 +52,9 @@ def errors_line(point: Measured, errors: Mapping[str, float]) -> str:
 
 
 def _memory(sizing: Sizing) -> str:
-    index = size_text(sizing.choice.resident_bytes)
+    index = f"{size_text(sizing.choice.resident_bytes)} of index ({sizing.choice.row_bytes:.0f} bytes a picture)"
     vectors = size_text(round(2.0 * sizing.rows * sizing.demand.dim))
-    return f"{index} of index ({sizing.choice.row_bytes:.0f} bytes a picture); beside it as much of {vectors} of vectors as fits"
+    return f"{index}; beside it as much of {vectors} of vectors as fits, since candidates are read from them"
 
 
 def _embedding(sizing: Sizing) -> str:

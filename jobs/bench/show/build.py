@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from jobs.sizing.measured import Measured
 from jobs.bench.show.common import number_table
+from jobs.sizing.measured import Measured
 
 
 def build_table(report: Measured) -> Table:

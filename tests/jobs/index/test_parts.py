@@ -138,6 +138,14 @@ def test_parts_are_of_about_the_same_size() -> None:
     assert [part.rows for part in split_parts([10] * 12, None)] == [120]
 
 
+def test_other_codec_makes_another_segment(context: StepContext, workspace: Path, tmp_path: Path) -> None:
+    first = run_index(context).report
+    settings = settings_for(tmp_path, codec="rabitq")
+    second = run_index(replace(context, config=settings.pipeline)).report
+    assert second.segments[0].id != first.segments[0].id
+    assert Segment(context.store.segment_path(second.segments[0].id)).info.index.codec == "rabitq"
+
+
 # ── builds that die ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 

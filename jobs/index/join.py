@@ -136,9 +136,10 @@ def _product_rows(products: pa.Table, pictures: pa.Table, schema: pa.Schema) -> 
 
 def _thumbnails(pictures: pa.Table, side: int, pool: ThreadPoolExecutor) -> list[bytes | None]:
     """Return a thumbnail for each picture that browsers cannot fetch by its own URL."""
-    jpegs = [
-        None if is_http(url) else jpeg
-        for url, jpeg in zip(pictures["url"].to_pylist(), pictures["jpeg"].to_pylist(), strict=True)
-    ]
-    shrink = partial(thumbnail, side=side)
-    return list(pool.map(lambda jpeg: None if jpeg is None else shrink(jpeg), jpegs))
+    urls = pictures["url"].to_pylist()
+    local = [index for index, url in enumerate(urls) if not is_http(url)]
+    thumbnails: list[bytes | None] = [None] * len(urls)
+    jpegs = pictures["jpeg"].take(pa.array(local, pa.int64())).to_pylist()
+    for index, jpeg in zip(local, pool.map(partial(thumbnail, side=side), jpegs), strict=True):
+        thumbnails[index] = jpeg
+    return thumbnails

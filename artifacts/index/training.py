@@ -19,8 +19,10 @@ from artifacts.index.devices.device import Device
 #: Called with the number of steps done and the total; the steps take different times.
 Progress = Callable[[int, int], None]
 
-#: From so many centroids on they are trained in two levels.
-TWO_LEVEL_CENTROIDS = 16_384
+#: From so many centroids on they are trained in two levels. Already 4,096, from 262,144 x 512-d, took 68 s of a core
+#: instead of 154, and lists that hold 0.9 % of the rows had 0.997 and 0.974 of the neighbors of pictures and of texts
+#: (0.996 and 0.974 in one level). The more there are, the more it saves: 65,536 in one level would take a day.
+TWO_LEVEL_CENTROIDS = 8192
 
 #: Iterations of Lloyd's algorithm, as many as FAISS does for an IVF.
 _ITERATIONS = 10

@@ -42,7 +42,7 @@ class GpuPool:
     Args:
         name: `cuda`, all GPUs with a copy of every index on each; `cuda:shards`, all GPUs with a piece of every index
             on each; `cuda:1`, that GPU.
-        report: called with what went wrong when a search falls back to the CPU, and when GPUs are given up.
+        report: called with the error of each search that falls back to the CPU, and whether GPUs are given up for it.
 
     Attributes:
         pieces: that an index is cut in; 1 if each GPU has it as a whole.
@@ -51,11 +51,11 @@ class GpuPool:
         DeviceError: the name is none of these, or FAISS sees no such GPU.
     """
 
-    def __init__(self, name: str, report: Callable[[str], None]) -> None:
+    def __init__(self, name: str, report: Callable[[str, bool], None]) -> None:
         kind, _, which = name.partition(":")
         if kind != "cuda" or (which not in ("", "shards") and not which.isdecimal()):
             raise DeviceError(f"search_device {name!r} is not understood: use cpu, cuda, cuda:shards or cuda:1")
-        seen = self._count()
+        seen = faiss.get_num_gpus()
         if not seen:
             raise DeviceError(
                 f"search_device {name!r}: FAISS sees no GPU; install the extra `gpu` in place of `cpu`, or use cpu"
@@ -66,23 +66,6 @@ class GpuPool:
         self._failures = 0
         self._turn = 0
         self._threads = ThreadPoolExecutor(self.pieces, "gpu") if self.pieces > 1 else None
-
-    # ── what is FAISS's own: tests without a GPU replace these two ───────────────────────────────────────────────
-
-    def _count(self) -> int:
-        return faiss.get_num_gpus()
-
-    def _copy(self, index: faiss.Index, number: int) -> GpuCopy:
-        resources = faiss.StandardGpuResources()
-        resources.setTempMemory(_TEMPORARY_BYTES)
-        resources.setPinnedMemory(_PINNED_BYTES)
-        options = faiss.GpuClonerOptions()
-        options.use_cuvs = False  # other layouts and limits, in another build of FAISS
-        # PQ's tables of 56 parts and more fit a GPU's shared memory only so. Flat indexes stay in float32.
-        options.useFloat16 = isinstance(index, faiss.IndexIVFPQ)
-        return GpuCopy(faiss.index_cpu_to_gpu(resources, number, index, options), resources)
-
-    # ── copies and searches ──────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def usable(self) -> bool:
@@ -102,9 +85,9 @@ class GpuPool:
             RuntimeError: from FAISS, if there is not enough memory.
         """
         if self.pieces > 1:
-            return [self._copy(piece, number) for piece, number in zip(pieces, self._numbers, strict=True)]
+            return [_copy(piece, number) for piece, number in zip(pieces, self._numbers, strict=True)]
         (whole,) = pieces
-        return [self._copy(whole, number) for number in self._numbers]
+        return [_copy(whole, number) for number in self._numbers]
 
     def search(
         self, copies: Sequence[GpuCopy], ask: Callable[[faiss.Index], Answer], *, pieces: bool = True
@@ -128,8 +111,7 @@ class GpuPool:
                     answers = [ask(copy.index)]
         except RuntimeError as error:  # FAISS's own: not enough memory, mostly
             self._failures += 1
-            given_up = "" if self.usable else f"; GPUs are not used any more, after {self._failures} failures"
-            self._report(f"{error}{given_up}")
+            self._report(str(error), not self.usable)
             return None
         self._failures = 0
         return answers
@@ -152,3 +134,14 @@ class GpuPool:
 def _ask(copy: GpuCopy, ask: Callable[[faiss.Index], Answer]) -> Answer:
     with copy.lock:
         return ask(copy.index)
+
+
+def _copy(index: faiss.Index, number: int) -> GpuCopy:
+    resources = faiss.StandardGpuResources()
+    resources.setTempMemory(_TEMPORARY_BYTES)
+    resources.setPinnedMemory(_PINNED_BYTES)
+    options = faiss.GpuClonerOptions()
+    options.use_cuvs = False  # other layouts and limits, in another build of FAISS
+    # PQ's tables of 56 parts and more fit a GPU's shared memory only so. Flat indexes stay in float32.
+    options.useFloat16 = isinstance(index, faiss.IndexIVFPQ)
+    return GpuCopy(faiss.index_cpu_to_gpu(resources, number, index, options), resources)

@@ -100,11 +100,13 @@ def test_files_are_equal_on_real_gpus(factory: str):
     assert built(factory, vectors, device, 1200)[0] == built(factory, vectors, CPU, 1200)[0]
 
 
-@pytest.mark.parametrize("factory", FACTORIES)
+@pytest.mark.parametrize("factory", FACTORIES[:4])
 def test_codes_find_as_many_neighbors_as_those_that_faiss_trains(factory: str):
     vectors = unit_vectors(1200, 24, clusters=20).astype(np.float32)
     _, nearest = faiss.knn(vectors[:100], vectors, 10, metric=faiss.METRIC_INNER_PRODUCT)
-    theirs = faiss.index_factory(24, factory.replace("_HNSW32", ""), faiss.METRIC_INNER_PRODUCT)
+    theirs = faiss.index_factory(24, factory, faiss.METRIC_INNER_PRODUCT)
+    if isinstance(ivfpq := faiss.downcast_index(faiss.extract_index_ivf(theirs)), faiss.IndexIVFPQ):
+        ivfpq.do_polysemous_training = False
     theirs.train(vectors)
     recall = []
     for index in (build.train(factory, 24, vectors, seed=0), theirs):

@@ -54,6 +54,7 @@ class IndexConfig:
     flat_max_rows: int = 20_000
     rows_per_index: int = 4_000_000
     train_rows_per_list: int = 64
+    index_device: str = "auto"
     seed: int = 0
 
 
@@ -140,6 +141,7 @@ class ReleaseWatching:
     device: str = "auto"
     quick_texts: bool = True
     embed_batch: int = 64
+    search_device: str = "cpu"
     reload_seconds: float = 5
     cursor_seconds: float = 300
     native_threads: int = 1

@@ -111,6 +111,12 @@ class PipelineSettings(BaseSettings):
         default=4_000_000, ge=1, description="Rows in one part of a segment, with a FAISS file of its own."
     )
     train_rows_per_list: int = Field(default=64, ge=1, le=1000, description="Training vectors for each IVF list.")
+    index_device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda|cuda:\d+)$",
+        description="Where the index is trained and its rows are assigned, with the same result: auto, cpu, cuda, "
+        "cuda:1, …",
+    )
     seed: int = Field(default=0, ge=0, description="Seed of the training sample and of the evaluation's queries.")
 
     # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────────────

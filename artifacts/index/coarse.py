@@ -10,6 +10,8 @@ from __future__ import annotations
 import faiss
 import numpy as np
 
+from artifacts.index.devices.threads import one_thread
+
 #: efSearch of the graph, at least, and for each list that is searched for. Of 65,536 centroids of 512 numbers, the
 #: nearest 64 are found with 256 to 0.997 (pictures) and 0.984 (texts), in 0.4 ms instead of 5.5; the nearest 256 with
 #: 1,024 to 0.996 and 0.992, in 1.5 ms.
@@ -27,6 +29,18 @@ def centroids_of(ivf: faiss.IndexIVF) -> np.ndarray:
     flat = exact_quantizer(ivf)
     centroids = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, -1)
     return np.require(centroids, requirements="A")  # NumPy would copy them for every product
+
+
+def set_centroids(ivf: faiss.IndexIVF, centroids: np.ndarray) -> None:
+    """Give an IVF without centroids those that were trained, float32[lists, dim].
+
+    One thread links them in a graph: FAISS would do it on all threads, and the links would differ each time.
+    """
+    ivf.quantizer.train(centroids)
+    with one_thread():
+        ivf.quantizer.add(centroids)
+    if isinstance(graph := faiss.downcast_index(ivf.quantizer), faiss.IndexHNSW):
+        graph.hnsw.efSearch = _MIN_EF
 
 
 def has_graph(ivf: faiss.IndexIVF) -> bool:
@@ -49,24 +63,3 @@ def nearest_by_graph(ivf: faiss.IndexIVF, vectors: np.ndarray, count: int) -> np
     if (lists < 0).any():  # parts of the graph that no link leads to
         _, lists = exact_quantizer(ivf).search(vectors, count)
     return lists
-
-
-def fill_graph(ivf: faiss.IndexIVF, vectors: np.ndarray) -> None:
-    """Train the centroids of an IVF whose graph is empty, by k-means as FAISS does it, and link them on one thread.
-
-    FAISS would add them on all threads, which link them differently each time.
-
-    Args:
-        vectors: float32[n, dim], to train on, as the IVF sees them.
-    """
-    clustering = faiss.Clustering(ivf.d, ivf.nlist, ivf.cp)
-    clustering.train(vectors, faiss.IndexFlatIP(ivf.d))
-    centroids = faiss.vector_to_array(clustering.centroids).reshape(ivf.nlist, ivf.d)
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        ivf.quantizer.add(centroids)
-    finally:
-        faiss.omp_set_num_threads(threads)
-    # For the assignments that the codec is trained on; 16 by default, which misses many.
-    faiss.downcast_index(ivf.quantizer).hnsw.efSearch = _MIN_EF

@@ -12,6 +12,8 @@ import numpy as np
 from artifacts.config import IndexConfig
 from artifacts.index import build, params
 from artifacts.index.choosing import choose
+from artifacts.index.devices.device import CPU, Device
+from artifacts.index.devices.opening import open_device
 from artifacts.index.graph import write_graph
 from artifacts.index.vectors import Vectors
 from artifacts.segments.info import INDEX_FILE, LISTS_FILE, QUANTIZER_FILE, IndexInfo
@@ -50,6 +52,7 @@ def write_index(folder: Path, parts: Parts, config: IndexConfig, progress: Progr
 
     Raises:
         InputError: the settings allow no index for these rows.
+        DeviceError: there is no such `index_device`.
     """
     vectors = Vectors(*(part for _, part in parts))
     choice = choose(vectors.rows, vectors.dim, config)
@@ -58,12 +61,13 @@ def write_index(folder: Path, parts: Parts, config: IndexConfig, progress: Progr
         progress(vectors.rows, vectors.rows)
         return IndexInfo(codec=choice.codec, factory=choice.factory)
     sample = build.training_rows(vectors.rows, choice.train_rows, config.seed)
-    trained = build.train(choice.factory, vectors.dim, vectors.take(sample), seed=config.seed)
+    device = open_device(config.index_device)
+    trained = build.train(choice.factory, vectors.dim, vectors.take(sample), seed=config.seed, device=device)
     build.write(trained, folder / QUANTIZER_FILE)
     info = IndexInfo(
         codec=choice.codec, factory=choice.factory, lists=choice.lists, train_rows=len(sample), seed=config.seed
     )
-    info = fill_index(parts, trained, info, progress=progress)
+    info = fill_index(parts, trained, info, device=device, progress=progress)
     return info.model_copy(update={"trained_similarity": info.centroid_similarity})
 
 
@@ -105,6 +109,7 @@ def fill_part(
     *,
     known_lists: np.ndarray | None = None,
     copy: Callable[[faiss.Index, int, int], None] | None = None,
+    device: Device = CPU,
     progress: Progress = no_progress,
 ) -> Similarity:
     """Fill a copy of a trained index with the rows of one part, and write it and the list of each row.
@@ -116,6 +121,7 @@ def fill_part(
         trained: empty.
         known_lists: int32[rows], the list of each row whose code `copy` adds; -1 for rows that are encoded here.
         copy: called with the index and the first and last + 1 of its rows; adds those of known lists.
+        device: finds the lists of the others.
         progress: called with the number of rows done and the part's.
 
     Returns:
@@ -134,7 +140,7 @@ def fill_part(
             new = np.flatnonzero(lists < 0)
             if len(new):
                 rows = first_row + start + new
-                lists[new], cosines = build.add(index, block[new].astype(np.float32), rows)
+                lists[new], cosines = build.add(index, block[new].astype(np.float32), rows, device=device)
                 similarity += Similarity(float(cosines.sum(dtype=np.float64)), len(new))
             list_file.write(lists.tobytes())
             progress(start + len(block), len(vectors))
@@ -149,6 +155,7 @@ def fill_index(
     *,
     known_lists: np.ndarray | None = None,
     copy: Callable[[faiss.Index, int, int], None] | None = None,
+    device: Device = CPU,
     progress: Progress = no_progress,
 ) -> IndexInfo:
     """Fill copies of a trained index, one for each part; see `fill_part`.
@@ -169,6 +176,7 @@ def fill_index(
             trained,
             known_lists=None if known_lists is None else known_lists[first : first + len(vectors)],
             copy=copy,
+            device=device,
             progress=lambda done, _, first=first: progress(first + done, rows),
         )
         first += len(vectors)

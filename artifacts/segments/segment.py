@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from artifacts.errors import CorruptFile, IncompatibleRelease
 from artifacts.index.faiss_index import FlatIndex, IvfIndex
+from artifacts.index.gpus.pool import GpuPool
 from artifacts.index.graph import GraphIndex
 from artifacts.index.joined import RowLists
 from artifacts.index.vectors import Vectors, map_vectors
@@ -143,6 +144,17 @@ class Segment:
             self.database.close()
         if self.thumbnails:
             self.thumbnails.close()
+
+    def copy_to_gpus(self, pool: GpuPool) -> None:
+        """Search a base's index on GPUs from now on, where there is no filter.
+
+        Raises:
+            DeviceError: FAISS has no GPU index for its codec.
+            RuntimeError: from FAISS, if there is not enough memory.
+        """
+        index = self.flat or self.ivf
+        if index is not None:
+            index.copy_to_gpus(pool)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return all values of a column of the product rows, in row order."""

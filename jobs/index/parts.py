@@ -30,6 +30,7 @@ from jobs.index import quantizers
 from jobs.index.built import built_candidate
 from jobs.index.join import Tally, add_shard
 from jobs.index.plan import IndexPlan, Part, current_plan
+from jobs.spark.gpu import assigned_gpu
 from jobs.steps import (
     Progress,
     ShardPlan,
@@ -133,6 +134,7 @@ def _plan_work(context: StepContext, parts: Sequence[int] | None) -> tuple[Index
             cache=config.cache,
             plan=plan,
             thumbnail_side=config.thumbnail_side,
+            device=config.index.index_device,
             threads=threads,
             progress=context.progress if len(plan.parts) == 1 else no_progress,
         )
@@ -170,6 +172,7 @@ def write_part(
     cache: Path,
     plan: IndexPlan,
     thumbnail_side: int,
+    device: str,
     threads: int,
     progress: Progress = no_progress,
 ) -> ShardReport:
@@ -180,12 +183,14 @@ def write_part(
         releases: URL of the store.
         cache: of the store, on this machine.
         thumbnail_side: longest side in px.
+        device: see `artifacts.index.devices.opening`; for `auto`, the GPU that Spark has assigned to the task.
         threads: for FAISS and for thumbnails.
         progress: called with the part's shards.
 
     Raises:
         StepFailed: pictures are not embedded, or their number is not the planned one.
         CorruptFile: the quantizer is damaged.
+        DeviceError: there is no such device.
     """
     store = Store(releases, cache)
     staged = store.staged_parts(plan.segment_id)
@@ -197,8 +202,9 @@ def write_part(
         faiss.omp_set_num_threads(threads)
         tally = Tally()
         with staged.writing(number) as part_folder:
-            record = _write_files(part_folder, path, workspace, plan, plan.parts[number], tally, thumbnail_side,
-                                  threads, progress)  # fmt: skip
+            record = _write_files(
+                part_folder, path, workspace, plan, plan.parts[number], tally, thumbnail_side, device, threads, progress
+            )
         own = workspace.index / plan.segment_id
         with own.writing(_rejects_name(number)) as rejects:
             rows = [{"input_row": None, **reject} for reject in tally.rejects]
@@ -218,6 +224,7 @@ def _write_files(
     part: Part,
     tally: Tally,
     thumbnail_side: int,
+    device: str,
     threads: int,
     progress: Progress,
 ) -> PartRecord:
@@ -239,13 +246,14 @@ def _write_files(
             f"part {part.number} has {writer.rows} pictures with a vector, not {part.rows}: "
             "the workspace has changed since it was planned; run the train step again"
         )
-    similarity = _write_index(folder, workspace, plan, writer)
+    similarity = _write_index(folder, workspace, plan, writer, device)
     counts = writer.counts
     return PartRecord(counts.products, counts.max_pictures, similarity, dict(tally.failed_pictures), seal_files(folder))
 
 
-def _write_index(folder: Path, workspace: Workspace, plan: IndexPlan, writer: PartWriter) -> float:
+def _write_index(folder: Path, workspace: Workspace, plan: IndexPlan, writer: PartWriter, device: str) -> float:
     """Write the index of a part; returns the sum of the cosines of its rows with their centroids."""
+    from artifacts.index.devices.opening import open_device
     from artifacts.segments.index_writer import fill_part, write_flat_index
 
     vectors = writer.vectors()
@@ -253,7 +261,9 @@ def _write_index(folder: Path, workspace: Workspace, plan: IndexPlan, writer: Pa
         write_flat_index([(folder, vectors)], graph=plan.codec == "hnsw")
         return 0.0
     trained = quantizers.load(workspace, plan.quantizer)
-    return fill_part(folder, vectors, writer.first_row, trained).total
+    if device == "auto" and (gpu := assigned_gpu()):
+        device = gpu
+    return fill_part(folder, vectors, writer.first_row, trained, device=open_device(device)).total
 
 
 def _record_name(number: int) -> str:

@@ -91,7 +91,9 @@ def inputs_of(workspace: Workspace, identity: EncoderIdentity, config: PipelineC
     Raises:
         StepFailed: a step before is not complete; names the shards.
     """
-    return fingerprint(rows_of(workspace, identity, config), asdict(config.index))
+    shaping = asdict(config.index)
+    del shaping["index_device"]  # every device gives the same index
+    return fingerprint(rows_of(workspace, identity, config), shaping)
 
 
 def segment_id(rows: str, plan: IndexPlan) -> str:

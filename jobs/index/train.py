@@ -32,11 +32,13 @@ _CHECK_ROWS = 16_384
 
 
 def run_train(context: StepContext) -> StepResult[IndexPlan]:
-    """Plan the candidate's segment, and train a quantizer unless one that fits is kept. Progress counts shards.
+    """Plan the candidate's segment, and train a quantizer unless one that fits is kept. Progress counts shards, and then
+    the steps of training.
 
     Raises:
         StepFailed: an earlier step is not complete.
         InputError: the settings allow no index for these pictures.
+        DeviceError: there is no such `index_device`.
         EncoderError: the encoder cannot be loaded.
     """
     config, workspace = context.config, context.workspace
@@ -111,11 +113,12 @@ def _fitting(context: StepContext, identity: EncoderIdentity, choice: IndexChoic
 
 def _train(context: StepContext, identity: EncoderIdentity, choice: IndexChoice) -> quantizers.Quantizer:
     from artifacts.index import build
+    from artifacts.index.devices.opening import open_device
 
-    seed = context.config.index.seed
+    seed, device = context.config.index.seed, open_device(context.config.index.index_device)
 
     def train(sample: np.ndarray) -> quantizers.Quantizer:
-        trained = build.train(choice.factory, identity.dim, sample, seed=seed)
+        trained = build.train(choice.factory, identity.dim, sample, seed=seed, device=device, progress=context.progress)
         return quantizers.keep(context.workspace, trained, identity.id, choice.factory, seed, len(sample))
 
     return _with_sample(context, identity, choice.train_rows, train)

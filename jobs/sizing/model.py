@@ -14,6 +14,7 @@ import numpy as np
 
 from artifacts.errors import InputError
 from artifacts.index.params import GRAPH_LISTS
+from artifacts.index.training import comparisons
 from jobs.sizing.measured import Measured, SearchCost
 
 #: Results of a search that costs are measured for.
@@ -115,16 +116,14 @@ def _index_of(point: Measured, code_size: Callable[[str, int], int]) -> Index:
 
 
 def _train_terms(index: Index) -> np.ndarray:
-    """Comparisons of the sample with centroids, in two levels where there are many lists; and the codec's training."""
-    compared = index.lists if index.lists < GRAPH_LISTS else 2 * index.lists**0.5
-    return np.array([index.train_rows * compared * index.dim, index.dim])
+    """Comparisons of the sample with centroids, and the codec's training, on a sample of a fixed size."""
+    return np.array([index.train_rows * comparisons(index.lists) * index.dim, index.dim])
 
 
 def _parts_terms(index: Index) -> np.ndarray:
-    """Numbers of all rows, comparisons with centroids, and numbers of rows that a graph finds the centroids for."""
+    """Numbers of all rows, and comparisons with all centroids: a graph of them is only searched, not built with."""
     numbers = float(index.rows) * index.dim
-    graph = index.lists >= GRAPH_LISTS
-    return np.array([numbers, 0 if graph else numbers * index.lists, numbers if graph else 0])
+    return np.array([numbers, numbers * index.lists])
 
 
 def _search_terms(index: Index, search: Search) -> np.ndarray:

@@ -115,5 +115,5 @@ def _import() -> None:
 def _write_part(workspace: Workspace, config: PipelineConfig, plan: IndexPlan, number: int) -> ShardReport:
     return write_part(
         workspace, number, releases=config.releases, cache=config.cache, plan=plan,
-        thumbnail_side=config.thumbnail_side, threads=1,
+        thumbnail_side=config.thumbnail_side, device="cpu", threads=1,
     )  # fmt: skip

@@ -32,8 +32,9 @@ _CHECK_ROWS = 16_384
 
 
 def run_train(context: StepContext) -> StepResult[IndexPlan]:
-    """Plan the candidate's segment, and train a quantizer unless one that fits is kept. Progress counts shards, and then
-    the steps of training.
+    """Plan the candidate's segment, and train a quantizer unless one that fits is kept.
+
+    Progress counts shards, and then the steps of training.
 
     Raises:
         StepFailed: an earlier step is not complete.

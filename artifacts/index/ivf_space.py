@@ -71,6 +71,8 @@ def train_rotation(index: faiss.Index, sample: np.ndarray) -> None:
         rotation.niter = _OPQ_ROUNDS
         rotation.pq = pq = faiss.ProductQuantizer(rotation.d_out, rotation.M, 8)
         pq.cp.min_points_per_centroid = 1  # else FAISS prints a warning for each part in each round
+        if len(sample) < rotation.d_in:  # FAISS 1.15 would write beyond its memory, and crash
+            sample = np.resize(sample, (rotation.d_in, rotation.d_in))  # repeats the vectors
     with one_thread():
         rotation.train(sample)
     if isinstance(rotation, faiss.OPQMatrix):

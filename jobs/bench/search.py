@@ -61,7 +61,7 @@ def ivf_of(searcher: Searcher) -> IvfIndex:
         LookalikeError: the index is flat, or a graph.
     """
     if searcher.ivf is None:
-        raise LookalikeError("the index is no IVF, so there is nothing to measure; use more rows, or another codec")
+        raise LookalikeError("the index is flat or a graph, with no lists to measure; use more rows or another codec")
     return searcher.ivf
 
 

@@ -105,6 +105,11 @@ def test_reasons_name_the_budget_and_what_does_not_fit() -> None:
     assert choice.factory == "OPQ64,IVF65536_HNSW32,PQ64"
 
 
+@pytest.mark.parametrize(("dim", "codec"), [(1024, "opq"), (1032, "pq")])
+def test_auto_learns_no_rotation_of_long_vectors(dim: int, codec: str) -> None:
+    assert chosen(MILLION, dim, codec="auto", memory_budget=300 * MILLION)[0] == codec
+
+
 def test_dimension_without_a_good_divisor_is_remarked_on() -> None:
     reasons = choose(MILLION, 509, IndexConfig()).reasons
     assert any("pq cuts 509 numbers into only 1 parts" in reason for reason in reasons)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from artifacts.config import PipelineConfig
 from artifacts.encoders.identity import encoder_identity
-from artifacts.segments.info import read_info
+from artifacts.segments.info import QUANTIZER_FILE, read_info
 from artifacts.store.store import Store
 from jobs.bench.build.encoder import drawn_encoder
 from jobs.bench.build.searches import measure_searches
@@ -68,7 +68,9 @@ def measure_build(
     searches = measure_searches(built, config.index.seed, config.gate.recall_target)
     info = read_info(built)
     sizes = {name: file.bytes for name, file in info.files.items()}
-    resident = sum(size for name, size in sizes.items() if name.endswith(("index.faiss", "lists.i32")))
+    indexes = sum(size for name, size in sizes.items() if name.endswith(("index.faiss", "lists.i32")))
+    # Each part's index has a copy of the quantizer, of which one is searched.
+    resident = indexes - (len(plan.parts) - 1) * sizes[QUANTIZER_FILE]
     return Measured(
         rows, dim, plan.factory, len(plan.parts), plan.codec, plan.lists, plan.train_rows, train, runs, seal,
         resident_bytes=resident / rows, disk_bytes=sum(sizes.values()) / rows,

@@ -64,6 +64,67 @@ def bench_filters(
         plot_filters(report, plot)
 
 
+@bench_app.command("index")
+def bench_index(
+    rows: Annotated[
+        int | None, typer.Option("--rows", min=1000, help="Vectors to draw, 100,000 by default, or to read at most.")
+    ] = None,
+    dim: Annotated[int, typer.Option("--dim", min=8, max=4096, help="Dimensions of a drawn vector.")] = 512,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the drawn vectors and filters.")] = 0,
+    count: Annotated[int, typer.Option("--count", min=20, help="Queries of each modality.")] = 200,
+    vectors: Annotated[Path | None, typer.Option("--vectors", help="File of vectors, instead of drawn ones.")] = None,
+    queries: Annotated[Path | None, typer.Option("--queries", help="File of queries, or --vectors if HDF5.")] = None,
+    truth: Annotated[Path | None, typer.Option("--truth", help="File of each query's nearest by cosine.")] = None,
+    codecs: Annotated[str, typer.Option("--codecs", help="Lookalike's codecs to measure; all by default.")] = "",
+    against: Annotated[str, typer.Option("--against", help="Peers, such as lancedb,usearch:f16.")] = "",
+    filters: Annotated[bool, typer.Option("--filters/--no-filters", help="Measure under filters too.")] = True,
+    target: Annotated[float, typer.Option("--target", min=0.1, max=1, help="recall@100 to tune everything to.")] = 0.95,
+    turns: Annotated[int, typer.Option("--turns", min=1, help="Measurements of each index, in turns.")] = 3,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.05, help="Duration of one measurement.")] = 3,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Minutes that a peer's stage may take.")] = 60,
+    install_peers: Annotated[
+        bool, typer.Option("--install-peers", help="Only install the peers of --against, each into an environment.")
+    ] = False,
+    peers_folder: Annotated[
+        Path | None,
+        typer.Option("--peers-folder", help="Folder of their environments; in --folder by default."),
+    ] = None,
+    folder: FolderOption = Path("bench"),
+    json_file: JsonOption = None,
+    plot: PlotOption = None,
+) -> None:
+    """Measure recall, speed, size and build of each codec, beside what people would use instead, tuned alike."""
+    from jobs.bench.index.data import drawn_data, read_data
+    from jobs.bench.index.environments import chosen_peers, install
+    from jobs.bench.index.runs import RunOptions, chosen_codecs, measure_indexes
+    from jobs.bench.show.index import plot_indexes, tables
+    from jobs.progress import Reporter
+
+    reporter, peers = Reporter(err), chosen_peers(against)
+    environments = peers_folder or folder / "peers"
+    if install_peers:
+        for name, peer in peers.items():
+            with reporter.step(name, "packages") as step:
+                install(name, peer, environments)
+                step.note(", ".join(peer.requirements))
+        return
+    chosen = chosen_codecs(codecs)
+    with reporter.step("data", "vectors") as step:
+        if vectors is None:
+            data = drawn_data(rows or 100_000, dim, seed, count, folder / "index", progress=step.at)
+        else:
+            data = read_data(
+                vectors, queries or vectors, truth, folder / "index",
+                rows=rows, queries=count, seed=seed, progress=step.at,
+            )  # fmt: skip
+        step.note(data.name)
+    options = RunOptions(target, turns, seconds, 60 * timeout, filters)
+    report = measure_indexes(data, chosen, peers, environments, options, reporter)
+    _write(report, json_file, *tables(report))
+    if plot:
+        plot_indexes(report, plot)
+
+
 @bench_app.command("serve")
 def bench_serve(
     rows: RowsOption = 1_000_000,

@@ -55,7 +55,7 @@ PEERS: Mapping[str, Peer] = {
         indexes=("hnsw", "sq8"), note="Qdrant Edge, in process: not the server",
     ),
     "autofaiss": _peer(
-        "autofaiss", "autofaiss==2.18.0", "faiss-cpu==1.15.1",
+        "autofaiss", "autofaiss==2.18.0", "faiss-cpu==1.15.1", "pyarrow==21.0.0",  # later ones refuse its NumPy
         indexes=("default", "mapped"),
     ),
 }  # fmt: skip

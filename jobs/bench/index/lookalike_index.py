@@ -1,4 +1,4 @@
-"""Lookalike's own index as a candidate: a segment as a release has it, calibrated as the gate does.
+"""Lookalike's own index as a contender: a segment as a release has it, calibrated as the gate does.
 
 python -m jobs.bench.index.lookalike_index STAGE TASK RESULT
 """
@@ -62,7 +62,7 @@ class LookalikeIndex(Index):
         self.searcher = Searcher(self.segment)
         self._calibrated: dict[str, SearchParams] = {}
 
-    def ladders(self, case: Case) -> list[list[Setting]]:
+    def sweeps(self, case: Case) -> list[list[Setting]]:
         params = self._params(case.modality)
         if case.row_filter is not None or self.segment.ivf is None:
             return [[asdict(params)]]

@@ -1,4 +1,4 @@
-"""Runs a stage of a candidate as a process of its own, with its threads, its cores, its time limit, and its memory."""
+"""Runs a stage of a contender as a process of its own, with its threads, its cores, its time limit, and its memory."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from typing import Any
 
 from jobs.bench.load.proc import children_of
 
-_SAMPLE_SECONDS = 0.1
-#: Variables by which the libraries of all candidates are told their number of threads.
+#: Memory is sampled this often, or more seldom where it takes more than this share of a core: the kernel visits every
+#: page of a process.
+_SAMPLE_SECONDS, _SAMPLE_SHARE = 0.1, 0.02
+#: Variables by which the libraries of all contenders are told their number of threads.
 _THREADS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS",
     "TOKIO_WORKER_THREADS", "LANCE_CPU_THREADS", "GOMAXPROCS",
@@ -72,14 +74,17 @@ def run_stage(
 
 def _watch(process: subprocess.Popen[bytes], tree: set[int], seconds: float) -> tuple[float, bool]:
     """Wait for a process; return its peak memory in MB, and whether it ended in time. Collects its descendants."""
-    peak, ends = 0.0, time.monotonic() + seconds
+    peak, pause = 0.0, _SAMPLE_SECONDS
+    ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         with suppress(subprocess.TimeoutExpired):
-            process.wait(_SAMPLE_SECONDS)
+            process.wait(min(pause, max(0.0, ends - time.monotonic())))
             return round(peak, 1), True
+        began = time.monotonic()
         sampled = dict(_memory_of_tree(process.pid))
         tree |= set(sampled)
         peak = max(peak, sum(sampled.values()))
+        pause = max(_SAMPLE_SECONDS, (time.monotonic() - began) / _SAMPLE_SHARE)
     return round(peak, 1), False
 
 

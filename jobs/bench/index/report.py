@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-#: The peer's name of Lookalike's own candidates.
+#: The peer's name of Lookalike's own contenders.
 OWN = "lookalike"
 
 
 @dataclass(frozen=True)
 class CaseReport:
-    """One candidate in one case.
+    """One contender in one case.
 
     Attributes:
         kind: none | unrelated | random: the filter.
@@ -42,7 +42,7 @@ class CaseReport:
 
 
 @dataclass(frozen=True)
-class CandidateReport:
+class ContenderReport:
     """One kind of index of Lookalike or of a peer.
 
     Attributes:
@@ -94,14 +94,14 @@ class IndexReport:
     cores: int
     load: list[float]
     stolen: float
-    candidates: list[CandidateReport]
+    contenders: list[ContenderReport]
 
     @property
     def modalities(self) -> list[str]:
         """Modalities of the queries, in the order in which they were measured."""
-        return list(dict.fromkeys(case.modality for candidate in self.candidates for case in candidate.cases))
+        return list(dict.fromkeys(case.modality for contender in self.contenders for case in contender.cases))
 
     @property
-    def measured(self) -> list[CandidateReport]:
-        """Candidates with figures."""
-        return [candidate for candidate in self.candidates if not candidate.error]
+    def measured(self) -> list[ContenderReport]:
+        """Contenders with figures."""
+        return [contender for contender in self.contenders if not contender.error]

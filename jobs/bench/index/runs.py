@@ -1,7 +1,7 @@
-"""`lookalike bench index`: builds, tunes and measures each candidate, in turns so that a busy moment decides nothing.
+"""`lookalike bench index`: builds, tunes and measures each contender, in turns so that a busy moment decides nothing.
 
-Each stage of a candidate is a process of its own: the build on all cores, tuning on one, and measuring on one and then
-on all. One thread means one thread, on one core, for everything that the process starts. Candidates are measured in
+Each stage of a contender is a process of its own: the build on all cores, tuning on one, and measuring on one and then
+on all. One thread means one thread, on one core, for everything that the process starts. Contenders are measured in
 turns, and of each the best turn counts. What was built and tuned is kept: an interrupted run goes on where it was.
 """
 
@@ -22,7 +22,7 @@ from jobs.bench.index import environments
 from jobs.bench.index.data import COLUMNS, CaseFiles, IndexData
 from jobs.bench.index.environments import Peer
 from jobs.bench.index.processes import Outcome, available_cores, run_stage
-from jobs.bench.index.report import OWN, CandidateReport, CaseReport, IndexReport
+from jobs.bench.index.report import OWN, CaseReport, ContenderReport, IndexReport
 from jobs.bench.load.proc import StealTime
 from jobs.progress import Reporter
 from jobs.workspace.fingerprints import fingerprint
@@ -37,9 +37,9 @@ class RunOptions:
 
     Attributes:
         target: recall@100 to tune everything to.
-        turns: measurements of each candidate, in turns.
+        turns: measurements of each contender, in turns.
         seconds: of one measurement of one case.
-        timeout: seconds that one stage of one candidate may take.
+        timeout: seconds that one stage of one contender may take.
         filters: whether to measure under filters too.
     """
 
@@ -51,7 +51,7 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class _Contender:
     """A kind of index, and how its stages are started.
 
     Attributes:
@@ -85,16 +85,16 @@ def chosen_codecs(names: str) -> list[str]:
 
 
 class _Stages:
-    """The stages of one candidate in its folder."""
+    """The stages of one contender in its folder."""
 
-    def __init__(self, candidate: _Candidate, data: IndexData, options: RunOptions) -> None:
-        self.candidate, self._data, self._options = candidate, data, options
-        self.folder = data.folder / "candidates" / candidate.name.replace(" ", "-")
+    def __init__(self, contender: _Contender, data: IndexData, options: RunOptions) -> None:
+        self.contender, self._data, self._options = contender, data, options
+        self.folder = data.folder / "contenders" / contender.name.replace(" ", "-")
         self._cases = [case for case in data.cases if options.filters or case.kind == "none"]
 
     def build(self) -> dict[str, Any]:
         """Build the index, or return the figures of the one that is kept."""
-        digest = fingerprint(self.candidate.inputs, self.candidate.index, self.candidate.command)
+        digest = fingerprint(self.contender.inputs, self.contender.index, self.contender.command)
         kept = self._kept("build", digest)
         if kept is not None:
             return kept
@@ -132,21 +132,21 @@ class _Stages:
         task, result = (self.folder / f"{stage}.{name}.json" for name in ("task", "result"))
         described = {
             "data": str(self._data.folder.absolute()), "folder": str((self.folder / "index").absolute()),
-            "columns": COLUMNS, "index": self.candidate.index, "threads": threads, "target": self._options.target,
+            "columns": COLUMNS, "index": self.contender.index, "threads": threads, "target": self._options.target,
             "seconds": self._options.seconds, "settings": settings or {},
             "cases": [asdict(case) for case in (self._cases if cases is None else cases)],
         }  # fmt: skip
         task.write_text(json.dumps(described) + "\n")
         cores = available_cores()
         return run_stage(
-            [*self.candidate.command, stage, str(task.absolute()), str(result.absolute())],
+            [*self.contender.command, stage, str(task.absolute()), str(result.absolute())],
             result,
             self.folder / f"{stage}.log",
             threads=threads,
             # The turns take different cores: another program may keep one of them busy.
             cores=set(cores) if threads > 1 else {cores[turn % len(cores)]},
             seconds=self._options.timeout,
-            path=self.candidate.path,
+            path=self.contender.path,
         )
 
     def _result(self, outcome: Outcome) -> dict[str, Any]:
@@ -178,14 +178,14 @@ def measure_indexes(
         peers_folder: of the environments; those that are missing are installed.
     """
     errors: dict[str, str] = {}
-    candidates = [_own(codec) for codec in codecs]
+    contenders = [_own(codec) for codec in codecs]
     if peers:
         with reporter.step("install", "peers") as step:
             for done, (name, peer) in enumerate(peers.items(), 1):
-                candidates += _candidates_of(name, peer, peers_folder, errors)
+                contenders += _contenders_of(name, peer, peers_folder, errors)
                 step.at(done, len(peers))
             step.note(f"in {peers_folder}")
-    stages = {candidate.name: _Stages(candidate, data, options) for candidate in candidates}
+    stages = {contender.name: _Stages(contender, data, options) for contender in contenders}
     built: dict[str, dict[str, Any]] = {}
     tuned: dict[str, dict[str, Any]] = {}
     for verb, results in (("build", built), ("tune", tuned)):
@@ -217,27 +217,27 @@ def measure_indexes(
                 step.at(turn * len(tuned) + number + 1, total)
         step.note(f"load {min(load)} to {max(load)}")
     reports = [
-        _report(candidate, data, options, built, tuned, measured, errors.get(candidate.name, ""))
-        for candidate in candidates
+        _report(contender, data, options, built, tuned, measured, errors.get(contender.name, ""))
+        for contender in contenders
     ]
     cores = len(available_cores())
     return IndexReport(data.name, data.rows, data.dim, options.target, cores, load, stealing.share(), reports)
 
 
-def _own(codec: str) -> _Candidate:
+def _own(codec: str) -> _Contender:
     command = (sys.executable, "-m", "jobs.bench.index.lookalike_index")
-    return _Candidate(OWN, codec, command, _ROOT, "")
+    return _Contender(OWN, codec, command, _ROOT, "")
 
 
-def _candidates_of(name: str, peer: Peer, folder: Path, errors: dict[str, str]) -> list[_Candidate]:
-    """Install a peer, and return a candidate for each of its indexes; if that fails, with an error for each."""
+def _contenders_of(name: str, peer: Peer, folder: Path, errors: dict[str, str]) -> list[_Contender]:
+    """Install a peer, and return a contender for each of its indexes; if that fails, with an error for each."""
     command = (environments.python_of(name, peer, folder), str(peer.script.absolute()))
     inputs = fingerprint(peer.requirements, peer.script.read_text())
-    found = [_Candidate(name, index, command, environments.SCRIPTS, inputs, peer.note) for index in peer.indexes]
+    found = [_Contender(name, index, command, environments.SCRIPTS, inputs, peer.note) for index in peer.indexes]
     try:
         environments.install(name, peer, folder)
     except LookalikeError as error:
-        errors.update({candidate.name: f"install: {error}" for candidate in found})
+        errors.update({contender.name: f"install: {error}" for contender in found})
     return found
 
 
@@ -246,17 +246,17 @@ def _chosen(tuned: dict[str, Any]) -> dict[str, Any]:
 
 
 def _report(
-    candidate: _Candidate,
+    contender: _Contender,
     data: IndexData,
     options: RunOptions,
     built: Mapping[str, dict[str, Any]],
     tuned: Mapping[str, dict[str, Any]],
     measured: Mapping[str, list[Outcome]],
     error: str,
-) -> CandidateReport:
-    name = candidate.name
+) -> ContenderReport:
+    name = contender.name
     figures = built.get(name, {})
-    report = CandidateReport(name, candidate.peer, candidate.index, candidate.note, error=error) if error else None
+    report = ContenderReport(name, contender.peer, contender.index, contender.note, error=error) if error else None
     if report is not None:
         return report
     *turns, whole = (outcome.result["cases"] for outcome in measured[name] if outcome.result is not None)
@@ -265,8 +265,8 @@ def _report(
         for case in data.cases
         if options.filters or case.kind == "none"
     ]
-    return CandidateReport(
-        name, candidate.peer, candidate.index, candidate.note,
+    return ContenderReport(
+        name, contender.peer, contender.index, contender.note,
         version=figures["version"],
         description=figures["description"],
         build_seconds=figures["seconds"],

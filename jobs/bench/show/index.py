@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table
 
-from jobs.bench.index.report import OWN, CandidateReport, CaseReport, IndexReport
+from jobs.bench.index.report import OWN, CaseReport, ContenderReport, IndexReport
 from jobs.bench.show.common import number_table, save_figure
 
 _DPI = 110
@@ -21,19 +21,19 @@ _MARKERS = "oosDv^<>ph*X"
 def tables(report: IndexReport) -> list[Table]:
     """Return all tables: sizes, searches, filters if there were any, and how Lookalike compares with peers."""
     found = [sizes_table(report), searches_table(report)]
-    if any(case.kind != "none" for candidate in report.measured for case in candidate.cases):
+    if any(case.kind != "none" for contender in report.measured for case in contender.cases):
         found.append(filters_table(report))
-    if any(candidate.peer != OWN for candidate in report.measured):
+    if any(contender.peer != OWN for contender in report.measured):
         found += [ratios_table(report, own) for own in report.measured if own.peer == OWN]
     return found
 
 
 def sizes_table(report: IndexReport) -> Table:
-    """Return a row for each candidate: its size, its build, and why it was not measured."""
+    """Return a row for each contender: its size, its build, and why it was not measured."""
     numbers = ("resident B", "on disk B", "build s", "build peak MB", "search MB")
     table = number_table(f"A vector's bytes, and the build on {report.cores} cores: {report.name}", "index", *numbers)
     table.add_column("what it is")
-    for found in report.candidates:
+    for found in report.contenders:
         if found.error:
             table.add_row(found.name, *[""] * len(numbers), f"[red]{escape(found.error)}[/]")
             continue
@@ -51,19 +51,19 @@ def sizes_table(report: IndexReport) -> Table:
 
 
 def searches_table(report: IndexReport) -> Table:
-    """Return a row for each candidate and modality: recall, and queries a second on one thread and on all cores."""
+    """Return a row for each contender and modality: recall, and queries a second on one thread and on all cores."""
     numbers = ("recall@10", "recall@100", "queries/s", "p50 ms", "p99 ms", f"queries/s, {report.cores} threads")
     title = f"Without a filter, tuned to recall@100 {report.target}, one by one on one thread: {report.name}"
     table = number_table(title, "queries", "index", *numbers)
     table.columns[1].justify = "left"
     table.add_column("setting")
     for modality in report.modalities:
-        found = [(candidate, candidate.case(modality)) for candidate in report.measured]
-        rows = sorted(((candidate, case) for candidate, case in found if case), key=lambda row: -row[1].qps)
-        for candidate, case in rows:
+        found = [(contender, contender.case(modality)) for contender in report.measured]
+        rows = sorted(((contender, case) for contender, case in found if case), key=lambda row: -row[1].qps)
+        for contender, case in rows:
             table.add_row(
                 modality,
-                candidate.name,
+                contender.name,
                 f"{case.recall_at_10:.3f}",
                 _recall(case, report.target),
                 f"{case.qps:,.0f}",
@@ -71,39 +71,34 @@ def searches_table(report: IndexReport) -> Table:
                 f"{case.p99_ms:.2f}",
                 f"{case.qps_all:,.0f}",
                 _setting(case),
-                end_section=candidate is rows[-1][0],
+                end_section=contender is rows[-1][0],
             )
     return table
 
 
 def filters_table(report: IndexReport) -> Table:
-    """Return a row for each modality and candidate: recall@100 and queries a second under each filter."""
-    kinds = {
-        (case.kind, _nominal(case)): None for found in report.measured for case in found.cases if case.kind != "none"
-    }
-    names = [f"{kind} {share}" for kind, share in kinds]
-    table = number_table(
-        f"Under filters: recall@100 and queries/s on one thread: {report.name}", "queries", "index", *names
-    )
+    """Return a row for each modality and contender: recall@100 and queries a second under each filter."""
+    cases = [case for found in report.measured for case in found.cases if case.kind != "none"]
+    kinds = dict.fromkeys((case.kind, _nominal(case)) for case in cases)
+    title = f"Under filters: recall@100 and queries/s on one thread: {report.name}"
+    table = number_table(title, "queries", "index", *(f"{kind} {share}" for kind, share in kinds))
     table.columns[1].justify = "left"
     for modality in report.modalities:
         for found in report.measured:
-            cells = [
-                _filter_cell(
-                    [case for case in found.cases if (case.modality, case.kind, _nominal(case)) == (modality, *key)],
-                    report.target,
-                )
-                for key in kinds
-            ]
+            by_key = {_key(case): case for case in found.cases}
+            cells = [_filter_cell(by_key.get((modality, *key)), report.target) for key in kinds]
             table.add_row(modality, found.name, *cells, end_section=found is report.measured[-1])
     return table
 
 
-def _filter_cell(cases: list[CaseReport], target: float) -> str:
-    if not cases:
+def _filter_cell(case: CaseReport | None, target: float) -> str:
+    if case is None:
         return ""
-    (case,) = cases
     return escape(case.unmeasured) if case.unmeasured else f"{_recall(case, target)}  {case.qps:,.0f}"
+
+
+def _key(case: CaseReport) -> tuple[str, str, str]:
+    return case.modality, case.kind, _nominal(case)
 
 
 def _nominal(case: CaseReport) -> str:
@@ -137,7 +132,7 @@ def plot_indexes(report: IndexReport, path: Path) -> None:
 
 
 def _styles(report: IndexReport) -> dict[str, tuple[str, str]]:
-    """Return colour and marker of each candidate: blues for Lookalike's."""
+    """Return colour and marker of each contender: blues for Lookalike's."""
     own, peers = iter(_OWN_COLOURS * 2), iter(_PEER_COLOURS * 3)
     markers = iter(_MARKERS * 3)
     return {found.name: (next(own) if found.peer == OWN else next(peers), next(markers)) for found in report.measured}
@@ -177,36 +172,26 @@ def _plot_bytes(axes: Axes, report: IndexReport, modality: str, styles: dict[str
             continue
         colour, marker = styles[found.name]
         reached = case.recall_at_100 >= report.target
-        axes.scatter(
-            [found.resident_bytes],
-            [case.qps],
-            color=colour if reached else "none",
-            edgecolors=colour,
-            marker=marker,
-            s=70,
-        )
-        axes.annotate(
-            found.name, (found.resident_bytes, case.qps), xytext=(6, 4), textcoords="offset points", fontsize=8
-        )
+        place = (found.resident_bytes, case.qps)
+        axes.scatter(*place, color=colour if reached else "none", edgecolors=colour, marker=marker, s=70)
+        axes.annotate(found.name, place, xytext=(6, 4), textcoords="offset points", fontsize=8)
     title = f"{modality} queries at recall@100 {report.target} (hollow: not reached)"
     axes.set(xscale="log", yscale="log", xlabel="resident bytes a vector", ylabel="queries/s", title=title)
     axes.margins(x=0.18, y=0.1)
     axes.grid(alpha=0.25, which="both")
 
 
-def ratios_table(report: IndexReport, own: CandidateReport) -> Table:
+def ratios_table(report: IndexReport, own: ContenderReport) -> Table:
     """Return a row for each peer: how many times its queries a second Lookalike answers with one of its codecs."""
-    keys = list(dict.fromkeys((case.modality, case.kind, _nominal(case)) for case in own.cases))
-    names = [modality if kind == "none" else f"{modality}, {kind} {share}" for modality, kind, share in keys]
-    table = number_table(
-        f"Queries/s of {own.name}, as a multiple of a peer's (in brackets: its lower recall)", "peer", *names
-    )
-    mine = {(case.modality, case.kind, _nominal(case)): case for case in own.cases}
+    mine = {_key(case): case for case in own.cases}
+    names = [modality if kind == "none" else f"{modality}, {kind} {share}" for modality, kind, share in mine]
+    title = f"Queries/s of {own.name}, as a multiple of a peer's (in brackets: its recall where it is below the target)"
+    table = number_table(title, "peer", *names)
     for found in report.measured:
         if found.peer == OWN:
             continue
-        theirs = {(case.modality, case.kind, _nominal(case)): case for case in found.cases if not case.unmeasured}
-        table.add_row(found.name, *(_ratio(mine[key], theirs.get(key), report.target) for key in keys))
+        theirs = {_key(case): case for case in found.cases if not case.unmeasured}
+        table.add_row(found.name, *(_ratio(mine[key], theirs.get(key), report.target) for key in mine))
     return table
 
 

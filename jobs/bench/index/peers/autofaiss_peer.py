@@ -17,7 +17,7 @@ import numpy as np
 from protocol import Case, Index, K, RowFilter, Search, Setting, blocks
 from stages import run
 
-_MEMORY = "16G"
+_MEMORY, _AVAILABLE = "4G", "16G"  # of the index, and of the machine: the second has to be more
 _LATENCY_MS = 5
 
 
@@ -33,7 +33,7 @@ class Autofaiss(Index):
             index_path=str(path),
             index_infos_path=str(self.task.folder / "infos.json"),
             max_index_memory_usage=_MEMORY,
-            current_memory_available=_MEMORY,
+            current_memory_available=_AVAILABLE,
             max_index_query_time_ms=_LATENCY_MS,
             metric_type="ip",
             should_be_memory_mappable=self.task.index == "mapped",
@@ -55,7 +55,7 @@ class Autofaiss(Index):
             inner = faiss.downcast_index(inner.index)
         self.inner = inner
 
-    def ladders(self, case: Case) -> list[list[Setting]]:
+    def sweeps(self, case: Case) -> list[list[Setting]]:
         if isinstance(self.inner, faiss.IndexHNSW):
             return [[{"efSearch": ef} for ef in (100, 120, 140, 170, 200, 240, 280, 340, 400, 560, 800, 1600)]]
         return [[{"nprobe": probes} for probes in (4, 8, 16, 32, 64, 128, 256, 512, 1024)]]

@@ -37,7 +37,7 @@ class Hnswlib(Index):
         self.index.load_index(str(self.task.folder / "hnswlib.bin"))
         self.index.set_num_threads(1)
 
-    def ladders(self, case: Case) -> list[list[Setting]]:
+    def sweeps(self, case: Case) -> list[list[Setting]]:
         efs = (100, 120, 140, 170, 200, 240, 280, 340, 400, 560, 800, 1600, 3200)
         filtered = (100, 400, 1600, 6400, 25_600)
         return [[{"ef": ef} for ef in (efs if case.row_filter is None else filtered)]]

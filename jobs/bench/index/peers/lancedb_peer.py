@@ -61,7 +61,7 @@ class Lance(Index):
     def open(self) -> None:
         self.table = lancedb.connect(self.task.folder).open_table("rows")
 
-    def ladders(self, case: Case) -> list[list[Setting]]:
+    def sweeps(self, case: Case) -> list[list[Setting]]:
         if self.task.index == "ivf_hnsw_sq":
             factors = (2, 3, 4, 6, 8, 16)  # `ef` may not be less than the candidates
             return [[{"nprobes": 1, "refine": refine, "ef": K * refine * n} for n in factors] for refine in (1, 2)]

@@ -65,7 +65,7 @@ class MilvusLite(Index):
         self.client = self._client()
         self.client.load_collection(_NAME, timeout=_SECONDS)
 
-    def ladders(self, case: Case) -> list[list[Setting]]:
+    def sweeps(self, case: Case) -> list[list[Setting]]:
         if self.task.index == "hnsw":
             return [[{"ef": ef} for ef in (100, 120, 140, 170, 200, 240, 280, 340, 400, 560, 800, 1600)]]
         return [[{"nprobe": probes} for probes in (4, 8, 16, 32, 64, 128, 256, 512)]]

@@ -131,7 +131,7 @@ class Index(ABC):
         """Open the index that was built."""
 
     @abstractmethod
-    def ladders(self, case: Case) -> list[list[Setting]]:
+    def sweeps(self, case: Case) -> list[list[Setting]]:
         """Return settings to try, cheapest first in each list."""
 
     @abstractmethod
@@ -143,7 +143,7 @@ class Index(ABC):
 
         Args:
             points: all that were tried.
-            cheapest: of each ladder the first that reaches the target. The fastest of them is chosen; if there are
+            cheapest: of each sweep the first that reaches the target. The fastest of them is chosen; if there are
                 none, the setting of the highest recall.
         """
         if cheapest:

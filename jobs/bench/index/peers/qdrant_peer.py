@@ -71,7 +71,7 @@ class QdrantEdge(Index):
     def open(self) -> None:
         self.shard = qdrant.EdgeShard.load(str(self.task.folder / "shard"))
 
-    def ladders(self, case: Case) -> list[list[Setting]]:
+    def sweeps(self, case: Case) -> list[list[Setting]]:
         efs = (100, 120, 140, 170, 200, 240, 280, 340, 400, 560, 800, 1600)
         if self.task.index == "hnsw":
             return [[{"ef": ef} for ef in efs]]

@@ -33,9 +33,9 @@ else:  # in a peer's environment, as a script beside others
 #: A score this close to that of the last true result counts as one of them: sums in another order differ by as much.
 _TIE = 2e-6
 _WARM_UP, _FEWEST_QUERIES = 10, 20
-#: A ladder of settings ends where they are this many times slower than one that reaches the target.
+#: A sweep ends where they are this many times slower than one that reaches the target.
 _HOPELESS = 2.0
-#: A ladder ends where a step up adds less recall than this, twice in a row.
+#: A sweep ends where a step up adds less recall than this, twice in a row.
 _PLATEAU = 0.002
 
 
@@ -80,13 +80,13 @@ def time_each(search: Search, queries: np.ndarray, seconds: float) -> tuple[list
 
 
 def tune(index: Index, case: Case) -> dict[str, Any]:
-    """Try the settings of each ladder up to the first that reaches the target, and one more; see Index.chosen."""
+    """Try the settings of each sweep up to the first that reaches the target, and one more; see Index.chosen."""
     task = index.task
     points: list[Point] = []
-    cheapest: list[Point] = []  # of each ladder, that reaches the target
-    for ladder in index.ladders(case):
+    cheapest: list[Point] = []  # of each sweep, that reaches the target
+    for sweep in index.sweeps(case):
         reached, flat, before = 0, 0, -1.0
-        for setting in ladder:
+        for setting in sweep:
             found, times = time_each(index.search(setting, case.row_filter), case.queries, task.seconds / 4)
             depths = [recall(task, case, found, depth) for depth in (10, K)]
             point = Point(setting, depths[0], depths[1], round(len(times) / sum(times), 1), len(found))

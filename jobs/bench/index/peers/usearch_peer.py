@@ -42,7 +42,7 @@ class Usearch(Index):
         self.graph = self._graph()
         self.graph.load(str(self.task.folder / "graph.usearch"))
 
-    def ladders(self, case: Case) -> list[list[Setting]]:
+    def sweeps(self, case: Case) -> list[list[Setting]]:
         return [
             [{"expansion": expansion} for expansion in (100, 120, 140, 170, 200, 240, 280, 340, 400, 560, 800, 1600)]
         ]

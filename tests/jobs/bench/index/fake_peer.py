@@ -37,7 +37,7 @@ class Fake(Index):
         if self.task.index == "unfiltered":
             self.unfiltered = "it has no filters"
 
-    def ladders(self, case: Case) -> list[list[Setting]]:
+    def sweeps(self, case: Case) -> list[list[Setting]]:
         return [[{"share": 0.25}, {"share": 0.5}, {"share": 1.0}, {"share": 1.5}, {"share": 2.0}]]
 
     def search(self, setting: Setting, row_filter: RowFilter | None) -> Search:

@@ -15,9 +15,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import lookalike
-from artifacts.errors import InputError, LookalikeError
+from artifacts.errors import InputError
 from jobs.bench.index.data import IndexData, drawn_data
-from jobs.bench.index.environments import PEERS, Peer, chosen_peers, install
+from jobs.bench.index.environments import PEERS, Peer, chosen_peers
 from jobs.bench.index.report import IndexReport
 from jobs.bench.index.runs import CODECS, RunOptions, measure_indexes
 from jobs.bench.show.index import tables
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.server, pytest.mark.skipif(sys.platform != "linux", re
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the report and the plot of a run over 2,000 drawn vectors with every codec."""
     folder = tmp_path_factory.mktemp("bench")
-    arguments = ["--rows", "2000", "--dim", "32", "--count", "40", "--turns", "1", "--seconds", "0.1"]
+    arguments = ["--rows", "2000", "--dim", "32", "--count", "40", "--turns", "1", "--seconds", "0.05"]
     files = ["--folder", str(folder / "kept"), "--json", str(folder / "b.json"), "--plot", str(folder / "b.png")]
     result = CliRunner().invoke(lookalike.app, ["bench", "index", *arguments, *files], catch_exceptions=False)
     assert result.exit_code == 0, result.output
@@ -42,8 +42,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_codec_reaches_the_recall_it_is_tuned_to(measured: Path) -> None:
     report = json.loads((measured / "b.json").read_text())
-    assert [found["name"] for found in report["candidates"]] == [f"lookalike {codec}" for codec in CODECS]
-    for found in report["candidates"]:
+    assert [found["name"] for found in report["contenders"]] == [f"lookalike {codec}" for codec in CODECS]
+    for found in report["contenders"]:
         assert found["error"] == ""
         assert 0 < found["resident_bytes"] < found["disk_bytes"]
         assert found["build_seconds"] > 0
@@ -84,7 +84,7 @@ def measure(data: IndexData, peers: Mapping[str, Peer], folder: Path, **options:
 
 def test_peer_gets_the_vectors_queries_filters_and_threads_of_the_task(data: IndexData, tmp_path: Path) -> None:
     report = measure(data, fake("exact"), tmp_path / "peers")
-    (found,) = report.candidates
+    (found,) = report.contenders
     assert (found.error, found.name, found.note, found.resident_bytes) == ("", "fake exact", "a fake", 64.0)
     assert len(found.cases) == 10
     for case in found.cases:
@@ -95,7 +95,7 @@ def test_peer_gets_the_vectors_queries_filters_and_threads_of_the_task(data: Ind
 
 
 def test_rows_that_a_filter_forbids_count_as_not_found(data: IndexData, tmp_path: Path) -> None:
-    (found,) = measure(data, fake("careless"), tmp_path / "peers").candidates
+    (found,) = measure(data, fake("careless"), tmp_path / "peers").contenders
     recalls = {(case.kind, case.share): case.recall_at_100 for case in found.cases if case.modality == "image"}
     assert recalls.pop(("none", 1.0)) == 1.0
     assert max(recalls.values()) < 0.5
@@ -103,7 +103,7 @@ def test_rows_that_a_filter_forbids_count_as_not_found(data: IndexData, tmp_path
 
 def test_peer_that_dies_costs_its_own_row_only(data: IndexData, tmp_path: Path) -> None:
     report = measure(data, fake("dies", "ends", "exact"), tmp_path / "peers", filters=False)
-    errors = {found.index: found.error for found in report.candidates}
+    errors = {found.index: found.error for found in report.contenders}
     assert errors["dies"] == "build: ended with code 1: RuntimeError: no such luck"
     assert errors["ends"].startswith("tune: ended by signal 6")
     assert errors["exact"] == ""
@@ -114,33 +114,31 @@ def test_peer_that_dies_costs_its_own_row_only(data: IndexData, tmp_path: Path) 
 
 def test_peer_that_hangs_is_ended_with_what_it_started(data: IndexData, tmp_path: Path) -> None:
     report = measure(data, fake("hangs"), tmp_path / "peers", timeout=3.0)
-    assert report.candidates[0].error == "build: took more than 3 s"
+    assert report.contenders[0].error == "build: took more than 3 s"
     child = int(next(data.folder.rglob("child")).read_text())
     status = Path(f"/proc/{child}/stat")
     assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_index_without_filters_says_so(data: IndexData, tmp_path: Path) -> None:
-    (found,) = measure(data, fake("unfiltered"), tmp_path / "peers").candidates
+    (found,) = measure(data, fake("unfiltered"), tmp_path / "peers").contenders
     assert {case.unmeasured for case in found.cases if case.kind != "none"} == {"it has no filters"}
     assert all(case.qps > 0 for case in found.cases if case.kind == "none")
 
 
 def test_built_index_is_kept_for_the_next_run(data: IndexData, tmp_path: Path) -> None:
     first = measure(data, fake("exact"), tmp_path / "peers", filters=False)
-    again = measure(data, fake("exact"), tmp_path / "peers", filters=False, target=0.5)
+    again = measure(data, fake("exact"), tmp_path / "peers", filters=False, target=0.35)
     assert next(data.folder.rglob("builds")).read_text() == "built\n"
-    assert again.candidates[0].build_seconds == first.candidates[0].build_seconds
-    assert again.candidates[0].cases[0].setting == {"share": 0.5}
+    assert again.contenders[0].build_seconds == first.contenders[0].build_seconds
+    assert again.contenders[0].cases[0].setting == {"share": 0.5}
 
 
 def test_peer_that_cannot_be_installed_is_reported(data: IndexData, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
     peers = {"fake": Peer(FAKE, ("--no-index", "no-such-package-as-this"), ("exact",))}
-    with pytest.raises(LookalikeError, match=r"fake could not be installed into .*no-such-package-as-this"):
-        install("fake", peers["fake"], tmp_path / "peers")
     report = measure(data, peers, tmp_path / "peers", filters=False)
-    assert report.candidates[0].error.startswith("install: fake could not be installed")
+    assert report.contenders[0].error.startswith("install: fake could not be installed")
+    assert "no-such-package-as-this" in report.contenders[0].error
 
 
 def test_peers_and_indexes_are_chosen_by_name() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from rich.markup import escape
 from rich.table import Table
 
@@ -153,6 +155,7 @@ def _plot_recall(axes: Axes, report: IndexReport, modality: str, styles: dict[st
     axes.axvline(report.target, color="#999", linewidth=0.8, linestyle="--")
     axes.set(yscale="log", xlabel="recall@100", ylabel="queries/s", title=f"{modality} queries (ring: as measured)")
     axes.set_xlim(left=max(0.5, axes.get_xlim()[0]), right=1.005)
+    _plain_numbers(axes.yaxis)
     axes.grid(alpha=0.25, which="both")
 
 
@@ -178,7 +181,16 @@ def _plot_bytes(axes: Axes, report: IndexReport, modality: str, styles: dict[str
     title = f"{modality} queries at recall@100 {report.target} (hollow: not reached)"
     axes.set(xscale="log", yscale="log", xlabel="resident bytes a vector", ylabel="queries/s", title=title)
     axes.margins(x=0.18, y=0.1)
+    _plain_numbers(axes.xaxis)
+    _plain_numbers(axes.yaxis)
     axes.grid(alpha=0.25, which="both")
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """Label a logarithmic axis with 2,000 instead of 2 × 10³, at 1, 2 and 5 of each power of ten."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:,.0f}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def ratios_table(report: IndexReport, own: ContenderReport) -> Table:

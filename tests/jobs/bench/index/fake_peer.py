@@ -44,8 +44,8 @@ class Fake(Index):
         allowed = np.ones(len(self.rows), bool) if row_filter is None else row_filter.allowed
         if self.task.index == "careless":
             allowed = np.ones(len(self.rows), bool)  # forgets the filter
-        rows = np.flatnonzero(allowed)[: int(len(self.rows) * setting["share"])]
-        rows = rows[: max(1, int(min(1.0, setting["share"]) * len(rows)))]
+        rows = np.flatnonzero(allowed)
+        rows = rows[: max(1, int(setting["share"] * len(rows)))]
 
         def search(query: np.ndarray) -> np.ndarray:
             return rows[np.argsort(-(self.rows[rows] @ query), kind="stable")[:K]]

@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.server, pytest.mark.skipif(sys.platform != "linux", re
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the report and the plot of a run over 2,000 drawn vectors with every codec."""
     folder = tmp_path_factory.mktemp("bench")
-    arguments = ["--rows", "2000", "--dim", "32", "--count", "40", "--turns", "1", "--seconds", "0.05"]
+    arguments = ["--rows", "2000", "--dim", "32", "--count", "20", "--turns", "1", "--seconds", "0.05"]
     files = ["--folder", str(folder / "kept"), "--json", str(folder / "b.json"), "--plot", str(folder / "b.png")]
     result = CliRunner().invoke(lookalike.app, ["bench", "index", *arguments, *files], catch_exceptions=False)
     assert result.exit_code == 0, result.output
@@ -113,8 +113,8 @@ def test_peer_that_dies_costs_its_own_row_only(data: IndexData, tmp_path: Path) 
 
 
 def test_peer_that_hangs_is_ended_with_what_it_started(data: IndexData, tmp_path: Path) -> None:
-    report = measure(data, fake("hangs"), tmp_path / "peers", timeout=3.0)
-    assert report.contenders[0].error == "build: took more than 3 s"
+    report = measure(data, fake("hangs"), tmp_path / "peers", timeout=8.0)
+    assert report.contenders[0].error == "build: took more than 8 s"
     child = int(next(data.folder.rglob("child")).read_text())
     status = Path(f"/proc/{child}/stat")
     assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"

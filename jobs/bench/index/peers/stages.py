@@ -37,6 +37,8 @@ _WARM_UP, _FEWEST_QUERIES = 10, 20
 _HOPELESS = 2.0
 #: A sweep ends where a step up adds less recall than this, twice in a row.
 _PLATEAU = 0.002
+#: One case is tuned for so many times the seconds of a measurement; then what has been tried has to do.
+_CASE_LIMIT = 30
 
 
 def recall(task: Task, case: Case, found: Sequence[np.ndarray], depth: int) -> float:
@@ -64,8 +66,11 @@ def time_each(search: Search, queries: np.ndarray, seconds: float) -> tuple[list
     Returns:
         The ids for the queries of the first pass, and the seconds of each search.
     """
+    began = time.perf_counter()
     for query in queries[:_WARM_UP]:
         search(query)
+        if time.perf_counter() - began > seconds:
+            break
     found: list[np.ndarray] = []
     times: list[float] = []
     began = time.perf_counter()
@@ -84,7 +89,8 @@ def tune(index: Index, case: Case) -> dict[str, Any]:
     task = index.task
     points: list[Point] = []
     cheapest: list[Point] = []  # of each sweep, that reaches the target
-    for sweep in index.sweeps(case):
+    sweeps, ends = index.sweeps(case), time.perf_counter() + _CASE_LIMIT * task.seconds
+    for sweep in sweeps:
         reached, flat, before = 0, 0, -1.0
         for setting in sweep:
             found, times = time_each(index.search(setting, case.row_filter), case.queries, task.seconds / 4)
@@ -98,6 +104,8 @@ def tune(index: Index, case: Case) -> dict[str, Any]:
             before = point.recall_at_100
             fastest = max((found.qps for found in cheapest), default=0.0)
             if reached == 2 or flat == 2 or point.qps * _HOPELESS < fastest:
+                break
+            if time.perf_counter() > ends:
                 break
     return {"points": [asdict(point) for point in points], "chosen": asdict(index.chosen(points, cheapest))}
 

@@ -133,8 +133,9 @@ def parse_shards(text: str | None, shards: int) -> list[int]:
 def _print_report(report: ShardReport) -> None:
     failed = ", ".join(f"{count} {reason}" for reason, count in report.failed.items()) or "none"
     work = "unchanged" if report.skipped else f"{report.reused} reused, {report.seconds:.1f} s"
+    noun = "part" if report.step == "index" else "shard"
     print(
-        f"{report.step} shard {report.shard} of {report.shards}: {report.rows} rows, {report.ok} ok, {work}, "
+        f"{report.step} {noun} {report.shard} of {report.shards}: {report.rows} rows, {report.ok} ok, {work}, "
         f"failed: {failed}",
         flush=True,
     )

@@ -17,8 +17,13 @@ def seal_files(folder: Path, sealed: Mapping[str, FileInfo] | None = None) -> di
 
     Returns:
         Size and digest of every file in the folder and its subfolders, by path within the folder.
+
+    Raises:
+        FileNotFoundError: a sealed file is not there.
     """
     files = dict(sealed or {})
+    for name in files:
+        (folder / name).stat()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if name not in files:

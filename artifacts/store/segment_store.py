@@ -22,6 +22,7 @@ from artifacts.errors import CorruptFile, ReleaseError
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS, read_info, sha256_of_info, verify_segment
 from artifacts.storage import TEMPORARY, Folder, fsync
 from artifacts.store.manifest import SegmentRef
+from artifacts.store.staged_parts import StagedParts
 
 
 class SegmentStore:
@@ -134,6 +135,20 @@ class SegmentStore:
             return False
         os.utime(folder)
         return read_info(folder).id == segment_id
+
+    def staged(self, segment_id: str) -> StagedParts:
+        """Return the parts of a segment that is being built."""
+        return StagedParts(self, segment_id)
+
+    def remove_damaged(self, segment_id: str) -> bool:
+        """Make a segment that is in the store and damaged incomplete, so that it is built again; return whether it was.
+
+        Its files stay where they are until then: processes may have mapped those that are intact.
+        """
+        if self.digest(segment_id) is None or self.has(segment_id):
+            return False
+        self.folder.remove(f"segments/{segment_id}/{INFO_FILE}")
+        return True
 
     # ── the cache ────────────────────────────────────────────────────────────────────────────────────────────────
 

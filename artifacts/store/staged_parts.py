@@ -2,12 +2,16 @@
 
 In a store on this machine, they wait in a temporary folder beside the segments, and become files of the segment by a
 hard link. In any other store they are put where the segment will be, which is invisible until its segment.json is
-there. Either way no part is copied, and `Store.prune` removes what is left of a build that is never completed.
+there; whoever seals it downloads them once. `Store.prune` removes what is left of a build that is never completed.
+
+A segment that is complete is never written to: equal ids stand for equal parts, so a part that is written once more is
+dropped.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,10 +19,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifacts.segments.info import FileInfo, part_name
-from artifacts.storage import TEMPORARY, fsync
+from artifacts.storage import TEMPORARY, fsync, sha256_of
+from artifacts.store.prune import GRACE_SECONDS, remove_temporaries
 
 if TYPE_CHECKING:
     from artifacts.store.segment_store import SegmentStore
+
+#: Of a rename onto a folder that is not empty.
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+#: Of a hard link to a file of another user, on another device, or on a file system without links.
+_NO_LINK = (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK)
 
 
 class StagedParts:
@@ -39,19 +49,18 @@ class StagedParts:
         Args:
             files: by name within the part's folder.
         """
-        for name, file in files.items():
-            try:
-                size = self._size(number, name)
-            except FileNotFoundError:
-                return False
-            if size != file.bytes:
-                return False
-        return True
+        try:
+            return all(self._size(number, name) == file.bytes for name, file in files.items())
+        except FileNotFoundError:
+            return False
 
     def _size(self, number: int, name: str) -> int:
         if self._store.folder.is_local:
             return (self._staging / part_name(number) / name).stat().st_size
-        return self._store.folder.size(f"segments/{self._segment_id}/{part_name(number)}/{name}")
+        return self._store.folder.size(self._remote(number, name))
+
+    def _remote(self, number: int, name: str) -> str:
+        return f"segments/{self._segment_id}/{part_name(number)}/{name}"
 
     @contextlib.contextmanager
     def writing(self, number: int) -> Iterator[Path]:
@@ -59,48 +68,77 @@ class StagedParts:
 
         The files must be sealed, see `artifacts.segments.sealing`.
         """
-        temporary = self._store.temporary(f"{self._segment_id}-{part_name(number)}")
+        store = self._store
+        temporary = store.temporary(f"{self._segment_id}-{part_name(number)}")
+        if not store.folder.is_local:  # nothing else removes what killed tasks have left on a machine of a cluster
+            remove_temporaries(store.folder, store.local_folder, GRACE_SECONDS)
         temporary.mkdir()
         try:
             yield temporary
-            if self._store.folder.is_local:
+            if store.digest(self._segment_id) is not None:
+                return
+            if store.folder.is_local:
                 self._keep(temporary, number)
             else:
                 for path in sorted(temporary.iterdir()):
-                    self._store.folder.put(path, f"segments/{self._segment_id}/{part_name(number)}/{path.name}")
+                    store.folder.put(path, self._remote(number, path.name))
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _keep(self, written: Path, number: int) -> None:
-        self._staging.mkdir(exist_ok=True)
-        target = self._staging / part_name(number)
         fsync(written)
-        try:
-            written.rename(target)
-        except OSError:  # an earlier run's, whose record is missing; or another process was faster
+        target = self._staging / part_name(number)
+        while True:
+            self._staging.mkdir(exist_ok=True)
+            try:
+                written.rename(target)
+                break
+            except FileNotFoundError:
+                continue  # another process has just removed the staging folder
+            except OSError as error:
+                if error.errno not in _TAKEN:
+                    raise
+            # by an earlier run whose record is missing, or by a process that was faster
             aside = self._store.temporary(f"{self._segment_id}-{part_name(number)}")
             with contextlib.suppress(FileNotFoundError):
                 target.rename(aside)
-            written.rename(target)
             shutil.rmtree(aside, ignore_errors=True)
         fsync(self._staging)
 
-    def bring(self, number: int, folder: Path) -> None:
+    def bring(self, number: int, folder: Path, files: Mapping[str, FileInfo]) -> None:
         """Put the files of a part into its folder within a segment's folder on this machine.
 
+        Args:
+            files: of the part, by name.
+
         Raises:
-            FileNotFoundError: there is no such part.
+            FileNotFoundError: a file is missing, or is another one.
         """
         target = folder / part_name(number)
-        if self._store.folder.is_local:
-            target.mkdir()
-            for path in (self._staging / part_name(number)).iterdir():
-                os.link(path, target / path.name)
-            fsync(target)
-        else:
-            source = self._store.folder.path(f"segments/{self._segment_id}/{part_name(number)}")
-            self._store.folder.fs.get(f"{source}/", f"{target}/", recursive=True)
+        target.mkdir()
+        for name, file in files.items():
+            if self._store.folder.is_local:
+                _link(self._staging / part_name(number) / name, target / name)
+                intact = (target / name).stat().st_size == file.bytes
+            else:
+                self._store.folder.fs.get_file(self._store.folder.path(self._remote(number, name)), str(target / name))
+                intact = sha256_of(target / name) == file.sha256  # cheap, beside the download
+            if not intact:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._remote(number, name))
+        fsync(target)
 
     def remove(self) -> None:
-        """Remove the parts once the segment is complete, or will not be completed."""
+        """Remove what waits on this machine, once the segment is complete or will not be completed."""
         shutil.rmtree(self._staging, ignore_errors=True)
+
+
+def _link(path: Path, target: Path) -> None:
+    """Link a file, or copy it where that is not possible."""
+    try:
+        os.link(path, target)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        shutil.copyfile(path, target)
+        target.chmod(0o444)
+        fsync(target)

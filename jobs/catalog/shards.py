@@ -48,6 +48,19 @@ def write_query(con: duckdb.DuckDBPyConnection, query: str, schema: pa.Schema, p
     return rows
 
 
+def product_schema(workspace: Workspace) -> pa.Schema:
+    """Return the schema of the products, catalog_schema.
+
+    Raises:
+        StepFailed: no shard has been written.
+    """
+    shards = workspace.catalog
+    if not shards.exists(0):
+        raise StepFailed(f"{shards.url} has no {shard_name(0)}: run the catalog step")
+    with shards.open(0) as file:
+        return pq.read_schema(file)
+
+
 def read_products(workspace: Workspace, shard: int) -> pa.Table:
     """Return the products of one shard, as catalog_schema has them, sorted by product_id.
 

@@ -49,9 +49,10 @@ class IndexPlan:
         factory: FAISS factory string.
         lists: IVF lists; 0 for an index without.
         quantizer: sha256 of the trained, empty index; empty for an index without.
+        kept_quantizer: whether it was trained for an earlier segment.
         train_rows: vectors that it was trained on.
         trained_similarity: mean cosine of rows with their centroids in the segment that the quantizer was trained for;
-            None if that is this segment.
+            None if that is this segment, or was never completed.
         parts: in order.
     """
 
@@ -66,6 +67,7 @@ class IndexPlan:
     factory: str
     lists: int = 0
     quantizer: str = ""
+    kept_quantizer: bool = False
     train_rows: int = 0
     trained_similarity: float | None = None
     parts: list[Part] = field(default_factory=list)
@@ -123,7 +125,9 @@ def current_plan(workspace: Workspace, identity: EncoderIdentity, config: Pipeli
     """
     plan = read_plan(workspace)
     if plan is None or plan.inputs != inputs_of(workspace, identity, config):
-        raise StepFailed(f"{workspace.url}: the index is not planned for these pictures; run the train step first")
+        raise StepFailed(
+            f"{workspace.url}: the index is not planned for these pictures and settings; run the train step first"
+        )
     return plan
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,8 +36,10 @@ class Quantizer:
         encoder_id: of the vectors.
         factory: FAISS factory string.
         seed: of the sample and of k-means.
+        rows_per_list: `train_rows_per_list` as it was set.
         train_rows: vectors in the sample.
         trained_at: aware.
+        check: mean cosine of a check sample with their centroids, see `jobs.index.train`.
         similarity: mean cosine of the rows of the segment that it was trained for with their centroids; None until that
             segment is complete.
     """
@@ -46,16 +48,18 @@ class Quantizer:
     encoder_id: str
     factory: str
     seed: int
+    rows_per_list: int
     train_rows: int
     trained_at: datetime
+    check: float
     similarity: float | None = None
 
 
-def keep(workspace: Workspace, trained: faiss.Index, encoder_id: str, factory: str, seed: int, rows: int) -> Quantizer:
+def keep(workspace: Workspace, trained: faiss.Index, describe: Callable[[str], Quantizer]) -> Quantizer:
     """Write a trained, empty index to the workspace.
 
     Args:
-        rows: vectors that it was trained on.
+        describe: called with the sha256 of its file.
     """
     from artifacts.index import build
 
@@ -63,7 +67,7 @@ def keep(workspace: Workspace, trained: faiss.Index, encoder_id: str, factory: s
         path = Path(scratch) / "quantizer.faiss"
         build.write(trained, path)
         content = path.read_bytes()
-    quantizer = Quantizer(hashlib.sha256(content).hexdigest(), encoder_id, factory, seed, rows, datetime.now(UTC))
+    quantizer = describe(hashlib.sha256(content).hexdigest())
     workspace.quantizers.write_bytes(_file(quantizer.sha256), content)
     write_record(workspace.quantizers, _record(quantizer.sha256), quantizer)
     return quantizer
@@ -118,7 +122,7 @@ def is_intact(workspace: Workspace, sha256: str) -> bool:
 
 
 def record_similarity(workspace: Workspace, sha256: str, similarity: float | None) -> None:
-    """Record the mean cosine of the segment that a quantizer was trained for; from then on others may use it."""
+    """Record the mean cosine of the segment that a quantizer was trained for."""
     quantizer = _read(workspace, sha256)
     if quantizer is not None and quantizer.similarity is None:
         write_record(workspace.quantizers, _record(sha256), replace(quantizer, similarity=similarity))

@@ -5,23 +5,27 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.encoders.identity import EncoderIdentity, encoder_identity
-from artifacts.errors import StepFailed
+from artifacts.errors import CorruptFile, StepFailed
 from artifacts.schema import REJECTS, STATE, attributes_of, segment_schema
 from artifacts.store.manifest import Counts
 from jobs.candidate import Candidate, recorded_settings
 from jobs.catalog.report import CatalogReport, read_catalog_report
-from jobs.catalog.shards import read_products, read_rejects
+from jobs.catalog.shards import product_schema, read_rejects
 from jobs.index import quantizers
 from jobs.index.built import built_candidate
-from jobs.index.parts import PartRecord, part_rejects, read_part
+from jobs.index.parts import PartRecord, part_rejects, read_part, state_name
 from jobs.index.plan import IndexPlan, current_plan
 from jobs.steps import StepContext, StepResult
 from jobs.workspace.workspace import CANDIDATE_REJECTS, INDEX_PLAN, Workspace
+
+#: Age up to which the records of other segments are kept: a build may be writing them, or return to them.
+_KEPT = timedelta(days=7)
 
 #: Rows of the catalog's state that are copied at once.
 _BLOCK = 65_536
@@ -99,7 +103,10 @@ def _build(context: StepContext, catalog: CatalogReport, identity: EncoderIdenti
 
 
 def _recorded(workspace: Workspace, plan: IndexPlan, number: int) -> PartRecord:
-    record = read_part(workspace, plan, number)
+    try:
+        record = read_part(workspace, plan, number)
+    except CorruptFile:
+        record = None
     if record is None:
         raise StepFailed(f"{workspace.index.url}: part {number} has not been written; run the index step again")
     return record
@@ -133,20 +140,22 @@ def _seal(context: StepContext, plan: IndexPlan, records: list[PartRecord]) -> f
     from artifacts.segments.sealing import seal_segment
 
     workspace, store = context.workspace, context.store
-    schema = segment_schema(attributes_of(read_products(workspace, 0).schema))
-    staged = store.staged_parts(plan.segment_id)
+    schema = segment_schema(attributes_of(product_schema(workspace)))
+    staged = store.segments.staged(plan.segment_id)
     files = {
         f"{part_name(number)}/{name}": file
         for number, record in enumerate(records)
         for name, file in record.files.items()
     }
     mean = sum(record.similarity for record in records) / plan.rows if plan.quantizer else None
+    if store.segments.digest(plan.segment_id) is not None:
+        return mean  # by another build of the same parts; the train step has verified it
     with store.new_segment(plan.segment_id, files) as folder:
         for part in plan.parts:
             try:
-                staged.bring(part.number, folder)
+                staged.bring(part.number, folder, records[part.number].files)
             except FileNotFoundError:
-                if store.has_segment(plan.segment_id):
+                if store.segments.digest(plan.segment_id) is not None:
                     return mean  # another process has sealed these parts, and removed them
                 raise StepFailed(f"part {part.number} is no longer in the store; run the index step again") from None
         with pq.ParquetWriter(folder / STATE_FILE, STATE, compression="zstd") as writer:
@@ -187,18 +196,23 @@ def _seal(context: StepContext, plan: IndexPlan, records: list[PartRecord]) -> f
 
 
 def _state(workspace: Workspace, plan: IndexPlan) -> Iterator[pa.RecordBatch]:
-    folder = workspace.index_parts(plan.segment_id, len(plan.parts))
+    records = workspace.index / plan.segment_id
     for part in plan.parts:
-        with folder.open(part.number) as file:
+        with records.open(state_name(part.number)) as file:
             yield from pq.ParquetFile(file).iter_batches(_BLOCK)
 
 
 def _clean_up(context: StepContext, plan: IndexPlan) -> None:
-    """Remove what the parts were recorded with, and old quantizers, once the candidate is saved."""
+    """Remove what is no longer needed once the candidate is saved; other builds may be at work beside this one."""
     workspace = context.workspace
-    built = [name for name in workspace.index.names() if name != INDEX_PLAN]
-    if built:
-        context.store.staged_parts(plan.segment_id).remove()
+    records = workspace.index / plan.segment_id
+    states = [name for name in records.names() if name.startswith("state-")]
+    if states:
+        context.store.segments.staged(plan.segment_id).remove()
         quantizers.remove_old(workspace, plan.quantizer)
-    for name in built:  # last: they tell that there is something to remove
-        workspace.index.remove(name)
+    for name in states:
+        records.remove(name)
+    for name in workspace.index.names():
+        written = (workspace.index / name).last_written() if name not in (INDEX_PLAN, plan.segment_id) else None
+        if written is not None and datetime.now(UTC) - written > _KEPT:
+            workspace.index.remove(name)

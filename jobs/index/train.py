@@ -7,25 +7,27 @@ that it was trained for: up to half of `max_drift`, so that a build that is advi
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from artifacts.encoders.identity import EncoderIdentity, encoder_identity
+from artifacts.errors import CorruptFile
 from artifacts.index.choosing import IndexChoice, choose
 from jobs.catalog.report import read_catalog_report
 from jobs.index import quantizers
-from jobs.index.built import discard_damaged
 from jobs.index.plan import IndexPlan, count_rows, inputs_of, read_plan, rows_of, segment_id, split_parts
 from jobs.index.sample import draw_sample
 from jobs.steps import StepContext, StepResult
 from jobs.workspace.fingerprints import Recorded, if_changed
 
-_Result = TypeVar("_Result")
+if TYPE_CHECKING:
+    import faiss
 
 #: Vectors that tell whether a quantizer still fits: their mean cosine has a standard error of about 0.001.
 _CHECK_ROWS = 16_384
@@ -45,16 +47,14 @@ def run_train(context: StepContext) -> StepResult[IndexPlan]:
     config, workspace = context.config, context.workspace
     identity = encoder_identity(config.encoder.encoder, config.encoder.device, config.cache)
     inputs = inputs_of(workspace, identity, config)
-    recorded = _recorded(context)
-    if recorded is not None and recorded.fingerprint == inputs:
-        discard_damaged(context, recorded.value.segment_id)
-    outcome = if_changed(inputs, recorded, lambda: _plan(context, identity, inputs))
+    outcome = if_changed(inputs, _recorded(context), lambda: _plan(context, identity, inputs))
     plan = outcome.value
+    context.store.segments.remove_damaged(plan.segment_id)
     count = len(plan.parts)
     note = f"{plan.rows:,} pictures, {plan.factory}, {count:,} part{'s' if count > 1 else ''}"
     if not outcome.changed:
         note += ", as before"
-    elif plan.trained_similarity is not None:
+    elif plan.kept_quantizer:
         note += ", with a kept quantizer"
     return StepResult(outcome.changed, note, plan)
 
@@ -80,10 +80,12 @@ def _plan(context: StepContext, identity: EncoderIdentity, inputs: str) -> Index
         parts=split_parts(counts, rows_per_part(config) if choice.lists else None),
     )  # fmt: skip
     if choice.lists:
-        quantizer = _fitting(context, identity, choice) or _train(context, identity, choice)
+        fitting = _fitting(context, identity, choice)
+        quantizer = fitting or _train(context, identity, choice)
         plan = replace(
             plan,
             quantizer=quantizer.sha256,
+            kept_quantizer=fitting is not None,
             train_rows=quantizer.train_rows,
             trained_similarity=quantizer.similarity,
         )
@@ -93,22 +95,18 @@ def _plan(context: StepContext, identity: EncoderIdentity, inputs: str) -> Index
 
 
 def _fitting(context: StepContext, identity: EncoderIdentity, choice: IndexChoice) -> quantizers.Quantizer | None:
-    """Return the newest kept quantizer of this kind, if it still fits; None if there is none."""
-    from artifacts.index import build
-
+    """Return the newest kept quantizer that was trained as a new one would be, if it still fits; None without one."""
     workspace, config = context.workspace, context.config
+    asked = (identity.id, choice.factory, config.index.seed, config.index.train_rows_per_list)
     for quantizer in quantizers.kept(workspace):
-        if quantizer.similarity is None or not quantizers.is_intact(workspace, quantizer.sha256):
+        if (quantizer.encoder_id, quantizer.factory, quantizer.seed, quantizer.rows_per_list) != asked:
             continue
-        if (quantizer.encoder_id, quantizer.factory, quantizer.seed) == (
-            identity.id,
-            choice.factory,
-            config.index.seed,
-        ):
+        try:
             trained = quantizers.load(workspace, quantizer.sha256)
-            cosines = _with_sample(context, identity, _CHECK_ROWS, partial(build.centroid_cosines, trained))
-            drift = 1 - float(cosines.mean()) / quantizer.similarity
-            return quantizer if drift <= config.max_drift / 2 else None
+        except CorruptFile:
+            continue
+        drift = 1 - _check(context, identity, trained) / quantizer.check
+        return quantizer if drift <= config.max_drift / 2 else None
     return None
 
 
@@ -116,20 +114,34 @@ def _train(context: StepContext, identity: EncoderIdentity, choice: IndexChoice)
     from artifacts.index import build
     from artifacts.index.devices.opening import open_device
 
-    seed, device = context.config.index.seed, open_device(context.config.index.index_device)
+    config = context.config.index
+    device = open_device(config.index_device)
+    with _sample(context, identity, choice.train_rows, config.seed) as sample:
+        rows = len(sample)
+        trained = build.train(
+            choice.factory, identity.dim, sample, seed=config.seed, device=device, progress=context.progress
+        )
+    check = _check(context, identity, trained)
 
-    def train(sample: np.ndarray) -> quantizers.Quantizer:
-        trained = build.train(choice.factory, identity.dim, sample, seed=seed, device=device, progress=context.progress)
-        return quantizers.keep(context.workspace, trained, identity.id, choice.factory, seed, len(sample))
+    def describe(sha256: str) -> quantizers.Quantizer:
+        return quantizers.Quantizer(
+            sha256, identity.id, choice.factory, config.seed, config.train_rows_per_list, rows, datetime.now(UTC), check
+        )
 
-    return _with_sample(context, identity, choice.train_rows, train)
+    return quantizers.keep(context.workspace, trained, describe)
 
 
-def _with_sample(
-    context: StepContext, identity: EncoderIdentity, size: int, use: Callable[[np.ndarray], _Result]
-) -> _Result:
-    """Call `use` with vectors that are drawn from all shards."""
-    embeddings, seed = context.workspace.embeddings(identity.slug), context.config.index.seed
+def _check(context: StepContext, identity: EncoderIdentity, trained: faiss.Index) -> float:
+    """Return the mean cosine of vectors with the centroids of their lists, of distinct pictures of all shards."""
+    from artifacts.index import build
+
+    with _sample(context, identity, _CHECK_ROWS, context.config.index.seed + 1) as sample:
+        return float(build.centroid_cosines(trained, sample).mean())
+
+
+@contextmanager
+def _sample(context: StepContext, identity: EncoderIdentity, size: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield vectors that are drawn from all shards, float32[n, dim], from a file that is removed afterwards."""
+    embeddings = context.workspace.embeddings(identity.slug)
     with tempfile.TemporaryDirectory(prefix="lookalike-") as scratch:
-        path = Path(scratch) / "sample.f32"
-        return use(draw_sample(embeddings, identity.dim, size, seed, path, context.progress))
+        yield draw_sample(embeddings, identity.dim, size, seed, Path(scratch) / "sample.f32", context.progress)

@@ -94,11 +94,13 @@ class ShardFolder:
         step: name of the step, as its reports have it.
         folder: holds the files.
         shards: how many shards there are when the step is complete.
+        noun: what a shard is called in messages.
     """
 
     step: str
     folder: Folder
     shards: int
+    noun: str = "shard"
 
     @property
     def url(self) -> str:
@@ -140,7 +142,7 @@ class ShardFolder:
         missing = [shard for shard, report in reports.items() if report is None]
         if missing:
             raise StepFailed(
-                f"{self.url}: shards {missing[:10]} of {self.shards} have not been done; run the step again"
+                f"{self.url}: {self.noun}s {missing[:10]} of {self.shards} have not been done; run the step again"
             )
         return [report for report in reports.values() if report is not None]
 

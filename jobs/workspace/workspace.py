@@ -10,7 +10,7 @@
       embeddings/<encoder>/        shards of vectors, one folder for each encoder
       index/                       the segment that is being built
         plan.json                  IndexPlan: its parts
-        <segment>/                 what tasks have recorded of its parts, see jobs.index.parts
+        <segment>/                 what tasks have recorded of its parts, see jobs.index.parts; kept for some days
       quantizers/                  trained quantizers, by sha256, see jobs.index.quantizers
       candidate/                   the release that may be published next
         candidate.json             Candidate
@@ -135,8 +135,11 @@ class Workspace:
 
     def _all_parts(self) -> list[ShardFolder]:
         """Return the parts of every segment that is being built; their number is that of the files."""
-        segments = [name for name in self.index.names() if name != INDEX_PLAN]
-        return [self.index_parts(name, len(self.index.names(name))) for name in segments]
+        folders = []
+        for segment_id in (name for name in self.index.names() if name != INDEX_PLAN):
+            reports = [name for name in self.index.names(segment_id) if name.startswith("shard-")]
+            folders.append(self.index_parts(segment_id, len(reports)))
+        return folders
 
     @property
     def index(self) -> Folder:
@@ -144,8 +147,8 @@ class Workspace:
         return self.folder / "index"
 
     def index_parts(self, segment_id: str, parts: int) -> ShardFolder:
-        """What the catalog says of the products of each part of a segment: `STATE`."""
-        return ShardFolder("index", self.index / segment_id, parts)
+        """The products of each part of a segment that are not in the index: `REJECTS`."""
+        return ShardFolder("index", self.index / segment_id, parts, noun="part")
 
     @property
     def quantizers(self) -> Folder:

@@ -16,7 +16,7 @@ from jobs.bench.build.encoder import drawn_encoder
 from jobs.bench.build.searches import measure_searches
 from jobs.bench.build.worker import measured, processes
 from jobs.bench.build.workspace import draw_workspace
-from jobs.index.parts import write_part
+from jobs.index.parts import PartTask, write_part
 from jobs.index.plan import IndexPlan
 from jobs.index.seal import run_seal
 from jobs.index.train import run_train
@@ -115,7 +115,4 @@ def _import() -> None:
 
 
 def _write_part(workspace: Workspace, config: PipelineConfig, plan: IndexPlan, number: int) -> ShardReport:
-    return write_part(
-        workspace, number, releases=config.releases, cache=config.cache, plan=plan,
-        thumbnail_side=config.thumbnail_side, device="cpu", threads=1,
-    )  # fmt: skip
+    return write_part(PartTask(workspace, config.releases, config.cache, plan, config.thumbnail_side, "cpu"), number)

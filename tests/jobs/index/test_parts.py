@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from artifacts.errors import StepFailed
 from artifacts.segments.segment import Segment
 from artifacts.storage import Folder
 from artifacts.store.store import Store
+from jobs import spark_submit
 from jobs.candidate import Candidate
 from jobs.index import quantizers
 from jobs.index.parts import run_parts
@@ -32,8 +34,8 @@ from jobs.index.step import run_index
 from jobs.index.train import run_train
 from jobs.steps import StepContext
 from jobs.workspace.shards import report_name
-from tests.dying import die_before_call
-from tests.jobs.index.workspaces import copied, draw_catalog, embedded, settings_for
+from tests.dying import count_calls, die_before_call
+from tests.jobs.index.workspaces import SETTINGS, copied, draw_catalog, embedded, settings_for
 from tests.pipeline import prepared
 
 #: DuckDB writes a random identifier into each file: its rows are compared.
@@ -149,32 +151,50 @@ def test_other_codec_makes_another_segment(context: StepContext, workspace: Path
 # ── builds that die ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _dies(workspace: Path, folder: Path, number: int) -> None:
-    context = replace(copied(workspace, folder), in_process=True)
-    die_before_call([(Path, "replace"), (Path, "rename"), (Folder, "remove")], number)
+#: How files and folders of a store and a workspace get their names, and lose them.
+DISK_CALLS = [(Path, "replace"), (Path, "rename"), (Folder, "remove"), (Folder, "put")]
+
+
+def _build(workspace: Path, folder: Path, die_before: int, releases: str) -> None:
+    """Build in this process, and die before the given change of a disk; the exit code is their number, at most 250."""
+    context = replace(copied(workspace, folder, releases=releases), in_process=True)
+    done = count_calls(DISK_CALLS)
+    if die_before:
+        die_before_call(DISK_CALLS, die_before)
     run_index(context)
-    os._exit(0)
+    os._exit(min(done[0], 250))
 
 
+@pytest.mark.parametrize("remote", [False, True], ids=["local", "remote"])
 def test_build_that_is_killed_anywhere_goes_on_to_the_same_segment(
-    workspace: Path, tmp_path: Path, expected: dict[str, Any]
+    workspace: Path, tmp_path: Path, expected: dict[str, Any], remote: bool
 ) -> None:
     spawn = multiprocessing.get_context("spawn")
-    numbers = list(range(1, 40))
-    survived = 0
-    for number in sorted(random.Random(1).sample(numbers, 6)):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        process = spawn.Process(target=_dies, args=(workspace, folder, number))
+
+    def build(name: str, die_before: int) -> int | None:
+        (tmp_path / name).mkdir()
+        process = spawn.Process(target=_build, args=(workspace, tmp_path / name, die_before, releases_of(name)))
         process.start()
         process.join()
-        survived += process.exitcode == 0
-        context = replace(
-            StepContext.open(settings_for(folder).pipeline, str(workspace / "shop" / "catalog.csv")), in_process=True
-        )
+        return process.exitcode
+
+    def releases_of(name: str) -> str:
+        # Behind `dir::`, a folder is a store like any other that fsspec reaches.
+        folder = tmp_path / name / "releases"
+        return f"dir::file://{folder}" if remote else str(folder)
+
+    changes = build("whole", 0)
+    assert changes
+    assert changes > 15
+    for number in sorted(random.Random(1).sample(range(1, changes), 5)):
+        name = f"killed-{number}"
+        assert build(name, number) == -signal.SIGKILL
+        settings = settings_for(tmp_path / name, releases=releases_of(name))
+        context = StepContext.open(settings.pipeline, str(workspace / "shop" / "catalog.csv"))
+        context = replace(context, in_process=True)
         assert content(context, run_index(context).report) == expected, number
-        assert [name for name in context.workspace.index.names() if name != "plan.json"] == []
-    assert survived < 3
+        names = [file for folder in context.workspace.index.names() for file in context.workspace.index.names(folder)]
+        assert [file for file in names if file.startswith("state-")] == []
 
 
 def test_finished_parts_are_not_written_again(context: StepContext, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,11 +209,105 @@ def test_part_that_is_gone_from_the_store_is_written_again(context: StepContext,
     run_parts(context)
     plan = read_plan(context.workspace)
     assert plan
-    context.store.staged_parts(plan.segment_id).remove()
+    context.store.segments.staged(plan.segment_id).remove()
     with pytest.raises(StepFailed, match="part 0 is no longer in the store; run the index step again"):
         run_seal(context)
     run_parts(context)
     assert content(context, run_seal(context).report) == expected
+
+
+def test_file_that_is_gone_from_a_part_is_noticed_before_the_segment_is_sealed(
+    context: StepContext, expected: dict[str, Any]
+) -> None:
+    run_train(context)
+    run_parts(context)
+    for path in context.store.segments.local_folder.glob(".tmp-parts-*/part-00001/thumbnails.parquet"):
+        path.unlink()
+    with pytest.raises(StepFailed, match="part 1 is no longer in the store; run the index step again"):
+        run_seal(context)
+    assert context.store.folder.names("segments") == []
+    assert [report.shard for report in run_parts(context).report.reports if not report.skipped] == [1]
+    assert content(context, run_seal(context).report) == expected
+
+
+@pytest.mark.parametrize(
+    "damage", ["part-00002.json", "state-00002.parquet", "shard-00002.parquet", "shard-00002.json"]
+)
+def test_part_with_a_damaged_record_is_written_again(
+    context: StepContext, expected: dict[str, Any], damage: str
+) -> None:
+    plan = run_train(context).report
+    run_parts(context)
+    records = context.workspace.index / plan.segment_id
+    if damage.endswith(".json"):
+        records.write_bytes(damage, b"{")
+    else:
+        records.remove(damage)
+    assert [report.shard for report in run_parts(context).report.reports if not report.skipped] == [2]
+    assert content(context, run_seal(context).report) == expected
+
+
+def test_segment_that_is_complete_is_not_written_again(workspace: Path, tmp_path: Path) -> None:
+    """After another codec, and by another workspace."""
+    store = "memory://parts"
+    context = replace(copied(workspace, tmp_path, releases=store), in_process=True)
+    first = run_index(context).report
+    before = modified(store)
+    rabitq = settings_for(tmp_path, codec="rabitq", releases=store)
+    run_index(replace(context, config=rabitq.pipeline))
+    run_train(context)
+    assert all(report.skipped for report in run_parts(context).report.reports)
+    again = run_seal(context).report
+    assert (again.segments, again.counts) == (first.segments, first.counts)
+    (tmp_path / "other").mkdir()
+    other = run_index(replace(copied(workspace, tmp_path / "other", releases=store), in_process=True)).report
+    assert (other.segments, other.counts) == (first.segments, first.counts)
+    assert before.items() <= modified(store).items()
+
+
+def modified(url: str) -> dict[str, Any]:
+    """When each file of a store was written."""
+    folder = Folder(url)
+    return {path: folder.fs.modified(path) for path in folder.fs.find(folder.root)}
+
+
+def test_builds_at_the_same_time_end_with_one_segment(
+    workspace: Path, tmp_path: Path, expected: dict[str, Any]
+) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    releases = str(tmp_path / "releases")
+    processes = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        processes.append(spawn.Process(target=_build, args=(workspace, tmp_path / name, 0, releases)))
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode
+        assert process.exitcode > 0
+    for name in ("a", "b"):
+        settings = settings_for(tmp_path / name, releases=releases)
+        context = replace(StepContext.open(settings.pipeline, ""), in_process=True)
+        result = run_seal(context)
+        assert not result.changed
+        assert content(context, result.report) == expected
+
+
+@pytest.mark.spark
+def test_spark_submit_writes_chosen_parts(context: StepContext, capsys: pytest.CaptureFixture[str], spark: Any) -> None:
+    run_train(context)
+    config = context.config
+    sets = {**SETTINGS, "releases": config.releases, "encoder": config.encoder.encoder, "cache": str(config.cache),
+            "thumbnail_side": config.thumbnail_side}  # fmt: skip
+    arguments = ["index", "--workspace", context.workspace.url, "--shards", "1-2"]
+    for name, value in sets.items():
+        arguments += ["--set", f"{name}={value}"]
+    assert spark_submit.main(arguments) == 0
+    assert "index part 1 of 4: " in capsys.readouterr().out
+    assert [report.skipped for report in run_parts(context).report.reports] == [False, True, True, False]
+    assert spark_submit.main([*arguments[:4], "7", *arguments[5:]]) == 1
+    assert "there are only 0 to 3" in capsys.readouterr().err
 
 
 def test_steps_that_are_left_out_are_named(context: StepContext) -> None:
@@ -201,7 +315,7 @@ def test_steps_that_are_left_out_are_named(context: StepContext) -> None:
         run_parts(context)
     run_train(context)
     run_parts(context, [0, 1, 3])
-    with pytest.raises(StepFailed, match=r"shards \[2\] of 4 have not been done"):
+    with pytest.raises(StepFailed, match=r"parts \[2\] of 4 have not been done"):
         run_seal(context)
 
 
@@ -305,6 +419,23 @@ def test_quantizer_is_trained_anew_where_the_vectors_have_drifted(tmp_path: Path
     assert before
     assert after.quantizer != before.quantizer
     assert after.trained_similarity is None
+
+
+def test_quantizer_is_kept_where_many_products_show_one_picture(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    catalog = draw_catalog(tmp_path / "shop", same=0.5)
+    first = replace(prepared(catalog, settings), in_process=True)
+    run_index(first)
+    more = prepared(draw_catalog(tmp_path / "shop", 905, same=0.5), settings)
+    assert run_train(more).report.kept_quantizer
+
+
+def test_quantizer_is_trained_anew_on_another_share_of_the_vectors(context: StepContext, tmp_path: Path) -> None:
+    before = run_train(context).report
+    settings = settings_for(tmp_path, train_rows_per_list=6)
+    after = run_train(replace(context, config=settings.pipeline)).report
+    assert not after.kept_quantizer
+    assert after.train_rows < before.train_rows
 
 
 def test_damaged_quantizer_is_trained_again(context: StepContext, expected: dict[str, Any]) -> None:

@@ -19,12 +19,13 @@ SETTINGS: dict[str, Any] = {"shards": 12, "flat_max_rows": 0, "codec": "pq", "ro
 PRODUCTS = 900
 
 
-def draw_catalog(folder: Path, products: int = PRODUCTS, *, first: int = 0, hue: int = 0) -> Path:
+def draw_catalog(folder: Path, products: int = PRODUCTS, *, first: int = 0, hue: int = 0, same: float = 0) -> Path:
     """Write a catalog of pictures of one color each; every tenth product has no picture, every ninth two.
 
     Args:
         first: number of the first product.
         hue: 0 for colors of all kinds, or 1 to 3 for one kind.
+        same: share of the pictures that are all the same.
     """
     random = np.random.default_rng(first + hue)
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -32,7 +33,7 @@ def draw_catalog(folder: Path, products: int = PRODUCTS, *, first: int = 0, hue:
     for number in range(first, first + products):
         names = [f"images/{number:04d}-{picture}.png" for picture in range(2 if number % 9 == 0 else 1)]
         for name in names if number % 10 else []:
-            color = random.integers(0, 256, 3)
+            color = random.integers(0, 256, 3) if random.random() >= same else np.array([120, 40, 200])
             if hue:
                 color = color // 8 + np.eye(3, dtype=int)[hue - 1] * 220
             Image.new("RGB", (50, 50), tuple(int(value) for value in color)).save(folder / name, compress_level=1)

@@ -189,7 +189,7 @@ def _plot_bytes(axes: Axes, report: IndexReport, modality: str, styles: dict[str
         axes.annotate(found.name, place, xytext=(6, 4), textcoords="offset points", fontsize=8)
     title = f"{modality} queries at recall@100 {report.target} (hollow: not reached)"
     axes.set(xscale="log", yscale="log", xlabel="resident bytes a vector", ylabel="queries/s", title=title)
-    axes.margins(x=0.18, y=0.1)
+    axes.margins(x=0.3, y=0.1)
     _plain_numbers(axes.xaxis)
     _plain_numbers(axes.yaxis)
     axes.grid(alpha=0.25, which="both")

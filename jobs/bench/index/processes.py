@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -56,15 +58,16 @@ def run_stage(
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment |= dict.fromkeys(_THREADS, str(threads))
     environment |= {"PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1"}
-    with log.open("wb") as output, _on_cores(cores):
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
-        )
-    tree: set[int] = set()
-    try:
-        peak, in_time = _watch(process, tree, seconds)
-    finally:
-        _end(process, tree)
+    with _exit_on_sigterm():
+        with log.open("wb") as output, _on_cores(cores):
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
+            )
+        tree: set[int] = set()
+        try:
+            peak, in_time = _watch(process, tree, seconds)
+        finally:
+            _end(process, tree)
     if not in_time:
         return Outcome(None, f"took more than {seconds:.0f} s", peak)
     if process.returncode or not result.exists():
@@ -111,6 +114,19 @@ def _end(process: subprocess.Popen[bytes], tree: set[int]) -> None:
                 os.kill(pid, signal.SIGKILL)
         process.kill()
         process.wait()
+
+
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end this process by SystemExit, so that what it has started is ended too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set a handler
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _last_line(log: Path, code: int) -> str:

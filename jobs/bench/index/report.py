@@ -18,6 +18,7 @@ class CaseReport:
         share, allowed: of the rows, and their number.
         setting: of the search, as tuned.
         qps: queries a second, one by one on one thread on one core: the best of the turns, which are in `turns`.
+        core_ms: CPU time of a query, the least of all turns: it hardly grows with what else runs.
         prepare_ms: time to prepare the search once, such as the rows of a filter, outside of the queries' time.
         qps_all: of as many threads as there are cores; 0 where it was not measured.
         curve: the settings that were tried, with recall and queries a second.
@@ -33,6 +34,7 @@ class CaseReport:
     recall_at_100: float = 0.0
     qps: float = 0.0
     turns: list[float] = field(default_factory=list)
+    core_ms: float = 0.0
     p50_ms: float = 0.0
     p99_ms: float = 0.0
     prepare_ms: float = 0.0

@@ -255,10 +255,9 @@ def _report(
     error: str,
 ) -> ContenderReport:
     name = contender.name
-    figures = built.get(name, {})
-    report = ContenderReport(name, contender.peer, contender.index, contender.note, error=error) if error else None
-    if report is not None:
-        return report
+    if error:
+        return ContenderReport(name, contender.peer, contender.index, contender.note, error=error)
+    figures = built[name]
     *turns, whole = (outcome.result["cases"] for outcome in measured[name] if outcome.result is not None)
     cases = [
         _case_report(case, tuned[name]["cases"][case.name], [turn[case.name] for turn in turns], whole.get(case.name))
@@ -291,6 +290,7 @@ def _case_report(
         turns=[turn["qps"] for turn in turns],
         qps_all=whole["qps"] if whole else 0.0,
         curve=tuned["points"],
+        core_ms=min(turn["core_ms"] for turn in turns),
         **{key: best[key] for key in ("recall_at_10", "recall_at_100", "qps", "p50_ms", "p99_ms", "prepare_ms")},
     )
 

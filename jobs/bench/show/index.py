@@ -54,7 +54,15 @@ def sizes_table(report: IndexReport) -> Table:
 
 def searches_table(report: IndexReport) -> Table:
     """Return a row for each contender and modality: recall, and queries a second on one thread and on all cores."""
-    numbers = ("recall@10", "recall@100", "queries/s", "p50 ms", "p99 ms", f"queries/s, {report.cores} threads")
+    numbers = (
+        "recall@10",
+        "recall@100",
+        "queries/s",
+        "CPU ms",
+        "p50 ms",
+        "p99 ms",
+        f"queries/s, {report.cores} threads",
+    )
     title = f"Without a filter, tuned to recall@100 {report.target}, one by one on one thread: {report.name}"
     table = number_table(title, "queries", "index", *numbers)
     table.columns[1].justify = "left"
@@ -69,6 +77,7 @@ def searches_table(report: IndexReport) -> Table:
                 f"{case.recall_at_10:.3f}",
                 _recall(case, report.target),
                 f"{case.qps:,.0f}",
+                f"{case.core_ms:.2f}",
                 f"{case.p50_ms:.2f}",
                 f"{case.p99_ms:.2f}",
                 f"{case.qps_all:,.0f}",
@@ -180,7 +189,7 @@ def _plot_bytes(axes: Axes, report: IndexReport, modality: str, styles: dict[str
         axes.annotate(found.name, place, xytext=(6, 4), textcoords="offset points", fontsize=8)
     title = f"{modality} queries at recall@100 {report.target} (hollow: not reached)"
     axes.set(xscale="log", yscale="log", xlabel="resident bytes a vector", ylabel="queries/s", title=title)
-    axes.margins(x=0.18, y=0.1)
+    axes.margins(x=0.3, y=0.1)
     _plain_numbers(axes.xaxis)
     _plain_numbers(axes.yaxis)
     axes.grid(alpha=0.25, which="both")

@@ -149,6 +149,17 @@ class Pgvector(Index):
 
         return search
 
+    def cpu_seconds(self) -> float:
+        ticks = 0
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:  # the server, and a process of it for each connection
+                fields = path.read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it has ended
+            if self.server.pid in (int(path.parent.name), int(fields[1])):
+                ticks += int(fields[11]) + int(fields[12])
+        return super().cpu_seconds() + ticks / os.sysconf("SC_CLK_TCK")
+
     def close(self) -> None:
         self.server.send_signal(signal.SIGINT)  # ends the connections, and stops
         self.server.wait(timeout=60)

@@ -6,6 +6,7 @@ Imports only the standard library and NumPy, since it runs in the environments o
 from __future__ import annotations
 
 import json
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -149,6 +150,10 @@ class Index(ABC):
         if cheapest:
             return max(cheapest, key=lambda point: point.qps)
         return max(points, key=lambda point: point.recall_at_100)
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that this process, and a server that it has started, have used so far."""
+        return time.process_time()
 
     def close(self) -> None:  # noqa: B027  (most have nothing to close)
         """Stop what was opened."""

@@ -58,13 +58,17 @@ def recall(task: Task, case: Case, found: Sequence[np.ndarray], depth: int) -> f
     return round(float(np.mean(shares)), 4)
 
 
-def time_each(search: Search, queries: np.ndarray, seconds: float) -> tuple[list[np.ndarray], list[float]]:
+def time_each(
+    index: Index, search: Search, queries: np.ndarray, seconds: float, limit: float
+) -> tuple[list[np.ndarray], list[float], float]:
     """Search for one query after the other, after a warm-up: once for each, and on and on until the time is over.
 
-    A pass that takes four times as long ends early.
+    Args:
+        seconds: of all searches.
+        limit: seconds after which the first pass ends, whatever is missing.
 
     Returns:
-        The ids for the queries of the first pass, and the seconds of each search.
+        The ids for the queries of the first pass, the seconds of each search, and the CPU seconds of all.
     """
     began = time.perf_counter()
     for query in queries[:_WARM_UP]:
@@ -73,11 +77,11 @@ def time_each(search: Search, queries: np.ndarray, seconds: float) -> tuple[list
             break
     found: list[np.ndarray] = []
     times: list[float] = []
-    began = time.perf_counter()
+    began, used = time.perf_counter(), index.cpu_seconds()
     while True:
         now = time.perf_counter()
-        if len(times) >= _FEWEST_QUERIES and now - began > (seconds if len(times) >= len(queries) else 4 * seconds):
-            return found, times
+        if len(times) >= _FEWEST_QUERIES and now - began > (seconds if len(times) >= len(queries) else limit):
+            return found, times, index.cpu_seconds() - used
         ids = search(queries[len(times) % len(queries)])
         times.append(time.perf_counter() - now)
         if len(found) < len(queries):
@@ -93,7 +97,8 @@ def tune(index: Index, case: Case) -> dict[str, Any]:
     for sweep in sweeps:
         reached, flat, before = 0, 0, -1.0
         for setting in sweep:
-            found, times = time_each(index.search(setting, case.row_filter), case.queries, task.seconds / 4)
+            search = index.search(setting, case.row_filter)
+            found, times, _ = time_each(index, search, case.queries, task.seconds / 4, 2 * task.seconds)
             depths = [recall(task, case, found, depth) for depth in (10, K)]
             point = Point(setting, depths[0], depths[1], round(len(times) / sum(times), 1), len(found))
             points.append(point)
@@ -118,9 +123,10 @@ def measure(index: Index, case: Case, setting: Setting) -> dict[str, Any]:
     prepared = time.perf_counter() - began
     if task.threads > 1:
         return {"qps": round(_by_threads(index, case, setting), 1)}
-    found, times = time_each(search, case.queries, task.seconds)
+    found, times, used = time_each(index, search, case.queries, task.seconds, 4 * task.seconds)
     return {
         "qps": round(len(times) / sum(times), 1),
+        "core_ms": round(used / len(times) * 1000, 4),
         "p50_ms": round(float(np.percentile(times, 50)) * 1000, 3),
         "p99_ms": round(float(np.percentile(times, 99)) * 1000, 3),
         "prepare_ms": round(prepared * 1000, 3),

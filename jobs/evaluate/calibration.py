@@ -28,14 +28,18 @@ class Depths:
 
     nprobes: tuple[int, ...]
     rescores: tuple[int, ...]
+    filtered_rescores: tuple[int, ...]
 
 
-IVF_DEPTHS = Depths((4, 8, 16, 32, 64, 128, 256, 512, 1024), (2, 4, 8, 16, 32))
+IVF_DEPTHS = Depths((4, 8, 16, 32, 64, 128, 256, 512, 1024), (1, 2, 3, 4, 6, 8, 16, 32), (2, 4, 8, 16, 32))
 #: In a graph, nprobe is efSearch for DEPTH results, so no less than them; and nothing is rescored by codes.
-GRAPH_DEPTHS = Depths((100, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096), (1,))
+GRAPH_DEPTHS = Depths((100, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096), (1,), (1,))
 _FILTERED_PROBES = (1, 2, 4, 8, 16, 32, 64)
 #: Chosen parameters must beat the target by this much, since they are chosen on the queries they are measured with.
 MARGIN = 0.005
+#: Gain of recall by the next nprobe from which on deeper ones are tried, once many lists are probed: with too few
+#: candidates, the codes' errors limit recall, however many lists are probed.
+_WORTHWHILE, _MANY_PROBES = 0.001, 64
 #: Further timings of the parameters that reach the target. More would double the time that the gate takes.
 _REPEATS = 1
 
@@ -70,20 +74,38 @@ def calibrate(
     if lists == 0:
         return SearchParams(), [_trial(search, truth, SearchParams())]
     trials: dict[SearchParams, Trial] = {}
+    nprobes = sorted({min(nprobe, lists) for nprobe in depths.nprobes})
+
+    def recall_at(nprobe: int, rescore: int) -> float:
+        params = SearchParams(nprobe, rescore)
+        trials[params] = _trial(search, truth, params)
+        return trials[params].recall_at_100
+
     good: dict[SearchParams, float] = {}
     for rescore in depths.rescores:
-        for nprobe in sorted({min(nprobe, lists) for nprobe in depths.nprobes}):
+        if nprobe := _fewest_probes(lambda nprobe, rescore=rescore: recall_at(nprobe, rescore), nprobes, target):
             params = SearchParams(nprobe, rescore)
-            trials[params] = _trial(search, truth, params)
-            if trials[params].recall_at_100 >= target + MARGIN:
-                good[params] = trials[params].milliseconds
-                break  # more probes at this depth only cost more
+            good[params] = trials[params].milliseconds
     if not good:
         best = max(trials, key=lambda params: trials[params].recall_at_100)
         return best, list(trials.values())
     fastest = _fastest_times(lambda params: _trial(search, truth, params).milliseconds, good)
     trials |= {params: replace(trials[params], milliseconds=value) for params, value in fastest.items()}
     return min(fastest, key=fastest.__getitem__), list(trials.values())
+
+
+def _fewest_probes(recall_at: Callable[[int], float], nprobes: Sequence[int], target: float) -> int | None:
+    """Return the fewest probes that reach the target, of `nprobes` and the middle between two; None if none do."""
+    before, fewer = 0.0, 0
+    for nprobe in nprobes:
+        value = recall_at(nprobe)
+        if value >= target + MARGIN:
+            middle = (fewer + nprobe) // 2
+            return middle if fewer < middle < nprobe and fewer and recall_at(middle) >= target + MARGIN else nprobe
+        if nprobe > _MANY_PROBES and value - before < _WORTHWHILE:
+            return None
+        before, fewer = value, nprobe
+    return None
 
 
 def _trial(search: Callable[[SearchParams], Scores], truth: Scores, params: SearchParams) -> Trial:
@@ -129,7 +151,7 @@ def calibrate_filtered(
     best = (-1.0, params)
     fewest = math.inf  # probes that reach the target
     all_lists = lists / params.nprobe  # multiple of nprobe that probes every list
-    for rescore in depths.rescores:
+    for rescore in depths.filtered_rescores:
         for probes in _FILTERED_PROBES:
             if probes > 2 * all_lists or probes >= fewest:
                 break  # an earlier depth has reached the target with as many

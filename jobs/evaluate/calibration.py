@@ -88,10 +88,14 @@ def calibrate(
             good[params] = trials[params].milliseconds
     if not good:
         best = max(trials, key=lambda params: trials[params].recall_at_100)
-        return best, list(trials.values())
+        return best, _in_order(trials)
     fastest = _fastest_times(lambda params: _trial(search, truth, params).milliseconds, good)
     trials |= {params: replace(trials[params], milliseconds=value) for params, value in fastest.items()}
-    return min(fastest, key=fastest.__getitem__), list(trials.values())
+    return min(fastest, key=fastest.__getitem__), _in_order(trials)
+
+
+def _in_order(trials: Mapping[SearchParams, Trial]) -> list[Trial]:
+    return sorted(trials.values(), key=lambda trial: (trial.rescore, trial.nprobe))
 
 
 def _fewest_probes(recall_at: Callable[[int], float], nprobes: Sequence[int], target: float) -> int | None:

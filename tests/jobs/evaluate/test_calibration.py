@@ -57,7 +57,7 @@ def test_depths_of_a_graph_are_no_less_than_the_results() -> None:
     index = Index(enough=300, depth=1)
     params, trials = calibrate(index, TRUTH, 10_000, 0.95, GRAPH_DEPTHS)
     assert (params.nprobe, params.rescore) == (320, 1)
-    assert [trial.nprobe for trial in trials] == [100, 128, 192, 256, 384]
+    assert [trial.nprobe for trial in trials] == [100, 128, 192, 256, 320, 384]
     params, _ = calibrate(Index(enough=10, depth=1), TRUTH, 50, 0.95, GRAPH_DEPTHS)
     assert params.nprobe == 50  # all rows
 

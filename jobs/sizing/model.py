@@ -186,7 +186,7 @@ def _train_memory_terms(index: Index) -> list[float]:
 
 
 def _part_memory_terms(index: Index) -> list[float]:
-    """The program, and the rows of a shard, which is joined as a whole."""
+    """The program, and the rows of a shard: it is joined as a whole."""
     return [1, index.shard_rows]
 
 

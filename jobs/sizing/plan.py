@@ -15,8 +15,8 @@ from jobs.index.plan import split_parts
 from jobs.sizing.measured import Measured, bundled_points
 from jobs.sizing.model import Index, Model, Search
 
-#: Share of a server's cores that are busy at the load that it is meant for: beyond it, p99 rises above 200 ms. This, the
-#: time through HTTP and that of a text are from docs/benchmarks.md.
+#: Share of a server's cores that are busy at the load that it is meant for: beyond it, p99 rises above 200 ms. This and
+#: the times of HTTP and of a text are from docs/benchmarks.md.
 BUSY_SHARE = 0.5
 #: Core time of a search through HTTP beside the index: filters, product rows, ranking, JSON.
 HTTP_CORE_MS = 2.4

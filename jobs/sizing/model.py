@@ -186,7 +186,7 @@ def _train_memory_terms(index: Index) -> list[float]:
 
 
 def _part_memory_terms(index: Index) -> list[float]:
-    """The program, and the rows of a shard: it is joined as a whole."""
+    """The program, and what a task knows of all rows of a shard at once."""
     return [1, index.shard_rows]
 
 

@@ -67,7 +67,7 @@ def _shards(sizing: Sizing) -> str:
     index = sizing.index
     text = f"{sizing.shards} of {index.shard_rows:,} pictures"
     if index.shard_rows == index.part_rows and index.parts > 1:
-        return f"{text}: a part is one shard, and its task has the memory of one; more make parts of equal size"
+        return f"{text}: a part is never less than a shard; more shards make smaller parts"
     return f"{text}: set LOOKALIKE_SHARDS before the first build, since a workspace keeps its number"
 
 

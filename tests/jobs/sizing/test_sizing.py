@@ -204,9 +204,9 @@ def test_command_prints_the_plan_and_its_error(tmp_path: Path) -> None:
     assert json.loads(json_file.read_text())["index"]["rows"] == 100_000_000
 
 
-def test_command_warns_of_shards_larger_than_a_part() -> None:
+def test_command_tells_when_more_shards_would_make_smaller_parts() -> None:
     result = CliRunner().invoke(app, ["size", "--products", "100000000", "--shards", "16"], env={"COLUMNS": "200"})
-    assert "a part is one shard" in result.output
+    assert "more shards make smaller parts" in result.output
 
 
 def test_command_takes_measurements_of_ones_own(tmp_path: Path) -> None:

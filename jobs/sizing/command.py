@@ -18,9 +18,14 @@ def size(
     text_share: Annotated[
         float, typer.Option("--text-share", min=0, max=1, help="Share of the searches that are by text.")
     ] = 0.7,
-    cores: Annotated[int, typer.Option("--cores", min=1, help="Cores of a server.")] = 16,
-    build_cores: Annotated[int, typer.Option("--build-cores", min=1, help="Cores that build the index.")] = 64,
-    gpus: Annotated[int, typer.Option("--gpus", min=0, help="GPUs that embed, and encode queries.")] = 0,
+    cores: Annotated[
+        int, typer.Option("--cores", min=1, help="Cores of a server, and of the machine that trains.")
+    ] = 16,
+    build_cores: Annotated[int, typer.Option("--build-cores", min=1, help="Cores that write its parts.")] = 64,
+    shards: Annotated[
+        int, typer.Option("--shards", min=0, help="Shards of the workspace; 0: as many as the parts ask for.")
+    ] = 0,
+    gpus: Annotated[int, typer.Option("--gpus", min=0, help="GPUs that embed the pictures.")] = 0,
     pictures_per_second: Annotated[
         float, typer.Option("--pictures-per-second", min=0, help="Pictures that one GPU embeds.")
     ] = 0,
@@ -34,20 +39,21 @@ def size(
     json_file: Annotated[Path | None, typer.Option("--json", help="JSON file for all numbers.")] = None,
 ) -> None:
     """Estimate the memory, disk, build time and servers of a catalog, from measurements of smaller ones."""
-    from artifacts.index.params import code_size
     from jobs.sizing.measured import read_point
     from jobs.sizing.plan import Demand, left_out, points_of, sizing_of
-    from jobs.sizing.show import errors_line, sizing_table
+    from jobs.sizing.show import errors_text, sizing_table
     from jobs.workspace.records import to_json
 
     config = settings_with(codec=codec, memory_budget=memory_budget, nlist=nlist).pipeline.index
     measured = [read_point(path) for path in points or []]
-    demand = Demand(products, pictures, dim, qps, text_share, cores, build_cores, gpus, pictures_per_second)
+    demand = Demand(products, pictures, dim, qps, text_share, cores, build_cores, shards, gpus, pictures_per_second)
     sizing = sizing_of(demand, config, measured)
     out.print(sizing_table(sizing))
     fitted = points_of(sizing.choice.codec, measured)
-    if len(fitted) > 2:
+    if len(fitted) < 3:
+        out.print("The error of the model is not known: that takes three measurements.")
+    else:
         point, model = left_out(fitted)
-        out.print(errors_line(point, model.errors(point, code_size)), highlight=False, soft_wrap=True)
+        out.print(errors_text(point, model.errors(point)), highlight=False, soft_wrap=True)
     if json_file:
         json_file.write_text(to_json(sizing))

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from artifacts.errors import InputError
 
-#: Measured on 2 cores with AVX-512, 24 GB; see docs/benchmarks.md.
+#: Measurements of one machine; see docs/benchmarks.md.
 _BUNDLED = Path(__file__).parent / "measured.json"
 
 
@@ -64,6 +64,7 @@ class Measured:
         resident_bytes: of the index files and lists, a vector.
         disk_bytes: of the segment, a vector.
         searches: of the built index.
+        shards: of the workspace; measurements that do not say it had 32.
     """
 
     rows: int
@@ -79,6 +80,7 @@ class Measured:
     resident_bytes: float
     disk_bytes: float
     searches: list[SearchCost]
+    shards: int = 32
 
     @property
     def speedup(self) -> float:

@@ -1,8 +1,8 @@
-"""Costs of building and searching an index, as sums of a few terms whose factors are fitted to measurements.
+"""What building and searching an index costs, fitted to measurements of smaller ones.
 
 The terms are what the work consists of, so that they hold beyond the measured sizes: training compares the sample with
 the centroids, a part encodes its rows and compares them with the centroids, a search compares the query with the
-centroids, scans the codes of the probed lists and scores candidates exactly.
+centroids, scans the codes of the probed lists and scores candidates exactly. Times are of a core.
 """
 
 from __future__ import annotations
@@ -13,23 +13,66 @@ from dataclasses import dataclass
 import numpy as np
 
 from artifacts.errors import InputError
-from artifacts.index.params import GRAPH_LISTS
+from artifacts.index.choosing import resident
+from artifacts.index.params import GRAPH_LISTS, code_size
 from artifacts.index.training import comparisons
+from jobs.sizing.costs import Cost
 from jobs.sizing.measured import Measured, SearchCost
 
 #: Results of a search that costs are measured for.
 _RESULTS = 100
+#: Finding the nearest 64 lists in the graph over 65,536 centroids of 512 numbers takes 0.4 ms, and 256 lists 1.5 ms, as
+#: measured in `artifacts.index.coarse`. For fewer than 64 the graph is searched as deeply.
+_GRAPH_MS, _GRAPH_PROBES, _GRAPH_DIM = 0.4, 64, 512
+#: Vectors of the sample that `artifacts.index.build` has in memory to train the codec; the others are mapped.
+_CODEC_ROWS = 100_000
+#: Codecs that rotate vectors, and so the whole sample.
+_ROTATED = ("opq", "rabitq")
+#: Rows that `artifacts.segments.index_writer` adds at once, and the bytes of each of their numbers: as float16, as
+#: float32, and in a quarter of the block, which FAISS encodes at once, as residual.
+_BLOCK_ROWS, _BLOCK_BYTES = 131_072, 7
+#: FAISS doubles the memory of a list that is full: half more than its rows need, on average.
+_LIST_GROWTH = 1.5
 
 
 @dataclass(frozen=True)
 class Index:
-    """The sizes of an index that costs depend on."""
+    """The sizes of an index that costs depend on.
+
+    Attributes:
+        rows: of the whole index.
+        parts: of the segment.
+        part_rows: of the largest part.
+        shard_rows: of a shard of the workspace.
+    """
 
     rows: int
     dim: int
+    codec: str
     lists: int
-    code_size: int  # bytes
     train_rows: int
+    parts: int
+    part_rows: int
+    shard_rows: int
+
+    @property
+    def numbers(self) -> float:
+        """Numbers of all vectors."""
+        return float(self.rows) * self.dim
+
+    @property
+    def code_size(self) -> int:
+        """Bytes of one row's code."""
+        return code_size(self.codec, self.dim)
+
+    @property
+    def resident_bytes(self) -> int:
+        return resident(self.codec, self.rows, self.dim, self.lists)[1]
+
+    @property
+    def quantizer_bytes(self) -> int:
+        """Bytes of the trained, empty index."""
+        return resident(self.codec, 0, self.dim, self.lists)[1]
 
 
 @dataclass(frozen=True)
@@ -43,134 +86,154 @@ class Search:
 class Model:
     """Costs fitted to measurements of one codec.
 
+    Attributes:
+        train_core_seconds: of an index.
+        parts_core_seconds: of all parts of an index, written by as many tasks at once as were measured.
+        seal_core_seconds: of an index.
+        train_memory, part_memory, seal_memory: bytes that a process needs of its own.
+        disk: bytes of a segment.
+        search_core_ms: of an index and a depth.
+
     Args:
         points: at least two.
-        code_size: returns the bytes of a row's code, for a codec and a dimension.
 
     Raises:
         InputError: there are fewer points, or they are of several codecs.
     """
 
-    def __init__(self, points: Sequence[Measured], code_size: Callable[[str, int], int]) -> None:
+    def __init__(self, points: Sequence[Measured]) -> None:
         codecs = {point.codec for point in points}
         if len(points) < 2 or len(codecs) > 1:
             raise InputError(f"a model needs two or more measurements of one codec, not {len(points)} of {codecs}")
-        self.points = points
-        sizes = [_index_of(point, code_size) for point in points]
-        self._train = _fit([_train_terms(size) for size in sizes], [point.train.core_seconds for point in points])
-        self._parts = _fit([_parts_terms(size) for size in sizes], [point.runs[0].core_seconds for point in points])
-        self._seal = _fit([[float(size.rows)] for size in sizes], [point.seal.core_seconds for point in points])
-        self._disk = float(np.mean([p.disk_bytes - 2 * p.dim - p.resident_bytes for p in points]))
-        searches = [(size, search) for size, point in zip(sizes, points, strict=True) for search in point.searches]
-        self._search = _fit(
-            [_search_terms(size, Search(search.nprobe, search.rescore)) for size, search in searches],
-            [search.core_ms for _, search in searches],
+
+        def measured(value: Callable[[Measured], float]) -> list[tuple[Index, float]]:
+            return [(_index_of(point), value(point)) for point in points]
+
+        self.train_core_seconds = Cost("training", _train_terms, measured(lambda p: p.train.core_seconds))
+        self.parts_core_seconds = Cost("parts", _parts_terms, measured(lambda p: p.runs[-1].core_seconds))
+        self.seal_core_seconds = Cost("the seal", _seal_terms, measured(lambda p: p.seal.core_seconds))
+        self.train_memory = Cost("training", _train_memory_terms, measured(lambda p: 2**20 * p.train.peak_mb))
+        self.part_memory = Cost("a part", _part_memory_terms, measured(_part_peak), _part_memory_known)
+        self.seal_memory = Cost("the seal", _seal_terms, measured(lambda p: 2**20 * p.seal.peak_mb))
+        self.disk = Cost("the disk", lambda index: [index.rows], measured(lambda p: p.disk_bytes * p.rows), _disk_known)
+        searches = [(_index_of(point), search) for point in points for search in point.searches]
+        self.search_core_ms = Cost(
+            "a search",
+            _search_terms,
+            [((index, Search(search.nprobe, search.rescore)), search.core_ms) for index, search in searches],
+            _graph_ms,
         )
         self.modalities = sorted({search.modality for _, search in searches})
         self._depths = {
-            name: _fit_depth([(s, c) for s, c in searches if c.modality == name]) for name in self.modalities
+            name: _fit_depth([(index, found) for index, found in searches if found.modality == name])
+            for name in self.modalities
         }
 
-    def train_core_seconds(self, index: Index) -> float:
-        return float(_train_terms(index) @ self._train)
-
-    def parts_core_seconds(self, index: Index) -> float:
-        """Return the time of all parts together."""
-        return float(_parts_terms(index) @ self._parts)
-
-    def seal_core_seconds(self, index: Index) -> float:
-        return float(self._seal[0] * index.rows)
-
-    def disk_bytes(self, index: Index, resident: float) -> float:
-        """Return the bytes of a segment.
-
-        Args:
-            resident: bytes of its index.
-        """
-        return resident + index.rows * (2 * index.dim + self._disk)
+    def train_seconds(self, index: Index, cores: int) -> float:
+        """Return the wall time of training: k-means on all cores, the codec on one."""
+        kmeans, codec = self.train_core_seconds.shares(index)
+        return float(kmeans / cores + codec)
 
     def depth(self, modality: str, index: Index) -> Search:
         """Return the depth at which searches of a modality reach the target."""
         return self._depths[modality](index)
 
-    def search_core_ms(self, index: Index, search: Search) -> float:
-        return float(_search_terms(index, search) @ self._search)
-
-    def errors(self, point: Measured, code_size: Callable[[str, int], int]) -> Mapping[str, float]:
+    def errors(self, point: Measured) -> Mapping[str, float]:
         """Return how far predictions for a point are off, by name, as a share of what was measured."""
-        index = _index_of(point, code_size)
+        index = _index_of(point)
         pairs = {
-            "train": (self.train_core_seconds(index), point.train.core_seconds),
-            "parts": (self.parts_core_seconds(index), point.runs[0].core_seconds),
-            "seal": (self.seal_core_seconds(index), point.seal.core_seconds),
-            "disk": (self.disk_bytes(index, point.resident_bytes * point.rows), point.disk_bytes * point.rows),
+            "training time": (self.train_core_seconds(index), point.train.core_seconds),
+            "training memory": (self.train_memory(index), 2**20 * point.train.peak_mb),
+            "parts time": (self.parts_core_seconds(index), point.runs[-1].core_seconds),
+            "part memory": (self.part_memory(index), _part_peak(point)),
+            "seal time": (self.seal_core_seconds(index), point.seal.core_seconds),
+            "seal memory": (self.seal_memory(index), 2**20 * point.seal.peak_mb),
+            "resident": (float(index.resident_bytes), point.resident_bytes * point.rows),
+            "disk": (self.disk(index), point.disk_bytes * point.rows),
         }
         for search in point.searches:
-            predicted = self.search_core_ms(index, self.depth(search.modality, index))
+            predicted = self.search_core_ms((index, self.depth(search.modality, index)))
             pairs[f"{search.modality} search"] = (predicted, search.core_ms)
         return {name: predicted / measured - 1 for name, (predicted, measured) in pairs.items()}
 
 
-def _index_of(point: Measured, code_size: Callable[[str, int], int]) -> Index:
-    return Index(point.rows, point.dim, point.lists, code_size(point.codec, point.dim), point.train_rows)
+def _index_of(point: Measured) -> Index:
+    return Index(
+        point.rows, point.dim, point.codec, point.lists, point.train_rows,
+        point.parts, round(point.rows / point.parts), round(point.rows / point.shards),
+    )  # fmt: skip
 
 
-def _train_terms(index: Index) -> np.ndarray:
+def _train_terms(index: Index) -> list[float]:
     """Comparisons of the sample with centroids, and the codec's training, on a sample of a fixed size."""
-    return np.array([index.train_rows * comparisons(index.lists) * index.dim, index.dim])
+    return [index.train_rows * comparisons(index.lists) * index.dim, index.dim]
 
 
-def _parts_terms(index: Index) -> np.ndarray:
+def _parts_terms(index: Index) -> list[float]:
     """Numbers of all rows, and comparisons with all centroids: a graph of them is only searched, not built with."""
-    numbers = float(index.rows) * index.dim
-    return np.array([numbers, numbers * index.lists])
+    return [index.numbers, index.numbers * index.lists]
 
 
-def _search_terms(index: Index, search: Search) -> np.ndarray:
-    """The search itself, the comparison with centroids or their graph, the codes scanned, the numbers of candidates."""
-    graph = index.lists >= GRAPH_LISTS
-    return np.array(
-        [
-            1.0,
-            0 if graph else index.lists * index.dim,
-            search.nprobe * index.dim if graph else 0,
-            search.nprobe * index.rows / index.lists * index.code_size,
-            _RESULTS * search.rescore * index.dim,
-        ]
-    )
+def _seal_terms(index: Index) -> list[float]:
+    """The program, and the rows: DuckDB makes its index by product in memory."""
+    return [1, index.rows]
 
 
-def _fit(terms: Sequence[Sequence[float] | np.ndarray], measured: Sequence[float]) -> np.ndarray:
-    """Return factors, none negative, with the least squares of relative errors.
+def _train_memory_terms(index: Index) -> list[float]:
+    """The program, and the vectors and centroids that are in memory."""
+    rows = index.train_rows if index.codec in _ROTATED else min(index.train_rows, _CODEC_ROWS)
+    return [1, 4 * index.dim * (rows + index.lists)]
 
-    A term that would get a negative factor is left out; so the factors are those of non-negative least squares, except
-    in cases with several such terms, where they may be slightly worse.
-    """
-    matrix = np.array(terms, float) / np.array(measured, float)[:, None]
-    factors = np.zeros(matrix.shape[1])
-    used = np.flatnonzero(np.abs(matrix).max(axis=0) > 0)
-    scale = np.abs(matrix).max(axis=0)
-    while len(used):
-        columns = matrix[:, used] / scale[used]
-        found = np.linalg.lstsq(columns, np.ones(len(matrix)), rcond=None)[0]
-        if (found >= 0).all():
-            factors[used] = found / scale[used]
-            break
-        used = np.delete(used, int(found.argmin()))
-    return factors
+
+def _part_memory_terms(index: Index) -> list[float]:
+    """The program, and what a task knows of all rows of a shard at once."""
+    return [1, index.shard_rows]
+
+
+def _part_memory_known(index: Index) -> float:
+    """The codes and ids of a part, the centroids as trained and in the part's index, and a block of vectors."""
+    codes = _LIST_GROWTH * index.part_rows * (index.code_size + 8)
+    block = float(_BLOCK_BYTES * index.dim * min(index.part_rows, _BLOCK_ROWS))
+    return codes + 2.0 * index.quantizer_bytes + block
+
+
+def _part_peak(point: Measured) -> float:
+    return 2**20 * max(run.peak_mb for run in point.runs)
+
+
+def _disk_known(index: Index) -> float:
+    """The index, of which each part has a copy of the quantizer, the quantizer itself, and the float16 vectors."""
+    return index.resident_bytes + index.parts * index.quantizer_bytes + 2 * index.numbers
+
+
+def _search_terms(case: tuple[Index, Search]) -> list[float]:
+    """The search itself, the comparison with all centroids, the codes scanned, the numbers of candidates."""
+    index, search = case
+    return [
+        1,
+        0 if index.lists >= GRAPH_LISTS else index.lists * index.dim,
+        search.nprobe * index.rows / index.lists * index.code_size,
+        _RESULTS * search.rescore * index.dim,
+    ]
+
+
+def _graph_ms(case: tuple[Index, Search]) -> float:
+    index, search = case
+    if index.lists < GRAPH_LISTS:
+        return 0.0
+    return _GRAPH_MS * max(1.0, search.nprobe / _GRAPH_PROBES) * index.dim / _GRAPH_DIM
 
 
 def _fit_depth(searches: Sequence[tuple[Index, SearchCost]]) -> Callable[[Index], Search]:
-    """Return a function of the depth: nprobe as a power of the rows, and the deepest rescoring that was needed."""
-    rows = np.log([index.rows for index, _ in searches])
+    """Return a function of the depth: nprobe as a power of the lists, and the deepest rescoring that was needed."""
+    lists = np.log([index.lists for index, _ in searches])
     probes = np.log([search.nprobe for _, search in searches])
-    slope, intercept = np.polyfit(rows, probes, 1) if len(set(rows.tolist())) > 1 else (0.0, float(probes.mean()))
-    slope = max(0.0, float(slope))  # a larger index never takes fewer probes
-    if slope == 0:
-        intercept = float(probes.mean())
+    slope = float(np.polyfit(lists, probes, 1)[0]) if np.ptp(lists) else 0.0
+    slope = max(0.0, slope)  # an index with more lists never takes fewer probes
+    intercept = float((probes - slope * lists).mean())
     rescore = max(search.rescore for _, search in searches)
 
     def depth(index: Index) -> Search:
-        return Search(max(1, round(float(np.exp(intercept + slope * np.log(index.rows))))), rescore)
+        return Search(max(1, round(float(np.exp(intercept + slope * np.log(index.lists))))), rescore)
 
     return depth

@@ -74,7 +74,7 @@ def measure_build(
     return Measured(
         rows, dim, plan.factory, len(plan.parts), plan.codec, plan.lists, plan.train_rows, train, runs, seal,
         resident_bytes=resident / rows, disk_bytes=sum(sizes.values()) / rows,
-        searches=searches,
+        searches=searches, shards=config.shards,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 In a store on this machine, they wait in a temporary folder beside the segments, and become files of the segment by a
 hard link. In any other store they are put where the segment will be, which is invisible until its segment.json is
-there; whoever seals it downloads them once. `Store.prune` removes what is left of a build that is never completed.
+there; sealing downloads them once. `Store.prune` removes what is left of a build that is never completed.
 
 A segment that is complete is never written to: equal ids stand for equal parts, so a part that is written once more is
 dropped.

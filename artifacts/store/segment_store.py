@@ -14,13 +14,12 @@ import hashlib
 import os
 import shutil
 import time
-import uuid
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from artifacts.errors import CorruptFile, ReleaseError
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS, read_info, sha256_of_info, verify_segment
-from artifacts.storage import TEMPORARY, Folder, fsync
+from artifacts.storage import TEMPORARY, Folder, fsync, temporary_in
 from artifacts.store.manifest import SegmentRef
 from artifacts.store.staged_parts import StagedParts
 
@@ -88,7 +87,7 @@ class SegmentStore:
             if _is_complete(target, digest) and _mark_as_used(target):
                 return target
             self._discard(segment_id)
-        temporary = self.temporary(segment_id)
+        temporary = self._temporary(segment_id)
         source = self.folder.path(f"segments/{segment_id}")
         try:
             self.folder.fs.get(f"{source}/", f"{temporary}/", recursive=True)
@@ -138,7 +137,7 @@ class SegmentStore:
 
     def staged(self, segment_id: str) -> StagedParts:
         """Return the parts of a segment that is being built."""
-        return StagedParts(self, segment_id)
+        return StagedParts(self.folder, self.local_folder, segment_id)
 
     def remove_damaged(self, segment_id: str) -> bool:
         """Make a segment that is in the store and damaged incomplete, so that it is built again; return whether it was.
@@ -194,7 +193,7 @@ class SegmentStore:
         Args:
             staged: files, by path within the segment, that are in the store already if it is remote.
         """
-        temporary = self.temporary(segment_id)
+        temporary = self._temporary(segment_id)
         temporary.mkdir()
         try:
             yield temporary
@@ -224,15 +223,13 @@ class SegmentStore:
 
     def _discard(self, segment_id: str) -> None:
         """Remove a segment from this machine, after a rename: no reader may see half a folder under its name."""
-        aside = self.temporary(segment_id)
+        aside = self._temporary(segment_id)
         with contextlib.suppress(FileNotFoundError):
             self.path(segment_id).rename(aside)
             shutil.rmtree(aside)
 
-    def temporary(self, name: str) -> Path:
-        """Return the path of a temporary folder that does not exist yet, where segments on this machine are."""
-        self.local_folder.mkdir(parents=True, exist_ok=True)
-        return self.local_folder / f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{name}"
+    def _temporary(self, name: str) -> Path:
+        return temporary_in(self.local_folder, name)
 
 
 def _mark_as_used(folder: Path) -> bool:

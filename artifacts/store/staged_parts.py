@@ -16,14 +16,10 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from artifacts.segments.info import FileInfo, part_name
-from artifacts.storage import TEMPORARY, fsync, sha256_of
+from artifacts.segments.info import INFO_FILE, FileInfo, part_name
+from artifacts.storage import TEMPORARY, Folder, fsync, sha256_of, temporary_in
 from artifacts.store.prune import GRACE_SECONDS, remove_temporaries
-
-if TYPE_CHECKING:
-    from artifacts.store.segment_store import SegmentStore
 
 #: Of a rename onto a folder that is not empty.
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
@@ -35,13 +31,14 @@ class StagedParts:
     """The finished parts of one segment that is being built.
 
     Args:
-        store: of the segment.
+        folder: of the store.
+        local_folder: the folder on this machine with segments of the store.
         segment_id: names the segment; equal ids stand for equal parts.
     """
 
-    def __init__(self, store: SegmentStore, segment_id: str) -> None:
-        self._store, self._segment_id = store, segment_id
-        self._staging = store.local_folder / f"{TEMPORARY}parts-{segment_id}"
+    def __init__(self, folder: Folder, local_folder: Path, segment_id: str) -> None:
+        self._folder, self._local_folder, self._segment_id = folder, local_folder, segment_id
+        self._staging = local_folder / f"{TEMPORARY}parts-{segment_id}"
 
     def has(self, number: int, files: Mapping[str, FileInfo]) -> bool:
         """Return whether a part is there with these files, by their sizes.
@@ -55,9 +52,9 @@ class StagedParts:
             return False
 
     def _size(self, number: int, name: str) -> int:
-        if self._store.folder.is_local:
+        if self._folder.is_local:
             return (self._staging / part_name(number) / name).stat().st_size
-        return self._store.folder.size(self._remote(number, name))
+        return self._folder.size(self._remote(number, name))
 
     def _remote(self, number: int, name: str) -> str:
         return f"segments/{self._segment_id}/{part_name(number)}/{name}"
@@ -68,22 +65,24 @@ class StagedParts:
 
         The files must be sealed, see `artifacts.segments.sealing`.
         """
-        store = self._store
-        temporary = store.temporary(f"{self._segment_id}-{part_name(number)}")
-        if not store.folder.is_local:  # nothing else removes what killed tasks have left on a machine of a cluster
-            remove_temporaries(store.folder, store.local_folder, GRACE_SECONDS)
+        temporary = self._temporary(number)
+        if not self._folder.is_local:  # nothing else removes what killed tasks have left on a machine of a cluster
+            remove_temporaries(self._folder, self._local_folder, GRACE_SECONDS)
         temporary.mkdir()
         try:
             yield temporary
-            if store.digest(self._segment_id) is not None:
+            if self._folder.exists(f"segments/{self._segment_id}/{INFO_FILE}"):
                 return
-            if store.folder.is_local:
+            if self._folder.is_local:
                 self._keep(temporary, number)
             else:
                 for path in sorted(temporary.iterdir()):
-                    store.folder.put(path, self._remote(number, path.name))
+                    self._folder.put(path, self._remote(number, path.name))
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def _temporary(self, number: int) -> Path:
+        return temporary_in(self._local_folder, f"{self._segment_id}-{part_name(number)}")
 
     def _keep(self, written: Path, number: int) -> None:
         fsync(written)
@@ -99,7 +98,7 @@ class StagedParts:
                 if error.errno not in _TAKEN:
                     raise
             # by an earlier run whose record is missing, or by a process that was faster
-            aside = self._store.temporary(f"{self._segment_id}-{part_name(number)}")
+            aside = self._temporary(number)
             with contextlib.suppress(FileNotFoundError):
                 target.rename(aside)
             shutil.rmtree(aside, ignore_errors=True)
@@ -117,11 +116,11 @@ class StagedParts:
         target = folder / part_name(number)
         target.mkdir()
         for name, file in files.items():
-            if self._store.folder.is_local:
+            if self._folder.is_local:
                 _link(self._staging / part_name(number) / name, target / name)
                 intact = (target / name).stat().st_size == file.bytes
             else:
-                self._store.folder.fs.get_file(self._store.folder.path(self._remote(number, name)), str(target / name))
+                self._folder.fs.get_file(self._folder.path(self._remote(number, name)), str(target / name))
                 intact = sha256_of(target / name) == file.sha256  # cheap, beside the download
             if not intact:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._remote(number, name))

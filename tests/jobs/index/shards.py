@@ -1,4 +1,4 @@
-"""One shard's products, pictures and vectors, written as the steps before the index leave them, and joined to a part."""
+"""A shard's products, pictures and vectors, written as the steps before the index leave them, and joined to a part."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from PIL import Image
 
 from artifacts.schema import IMAGES, OK, STATE, Reason, attributes_of, catalog_schema, embeddings_schema, segment_schema
 from artifacts.segments.part_writer import PartWriter
+from jobs.bench.build.worker import measured, processes
+from jobs.catalog.shards import open_products
 from jobs.index.join import Tally, add_shard
 from jobs.index.plan import IndexPlan
 from jobs.workspace.shards import shard_name
@@ -106,21 +108,35 @@ class Joined:
     """What `add_shard` has written."""
 
     folder: Path
-    vectors: np.ndarray
-    state: pa.Table
+    vectors: np.ndarray  # mapped
+    state_path: Path
     tally: Tally
 
+    @property
+    def state(self) -> pa.Table:
+        return pq.read_table(self.state_path)
 
-def join(workspace: Workspace, folder: Path, *, first_row: int = 0) -> Joined:
-    """Write a part of the one shard."""
-    plan = IndexPlan(**_PLAN)
-    with workspace.catalog.open(0) as file:
+
+def join(workspace: Workspace, folder: Path, *, slug: str = "drawn", dim: int = DIM, first_row: int = 0) -> Joined:
+    """Write a part of the workspace's shard 0."""
+    plan = IndexPlan("", READ_AT, "segment", slug, slug, dim, 0, "flat", "")
+    with open_products(workspace, 0) as file:
         schema = segment_schema(attributes_of(pq.read_schema(file)))
-    writer, tally = PartWriter(folder / "part", DIM, schema, first_row), Tally()
+    writer, tally = PartWriter(folder / "part", dim, schema, first_row), Tally()
     with pq.ParquetWriter(folder / "state.parquet", STATE) as state_writer:
         add_shard(
             workspace, 0, plan, writer, state_writer, tally,
             schema=schema, thumbnail_side=SIDE, read_at=READ_AT, threads=2,
         )  # fmt: skip
     writer.close()
-    return Joined(writer.folder, np.array(writer.vectors()), pq.read_table(folder / "state.parquet"), tally)
+    return Joined(writer.folder, writer.vectors(), folder / "state.parquet", tally)
+
+
+def peak_mb_of_join(workspace: Workspace, folder: Path, *, slug: str = "drawn", dim: int = DIM) -> float:
+    """Return the peak memory of a process that writes a part of the workspace's shard 0."""
+    with processes(1) as pool:
+        return pool.submit(measured, _join, workspace, folder, slug, dim).result()[1].peak_mb
+
+
+def _join(workspace: Workspace, folder: Path, slug: str, dim: int) -> int:
+    return join(workspace, folder, slug=slug, dim=dim).tally.indexed

@@ -1,13 +1,23 @@
-"""Parquet files of the workspace: distinguishing a damaged file from one that cannot be reached."""
+"""Parquet files of the workspace: reading them block by block, and telling a damaged one from one out of reach."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from artifacts.errors import CorruptFile
+
+
+def open_for_batches(file: IO[bytes]) -> pq.ParquetFile:
+    """Open a Parquet file whose `iter_batches` holds a row group at a time.
+
+    By default, Arrow reads ahead, and holds what it has read: all row groups of the columns, once the last batch comes.
+    """
+    return pq.ParquetFile(file, pre_buffer=False)
 
 
 @contextmanager

@@ -133,7 +133,7 @@ def _write_state(
         forgotten = (np.asarray(state["status"]) == DELETED) & (state["applied_at"].to_numpy() < since)
         writer.add_state(_renumbered(state.filter(pa.array(~forgotten)), new_rows, base.info.rows))
 
-    for batch in pq.ParquetFile(base.folder / STATE_FILE).iter_batches(_BLOCK):
+    for batch in pq.ParquetFile(base.folder / STATE_FILE, pre_buffer=False).iter_batches(_BLOCK):
         table = pa.Table.from_batches([batch])
         kept = pc.call_function(
             "invert", [pc.call_function("is_in", [table["product_id"]], pc.SetLookupOptions(named))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 import duckdb
 import pyarrow as pa
@@ -48,21 +49,8 @@ def write_query(con: duckdb.DuckDBPyConnection, query: str, schema: pa.Schema, p
     return rows
 
 
-def product_schema(workspace: Workspace) -> pa.Schema:
-    """Return the schema of the products, catalog_schema.
-
-    Raises:
-        StepFailed: no shard has been written.
-    """
-    shards = workspace.catalog
-    if not shards.exists(0):
-        raise StepFailed(f"{shards.url} has no {shard_name(0)}: run the catalog step")
-    with shards.open(0) as file:
-        return pq.read_schema(file)
-
-
-def read_products(workspace: Workspace, shard: int) -> pa.Table:
-    """Return the products of one shard, as catalog_schema has them, sorted by product_id.
+def open_products(workspace: Workspace, shard: int) -> IO[bytes]:
+    """Return the file of one shard for reading: products as catalog_schema has them, sorted by product_id.
 
     Raises:
         StepFailed: the shard has not been written.
@@ -70,7 +58,18 @@ def read_products(workspace: Workspace, shard: int) -> pa.Table:
     shards = workspace.catalog
     if not shards.exists(shard):
         raise StepFailed(f"{shards.url} has no {shard_name(shard)}: run the catalog step")
-    with shards.open(shard) as file:
+    return shards.open(shard)
+
+
+def product_schema(workspace: Workspace) -> pa.Schema:
+    """Return the schema of the products, catalog_schema; see `open_products`."""
+    with open_products(workspace, 0) as file:
+        return pq.read_schema(file)
+
+
+def read_products(workspace: Workspace, shard: int) -> pa.Table:
+    """Return the products of one shard; see `open_products`."""
+    with open_products(workspace, shard) as file:
         return pq.read_table(file)
 
 

@@ -19,6 +19,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from artifacts.encoders.base import Encoder
 from artifacts.pictures import encode_jpeg, open_stored
 from artifacts.schema import OK
+from jobs.parquet import open_for_batches
 from jobs.workspace.workspace import Workspace
 
 #: Queries of each modality that the report shows with their results.
@@ -98,7 +99,7 @@ def _sample_pictures(
 ) -> list[tuple[str, bytes]]:
     """(product_id, JPEG) of pictures drawn from a shard."""
     with workspace.images.open(shard) as file:
-        pictures = pq.ParquetFile(file)
+        pictures = open_for_batches(file)
         good = np.flatnonzero(pictures.read(["status"])["status"].to_numpy() == OK)
         chosen = np.sort(random.choice(good, size=min(count, len(good)), replace=False))
         sample: list[tuple[str, bytes]] = []

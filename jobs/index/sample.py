@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from artifacts.errors import StepFailed
 from artifacts.index.build import training_rows
 from artifacts.schema import OK
+from jobs.parquet import open_for_batches
 from jobs.steps import Progress, no_progress
 from jobs.workspace.shards import ShardFolder
 
@@ -33,6 +34,9 @@ def draw_sample(
 
     Returns:
         float32[n, dim], L2-normalised, mapped from the file; empty, if there are none.
+
+    Raises:
+        StepFailed: a shard has fewer vectors than its report says.
     """
     counts = [report.ok for report in embeddings.reports()]
     positions = training_rows(sum(counts), size, seed)
@@ -53,7 +57,7 @@ def _gather(embeddings: ShardFolder, shard: int, dim: int, wanted: np.ndarray, t
     """Read vectors of a shard by their position among its usable ones, int64[n], ascending."""
     first = done = 0
     with embeddings.open(shard) as file:
-        for batch in pq.ParquetFile(file).iter_batches(_BATCH, columns=["status", "vector"]):
+        for batch in open_for_batches(file).iter_batches(_BATCH, columns=["status", "vector"]):
             usable = np.flatnonzero(np.asarray(batch["status"]) == OK)
             stop = int(np.searchsorted(wanted, first + len(usable)))
             if stop > done:
@@ -61,3 +65,8 @@ def _gather(embeddings: ShardFolder, shard: int, dim: int, wanted: np.ndarray, t
                 values = batch["vector"].take(pa.array(rows)).flatten()
                 target[done:stop] = values.to_numpy(zero_copy_only=False).reshape(-1, dim)
             first, done = first + len(usable), stop
+    if done < len(wanted):
+        raise StepFailed(
+            f"{embeddings.path(shard)} has {first} vectors, fewer than its report says: remove it, "
+            "and run the embed step again"
+        )

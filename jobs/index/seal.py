@@ -21,6 +21,7 @@ from jobs.index import quantizers
 from jobs.index.built import built_candidate
 from jobs.index.parts import PartRecord, part_rejects, read_part, state_name
 from jobs.index.plan import IndexPlan, current_plan
+from jobs.parquet import open_for_batches
 from jobs.steps import StepContext, StepResult
 from jobs.workspace.workspace import CANDIDATE_REJECTS, INDEX_PLAN, Workspace
 
@@ -199,7 +200,7 @@ def _state(workspace: Workspace, plan: IndexPlan) -> Iterator[pa.RecordBatch]:
     records = workspace.index / plan.segment_id
     for part in plan.parts:
         with records.open(state_name(part.number)) as file:
-            yield from pq.ParquetFile(file).iter_batches(_BLOCK)
+            yield from open_for_batches(file).iter_batches(_BLOCK)
 
 
 def _clean_up(context: StepContext, plan: IndexPlan) -> None:

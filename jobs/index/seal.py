@@ -14,6 +14,7 @@ from artifacts.encoders.identity import EncoderIdentity, encoder_identity
 from artifacts.errors import CorruptFile, StepFailed
 from artifacts.schema import REJECTS, STATE, attributes_of, segment_schema
 from artifacts.store.manifest import Counts
+from artifacts.store.store import Store
 from jobs.candidate import Candidate, recorded_settings
 from jobs.catalog.report import CatalogReport, read_catalog_report
 from jobs.catalog.shards import product_schema, read_rejects
@@ -149,15 +150,15 @@ def _seal(context: StepContext, plan: IndexPlan, records: list[PartRecord]) -> f
         for name, file in record.files.items()
     }
     mean = sum(record.similarity for record in records) / plan.rows if plan.quantizer else None
-    if store.segments.digest(plan.segment_id) is not None:
-        return mean  # by another build of the same parts; the train step has verified it
+    if _is_sealed(store, plan):  # by another build of the same parts; the train step has verified it
+        return mean
     with store.new_segment(plan.segment_id, files) as folder:
         for part in plan.parts:
             try:
                 staged.bring(part.number, folder, records[part.number].files)
             except FileNotFoundError:
-                if store.segments.digest(plan.segment_id) is not None:
-                    return mean  # another process has sealed these parts, and removed them
+                if _is_sealed(store, plan):  # another process has removed these parts after it sealed them
+                    return mean
                 raise StepFailed(f"part {part.number} is no longer in the store; run the index step again") from None
         with pq.ParquetWriter(folder / STATE_FILE, STATE, compression="zstd") as writer:
             for batch in _state(workspace, plan):
@@ -194,6 +195,14 @@ def _seal(context: StepContext, plan: IndexPlan, records: list[PartRecord]) -> f
         )
         seal_segment(folder, info, files)
     return mean
+
+
+def _is_sealed(store: Store, plan: IndexPlan) -> bool:
+    """Return whether the store has the segment; if so, it is then on this machine."""
+    digest = store.segments.digest(plan.segment_id)
+    if digest is not None:
+        store.segments.fetch(plan.segment_id, digest)
+    return digest is not None
 
 
 def _state(workspace: Workspace, plan: IndexPlan) -> Iterator[pa.RecordBatch]:

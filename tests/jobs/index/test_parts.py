@@ -263,6 +263,9 @@ def test_segment_that_is_complete_is_not_written_again(workspace: Path, tmp_path
     other = run_index(replace(copied(workspace, tmp_path / "other", releases=store), in_process=True)).report
     assert (other.segments, other.counts) == (first.segments, first.counts)
     assert before.items() <= modified(store).items()
+    elsewhere = replace(context, store=Store(store, tmp_path / "another machine"))
+    elsewhere.workspace.candidate.remove("candidate.json")
+    assert run_seal(elsewhere).report.segments == first.segments
 
 
 def modified(url: str) -> dict[str, Any]:

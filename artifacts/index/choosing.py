@@ -7,6 +7,7 @@ except where they are the index: of these, only the rows that are scored exactly
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from artifacts.config import IndexConfig
@@ -17,8 +18,8 @@ from artifacts.index import params
 #: numbers, where a code takes 64 bytes.
 HNSW_ROWS = 1_000_000
 
-#: What `auto` tries, the most exact codes first. opq and pq have codes of the same size; the rotation that opq learns
-#: makes them more exact. hnsw is not among these: it takes the most memory, and is built by request only.
+#: The codecs of an IVF, the most exact codes first. opq and pq have codes of the same size; the rotation that opq
+#: learns makes them more exact. hnsw is not among these: it takes the most memory, and is built by request only.
 BEST_FIRST = ("sq8", "opq", "pq", "rabitq")
 
 #: Longest vector for which `auto` takes opq: learning the rotation takes the cube of the length, in 10 rounds 35 s of a
@@ -62,7 +63,7 @@ class IndexChoice:
 def choose(rows: int, dim: int, config: IndexConfig) -> IndexChoice:
     """Choose the index of a segment.
 
-    A memory budget never replaces a codec that was asked for; with the codec auto it decides among BEST_FIRST.
+    A memory budget never replaces a codec that was asked for; with the codec auto it decides the codec.
 
     Args:
         rows: of the whole segment.
@@ -94,9 +95,7 @@ def _best_that_fits(rows: int, dim: int, config: IndexConfig) -> IndexChoice:
     if not budget:
         return _ivf("pq", rows, dim, config, ("The codec is auto, and no memory_budget is set: pq, the default.",))
     rejected: list[str] = []
-    for codec in BEST_FIRST:
-        if codec == "opq" and dim > _AUTO_OPQ_DIM:
-            continue
+    for codec in _automatic(dim):
         choice = _ivf(codec, rows, dim, config, ())
         if choice.resident_bytes <= budget:
             better = f" {_listed(rejected, 'and')}, with more exact codes, would not fit." if rejected else ""
@@ -110,6 +109,25 @@ def _best_that_fits(rows: int, dim: int, config: IndexConfig) -> IndexChoice:
         f"memory_budget: {rows:,} rows of {dim} numbers do not fit {size_text(budget)} with any codec: "
         f"{_listed(rejected, 'and')}. Set a larger one"
     )
+
+
+def _automatic(dim: int) -> Iterator[str]:
+    """Yield the codecs that `auto` tries, the most exact first, for vectors of a length.
+
+    rabitq's codes are larger than PQ's and less exact, except where the length has no good divisor.
+    """
+    yield "sq8"
+    if _few_parts(dim):
+        yield "rabitq"
+    else:
+        if dim <= _AUTO_OPQ_DIM:
+            yield "opq"
+        yield "pq"
+
+
+def _few_parts(dim: int) -> bool:
+    """Return whether PQ can cut vectors into parts of more than 16 numbers only, whose codes say little."""
+    return params.pq_parts(dim) * 16 < dim
 
 
 def _within(budget: int, choice: IndexChoice, rows: int, dim: int, config: IndexConfig) -> IndexChoice:
@@ -183,9 +201,9 @@ def _ivf(codec: str, rows: int, dim: int, config: IndexConfig, reasons: tuple[st
         formula = f"{params.MIDDLE_LISTS:,}·√(rows ÷ {params.MIDDLE_ROWS:,})"
     by = "as nlist says" if config.nlist else f"the power of two nearest to {formula}"
     reasons = (*reasons, f"{lists:,} IVF lists, {by}.")
-    parts = params.pq_parts(dim)
-    if codec in ("pq", "opq") and parts * 16 < dim:
-        poor = f"{codec} cuts {dim} numbers into only {parts} parts, since it needs a divisor: sq8 or rabitq find more."
+    if codec in ("pq", "opq") and _few_parts(dim):
+        pieces = params.pq_parts(dim)
+        poor = f"{codec} cuts {dim} numbers into only {pieces} parts, for want of a divisor: sq8 or rabitq find more."
         reasons = (*reasons, poor)
     if lists >= params.GRAPH_LISTS:
         graph = f"From {params.GRAPH_LISTS:,} lists on, an HNSW graph over the centroids finds the nearest ones."

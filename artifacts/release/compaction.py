@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -87,15 +88,15 @@ def _write_index(
     if base.lists is None or delta.lists is None:
         return write_index(writer.folder, writer.parts(), config)
     base_rows = base.info.rows
-    sources: list[tuple[Path, np.ndarray]] = []
-    for segment, numbers in ((base, new_rows[:base_rows]), (delta, new_rows[base_rows:])):
-        sources += [(segment.folder / path, numbers) for path in segment.info.index_paths]
+    sources = [*_sources(base, new_rows[:base_rows]), *_sources(delta, new_rows[base_rows:])]
 
     def copy(index: faiss.Index, first: int, stop: int) -> None:
-        for path, numbers in sources:
-            in_file = np.where((numbers >= first) & (numbers < stop), numbers, -1)
-            if (in_file >= 0).any():
-                build.copy_codes(build.map_file(path), index, in_file)
+        for path, part, numbers in sources:
+            in_part = (numbers[part] >= first) & (numbers[part] < stop)
+            if in_part.any():
+                wanted = np.full(len(numbers), -1, np.int64)
+                wanted[part] = np.where(in_part, numbers[part], -1)
+                build.copy_codes(build.map_file(path), index, wanted)
 
     in_delta = rows >= base_rows
     lists = np.empty(len(rows), np.int32)
@@ -117,6 +118,18 @@ def _write_index(
     total = sum(count for _, count in similarities)
     mean = sum(value * count for value, count in similarities if value is not None) / total if total else None
     return info.model_copy(update={"centroid_similarity": mean})
+
+
+def _sources(segment: Segment, numbers: np.ndarray) -> Iterator[tuple[Path, slice, np.ndarray]]:
+    """Yield each index file of a segment, the rows of its part, and the new numbers of all the segment's rows."""
+    if not segment.info.parts:  # before format 3, any file may have any row
+        for path in segment.info.index_paths:
+            yield segment.folder / path, slice(None), numbers
+        return
+    first = 0
+    for path, rows in zip(segment.info.index_paths, segment.info.part_rows, strict=True):
+        yield segment.folder / path, slice(first, first + rows), numbers
+        first += rows
 
 
 def _write_state(

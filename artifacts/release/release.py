@@ -266,11 +266,6 @@ class Release:
         """Number of IVF lists; 0 where the index has none."""
         return self.base.info.index.lists
 
-    @property
-    def max_nprobe(self) -> int:
-        """The largest `nprobe` of use: the number of IVF lists, or of rows in a graph; 0 where the index is flat."""
-        return self.base.info.rows if self.base.graph else self.lists
-
     def count(self, conditions: Filter) -> int:
         """Return the number of products that pass a filter."""
         return self._counts.count(conditions)

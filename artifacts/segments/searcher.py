@@ -76,6 +76,18 @@ class Searcher:
         self._deleted_count = 0 if delta is None or delta.info.base is None else delta.info.base.deleted_rows
         self.rows = self.vectors.rows - self._deleted_count
 
+    @property
+    def max_nprobe(self) -> int:
+        """The largest `nprobe` of use: the number of IVF lists, or of rows in a graph; 0 where the index is flat."""
+        if self.ivf is not None:
+            return self.ivf.lists
+        return self._base.info.rows if self.has_graph else 0
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether the base's index is an HNSW graph, whose `nprobe` is efSearch."""
+        return self._base.graph is not None
+
     # ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def row_filter(self, rows: np.ndarray) -> RowFilter:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from artifacts.errors import CorruptFile, IncompatibleRelease
+from artifacts.errors import CorruptFile, DeviceError, IncompatibleRelease
 from artifacts.index.faiss_index import FlatIndex, IvfIndex
 from artifacts.index.gpus.pool import GpuPool
 from artifacts.index.graph import GraphIndex
@@ -153,8 +153,9 @@ class Segment:
             RuntimeError: from FAISS, if there is not enough memory.
         """
         index = self.flat or self.ivf
-        if index is not None:
-            index.copy_to_gpus(pool)
+        if index is None:
+            raise DeviceError(f"FAISS has no GPU index for codec {self.info.index.codec}")
+        index.copy_to_gpus(pool)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return all values of a column of the product rows, in row order."""

@@ -14,7 +14,7 @@ from artifacts.index.params import SearchParams
 from artifacts.segments.row_filter import RowFilter
 from artifacts.segments.searcher import Searcher, SearchPath
 from artifacts.segments.segment import Segment
-from jobs.evaluate.calibration import DEPTH, calibrate
+from jobs.evaluate.calibration import DEPTH, calibrate, depths_of
 
 
 def row_scores(
@@ -49,8 +49,9 @@ def calibrate_searcher(searcher: Searcher, vectors: np.ndarray, truth: list[np.n
         truth: their exact scores.
         target: recall@100 to reach.
     """
-    lists = searcher.ivf.lists if searcher.ivf else 0
-    params, _ = calibrate(lambda trial: row_scores(searcher, vectors, trial), truth, lists, target)
+    params, _ = calibrate(
+        lambda trial: row_scores(searcher, vectors, trial), truth, searcher.max_nprobe, target, depths_of(searcher)
+    )
     return params
 
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from artifacts.index.params import SearchParams
+from artifacts.segments.searcher import Searcher
 from jobs.evaluate.results import Trial
 
 _Value = TypeVar("_Value")
@@ -45,6 +46,11 @@ _REPEATS = 1
 
 #: Scores of each query's results, float[j], descending.
 Scores = Sequence[np.ndarray]
+
+
+def depths_of(searcher: Searcher) -> Depths:
+    """Return the depths to try in an index."""
+    return GRAPH_DEPTHS if searcher.has_graph else IVF_DEPTHS
 
 
 def recall(found: Scores, truth: Scores, depth: int) -> float:

@@ -15,11 +15,9 @@ from artifacts.release.hits import Hit
 from artifacts.release.release import Release
 from jobs.evaluate.calibration import (
     DEPTH,
-    GRAPH_DEPTHS,
-    IVF_DEPTHS,
-    Depths,
     calibrate,
     calibrate_filtered,
+    depths_of,
     recall,
 )
 from jobs.evaluate.index_facts import index_facts
@@ -122,9 +120,9 @@ def _measure_modality(
         params, trials = calibrate(
             lambda trial: scores(release.search(queries.vectors, DEPTH, trial)[0]),
             scores(truth),
-            release.max_nprobe,
+            release.searcher.max_nprobe,
             target,
-            _depths(release),
+            depths_of(release.searcher),
         )
     hits, _ = release.search(queries.vectors, DEPTH, params)
     p50, p99 = _latency(release, queries.vectors[:timed], params)
@@ -168,7 +166,11 @@ def _measure_filters(
 
     if calibrate:
         params = calibrate_filtered(
-            lambda trial: min(recalls(trial), default=1.0), params, release.max_nprobe, target, _depths(release)
+            lambda trial: min(recalls(trial), default=1.0),
+            params,
+            release.searcher.max_nprobe,
+            target,
+            depths_of(release.searcher),
         )
     results: list[FilterResult] = []
     products = max(1, release.count(()))
@@ -178,10 +180,6 @@ def _measure_filters(
         share = round(release.count(conditions) / products, 5)
         results.append(FilterResult(queries.modality, name, share, plan.path, value, p50))
     return params, results
-
-
-def _depths(release: Release) -> Depths:
-    return GRAPH_DEPTHS if release.base.graph else IVF_DEPTHS
 
 
 def _latency(

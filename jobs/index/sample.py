@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from artifacts.errors import StepFailed
-from artifacts.index.build import training_rows
 from artifacts.schema import OK
 from jobs.parquet import open_for_batches
 from jobs.steps import Progress, no_progress
@@ -38,6 +37,8 @@ def draw_sample(
     Raises:
         StepFailed: a shard has fewer vectors than its report says.
     """
+    from artifacts.index.build import training_rows  # imports FAISS
+
     counts = [report.ok for report in embeddings.reports()]
     positions = training_rows(sum(counts), size, seed)
     if not len(positions):

@@ -24,7 +24,7 @@ from artifacts.segments.writer import SegmentWriter
 from jobs.bench.index.peers.protocol import Case, Index, K, Point, RowFilter, Search, Setting, blocks
 from jobs.bench.index.peers.stages import run
 from jobs.bench.search import row_scores
-from jobs.evaluate.calibration import calibrate, calibrate_filtered, recall
+from jobs.evaluate.calibration import calibrate, calibrate_filtered, depths_of, recall
 
 #: Multiples of the calibrated nprobe that are measured too, for the curve of recall and speed.
 _CURVE = (0.25, 0.5, 2, 4)
@@ -76,11 +76,15 @@ class LookalikeIndex(Index):
     def _params(self, modality: str) -> SearchParams:
         """Return what the gate would choose: for searches without a filter, then for the worst of all filters."""
         if modality not in self._calibrated:
-            lists = self.segment.ivf.lists if self.segment.ivf else 0
+            deepest, depths = self.searcher.max_nprobe, depths_of(self.searcher)
             cases = [case for case in self.task.cases() if case.modality == modality]
             (whole,) = (case for case in cases if case.row_filter is None)
             params, _ = calibrate(
-                lambda trial: row_scores(self.searcher, whole.queries, trial), _truth(whole), lists, self.task.target
+                lambda trial: row_scores(self.searcher, whole.queries, trial),
+                _truth(whole),
+                deepest,
+                self.task.target,
+                depths,
             )
             filtered = [(case, self._rows(case.row_filter)) for case in cases if case.row_filter is not None]
 
@@ -91,7 +95,7 @@ class LookalikeIndex(Index):
                 )
 
             if filtered:
-                params = calibrate_filtered(lowest_recall, params, lists, self.task.target)
+                params = calibrate_filtered(lowest_recall, params, deepest, self.task.target, depths)
             self._calibrated[modality] = params
         return self._calibrated[modality]
 

@@ -28,7 +28,7 @@ from jobs.progress import Reporter
 from jobs.workspace.fingerprints import fingerprint
 
 _ROOT = Path(__file__).parents[3]
-CODECS: tuple[str, ...] = get_args(Codec)
+CODECS: tuple[str, ...] = tuple(codec for codec in get_args(Codec) if codec != "auto")
 
 
 @dataclass(frozen=True)

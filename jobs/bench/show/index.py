@@ -206,7 +206,7 @@ def ratios_table(report: IndexReport, own: ContenderReport) -> Table:
     """Return a row for each peer: how many times its queries a second Lookalike answers with one of its codecs."""
     mine = {_key(case): case for case in own.cases}
     names = [modality if kind == "none" else f"{modality}, {kind} {share}" for modality, kind, share in mine]
-    title = f"Queries/s of {own.name}, as a multiple of a peer's (in brackets: its recall where it is below the target)"
+    title = f"Queries/s of {own.name}, as a multiple of a peer's (in brackets: recall below the target)"
     table = number_table(title, "peer", *names)
     for found in report.measured:
         if found.peer == OWN:
@@ -219,5 +219,6 @@ def ratios_table(report: IndexReport, own: ContenderReport) -> Table:
 def _ratio(mine: CaseReport, theirs: CaseReport | None, target: float) -> str:
     if theirs is None or not theirs.qps:
         return "–"
-    lower = "" if theirs.recall_at_100 >= target else f" ({theirs.recall_at_100:.2f})"
-    return f"{mine.qps / theirs.qps:.2f}{lower}"
+    lower = [f"{found.recall_at_100:.2f}" for found in (mine, theirs) if found.recall_at_100 < target]
+    remark = f" ({', '.join(lower)})" if lower else ""
+    return f"{mine.qps / theirs.qps:.2f}{remark}"

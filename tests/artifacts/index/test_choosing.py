@@ -110,6 +110,14 @@ def test_auto_learns_no_rotation_of_long_vectors(dim: int, codec: str) -> None:
     assert chosen(MILLION, dim, codec="auto", memory_budget=300 * MILLION)[0] == codec
 
 
+@pytest.mark.parametrize(
+    ("dim", "budget", "codec"),
+    [(512, 600, "sq8"), (512, 300, "opq"), (1032, 300, "pq"), (514, 300, "rabitq"), (509, 600, "sq8")],
+)
+def test_auto_takes_no_codes_that_say_little(dim: int, budget: int, codec: str) -> None:
+    assert chosen(MILLION, dim, codec="auto", memory_budget=budget * MILLION)[0] == codec
+
+
 def test_dimension_without_a_good_divisor_is_remarked_on() -> None:
     reasons = choose(MILLION, 509, IndexConfig()).reasons
     assert any("pq cuts 509 numbers into only 1 parts" in reason for reason in reasons)

@@ -24,7 +24,7 @@ from artifacts.settings import Settings
 from jobs.bench.build.encoder import drawn_encoder
 from jobs.bench.build.worker import measured, processes
 from jobs.bench.build.workspace import draw_workspace
-from jobs.index.parts import write_part
+from jobs.index.parts import PartTask, write_part
 from jobs.index.plan import IndexPlan
 from jobs.index.train import run_train
 from jobs.steps import StepContext
@@ -222,8 +222,6 @@ def _peak_mb_of_part(config: PipelineConfig, plan: IndexPlan, number: int) -> fl
 
 
 def _write_part(config: PipelineConfig, plan: IndexPlan, number: int) -> int:
-    report = write_part(
-        Workspace(config.workspace, config.shards), number, releases=config.releases, cache=config.cache, plan=plan,
-        thumbnail_side=config.thumbnail_side, device="cpu", threads=1,
-    )  # fmt: skip
-    return report.rows
+    workspace = Workspace(config.workspace, config.shards)
+    task = PartTask(workspace, config.releases, config.cache, plan, config.thumbnail_side, "cpu")
+    return write_part(task, number).rows

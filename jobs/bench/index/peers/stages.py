@@ -2,7 +2,7 @@
 
     python NAME_peer.py STAGE TASK RESULT
 
-TASK is a JSON file that `jobs.bench.index.tasks` writes, RESULT the JSON file that the stage writes:
+TASK is a JSON file that `jobs.bench.index.runs` writes, RESULT the JSON file that the stage writes:
 
     build      make the index in the task's folder; its version, description and seconds
     tune       for each case the settings that were tried, with their recall and queries a second, and the chosen one

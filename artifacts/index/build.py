@@ -165,5 +165,5 @@ def copy_codes(source: faiss.Index, target: faiss.Index, new_rows: np.ndarray) -
 
 
 def map_file(path: Path) -> faiss.Index:
-    """Map an index file, to copy codes from it: its pages are read as they are needed."""
+    """Map an index file: it opens in milliseconds, pages are read as they are needed, and processes share them."""
     return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY)

@@ -12,6 +12,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
+from artifacts.index.build import map_file
 from artifacts.index.coarse import centroids_of, exact_quantizer, has_graph, nearest_by_graph
 from artifacts.index.devices.assignment import inner_products
 from artifacts.index.gpus.copies import FlatCopies, IvfCopies, search_lists
@@ -19,9 +20,6 @@ from artifacts.index.gpus.pool import GpuPool
 from artifacts.index.ivf_space import to_ivf_space
 from artifacts.index.params import IvfShape
 from artifacts.index.vectors import best, fp16_view
-
-#: Files are mapped, not read: start-up takes milliseconds and worker processes share the pages.
-_MAPPED = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY
 
 #: Numbers of queries for which lists are chosen by one matrix product. Among 4,096 centroids of 512 numbers, a search
 #: query by query takes 0.45 ms a query; the product 0.3 ms with 5 queries, 0.2 with 8, 0.15 with 16. FAISS has such a
@@ -38,7 +36,7 @@ class FlatIndex:
     """Exact search over all rows of a small segment."""
 
     def __init__(self, path: Path) -> None:
-        self.index = faiss.read_index(str(path), _MAPPED)
+        self.index = map_file(path)
         self.rows: int = self.index.ntotal
         self._copies: FlatCopies | None = None
 
@@ -93,7 +91,7 @@ class IvfIndex:
     """
 
     def __init__(self, paths: Sequence[Path], base: IvfIndex | None = None) -> None:
-        indexes = [faiss.read_index(str(path), _MAPPED) for path in paths]
+        indexes = [map_file(path) for path in paths]
         ivfs = [faiss.extract_index_ivf(index) for index in indexes]
         self.indexes = indexes if base is None else [*base.indexes, *indexes]
         self.ivfs = ivfs if base is None else [*base.ivfs, *ivfs]
@@ -153,8 +151,7 @@ class IvfIndex:
         for ivf, segment in zip(self.ivfs[copied:], self._segments[copied:], strict=True):
             first_row = self._first_rows[segment]
             if bitmaps is not None:
-                # `params` holds no reference of its own
-                params.sel = selector = faiss.IDSelectorBitmap(bitmaps[segment])  # noqa: F841
+                params.sel = faiss.IDSelectorBitmap(bitmaps[segment])
             scores, rows = search_lists(ivf, inner, k, lists, centroid_scores, params)
             if first_row:
                 rows += first_row * (rows >= 0)

@@ -12,12 +12,12 @@ from pathlib import Path
 import faiss
 import numpy as np
 
+from artifacts.index.build import map_file
+from artifacts.index.devices.threads import one_thread
 from artifacts.index.params import GRAPH_LINKS
 
 #: Rows that a node's links are chosen from while the graph is built. More take longer, and find more at equal depth.
 _CANDIDATE_LINKS = 128
-
-_MAPPED = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY
 
 
 def write_graph(blocks: Iterable[np.ndarray], dim: int, path: Path) -> None:
@@ -28,13 +28,9 @@ def write_graph(blocks: Iterable[np.ndarray], dim: int, path: Path) -> None:
     index = faiss.IndexHNSWSQ(dim, faiss.ScalarQuantizer.QT_fp16, GRAPH_LINKS, faiss.METRIC_INNER_PRODUCT)
     index.train(np.zeros((1, dim), np.float32))  # float16 has nothing to learn; FAISS asks for it nevertheless
     index.hnsw.efConstruction = _CANDIDATE_LINKS
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
+    with one_thread():
         for block in blocks:
             index.add(block.astype(np.float32))
-    finally:
-        faiss.omp_set_num_threads(threads)
     faiss.write_index(index, str(path))
 
 
@@ -47,7 +43,7 @@ class GraphIndex:
     """
 
     def __init__(self, path: Path) -> None:
-        self._index = faiss.read_index(str(path), _MAPPED)
+        self._index = map_file(path)
         self.rows: int = self._index.ntotal
         self.dim: int = self._index.d
 
@@ -64,6 +60,6 @@ class GraphIndex:
         """
         params = faiss.SearchParametersHNSW(efSearch=max(k, depth))
         if bitmap is not None:
-            params.sel = selector = faiss.IDSelectorBitmap(bitmap)  # noqa: F841  (`params` holds no reference of its own)
+            params.sel = faiss.IDSelectorBitmap(bitmap)
         _, (rows,) = self._index.search(query[None, :], k, params=params)
         return rows[rows >= 0]

@@ -13,6 +13,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
+from artifacts.index.devices.threads import one_thread
 from artifacts.index.joined import Joined
 
 #: Rows decoded at once: 33 MB of float32 at 512-d.
@@ -125,14 +126,8 @@ def _search_on_one_thread(
 
     It would wait for the others nevertheless: 7 ms on average instead of 0.2 where other processes use the cores.
     """
-    threads = faiss.omp_get_max_threads()
-    if threads == 1:
+    with one_thread():
         return index.search(query, k, params=params)
-    faiss.omp_set_num_threads(1)
-    try:
-        return index.search(query, k, params=params)
-    finally:
-        faiss.omp_set_num_threads(threads)
 
 
 def fp16_index(dim: int) -> faiss.IndexScalarQuantizer:

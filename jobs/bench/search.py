@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import faiss
 import numpy as np
 
 from artifacts.errors import LookalikeError
@@ -64,14 +60,3 @@ def ivf_of(searcher: Searcher) -> IvfIndex:
     if searcher.ivf is None:
         raise LookalikeError("the index is flat or a graph, with no lists to measure; use more rows or another codec")
     return searcher.ivf
-
-
-@contextmanager
-def one_faiss_thread() -> Iterator[None]:
-    """Let FAISS use one thread in each call, as a server does."""
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(threads)

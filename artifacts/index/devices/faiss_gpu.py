@@ -9,6 +9,9 @@ import numpy as np
 
 from artifacts.index.devices.device import Centroids
 
+#: Memory of a GPU for intermediate results.
+_TEMPORARY_BYTES = 256 * 1024 * 1024
+
 
 class FaissGpuDevice:
     """GPUs that share the vectors to assign: each has all centroids.
@@ -20,6 +23,8 @@ class FaissGpuDevice:
     def __init__(self, numbers: Sequence[int]) -> None:
         self._numbers = list(numbers)
         self._resources = [faiss.StandardGpuResources() for _ in numbers]
+        for resources in self._resources:  # tasks share GPUs: each would take 1.5 GB by default
+            resources.setTempMemory(_TEMPORARY_BYTES)
         self.name = "cuda " + ", ".join(map(str, numbers))
 
     def load(self, centroids: np.ndarray) -> Centroids:

@@ -12,6 +12,9 @@ import faiss
 def one_thread() -> Iterator[None]:
     """Let FAISS's calls of the calling thread use one thread of OpenMP."""
     threads = faiss.omp_get_max_threads()
+    if threads == 1:
+        yield
+        return
     faiss.omp_set_num_threads(1)
     try:
         yield

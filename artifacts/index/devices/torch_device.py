@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
@@ -26,6 +29,17 @@ class TorchDevice:
         return _TorchCentroids(torch.tensor(centroids, device=self._device))
 
 
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Multiply in float32, whatever the process has set: TF32 errs by more than `assignment` makes up for."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 class _TorchCentroids:
     def __init__(self, centroids: torch.Tensor) -> None:
         self._transposed = centroids.T
@@ -33,11 +47,9 @@ class _TorchCentroids:
     def nearest(self, vectors: np.ndarray, count: int) -> np.ndarray:
         nearest = np.empty((len(vectors), count), np.int64)
         step = max(1, _SCORE_BYTES // (4 * self._transposed.shape[1]))
-        with torch.inference_mode():
+        with torch.inference_mode(), _full_precision():
             for start in range(0, len(vectors), step):
                 block = torch.tensor(vectors[start : start + step], device=self._transposed.device)
-                # In float32 unless someone has lowered torch's precision, which is full by default: TF32 would err by
-                # more than the candidates of `assignment` make up for.
                 scores = block @ self._transposed
                 nearest[start : start + step] = scores.topk(count, dim=1, sorted=False).indices.cpu().numpy()
         return nearest

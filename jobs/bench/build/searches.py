@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from artifacts.index.devices.threads import one_thread
 from artifacts.segments.searcher import Searcher
 from artifacts.segments.segment import Segment
-from jobs.bench.search import calibrate_searcher, one_faiss_thread, row_scores
+from jobs.bench.search import calibrate_searcher, row_scores
 from jobs.bench.vectors import ClipLike
 from jobs.evaluate.calibration import DEPTH, recall
 from jobs.sizing.measured import SearchCost
@@ -33,7 +34,7 @@ def measure_searches(folder: Path, seed: int, target: float) -> list[SearchCost]
     held_out = seed + _HELD_OUT
     queries = {"image": next(space.pictures(_QUERIES, held_out)), "text": space.texts(_QUERIES, held_out + 1)}
     try:
-        with one_faiss_thread():
+        with one_thread():
             return [_measure(segment, name, drawn.vectors, target) for name, drawn in queries.items()]
     finally:
         segment.close()

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from artifacts.errors import StepFailed
 from artifacts.schema import REJECTS
+from jobs.parquet import read_parquet
 from jobs.workspace.shards import ShardCounts, shard_name
 from jobs.workspace.workspace import CATALOG_REJECTS, Workspace
 
@@ -70,10 +71,10 @@ def product_schema(workspace: Workspace) -> pa.Schema:
 def read_products(workspace: Workspace, shard: int) -> pa.Table:
     """Return the products of one shard; see `open_products`."""
     with open_products(workspace, shard) as file:
-        return pq.read_table(file)
+        return read_parquet(file)
 
 
 def read_rejects(workspace: Workspace) -> pa.Table:
     """Return the catalog's rejected rows, as REJECTS."""
     with workspace.catalog.folder.open(CATALOG_REJECTS) as file:
-        return pq.read_table(file).cast(REJECTS)
+        return read_parquet(file).cast(REJECTS)

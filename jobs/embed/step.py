@@ -29,7 +29,7 @@ from artifacts.plugins import PREFIX
 from artifacts.schema import OK
 from jobs.embed.cache import VectorTable, read_cached, read_refreshed
 from jobs.embed.model import encode_batches, limit_threads
-from jobs.parquet import corruption_guard
+from jobs.parquet import corruption_guard, read_parquet
 from jobs.spark.gpu import assigned_gpu
 from jobs.steps import ShardPlan, ShardTask, StepContext, StepResult, run_plan, split_shards
 from jobs.workspace.fingerprints import fingerprint
@@ -200,7 +200,7 @@ def _fingerprint(images: ShardReport, encoder_id: str) -> str:
 def _pictures_by_key(images: ShardFolder, shard: int) -> Counter[str]:
     """sha256 of every good picture of a shard, and how many pictures have it."""
     with images.open(shard) as stream, corruption_guard(images.path(shard)):
-        table = pq.read_table(stream, columns=["sha256"], page_checksum_verification=True)
+        table = read_parquet(stream, ["sha256"], checked=True)
     return Counter(table["sha256"].drop_null().to_pylist())
 
 

@@ -14,14 +14,13 @@ from itertools import chain
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image, ImageEnhance, ImageOps
 
 from artifacts.encoders.base import Encoder
 from artifacts.pictures import encode_jpeg, open_stored
 from artifacts.schema import OK
 from jobs.index.shard_rows import JpegReader
-from jobs.parquet import open_for_batches
+from jobs.parquet import open_for_batches, read_parquet
 from jobs.workspace.workspace import Workspace
 
 #: Queries of each modality that the report shows with their results.
@@ -112,7 +111,7 @@ def _sample_pictures(
 def _sample_titles(workspace: Workspace, shard: int, count: int, random: np.random.Generator) -> dict[str, str]:
     """title -> product_id of titles drawn from a shard."""
     with workspace.catalog.open(shard) as file:
-        rows = pq.read_table(file, columns=["product_id", "title"]).to_pylist()
+        rows = read_parquet(file, columns=["product_id", "title"]).to_pylist()
     titled = [(row["title"], row["product_id"]) for row in rows if row["title"]]
     chosen = random.choice(len(titled), size=min(count, len(titled)), replace=False)
     return dict(titled[number] for number in chosen)

@@ -30,6 +30,7 @@ from jobs.catalog.shards import product_schema
 from jobs.index import quantizers
 from jobs.index.join import Tally, add_shard
 from jobs.index.plan import IndexPlan, Part, current_plan
+from jobs.parquet import read_parquet
 from jobs.spark.gpu import assigned_gpu
 from jobs.steps import Progress, ShardPlan, ShardTask, StepContext, StepResult, no_progress, run_plan, split_shards
 from jobs.workspace.records import read_record, write_record
@@ -177,7 +178,7 @@ def read_part(workspace: Workspace, plan: IndexPlan, number: int) -> PartRecord 
 def part_rejects(workspace: Workspace, plan: IndexPlan, number: int) -> pa.Table:
     """Return the products of a part that are not in the index, as REJECTS."""
     with workspace.index_parts(plan.segment_id, len(plan.parts)).open(number) as file:
-        return pq.read_table(file)
+        return read_parquet(file)
 
 
 def write_part(task: PartTask, number: int) -> ShardReport:

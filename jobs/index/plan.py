@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from artifacts.config import PipelineConfig
 from artifacts.encoders.identity import EncoderIdentity
 from artifacts.errors import CorruptFile, StepFailed
 from artifacts.schema import FORMAT_VERSION, OK
+from jobs.parquet import read_parquet
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.records import read_record, write_record
 from jobs.workspace.workspace import INDEX_PLAN, Workspace
@@ -140,9 +140,9 @@ def count_rows(workspace: Workspace, slug: str) -> list[int]:
 def _count(workspace: Workspace, slug: str, shard: int) -> int:
     """Count the rows of a shard whose report is of a version that did not."""
     with workspace.images.open(shard) as file:
-        pictures = pq.read_table(file, columns=["sha256"])["sha256"]
+        pictures = read_parquet(file, columns=["sha256"])["sha256"]
     with workspace.embeddings(slug).open(shard) as file:
-        embedded = pq.read_table(file, columns=["sha256", "status"])
+        embedded = read_parquet(file, columns=["sha256", "status"])
     usable = embedded.filter(pc.field("status") == OK)["sha256"]
     found = pc.call_function("is_in", [pictures], pc.SetLookupOptions(value_set=usable, skip_nulls=True))
     return int(pc.call_function("sum", [found]).as_py() or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ from common import NOTE
 
 from artifacts.store.store import Store
 from jobs import spark_submit
+from jobs.steps import run_plan
 from tests.dags.runs import fresh_dag, params_of, states, xcoms
 from tests.jobs.index.workspaces import embedded, settings_for
 
 
 @pytest.mark.airflow
-@pytest.mark.spark
 def test_parts_are_written_by_mapped_tasks_and_only_once(
-    database: None, small_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spark: Any
+    database: None, small_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, settings = embedded(tmp_path), settings_for(tmp_path)
     for name in ("picture_side", "max_reject_rate", "flat_max_rows", "rows_per_index", "cache"):
@@ -32,6 +33,10 @@ def test_parts_are_written_by_mapped_tasks_and_only_once(
         assert spark_submit.main(arguments) == 0
 
     monkeypatch.setattr(SparkSubmitOperator, "execute", submit)
+    # The application's own process would start Spark; here it works without.
+    monkeypatch.setattr(
+        "jobs.index.parts.run_plan", lambda steps, plan: run_plan(replace(steps, in_process=True), plan)
+    )
     run = fresh_dag("catalog_rebuild").test(run_conf=conf)
     assert set(states(run).values()) == {"success"}
     assert sorted(submitted) == [["index", "--shards", "0-1"], ["index", "--shards", "2-3"]]

@@ -22,11 +22,17 @@ from jobs.bench.commands import bench_app
 from jobs.commands import backfill, compact, refresh, stream
 from jobs.console import (
     CatalogOption,
+    CodecOption,
+    DimOption,
     EncoderOption,
+    ExplainOption,
+    MemoryBudgetOption,
+    NlistOption,
     RefetchAllOption,
     RefetchCategoryOption,
     RefetchOption,
     ReleasesOption,
+    RowsOption,
     WorkspaceOption,
     err,
     out,
@@ -34,6 +40,7 @@ from jobs.console import (
     text_of,
     variables_of,
 )
+from jobs.sizing.command import size
 
 if TYPE_CHECKING:
     from artifacts.store.store import Store
@@ -66,11 +73,16 @@ def sample(
 
 @app.command()
 def build(
-    catalog: CatalogOption,
+    catalog: CatalogOption = "",
     releases: ReleasesOption = None,
     workspace: WorkspaceOption = None,
     encoder: EncoderOption = None,
-    codec: Annotated[str | None, typer.Option("--codec", help="pq, rabitq, sq8 or flat.")] = None,
+    codec: CodecOption = None,
+    memory_budget: MemoryBudgetOption = None,
+    nlist: NlistOption = None,
+    explain: ExplainOption = False,
+    rows: RowsOption = None,
+    dim: DimOption = None,
     shards: Annotated[int | None, typer.Option("--shards", min=1, help="Parts that the work is split into.")] = None,
     refetch: RefetchOption = None,
     refetch_category: RefetchCategoryOption = None,
@@ -79,9 +91,21 @@ def build(
     """Build a release from a catalog, check it, and publish it."""
     from jobs.build import build as run
     from jobs.download.refetch import Refetch
+    from jobs.explain import explain_index
     from jobs.progress import Reporter
 
-    settings = settings_with(releases=releases, workspace=workspace, encoder=encoder, codec=codec, shards=shards)
+    if not catalog and not explain:
+        raise typer.BadParameter("name the catalog", param_hint="--catalog")
+    if (rows is not None or dim is not None) and not explain:
+        raise typer.BadParameter("they are for --explain-index", param_hint="--rows, --dim")
+    settings = settings_with(
+        releases=releases, workspace=workspace, encoder=encoder, codec=codec, memory_budget=memory_budget, nlist=nlist,
+        shards=shards,
+    )  # fmt: skip
+    if explain:
+        for line in explain_index(settings.pipeline, rows, dim):
+            out.print(line, highlight=False, soft_wrap=True)
+        return
     selection = Refetch.of(refetch, refetch_category, all=refetch_all)
     summary = run(catalog, settings.pipeline, Reporter(err), selection)
     if not summary.changed:
@@ -105,7 +129,7 @@ def build(
     out.print(f"Serve it with: lookalike serve --releases {settings.releases}", highlight=False, soft_wrap=True)
 
 
-for verb in (refresh, compact, backfill, stream):
+for verb in (refresh, compact, backfill, stream, size):
     app.command()(verb)
 
 

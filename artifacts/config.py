@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Codec = Literal["pq", "rabitq", "sq8", "flat"]
+Codec = Literal["pq", "opq", "rabitq", "sq8", "hnsw", "flat", "auto"]
 
 
 # ── the pipeline ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -49,9 +49,12 @@ class IndexConfig:
     """How the index of a segment is built."""
 
     codec: Codec = "pq"
+    memory_budget: int = 0  # bytes of the whole segment's resident index; 0: no limit
+    nlist: int = 0  # 0: by the number of rows
     flat_max_rows: int = 20_000
-    rows_per_index: int = 10_000_000
+    rows_per_index: int = 4_000_000
     train_rows_per_list: int = 64
+    index_device: str = "auto"
     seed: int = 0
 
 
@@ -138,6 +141,7 @@ class ReleaseWatching:
     device: str = "auto"
     quick_texts: bool = True
     embed_batch: int = 64
+    search_device: str = "cpu"
     reload_seconds: float = 5
     cursor_seconds: float = 300
     native_threads: int = 1

@@ -9,6 +9,7 @@
     │   │   └── QueryPictureError    a picture of a search that cannot be used; carries a Reason, too
     │   ├── UnknownProduct         the release has no such product
     │   ├── CursorGone             a page of a search on a release that is no longer kept
+    │   ├── DeviceError            a device for indexes that is not there, or cannot do what was requested
     │   └── EncoderError           an encoder that cannot be loaded, or cannot do what was requested
     │       └── TextNotSupported     a text query to an encoder of pictures only
     ├── ReleaseError             stored data is missing, damaged or in conflict
@@ -117,6 +118,10 @@ class UnknownProduct(InputError):
 
 class CursorGone(InputError):
     """A cursor belongs to a search on a release that is no longer kept."""
+
+
+class DeviceError(InputError):
+    """A setting names a device for indexes that this machine does not have."""
 
 
 class EncoderError(InputError):

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings
 
 from artifacts.config import Codec
+
+
+def number_of_bytes(value: Any) -> int:
+    """Parse a size in bytes: a number, alone or with a unit of 1000 (K, M, G, T) or 1024 (KiB, MiB, GiB, TiB).
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    if isinstance(value, str) and not value.strip():
+        return 0
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(value))
+    except ValidationError:
+        raise ValueError(f"{value!r} is not a size such as 16G or 800M") from None
 
 
 class PipelineSettings(BaseSettings):
@@ -78,13 +93,30 @@ class PipelineSettings(BaseSettings):
 
     # ── the index ────────────────────────────────────────────────────────────────────────────────────────────────
     codec: Codec = Field(
-        default="pq", description="How the index codes vectors: pq, rabitq, sq8; flat keeps them exact."
+        default="pq",
+        description="How the index codes vectors: pq, opq, rabitq, sq8; hnsw and flat keep them exact; auto takes the "
+        "best that fits memory_budget.",
     )
+    memory_budget: Annotated[int, BeforeValidator(number_of_bytes)] = Field(
+        default=0,
+        ge=0,
+        description="Memory that the index of a segment may take, such as 16G or 800M; a codec that takes more is "
+        "refused. 0 or empty: no limit.",
+    )
+    nlist: int = Field(default=0, ge=0, le=4_194_304, description="IVF lists of the index; 0: by the number of rows.")
     flat_max_rows: int = Field(
         default=20_000, ge=0, description="Up to so many rows the index is flat: exact, no training."
     )
-    rows_per_index: int = Field(default=10_000_000, ge=1, description="Rows in one FAISS file of a segment.")
+    rows_per_index: int = Field(
+        default=4_000_000, ge=1, description="Rows in one part of a segment, with a FAISS file of its own."
+    )
     train_rows_per_list: int = Field(default=64, ge=1, le=1000, description="Training vectors for each IVF list.")
+    index_device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda|cuda:\d+)$",
+        description="Where the index is trained and its rows are assigned, with the same result: auto, cpu, cuda, "
+        "cuda:1, …",
+    )
     seed: int = Field(default=0, ge=0, description="Seed of the training sample and of the evaluation's queries.")
 
     # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -119,7 +151,10 @@ class PipelineSettings(BaseSettings):
     )
     compact_hours: float = Field(default=24, gt=0, description="Hours after which a delta is due to be merged.")
     max_drift: float = Field(
-        default=0.05, gt=0, le=1, description="Drift of the quantizer from which a build with new training is advised."
+        default=0.05,
+        gt=0,
+        le=1,
+        description="Drift of the quantizer from which a build is advised; a build trains anew from half of it on.",
     )
 
 

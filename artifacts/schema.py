@@ -17,10 +17,10 @@ from enum import StrEnum
 import pyarrow as pa
 
 #: The format in which releases are written: bumped when an older build would misread what this one writes.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
-#: The formats that are read. Format 1 had no state of the catalog, and no deltas.
-READABLE_FORMATS = frozenset({1, 2})
+#: The formats that are read. Format 1 had no state of the catalog, and no deltas; segments of 1 and 2 had no parts.
+READABLE_FORMATS = frozenset({1, 2, 3})
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 

@@ -29,6 +29,12 @@ class ServerSettings(BaseSettings):
     quick_texts: bool = Field(
         default=True, description="Texts of queries in bfloat16 on CPUs that compute in it: twice as fast."
     )
+    search_device: str = Field(
+        default="cpu",
+        pattern=r"^(cpu|cuda|cuda:shards|cuda:\d+)$",
+        description="Where searches without a filter run: cpu; cuda, on GPUs with a copy of the index each; "
+        "cuda:shards, with a piece each; cuda:1, on that GPU.",
+    )
     reload_seconds: float = Field(default=5, gt=0, description="Seconds between two looks at CURRENT.")
     max_image_bytes: int = Field(default=10_000_000, ge=1000, description="Size in bytes of one query picture.")
     max_images: int = Field(default=8, ge=1, le=64, description="Pictures in one query.")

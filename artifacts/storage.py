@@ -173,6 +173,16 @@ class Folder:
         return self.fs.info(self.path(name))
 
 
+def temporary_in(folder: Path, name: str) -> Path:
+    """Return a new path with a temporary name in a folder on this machine, which is made if need be.
+
+    Args:
+        name: what it will be, for people.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{name}"
+
+
 def fsync(path: Path) -> None:
     """Make a file's content, or a folder's entries, survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -6,7 +6,9 @@
 | `validate` | reads the catalog, rejects bad rows with a reason, writes product shards |
 | `download` | fetches and resizes the pictures; a Spark application for each group of shards |
 | `embed` | turns pictures into vectors, in pool `gpu`; a Spark application for each group of shards |
-| `index` | builds the new base segment |
+| `train` | plans the parts of the new base segment, and trains the quantizer that they share, unless a kept one fits |
+| `index` | writes the parts; a Spark application for each group of parts |
+| `seal` | makes the parts one segment |
 | `evaluate` | the gate: recall against exact search, and how many products are left |
 | `publish` | makes the candidate a version, serves it, prunes old ones; in pool `publish` |
 
@@ -77,13 +79,27 @@ def catalog_rebuild() -> None:
         return spark_arguments(settings_from(params), params["groups"])
 
     @task
-    def index(params: Any = None, ti: Any = None) -> dict[str, Any]:
-        """Build the candidate's segment."""
-        from jobs.index.step import run_index
+    def train(params: Any = None, ti: Any = None) -> list[list[str]]:
+        """Plan the candidate's segment; returns the arguments of a Spark application for each group of its parts."""
+        from jobs.index.parts import run_parts
+        from jobs.index.train import run_train
+
+        context = open_context(params)
+        result = run_train(context)
+        push_note(ti, result.note)
+        parts = len(result.report.parts)
+        if parts == 1:  # it takes less time than starting Spark
+            run_parts(context)
+        return spark_arguments(settings_from(params), params["groups"], parts)
+
+    @task
+    def seal(params: Any = None, ti: Any = None) -> dict[str, Any]:
+        """Complete the candidate's segment."""
+        from jobs.index.seal import run_seal
         from jobs.rebase.step import run_rebase
 
         context = open_context(params)
-        result = run_index(context)
+        result = run_seal(context)
         candidate = run_rebase(context).report
         push_note(ti, result.note)
         return {"segments": [segment.id for segment in candidate.segments], **candidate.counts.model_dump()}
@@ -127,7 +143,15 @@ def catalog_rebuild() -> None:
         pool=GPU_POOL,
         map_index_template=shards,
     ).expand(application_args=groups.map(lambda group: ["embed", *group]))
-    chain(download, embed, index(), evaluate(), publish())
+    parts = train()
+    index = SparkStepOperator.partial(
+        task_id="index",
+        application=spark_submit_script(),
+        conn_id=SPARK_CONNECTION,
+        name="lookalike-index",
+        map_index_template="parts {{ task.application_args[2] }}",
+    ).expand(application_args=parts.map(lambda group: ["index", *group]))
+    chain(download, embed, parts, index, seal(), evaluate(), publish())
 
 
 catalog_rebuild()

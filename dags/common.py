@@ -148,6 +148,10 @@ def announce(outlet_events: Any, version: str) -> dict[str, str]:
     return published
 
 
+#: What the units of a step on Spark are, and what has been done to them.
+_NOTES = {"download": ("pictures", "fetched"), "embed": ("pictures", "embedded"), "index": ("products", "indexed")}
+
+
 class SparkStepOperator(SparkSubmitOperator):
     """Submits a step's group of shards to Spark; without a shard that has work to do, it submits nothing.
 
@@ -157,13 +161,14 @@ class SparkStepOperator(SparkSubmitOperator):
     def execute(self, context: Any) -> None:
         from jobs.download.step import plan_download
         from jobs.embed.step import plan_embed
-        from jobs.spark_submit import parse_shards
+        from jobs.index.parts import plan_parts
+        from jobs.spark_submit import count_shards, parse_shards
         from jobs.workspace.shards import ShardTotals
 
         step, _, shards = (self.application_args or [])[:3]
         steps = open_context(context["params"])
-        chosen = parse_shards(shards, steps.workspace.shards)
-        plan = plan_download(steps, chosen) if step == "download" else plan_embed(steps, chosen)
+        chosen = parse_shards(shards, count_shards(steps, step))
+        plan = {"download": plan_download, "embed": plan_embed, "index": plan_parts}[step](steps, chosen)
         began = time.monotonic()
         reports = list(plan.unchanged)
         if plan.changed:
@@ -171,8 +176,8 @@ class SparkStepOperator(SparkSubmitOperator):
             super().execute(context)
             written = [report for report in steps.workspace.step_reports(step) if report not in before]
             reports += [report for report in written if report.shard in plan.changed]
-        verb = "fetched" if step == "download" else "embedded"
-        push_note(context["ti"], ShardTotals(reports, time.monotonic() - began).note("pictures", verb))
+        what, verb = _NOTES[step]
+        push_note(context["ti"], ShardTotals(reports, time.monotonic() - began).note(what, verb))
 
 
 def spark_submit_script() -> str:
@@ -183,15 +188,20 @@ def spark_submit_script() -> str:
     return str(Path(spec.submodule_search_locations[0]) / "spark_submit.py")
 
 
-def spark_arguments(settings: Settings, groups: int) -> list[list[str]]:
+def spark_arguments(settings: Settings, groups: int, shards: int | None = None) -> list[list[str]]:
     """Return, for each group of shards, the arguments of `jobs/spark_submit.py` after the step.
 
     Every setting that is not the default is among them: the driver may run without this process's variables.
+
+    Args:
+        groups: the most groups; with fewer shards, there are as many groups as shards.
+        shards: of the step; those of the settings by default.
     """
     changed = settings.model_dump(exclude_defaults=True, exclude={"shards", "workspace"})
     shared = ["--workspace", settings.workspace, "--set", f"shards={settings.shards}"]
     for name, value in changed.items():
         shared += ["--set", f"{name}={value}"]
-    groups = min(groups, settings.shards)
-    bounds = [settings.shards * group // groups for group in range(groups + 1)]
+    shards = shards or settings.shards
+    groups = min(groups, shards)
+    bounds = [shards * group // groups for group in range(groups + 1)]
     return [["--shards", f"{first}-{last - 1}", *shared] for first, last in pairwise(bounds)]

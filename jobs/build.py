@@ -1,6 +1,6 @@
 """`lookalike build`: all steps in one process tree, from a catalog to a published release.
 
-    catalog -> download -> embed -> index -> rebase -> evaluate -> publish
+    catalog -> download -> embed -> train -> index -> seal -> rebase -> evaluate -> publish
 
 The DAG `catalog_rebuild` calls the same functions. Everything that an earlier run has finished is recorded, so a build
 that was killed continues where it was, and one with nothing new starts neither Spark nor an encoder.
@@ -20,7 +20,9 @@ from jobs.download.refetch import NOTHING, Refetch
 from jobs.download.step import run_download
 from jobs.embed.step import run_embed, run_encoder
 from jobs.evaluate.step import run_evaluate
-from jobs.index.step import run_index
+from jobs.index.parts import run_parts
+from jobs.index.seal import run_seal
+from jobs.index.train import run_train
 from jobs.progress import Reporter
 from jobs.publish import PublishReport
 from jobs.rebase.step import run_publish_rebased, run_rebase
@@ -43,7 +45,9 @@ STEPS = (
     Step("catalog", run_catalog, unit="rows"),
     Step("download", run_download, on_spark=True),
     Step("embed", run_embed, on_spark=True),
-    Step("index", run_index),
+    Step("train", run_train),
+    Step("index", run_parts, on_spark=True),
+    Step("seal", run_seal, unit="parts"),
     Step("rebase", run_rebase),
     Step("evaluate", run_evaluate, unit="measurements"),
     Step("publish", run_publish_rebased),

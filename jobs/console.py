@@ -25,6 +25,29 @@ CatalogOption = Annotated[
 ]
 EncoderOption = Annotated[str | None, typer.Option("--encoder", help="Encoder spec, such as `sample`.")]
 
+_INDEX = "The index"
+CodecOption = Annotated[
+    str | None, typer.Option("--codec", help="pq, opq, rabitq, sq8, hnsw, flat or auto.", rich_help_panel=_INDEX)
+]
+MemoryBudgetOption = Annotated[
+    str | None,
+    typer.Option("--memory-budget", metavar="SIZE", help="Its limit, such as 16G or 800M.", rich_help_panel=_INDEX),
+]
+NlistOption = Annotated[
+    int | None, typer.Option("--nlist", min=0, help="IVF lists; 0: by size.", rich_help_panel=_INDEX)
+]
+ExplainOption = Annotated[
+    bool, typer.Option("--explain-index", help="Print what is chosen and why; build nothing.", rich_help_panel=_INDEX)
+]
+RowsOption = Annotated[
+    int | None,
+    typer.Option("--rows", min=0, help="Explain it for so many rows; not the workspace's.", rich_help_panel=_INDEX),
+]
+DimOption = Annotated[
+    int | None,
+    typer.Option("--dim", min=1, help="Explain it for this length; not the encoder's.", rich_help_panel=_INDEX),
+]
+
 _REFETCH = "Pictures to fetch again, although their URLs are the same"
 RefetchOption = Annotated[
     str | None, typer.Option("--refetch", metavar="ID,ID", help="Those of these products.", rich_help_panel=_REFETCH)

@@ -1,4 +1,4 @@
-"""The application for spark-submit: `spark-submit jobs/spark_submit.py download|embed --workspace URL`.
+"""The application for spark-submit: `spark-submit jobs/spark_submit.py download|embed|index --workspace URL`.
 
 Settings come from LOOKALIKE_ variables, and `--set name=value` overrides them. One line is printed for each finished
 shard; a failure ends with one sentence and exit code 1.
@@ -21,6 +21,8 @@ from jobs.download.refetch import Refetch, split_list
 from jobs.download.shard import Retry
 from jobs.download.step import run_download
 from jobs.embed.step import run_embed
+from jobs.index.parts import run_parts
+from jobs.index.plan import read_plan
 from jobs.spark.launcher import SparkLauncher
 from jobs.steps import StepContext
 from jobs.workspace.shards import ShardReport
@@ -30,9 +32,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def run(
-    step: Annotated[Literal["download", "embed"], typer.Argument(help="The step to run.")],
+    step: Annotated[Literal["download", "embed", "index"], typer.Argument(help="The step to run.")],
     workspace: Annotated[str, typer.Option("--workspace", help="Folder or fsspec URL.")],
-    shards: Annotated[str | None, typer.Option("--shards", help="Shards, such as 0-7,9; all by default.")] = None,
+    shards: Annotated[
+        str | None, typer.Option("--shards", help="Shards, such as 0-7,9; of index, parts. All by default.")
+    ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; repeatable.")
     ] = None,
@@ -51,15 +55,17 @@ def run(
 ) -> None:
     """Run a step of the pipeline on Spark."""
     config = replace(read_settings(assignments or []).pipeline, workspace=workspace)
-    chosen = parse_shards(shards, config.shards)
     context = StepContext.open(config)
+    chosen = parse_shards(shards, count_shards(context, step))
     context = replace(context, spark=SparkLauncher(f"lookalike {step}"), on_shard=_print_report)
     if step == "download":
         selection = Refetch.of(refetch or None, split_list(refetch_categories), all=refetch_all)
         selection.require_known(context.workspace)
         run_download(context, chosen, retry=retry, refetch=selection)
-    else:
+    elif step == "embed":
         run_embed(context, chosen)
+    else:
+        run_parts(context, chosen)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,6 +97,20 @@ def read_settings(assignments: Sequence[str]) -> Settings:
         raise StepFailed(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
+def count_shards(context: StepContext, step: str) -> int:
+    """Return how many shards a step has, or parts if it is `index`.
+
+    Raises:
+        StepFailed: the parts have not been planned.
+    """
+    if step != "index":
+        return context.workspace.shards
+    plan = read_plan(context.workspace)
+    if plan is None:
+        raise StepFailed(f"{context.workspace.url}: the index is not planned; run the train step first")
+    return len(plan.parts)
+
+
 def parse_shards(text: str | None, shards: int) -> list[int]:
     """Return the shards that `0-7,9` names, in order; None means all.
 
@@ -106,15 +126,16 @@ def parse_shards(text: str | None, shards: int) -> list[int]:
             raise StepFailed(f"--shards {text!r} is not like 0-7,9")
         chosen.update(range(int(bounds[1]), int(bounds[2] or bounds[1]) + 1))
     if not chosen or max(chosen) >= shards:
-        raise StepFailed(f"--shards {text!r}: there are shards 0 to {shards - 1}")
+        raise StepFailed(f"--shards {text!r}: there are only 0 to {shards - 1}")
     return sorted(chosen)
 
 
 def _print_report(report: ShardReport) -> None:
     failed = ", ".join(f"{count} {reason}" for reason, count in report.failed.items()) or "none"
     work = "unchanged" if report.skipped else f"{report.reused} reused, {report.seconds:.1f} s"
+    noun = "part" if report.step == "index" else "shard"
     print(
-        f"{report.step} shard {report.shard} of {report.shards}: {report.rows} rows, {report.ok} ok, {work}, "
+        f"{report.step} {noun} {report.shard} of {report.shards}: {report.rows} rows, {report.ok} ok, {work}, "
         f"failed: {failed}",
         flush=True,
     )

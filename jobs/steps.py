@@ -1,6 +1,6 @@
 """The argument and the result of every step, so that `lookalike build`, the DAGs and tests call all steps alike.
 
-    catalog -> download -> embed -> index -> evaluate -> publish
+    catalog -> download -> embed -> train -> index -> seal -> evaluate -> publish
 
 A step is a function `run_<step>(context: StepContext) -> StepResult`. It compares fingerprints first, and imports and
 starts what its work needs only if there is work.
@@ -100,12 +100,14 @@ class ShardPlan:
         make_task: called if there is work, with the number of threads that a task may use; returns what a worker calls
             for each shard.
         preload: modules that all workers need, see `jobs.spark.daemon`.
+        noun: what a shard is called in messages.
     """
 
     unchanged: Sequence[ShardReport]
     changed: Sequence[int]
     make_task: Callable[[int], ShardTask]
     preload: Sequence[str] = ()
+    noun: str = "shard"
 
 
 def split_shards(
@@ -150,7 +152,7 @@ def run_plan(context: StepContext, plan: ShardPlan) -> ShardTotals:
         spark = context.spark()
         began = time.monotonic()  # starting Spark is no part of the rate
         task = plan.make_task(threads_per_task(spark, len(plan.changed)))
-        map_shards(spark, plan.changed, task, on_report, preload=plan.preload)
+        map_shards(spark, plan.changed, task, on_report, preload=plan.preload, noun=plan.noun)
     return ShardTotals(sorted(reports, key=lambda report: report.shard), round(time.monotonic() - began, 3))
 
 
@@ -161,5 +163,5 @@ def _run_here(plan: ShardPlan, on_report: Callable[[ShardReport], None]) -> None
         try:
             report = task(shard)
         except LookalikeError as error:
-            raise StepFailed(f"shard {shard} failed: {error}") from error
+            raise StepFailed(f"{plan.noun} {shard} failed: {error}") from error
         on_report(report)

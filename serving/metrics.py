@@ -76,6 +76,8 @@ RELOAD_SECONDS = Histogram(
     buckets=[0.1, 0.5, 1, 5, 10, 30, 60, 300, 900],
 )
 
+GPU_FAILURES = Counter("image_search_gpu_failures_total", "Searches that the CPU answered because a GPU failed.")
+
 # ── caches and events ────────────────────────────────────────────────────────────────────────────────────────────────
 
 CACHE_HITS = Counter("image_search_cache_hits_total", "Values found in a cache.", ["cache"])

@@ -9,6 +9,9 @@ import pytest
 
 import lookalike
 from artifacts.store.store import Store
+from jobs.workspace.records import write_record
+from jobs.workspace.shards import ShardReport, report_name
+from jobs.workspace.workspace import Workspace
 from tests.artifacts.building import manifest_of, store_segment
 
 
@@ -89,3 +92,72 @@ def test_prune_prints_how_many_versions_are_kept_and_why(
     *removed, last = capsys.readouterr().out.splitlines()
     assert [line.split("/")[0] for line in removed] == ["removed versions"] * 2
     assert last == "Versions kept: 4 (1 published in the last 5 minutes, 3 newest)"
+
+
+# ── the choice of the index ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def explained(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *options: str) -> list[str]:
+    """The lines that `build --explain-index` prints."""
+    monkeypatch.setattr("sys.argv", ["lookalike", "build", "--explain-index", *options])
+    with pytest.raises(SystemExit) as ended:
+        lookalike.main()
+    assert ended.value.code == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_index_is_explained_for_any_size(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    size = ("--rows", "100000000", "--dim", "512")
+    assert explained(capsys, monkeypatch, *size)[:4] == [
+        "100,000,000 rows of 512 numbers",
+        "codec pq (IVF65536_HNSW32,PQ64)",
+        "65,536 IVF lists, trained on 4,194,304 rows",
+        "64 bytes a code, 76 resident bytes a row, 7.75 GB resident in all",
+    ]
+    lines = explained(capsys, monkeypatch, *size, "--codec", "auto", "--memory-budget", "60G", "--nlist", "50000")
+    assert lines[1] == "codec sq8 (IVF50000,SQ8)"
+    assert "50,000 IVF lists, as nlist says." in lines
+    assert (
+        explained(capsys, monkeypatch, "--rows", "10", "--dim", "8", "--memory-budget", "")[1] == "codec flat (SQfp16)"
+    )
+
+
+def test_index_is_explained_for_the_pictures_of_a_workspace(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    workspace = Workspace.open(str(tmp_path / "workspace"), 2)
+    for shard in range(2):
+        report = ShardReport("download", shard, 2, "input", rows=20_000, ok=15_000)
+        write_record(workspace.images.folder, report_name(shard), report)
+    before = sorted(tmp_path.rglob("*"))
+    lines = explained(capsys, monkeypatch, "--workspace", workspace.url, "--encoder", "sample")
+    assert lines[0].startswith("30,000 rows of ")
+    assert lines[1].startswith("codec pq (IVF512,PQ")
+    assert sorted(tmp_path.rglob("*")) == before  # nothing is built
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (("--explain-index", "--rows", "1000000", "--dim", "512", "--codec", "hnsw"), 1, "hnsw is for fewer than"),
+        (
+            ("--explain-index", "--rows", "1000000", "--dim", "512", "--memory-budget", "1M"),
+            1,
+            "takes 84.9 MB (84,912,896 bytes) with codec pq, more than 1 MB",
+        ),
+        (("--explain-index", "--workspace", "no-such-folder"), 1, "name the size of the index with --rows and --dim"),
+        (("--explain-index", "--rows", "5", "--dim", "5", "--memory-budget", "12X"), 2, "'12X' is not a size such as"),
+        (("--rows", "5", "--catalog", "c.csv"), 2, "they are for --explain-index"),
+        ((), 2, "name the catalog"),
+    ],
+)
+def test_what_cannot_be_built_or_explained_is_refused(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    status: int,
+    message: str,
+) -> None:
+    ended, text = run(capsys, monkeypatch, "build", *options)
+    assert ended == status
+    assert message in text

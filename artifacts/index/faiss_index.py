@@ -12,12 +12,14 @@ from pathlib import Path
 import faiss
 import numpy as np
 
+from artifacts.index.build import map_file
+from artifacts.index.coarse import centroids_of, exact_quantizer, has_graph, nearest_by_graph
+from artifacts.index.devices.assignment import inner_products
+from artifacts.index.gpus.copies import FlatCopies, IvfCopies, search_lists
+from artifacts.index.gpus.pool import GpuPool
 from artifacts.index.ivf_space import to_ivf_space
 from artifacts.index.params import IvfShape
-from artifacts.index.vectors import best
-
-#: Files are mapped, not read: start-up takes milliseconds and worker processes share the pages.
-_MAPPED = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY
+from artifacts.index.vectors import best, fp16_view
 
 #: Numbers of queries for which lists are chosen by one matrix product. Among 4,096 centroids of 512 numbers, a search
 #: query by query takes 0.45 ms a query; the product 0.3 ms with 5 queries, 0.2 with 8, 0.15 with 16. FAISS has such a
@@ -26,13 +28,22 @@ _PRODUCT_QUERIES = range(5, 65)
 #: Lists chosen beside the requested ones. Rounding swaps lists only where all of these are almost equally near.
 _SPARE_LISTS = 8
 
+#: Rows of a flat index that GPUs find beside the requested ones, and how much their scores may be off.
+_SPARE_ROWS, _ROUNDING = 64, 1e-4
+
 
 class FlatIndex:
     """Exact search over all rows of a small segment."""
 
     def __init__(self, path: Path) -> None:
-        self.index = faiss.read_index(str(path), _MAPPED)
+        self.index = map_file(path)
         self.rows: int = self.index.ntotal
+        self._copies: FlatCopies | None = None
+
+    def copy_to_gpus(self, pool: GpuPool) -> None:
+        """Search on GPUs from now on; see `FlatCopies` for the errors. Filtered searches stay on the CPU."""
+        if self.rows:
+            self._copies = FlatCopies(self.index, pool)
 
     def search(self, query: np.ndarray, k: int, bitmap: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the best `k` rows for float32[dim], as `artifacts.index.vectors.best` does.
@@ -40,8 +51,31 @@ class FlatIndex:
         Args:
             bitmap: uint8, one bit a row, little-endian: only these rows; all if None.
         """
-        params = None if bitmap is None else faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap))
-        return best(self.index, query, k, params)
+        if bitmap is not None:
+            return best(self.index, query, k, faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap)))
+        found = None if self._copies is None else self._search_copies(self._copies, query, k)
+        return best(self.index, query, k) if found is None else found
+
+    def _search_copies(self, copies: FlatCopies, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return what `search` does, from candidates of the GPUs; None if the CPU has to search.
+
+        The candidates are scored by the kernel of all searches. They are enough if any row beside them has a lower
+        score, whatever the rounding of the GPU.
+        """
+        depth = k + _SPARE_ROWS
+        while (found := copies.search(query, min(depth, self.rows))) is not None:
+            rows = np.sort(found[1])
+            scores, positions = best(fp16_view(self._vectors[rows]), query, k)
+            if depth >= self.rows or found[0][-1] < scores[-1] - _ROUNDING:
+                return scores, rows[positions]
+            depth *= 4
+        return None
+
+    @property
+    def _vectors(self) -> np.ndarray:
+        """The codes as what they are, float16[rows, dim]."""
+        codes = faiss.rev_swig_ptr(self.index.codes.data(), self.rows * self.index.code_size)
+        return codes.view(np.float16).reshape(self.rows, -1)
 
 
 class IvfIndex:
@@ -57,23 +91,33 @@ class IvfIndex:
     """
 
     def __init__(self, paths: Sequence[Path], base: IvfIndex | None = None) -> None:
-        indexes = [faiss.read_index(str(path), _MAPPED) for path in paths]
+        indexes = [map_file(path) for path in paths]
         ivfs = [faiss.extract_index_ivf(index) for index in indexes]
         self.indexes = indexes if base is None else [*base.indexes, *indexes]
         self.ivfs = ivfs if base is None else [*base.ivfs, *ivfs]
         # For each file, its segment (0 the base, 1 the delta), and the number of that segment's first row.
         self._segments = [0] * len(ivfs) if base is None else [0] * len(base.ivfs) + [1] * len(ivfs)
         self._first_rows = [0, 0 if base is None else base.rows]
+        self._base, self._copies = base, None
         self.lists: int = self.ivfs[0].nlist
         if base is None:
-            quantizer = faiss.downcast_index(self.ivfs[0].quantizer)
-            mapped = faiss.rev_swig_ptr(quantizer.get_xb(), self.lists * quantizer.d).reshape(self.lists, -1)
-            # In the file they are not aligned, and NumPy would copy them for every product.
-            self._centroids = np.require(mapped, requirements="A")
+            self._centroids = centroids_of(self.ivfs[0])
         else:
             self._centroids = base._centroids
         self.rows: int = sum(ivf.ntotal for ivf in self.ivfs)
         self.shape = IvfShape(self.rows, self.lists, self.ivfs[0].d, self.ivfs[0].code_size)
+
+    def copy_to_gpus(self, pool: GpuPool) -> None:
+        """Search a base on GPUs from now on; see `IvfCopies` for the errors.
+
+        Its deltas, which are small and replaced often, and filtered searches stay on the CPU.
+        """
+        self._copies = IvfCopies(self.ivfs, pool)
+
+    @property
+    def _gpus(self) -> IvfCopies | None:
+        """The copies of the base, if there are any."""
+        return self._copies if self._base is None else self._base._copies
 
     def candidates(
         self,
@@ -99,12 +143,16 @@ class IvfIndex:
         centroid_scores, lists = self._choose_lists(inner, nprobe, rows_per_list)
         results: list[tuple[np.ndarray, np.ndarray]] = []
         params = faiss.SearchParametersIVF(nprobe=lists.shape[1])
-        for ivf, segment in zip(self.ivfs, self._segments, strict=True):
+        copied = 0
+        if bitmaps is None and self._gpus is not None:
+            found = self._gpus.search(inner, k, lists, centroid_scores)
+            if found is not None:
+                results, copied = found, self._segments.count(0)
+        for ivf, segment in zip(self.ivfs[copied:], self._segments[copied:], strict=True):
             first_row = self._first_rows[segment]
             if bitmaps is not None:
-                # `params` holds no reference of its own
-                params.sel = selector = faiss.IDSelectorBitmap(bitmaps[segment])  # noqa: F841
-            scores, rows = _search_lists(ivf, inner, k, lists, centroid_scores, params)
+                params.sel = faiss.IDSelectorBitmap(bitmaps[segment])
+            scores, rows = search_lists(ivf, inner, k, lists, centroid_scores, params)
             if first_row:
                 rows += first_row * (rows >= 0)
             results.append((scores, rows))
@@ -126,44 +174,28 @@ class IvfIndex:
         bitmap[: len(packed)] = packed
         probes = max(1, min(nprobe, int((rows_per_list > 0).sum())))
         params = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap))
-        return self.ivfs[0].quantizer.search(queries, probes, params=params)
+        return exact_quantizer(self.ivfs[0]).search(queries, probes, params=params)
 
     def _nearest_lists(self, queries: np.ndarray, probes: int) -> tuple[np.ndarray, np.ndarray]:
         """Return centroid scores float32[n, probes] and lists int64[n, probes], independent of the number of queries.
 
         A matrix product reads the centroids once for all queries, but its last bits depend on how many queries there
-        are. So it chooses a few lists more than requested, and those are scored one by one.
+        are. So it chooses a few lists more than requested, and those are scored one by one; also those of a graph.
         """
         depth = min(probes + _SPARE_LISTS, self.lists)
-        if len(queries) in _PRODUCT_QUERIES:
-            products = np.ascontiguousarray((self._centroids @ queries.T).T)
-            lists = np.ascontiguousarray(np.argpartition(products, self.lists - depth)[:, self.lists - depth :])
-        else:
-            _, lists = self.ivfs[0].quantizer.search(queries, depth)
-        scores = np.empty(lists.shape, np.float32)
-        faiss.fvec_inner_products_by_idx(
-            faiss.swig_ptr(scores), faiss.swig_ptr(queries), faiss.swig_ptr(self._centroids), faiss.swig_ptr(lists),
-            queries.shape[1], len(queries), depth,
-        )  # fmt: skip
+        lists = self._candidate_lists(queries, depth)
+        scores = inner_products(queries, self._centroids, lists)
         order = np.lexsort((lists, -scores))[:, :probes]
         nearest = np.take_along_axis(scores, order, axis=1), np.take_along_axis(lists, order, axis=1)
         return np.ascontiguousarray(nearest[0]), np.ascontiguousarray(nearest[1])
 
-
-def _search_lists(
-    ivf: faiss.IndexIVF,
-    queries: np.ndarray,
-    k: int,
-    lists: np.ndarray,
-    centroid_scores: np.ndarray,
-    params: faiss.SearchParametersIVF,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Search these lists; return the codes' scores float32[n, k] and rows int64[n, k], -1 where there are fewer."""
-    scores = np.empty((len(queries), k), np.float32)
-    rows = np.empty((len(queries), k), np.int64)
-    # FAISS's Python wrapper of search_preassigned refuses `params`; the call beneath it takes them.
-    ivf.search_preassigned_c(
-        len(queries), faiss.swig_ptr(queries), k, faiss.swig_ptr(lists), faiss.swig_ptr(centroid_scores),
-        faiss.swig_ptr(scores), faiss.swig_ptr(rows), False, params,
-    )  # fmt: skip
-    return scores, rows
+    def _candidate_lists(self, queries: np.ndarray, count: int) -> np.ndarray:
+        """Return the lists nearest to each query but for rounding, int64[n, count] in any order."""
+        if self._gpus is not None and (lists := self._gpus.nearest_lists(queries, count)) is not None:
+            return lists
+        if has_graph(self.ivfs[0]):
+            return nearest_by_graph(self.ivfs[0], queries, count)
+        if len(queries) in _PRODUCT_QUERIES:
+            products = np.ascontiguousarray((self._centroids @ queries.T).T)
+            return np.ascontiguousarray(np.argpartition(products, self.lists - count)[:, self.lists - count :])
+        return self.ivfs[0].quantizer.search(queries, count)[1]

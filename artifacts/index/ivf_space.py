@@ -5,6 +5,16 @@ from __future__ import annotations
 import faiss
 import numpy as np
 
+from artifacts.index.devices.assignment import inner_products
+from artifacts.index.devices.threads import one_thread
+
+#: Rounds in which OPQ improves its rotation; FAISS's default is 50. By codes alone, 0.82 of the best hundred were found
+#: with PQ, 0.88 with OPQ of 5 rounds, 0.91 of 10, 0.92 of 25; training took 4, 18, 25 and 47 s (60,000 x 512-d).
+_OPQ_ROUNDS = 10
+
+#: Vectors that are rotated at once: 17 MB of row numbers at 512-d.
+_ROTATED_BLOCK = 4096
+
 
 def to_ivf_space(index: faiss.Index, vectors: np.ndarray) -> tuple[faiss.IndexIVF, np.ndarray]:
     """Return the IVF inside an index, and the vectors in its space.
@@ -12,12 +22,58 @@ def to_ivf_space(index: faiss.Index, vectors: np.ndarray) -> tuple[faiss.IndexIV
     Some codecs rotate vectors before the IVF sees them; for those the index begins with a transform.
 
     Args:
-        vectors: float32[n, dim].
+        vectors: float32 or float16 [n, dim].
 
     Returns:
         The IVF, and float32[n, dim], contiguous.
     """
     ivf = faiss.extract_index_ivf(index)
-    if isinstance(faiss.downcast_index(index), faiss.IndexPreTransform):
-        vectors = faiss.downcast_index(index).chain.at(0).apply(vectors)
+    rotation = rotation_of(index)
+    if rotation is not None:
+        vectors = _rotate(rotation, vectors)
     return ivf, np.ascontiguousarray(vectors, np.float32)
+
+
+def rotation_of(index: faiss.Index) -> faiss.LinearTransform | None:
+    """Return the rotation that an index begins with; None if it has none."""
+    outer = faiss.downcast_index(index)
+    return faiss.downcast_VectorTransform(outer.chain.at(0)) if isinstance(outer, faiss.IndexPreTransform) else None
+
+
+def _rotate(rotation: faiss.LinearTransform, vectors: np.ndarray) -> np.ndarray:
+    """Return vectors rotated, each independent of the others.
+
+    FAISS's own matrix product rounds a vector differently with other vectors beside it: one number of 35, in blocks of
+    100 and of 20,000. Codes would depend on how a catalog is cut into blocks. 16 µs a vector instead of 5 at 512-d.
+    """
+    matrix = faiss.rev_swig_ptr(rotation.A.data(), rotation.d_out * rotation.d_in).reshape(rotation.d_out, -1)
+    rows = np.tile(np.arange(rotation.d_out), (min(len(vectors), _ROTATED_BLOCK), 1))
+    rotated = np.empty((len(vectors), rotation.d_out), np.float32)
+    for start in range(0, len(vectors), _ROTATED_BLOCK):
+        block = np.ascontiguousarray(vectors[start : start + _ROTATED_BLOCK], np.float32)
+        rotated[start : start + _ROTATED_BLOCK] = inner_products(block, matrix, rows[: len(block)])
+    return rotated
+
+
+def train_rotation(index: faiss.Index, sample: np.ndarray) -> None:
+    """Train the rotation that an index begins with, if it has one; training the index does not repeat it.
+
+    On one thread: the rotation would depend on their number, and they wait for each other. OPQ of 65,536 x 512-d took
+    39 s of one core, and 160 s on two that were shared.
+
+    Args:
+        sample: float32[n, dim].
+    """
+    rotation = rotation_of(index)
+    if rotation is None:
+        return
+    if isinstance(rotation, faiss.OPQMatrix):
+        rotation.niter = _OPQ_ROUNDS
+        rotation.pq = pq = faiss.ProductQuantizer(rotation.d_out, rotation.M, 8)
+        pq.cp.min_points_per_centroid = 1  # else FAISS prints a warning for each part in each round
+        if len(sample) < rotation.d_in:  # FAISS 1.15 would write beyond its memory, and crash
+            sample = np.resize(sample, (rotation.d_in, rotation.d_in))  # repeats the vectors
+    with one_thread():
+        rotation.train(sample)
+    if isinstance(rotation, faiss.OPQMatrix):
+        rotation.pq = None

@@ -21,6 +21,11 @@ _CODE = 0.6  # a byte of an allowed row's code, scored
 _PROBING = 200_000.0  # a search of the index, whatever it finds
 _CANDIDATE = 500.0  # a candidate on its way through the heap, beside the cost of its vector
 
+# The same for a walk through a graph over 100,000 x 512-d.
+_STEP = 100.0  # a row that the walk keeps
+_STEP_NUMBER = 2.0  # a number of its neighbours' vectors
+_KEEP = 0.25  # a row among those that are kept, compared with each new one
+
 #: With more allowed rows than this they are never scored one by one: their vectors may have to come from disk, at
 #: random positions.
 MAX_EXACT_ROWS = 200_000
@@ -74,6 +79,34 @@ def exact_is_cheaper(shape: IvfShape, params: SearchParams, k: int, allowed: int
         + candidates * (_CANDIDATE + shape.dim * _NUMBER)
     )
     return allowed * (_ROW + shape.dim * _NUMBER) <= probing
+
+
+def depth_for(params: SearchParams, k: int, rows: int, allowed: int) -> int:
+    """Return how many of the nearest rows a walk through a graph keeps (efSearch), to find the best `k` allowed ones.
+
+    `nprobe` is calibrated for 100 results, and deeper searches keep as many more. Under a filter the walk goes over all
+    rows, so it keeps as many more as rows are not allowed; `filtered_probes` is for filters that are unrelated to the
+    query, whose rows are all far from it.
+
+    Args:
+        rows: in the graph.
+        allowed: those of them that pass the filter.
+    """
+    depth = params.nprobe * max(1.0, k / 100)
+    if allowed < rows:
+        depth = max(depth, k) * params.filtered_probes * rows / max(1, allowed)
+    return min(rows, max(k, math.ceil(depth)))
+
+
+def exact_is_cheaper_than_graph(dim: int, depth: int, allowed: int) -> bool:
+    """Return whether scoring all allowed rows is expected to cost no more than a walk through a graph.
+
+    Args:
+        depth: nearest rows that the walk keeps; see `depth_for`.
+        allowed: rows that pass the filter.
+    """
+    walk = depth * (_STEP + dim * _STEP_NUMBER) + depth * depth * _KEEP
+    return allowed * (_ROW + dim * _NUMBER) <= walk
 
 
 def gathering_is_cheaper(rows: int, allowed: int) -> bool:

@@ -13,45 +13,24 @@ from pathlib import Path
 import faiss
 import numpy as np
 
+from artifacts.index.devices.threads import one_thread
+from artifacts.index.joined import Joined
+
 #: Rows decoded at once: 33 MB of float32 at 512-d.
 BLOCK_ROWS = 16_384
 
 
-class Vectors:
-    """Stored vectors, float16[rows, dim], L2-normalised, mapped from files that processes share by the page cache.
+class Vectors(Joined):
+    """Stored vectors, float16[rows, dim], L2-normalised."""
 
-    Args:
-        parts: float16[n, dim] each, at least one; their rows are numbered one part after the other.
-    """
-
-    def __init__(self, *parts: np.ndarray) -> None:
-        self.parts = parts
-        self.rows, self.dim = sum(map(len, parts)), parts[0].shape[1]
-        self._starts = np.cumsum([0, *map(len, parts)])
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self.parts[0].shape[1]
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return the vectors of int64 row numbers as float32[len(rows), dim]."""
         return self.gather(rows).astype(np.float32)
-
-    def gather(self, rows: np.ndarray) -> np.ndarray:
-        """Return the vectors of int64 row numbers, in any order, as float16[len(rows), dim]."""
-        if len(self.parts) == 1:
-            return self.parts[0].take(rows, axis=0)
-        order = np.argsort(rows, kind="stable")
-        vectors = np.empty((len(rows), self.dim), np.float16)
-        vectors[order] = self._gather_ascending(rows[order])
-        return vectors
-
-    def _gather_ascending(self, rows: np.ndarray) -> np.ndarray:
-        """Return the vectors of ascending row numbers."""
-        if len(self.parts) == 1:
-            return self.parts[0].take(rows, axis=0)
-        vectors = np.empty((len(rows), self.dim), np.float16)
-        cuts = np.searchsorted(rows, self._starts)
-        for part, start, first, last in zip(self.parts, self._starts, cuts, cuts[1:], strict=False):
-            # With `clip` NumPy writes to the output directly; the rows are known to be there.
-            part.take(rows[first:last] - start, axis=0, out=vectors[first:last], mode="clip")
-        return vectors
 
     def blocks(self, rows: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield row numbers int64[n] and their vectors float16[n, dim], BLOCK_ROWS at a time.
@@ -62,9 +41,9 @@ class Vectors:
         if rows is not None:
             for start in range(0, len(rows), BLOCK_ROWS):
                 block = rows[start : start + BLOCK_ROWS]
-                yield block, self._gather_ascending(block)
+                yield block, self.gather_ascending(block)
             return
-        for part, first in zip(self.parts, self._starts, strict=False):
+        for part, first in zip(self.parts, self.starts, strict=False):
             for start in range(0, len(part), BLOCK_ROWS):
                 vectors = part[start : start + BLOCK_ROWS]
                 yield np.arange(first + start, first + start + len(vectors)), vectors
@@ -147,14 +126,8 @@ def _search_on_one_thread(
 
     It would wait for the others nevertheless: 7 ms on average instead of 0.2 where other processes use the cores.
     """
-    threads = faiss.omp_get_max_threads()
-    if threads == 1:
+    with one_thread():
         return index.search(query, k, params=params)
-    faiss.omp_set_num_threads(1)
-    try:
-        return index.search(query, k, params=params)
-    finally:
-        faiss.omp_set_num_threads(threads)
 
 
 def fp16_index(dim: int) -> faiss.IndexScalarQuantizer:

@@ -1,6 +1,6 @@
-"""The Arrow file of a segment's product rows: reads rows by number, as dicts or as arrays.
+"""The Arrow files of a segment's product rows: reads rows by number, as dicts or as arrays.
 
-The file is mapped, and its rows stay where they are mapped: worker processes share them in the page cache.
+The files are mapped, and the rows stay where they are mapped: worker processes share them in the page cache.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ARROW_FILE = "products.arrow"
 #: Column with the numbers of rows of another segment; no attribute may have its name.
 ROW_COLUMN = "row"
 
-#: Rows of a record batch, but for the last. Rows are written batch by batch, so that no writer holds all of them.
+#: Rows of a record batch, but for a file's last. Rows are written batch by batch, so that no writer holds all of them.
 BATCH_ROWS = 1 << 20
 
 #: Columns that every result has under their own names; the others are its `attributes`.
@@ -32,13 +32,13 @@ _RESULT_FIELDS = frozenset(("product_id", "picture", "image_url", *CATALOG_COLUM
 
 
 class ProductTable:
-    """Product rows in an Arrow file. Safe to use from several threads at once.
+    """Product rows in Arrow files of one schema. Safe to use from several threads at once.
 
     Args:
-        path: of the file.
+        paths: of the files, whose rows follow each other.
 
     Attributes:
-        table: all rows, as the file has them.
+        table: all rows, as the files have them.
         schema: of the rows, as they are read.
         rows: number of rows.
         row_numbers: int64[rows], where the file names the row of another segment that each of its rows speaks for.
@@ -46,9 +46,9 @@ class ProductTable:
         null_values: column -> array [1] of a missing value, as `as_numpy` converts it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._mapped = pa.memory_map(str(path))
-        self.table = pa.ipc.open_file(self._mapped).read_all()
+    def __init__(self, *paths: Path) -> None:
+        self._mapped = [pa.memory_map(str(path)) for path in paths]
+        self.table = pa.concat_tables([pa.ipc.open_file(mapped).read_all() for mapped in self._mapped])
         self.row_numbers: np.ndarray | None = None
         if ROW_COLUMN in self.table.column_names:
             self.row_numbers = self.table[ROW_COLUMN].to_numpy()
@@ -60,9 +60,8 @@ class ProductTable:
             field.name: column.chunks or [pa.array([], field.type)]
             for field, column in zip(self.table.schema, self.table.columns, strict=True)
         }
-        if any(len(batch) != BATCH_ROWS for batch in self._batches["product_id"][:-1]):
-            # One batch of any size, or full ones: a row's number gives its batch.
-            raise ValueError(f"{path} has batches of other sizes than {BATCH_ROWS} rows")
+        # The first row of each batch.
+        self._starts = np.cumsum([0, *map(len, self._batches["product_id"][:-1])])
         self._set_schema(self.table.schema)
 
     def _set_schema(self, schema: pa.Schema) -> None:
@@ -90,10 +89,11 @@ class ProductTable:
         return table
 
     def close(self) -> None:
-        """Unmap the file."""
+        """Unmap the files."""
         self.table = self.table.slice(0, 0)
         self._batches = {}
-        self._mapped.close()
+        for mapped in self._mapped:
+            mapped.close()
 
     @property
     def attributes(self) -> list[str]:
@@ -167,9 +167,11 @@ class ProductTable:
             return
         positions = np.asarray(rows, np.int64)
         order = np.argsort(positions, kind="stable")
-        batch_of, in_batch = np.divmod(positions[order], BATCH_ROWS)
+        batch_of = np.searchsorted(self._starts, positions[order], side="right") - 1
+        in_batch = positions[order] - self._starts[batch_of]
         used, starts = np.unique(batch_of, return_index=True)
-        parts = [(int(batch), pa.array(part)) for batch, part in zip(used, np.split(in_batch, starts[1:]), strict=True)]
+        stops = [*starts[1:], len(in_batch)]  # one more than batches if there are no rows
+        parts = [(int(batch), pa.array(in_batch[i:j])) for batch, i, j in zip(used, starts, stops, strict=False)]
         back = pa.array(np.argsort(order, kind="stable"))
         for name in present:
             batches = self._batches[name]

@@ -1,4 +1,4 @@
-"""Writes the two files of a segment's product rows: rows stream in, and a batch of them is in memory at a time."""
+"""Writes the files of a segment's product rows: rows stream in, and a batch of them is in memory at a time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artifacts.products.database import DUCKDB_FILE
 from artifacts.products.sql import sql_name
-from artifacts.products.table import ARROW_FILE, BATCH_ROWS
+from artifacts.products.table import BATCH_ROWS
 
 #: Columns that are read from the Arrow file only.
 _NOT_IN_SQL = ("title", "image_url")
@@ -20,46 +19,31 @@ _NOT_IN_SQL = ("title", "image_url")
 _SQL_ROWS = 65_536
 
 
-class ProductWriter:
-    """Writes product rows as Arrow while they come, and at the end as DuckDB.
-
-    Args:
-        folder: the segment's folder on this machine.
-        schema: of the rows, see `segment_schema`.
+class ProductCounts:
+    """Counts the products of rows that stream in, the pictures of one product next to each other.
 
     Attributes:
-        rows, products: number written so far.
+        products: number so far.
         max_pictures: of one product.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema) -> None:
-        self.rows = self.products = self.max_pictures = 0
-        self._folder, self._schema = folder, schema
-        self._arrow = ArrowWriter(folder / ARROW_FILE, schema)
+    def __init__(self) -> None:
+        self.products = self.max_pictures = 0
         self._last_product: str | None = None
         self._last_pictures = 0  # of that product, so far
 
-    def add(self, rows: pa.Table) -> None:
-        """Append rows: in the order of the vectors, the pictures of one product next to each other."""
-        if not rows.num_rows:
+    def add(self, product_ids: pa.ChunkedArray) -> None:
+        """Count further rows."""
+        rows = len(product_ids)
+        if not rows:
             return
-        starts = np.flatnonzero(first_pictures(rows["product_id"], self._last_product))
-        continued = int(starts[0]) if len(starts) else rows.num_rows
-        pictures = np.diff(starts, append=rows.num_rows)
+        starts = np.flatnonzero(first_pictures(product_ids, self._last_product))
+        continued = int(starts[0]) if len(starts) else rows
+        pictures = np.diff(starts, append=rows)
         self.max_pictures = max(self.max_pictures, self._last_pictures + continued, int(pictures.max(initial=0)))
         self._last_pictures = int(pictures[-1]) if len(starts) else self._last_pictures + continued
-        self._last_product = rows["product_id"][-1].as_py()
+        self._last_product = product_ids[-1].as_py()
         self.products += len(starts)
-        self.rows += rows.num_rows
-        self._arrow.add(rows)
-
-    def close(self) -> None:
-        """Complete the Arrow file."""
-        self._arrow.close()
-
-    def write_database(self) -> None:
-        """Write the DuckDB file from the completed Arrow file."""
-        write_database(self._folder / DUCKDB_FILE, self._schema, [numbered_rows(self._folder / ARROW_FILE)])
 
 
 class ArrowWriter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from artifacts.index import build
 from artifacts.release.release import Release
 from artifacts.schema import DELETED
 from artifacts.segments.delta_writer import read_quantizer
-from artifacts.segments.index_writer import Progress, fill_index, no_progress, write_index
-from artifacts.segments.info import QUANTIZER_FILE, STATE_FILE, IndexInfo, SegmentInfo, index_file
+from artifacts.segments.index_writer import Progress, fill_index, no_progress, rows_per_part, write_index
+from artifacts.segments.info import QUANTIZER_FILE, STATE_FILE, IndexInfo, SegmentInfo
 from artifacts.segments.rows_writer import RowsWriter
 from artifacts.segments.segment import Segment
 
@@ -38,7 +39,7 @@ def write_compacted(
 ) -> SegmentInfo:
     """Write the products of a release as one base into an empty folder.
 
-    The quantizer stays that of the old base; a flat index of too many rows is replaced by a trained one.
+    The quantizer stays that of the old base. An index without lists (flat, hnsw) is written anew, as `choose` says.
 
     Args:
         release: with a delta.
@@ -55,7 +56,7 @@ def write_compacted(
     base, delta = release.base, release.delta
     schema = delta.products.table.schema
     rows = release.searcher.rows_that_can_be_found()
-    writer = RowsWriter(folder, base.info.dim, schema)
+    writer = RowsWriter(folder, base.info.dim, schema, rows_per_part(config))
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK]
         vectors = release.searcher.vectors.gather(block)
@@ -65,13 +66,13 @@ def write_compacted(
     new_rows[rows] = np.arange(len(rows))
     _write_state(writer, base, delta, new_rows, tombstones_since)
     writer.close()
-    writer.products.write_database()
+    writer.write_database()
     return writer.seal(
         SegmentInfo(
             id=segment_id,
             rows=writer.rows,
-            products=writer.products.products,
-            max_pictures=writer.products.max_pictures,
+            products=writer.counts.products,
+            max_pictures=writer.counts.max_pictures,
             dim=writer.dim,
             encoder_id=base.info.encoder_id,
             index=_write_index(writer, base, delta, rows, new_rows, config),
@@ -85,30 +86,30 @@ def _write_index(
     writer: RowsWriter, base: Segment, delta: Segment, rows: np.ndarray, new_rows: np.ndarray, config: IndexConfig
 ) -> IndexInfo:
     if base.lists is None or delta.lists is None:
-        return write_index(writer.folder, writer.vectors(), config)
+        return write_index(writer.folder, writer.parts(), config)
     base_rows = base.info.rows
-    sources: list[tuple[Path, np.ndarray]] = []
-    for segment, numbers in ((base, new_rows[:base_rows]), (delta, new_rows[base_rows:])):
-        files = (segment.folder / index_file(number) for number in range(segment.info.index.files))
-        sources += [(path, numbers) for path in files]
+    sources = [*_sources(base, new_rows[:base_rows]), *_sources(delta, new_rows[base_rows:])]
 
     def copy(index: faiss.Index, first: int, stop: int) -> None:
-        for path, numbers in sources:
-            in_file = np.where((numbers >= first) & (numbers < stop), numbers, -1)
-            if (in_file >= 0).any():
-                build.copy_codes(build.map_file(path), index, in_file)
+        for path, part, numbers in sources:
+            in_part = (numbers[part] >= first) & (numbers[part] < stop)
+            if in_part.any():
+                wanted = np.full(len(numbers), -1, np.int64)
+                wanted[part] = np.where(in_part, numbers[part], -1)
+                build.copy_codes(build.map_file(path), index, wanted)
 
     in_delta = rows >= base_rows
     lists = np.empty(len(rows), np.int32)
-    lists[~in_delta], lists[in_delta] = base.lists[rows[~in_delta]], delta.lists[rows[in_delta] - base_rows]
+    lists[~in_delta], lists[in_delta] = (
+        base.lists.gather(rows[~in_delta]),
+        delta.lists.gather(rows[in_delta] - base_rows),
+    )
     trained = read_quantizer(base)
     if QUANTIZER_FILE in base.info.files:
         shutil.copyfile(base.folder / QUANTIZER_FILE, writer.folder / QUANTIZER_FILE)
     else:
         build.write(trained, writer.folder / QUANTIZER_FILE)
-    info = fill_index(
-        writer.folder, writer.vectors(), trained, base.info.index, config.rows_per_index, known_lists=lists, copy=copy
-    )
+    info = fill_index(writer.parts(), trained, base.info.index, known_lists=lists, copy=copy)
     similarities = [
         (segment.info.index.centroid_similarity, count)
         for segment, count in ((base, int((~in_delta).sum())), (delta, int(in_delta.sum())))
@@ -117,6 +118,18 @@ def _write_index(
     total = sum(count for _, count in similarities)
     mean = sum(value * count for value, count in similarities if value is not None) / total if total else None
     return info.model_copy(update={"centroid_similarity": mean})
+
+
+def _sources(segment: Segment, numbers: np.ndarray) -> Iterator[tuple[Path, slice, np.ndarray]]:
+    """Yield each index file of a segment, the rows of its part, and the new numbers of all the segment's rows."""
+    if not segment.info.parts:  # before format 3, any file may have any row
+        for path in segment.info.index_paths:
+            yield segment.folder / path, slice(None), numbers
+        return
+    first = 0
+    for path, rows in zip(segment.info.index_paths, segment.info.part_rows, strict=True):
+        yield segment.folder / path, slice(first, first + rows), numbers
+        first += rows
 
 
 def _write_state(
@@ -133,7 +146,7 @@ def _write_state(
         forgotten = (np.asarray(state["status"]) == DELETED) & (state["applied_at"].to_numpy() < since)
         writer.add_state(_renumbered(state.filter(pa.array(~forgotten)), new_rows, base.info.rows))
 
-    for batch in pq.ParquetFile(base.folder / STATE_FILE).iter_batches(_BLOCK):
+    for batch in pq.ParquetFile(base.folder / STATE_FILE, pre_buffer=False).iter_batches(_BLOCK):
         table = pa.Table.from_batches([batch])
         kept = pc.call_function(
             "invert", [pc.call_function("is_in", [table["product_id"]], pc.SetLookupOptions(named))]

@@ -263,7 +263,7 @@ class Release:
 
     @property
     def lists(self) -> int:
-        """Number of IVF lists; 0 where the index is flat."""
+        """Number of IVF lists; 0 where the index has none."""
         return self.base.info.index.lists
 
     def count(self, conditions: Filter) -> int:

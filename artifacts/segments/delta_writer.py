@@ -9,13 +9,12 @@ import faiss
 import numpy as np
 import pyarrow as pa
 
-from artifacts.config import IndexConfig
 from artifacts.index import build
 from artifacts.products.conform import conform
 from artifacts.products.database import DUCKDB_FILE
-from artifacts.products.table import ARROW_FILE, ROW_COLUMN
-from artifacts.products.writer import ArrowWriter, numbered_rows, signed_rows, write_database
-from artifacts.segments.index_writer import fill_index, write_flat_index
+from artifacts.products.table import ROW_COLUMN
+from artifacts.products.writer import ArrowWriter, signed_rows, write_database
+from artifacts.segments.index_writer import FLAT_INDEX, fill_index, write_flat_index
 from artifacts.segments.info import (
     DELETED_FILE,
     QUANTIZER_FILE,
@@ -23,7 +22,6 @@ from artifacts.segments.info import (
     BaseRef,
     IndexInfo,
     SegmentInfo,
-    index_file,
     sha256_of_info,
 )
 from artifacts.segments.rows_writer import RowsWriter
@@ -75,7 +73,8 @@ class DeltaWriter:
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK]
             thumbnails = last.thumbnails.take(block) if last.thumbnails else ()
-            self._rows.add(conform(last.products.rows_table(block), self._schema), last.vectors[block], thumbnails)
+            products = conform(last.products.rows_table(block), self._schema)
+            self._rows.add(products, last.vectors.gather(block), thumbnails)
 
     def add(self, products: pa.Table, vectors: np.ndarray, thumbnails: Sequence[bytes | None] = ()) -> None:
         """Append rows; see RowsWriter.add."""
@@ -99,11 +98,10 @@ class DeltaWriter:
         """Append what the catalog says of products that differ from the base, as STATE."""
         self._rows.add_state(state)
 
-    def finish(self, segment_id: str, config: IndexConfig, *, inputs: str = "") -> SegmentInfo:
-        """Fill the index, and seal the segment with segment.json, which is written last.
+    def finish(self, segment_id: str, *, inputs: str = "") -> SegmentInfo:
+        """Fill the index with the base's quantizer, and seal the segment with segment.json, which is written last.
 
         Args:
-            config: how indexes are built; the quantizer is the base's.
             inputs: fingerprint of what the delta was made from.
 
         Raises:
@@ -123,11 +121,11 @@ class DeltaWriter:
         info = SegmentInfo(
             id=segment_id,
             rows=rows.rows,
-            products=rows.products.products,
-            max_pictures=rows.products.max_pictures,
+            products=rows.counts.products,
+            max_pictures=rows.counts.max_pictures,
             dim=rows.dim,
             encoder_id=base.info.encoder_id,
-            index=self._write_index(config),
+            index=self._write_index(),
             columns={name: str(dtype) for name, dtype in zip(self._schema.names, self._schema.types, strict=True)},
             base=BaseRef(
                 id=base.info.id,
@@ -162,19 +160,19 @@ class DeltaWriter:
             for batch in updates.combine_chunks().to_batches():
                 yield signed_rows(batch, updated, 1)
 
-        own_rows = numbered_rows(folder / ARROW_FILE, first_row=base.info.rows)
+        own_rows = self._rows.numbered_rows(first_row=base.info.rows)
         write_database(folder / DUCKDB_FILE, self._schema, [replaced_rows(), updated_rows(), own_rows])
 
-    def _write_index(self, config: IndexConfig) -> IndexInfo:
-        base, last, folder, vectors = self._base, self._last, self._rows.folder, self._rows.vectors()
-        if base.ivf is None:
-            write_flat_index(folder, vectors)
-            return base.info.index.model_copy(update={"files": 1})
-        known_lists = np.full(len(vectors), -1, np.int32)
+    def _write_index(self) -> IndexInfo:
+        base, last, parts = self._base, self._last, self._rows.parts()
+        if base.ivf is None:  # of a graph, too: a delta is small, and written anew by each refresh
+            write_flat_index(parts)
+            return FLAT_INDEX
+        known_lists = np.full(self.rows, -1, np.int32)
         copied_from: list[faiss.Index] = []
         if last is not None and last.ivf is not None and last.lists is not None:
-            known_lists[: len(self._carried)] = last.lists[self._carried]
-            copied_from = [build.map_file(last.folder / index_file(number)) for number in range(last.info.index.files)]
+            known_lists[: len(self._carried)] = last.lists.gather(self._carried)
+            copied_from = [build.map_file(last.folder / path) for path in last.info.index_paths]
 
         def copy(index: faiss.Index, first: int, stop: int) -> None:
             new_rows = np.full(0 if last is None else last.info.rows, -1, np.int64)
@@ -183,10 +181,8 @@ class DeltaWriter:
             for source in copied_from:
                 build.copy_codes(source, index, new_rows)
 
-        info = base.info.index.model_copy(update={"files": 0, "centroid_similarity": None})
-        info = fill_index(
-            folder, vectors, read_quantizer(base), info, config.rows_per_index, known_lists=known_lists, copy=copy
-        )
+        info = base.info.index.model_copy(update={"centroid_similarity": None})
+        info = fill_index(parts, read_quantizer(base), info, known_lists=known_lists, copy=copy)
         return info.model_copy(update={"centroid_similarity": self._similarity(info)})
 
     def _similarity(self, info: IndexInfo) -> float | None:
@@ -206,7 +202,7 @@ def read_quantizer(base: Segment) -> faiss.Index:
     """Return the trained, empty index that the base was filled into."""
     if QUANTIZER_FILE in base.info.files:
         return build.read(base.folder / QUANTIZER_FILE)
-    return build.empty_copy(build.read(base.folder / index_file(0)))  # format 1 did not keep it
+    return build.empty_copy(build.read(base.folder / base.info.index_paths[0]))  # format 1 did not keep it
 
 
 def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -14,8 +14,11 @@ from artifacts.storage import sha256_of
 from artifacts.versioned_json import parse_description
 
 INFO_FILE = "segment.json"
+# in every part
 VECTORS_FILE = "vectors.f16"
+INDEX_FILE = "index.faiss"
 LISTS_FILE = "lists.i32"
+# in the segment
 QUANTIZER_FILE = "quantizer.faiss"
 STATE_FILE = "state.parquet"
 # only in a delta
@@ -41,11 +44,19 @@ class IndexInfo(BaseModel):
     lists: int = 0
     train_rows: int = 0  # drawn at random with `seed`
     seed: int = 0
-    files: int = 1
+    files: int = Field(default=1, exclude=True)  # of formats 1 and 2, which had no parts
     # Mean cosine of rows with the centroids of their lists: of those that the lists were trained for, and of this
     # segment's. It falls as new products come to lie where no list was trained.
     trained_similarity: float | None = None
     centroid_similarity: float | None = None
+
+
+class PartInfo(BaseModel):
+    """A part of a segment, in a folder of its own: its rows follow those of the part before."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int
 
 
 class BaseRef(BaseModel):
@@ -73,17 +84,34 @@ class SegmentInfo(BaseModel):
     dim: int
     metric: str = "inner_product"
     encoder_id: str
+    parts: list[PartInfo] = Field(default_factory=list)  # formats 1 and 2 have none
     index: IndexInfo
     columns: dict[str, str] = Field(default_factory=dict)  # of the product rows: name -> Arrow type
     base: BaseRef | None = None  # of a delta
     tombstones: int = Field(default=0, exclude=True)  # of format 1: a segment that has some is no longer read
     inputs: str = ""  # fingerprint of the inputs it was built from
-    files: dict[str, FileInfo] = Field(default_factory=dict)
+    files: dict[str, FileInfo] = Field(default_factory=dict)  # by path within the segment's folder
+
+    @property
+    def part_rows(self) -> list[int]:
+        """The number of rows of each part; a segment without parts is one."""
+        return [part.rows for part in self.parts] or [self.rows]
+
+    def paths(self, name: str) -> list[str]:
+        """Return the path of a file of each part within the segment's folder."""
+        return [f"{part_name(number)}/{name}" for number in range(len(self.parts))] or [name]
+
+    @property
+    def index_paths(self) -> list[str]:
+        """The paths of the index's files within the segment's folder."""
+        if self.parts:
+            return self.paths(INDEX_FILE)
+        return [f"index-{number:05d}.faiss" for number in range(self.index.files)]
 
 
-def index_file(number: int) -> str:
-    """Return the name of a segment's index file, numbered from 0."""
-    return f"index-{number:05d}.faiss"
+def part_name(number: int) -> str:
+    """Return the name of a part's folder, numbered from 0."""
+    return f"part-{number:05d}"
 
 
 def read_info(folder: Path) -> SegmentInfo:

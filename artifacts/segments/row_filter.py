@@ -11,6 +11,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from artifacts.index import planner
+from artifacts.index.joined import RowLists
 from artifacts.products.filters import Filter
 
 #: Memory in bytes for the prepared filters of one base and of all its deltas that are open.
@@ -51,6 +52,11 @@ class RowFilter:
         """Number of IVF lists that hold any of the rows; 0 for a flat index."""
         return 0 if self.rows_per_list is None else int(np.count_nonzero(self.rows_per_list))
 
+    @cached_property
+    def allowed_of_base(self) -> int:
+        """Number of the rows that are the base's."""
+        return int(np.bitwise_count(self.bitmaps[0]).sum())
+
     def __contains__(self, row: int) -> bool:
         part, position = (0, row) if row < self.base_rows else (1, row - self.base_rows)
         return bool(self.bitmaps[part][position >> 3] >> (position & 7) & 1)
@@ -62,24 +68,24 @@ class RowFilter:
         return sum(0 if array is None else array.nbytes for array in arrays)
 
 
-def base_row_filter(rows: np.ndarray, base_rows: int, lists: np.ndarray | None, list_count: int) -> RowFilter:
+def base_row_filter(rows: np.ndarray, base_rows: int, lists: RowLists | None, list_count: int) -> RowFilter:
     """Prepare rows of a base.
 
     Args:
         rows: row numbers int64, distinct, in any order.
         base_rows: number of rows of the base.
-        lists: int32[base_rows], the IVF list of each row; None for a flat index.
+        lists: the IVF list of each row; None for a flat index.
         list_count: number of lists.
     """
     mask = np.zeros(base_rows, bool)
     mask[rows] = True
-    rows_per_list = None if lists is None else np.bincount(lists[mask], minlength=list_count)
+    rows_per_list = None if lists is None else lists.counts(mask, list_count)
     row_ids = np.flatnonzero(mask).astype(np.uint32) if len(rows) <= planner.MAX_EXACT_ROWS else None
     return RowFilter(len(rows), (np.packbits(mask, bitorder="little"),), base_rows, rows_per_list, row_ids)
 
 
 def changed_row_filter(
-    base: RowFilter, removed: np.ndarray, added: np.ndarray, lists: Sequence[np.ndarray | None], delta_rows: int
+    base: RowFilter, removed: np.ndarray, added: np.ndarray, lists: Sequence[RowLists | None], delta_rows: int
 ) -> RowFilter:
     """Apply a delta to a filter of its base: the cost follows the delta, but for copying a bitmap.
 
@@ -101,9 +107,9 @@ def changed_row_filter(
     rows_per_list = base.rows_per_list
     if rows_per_list is not None and lists[0] is not None and lists[1] is not None:
         rows_per_list = rows_per_list.copy()
-        np.subtract.at(rows_per_list, lists[0][removed], 1)
-        np.add.at(rows_per_list, lists[0][added_base], 1)
-        np.add.at(rows_per_list, lists[1][added_delta], 1)
+        np.subtract.at(rows_per_list, lists[0].gather(removed), 1)
+        np.add.at(rows_per_list, lists[0].gather(added_base), 1)
+        np.add.at(rows_per_list, lists[1].gather(added_delta), 1)
     count = base.count - len(removed) + len(added)
     row_ids = None
     if count <= planner.MAX_EXACT_ROWS and kept is None:

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from artifacts.index import planner
+from artifacts.index.graph import GraphIndex
 from artifacts.index.params import SearchParams
 from artifacts.segments.row_filter import (
     RowFilter,
@@ -30,6 +31,9 @@ SearchPath = Literal["exact", "ivf"]
 #: Share of the rescoring depth that has to be left without deleted rows; with fewer candidates recall would fall.
 _ENOUGH_SHARE = 0.75
 
+#: Rows of a graph that are scored beside the best: its own scores may differ from the exact ones in the last bit.
+_SPARE_ROWS = 8
+
 #: In an exact search, up to this many queries are scored one after the other.
 _FEW_QUERIES = 4
 
@@ -38,9 +42,9 @@ _FEW_QUERIES = 4
 class Plan:
     """How a search was done, for `explain`."""
 
-    path: str  # nothing | flat | exact | ivf
+    path: str  # nothing | flat | exact | ivf | hnsw
     allowed: int  # rows that it could return
-    probes: int = 0  # IVF lists probed for each query
+    probes: int = 0  # IVF lists probed for each query; in a graph, the nearest rows that a walk keeps
     candidates: int = 0  # rows scored exactly, over all queries
 
 
@@ -71,6 +75,18 @@ class Searcher:
         self._segments = segments
         self._deleted_count = 0 if delta is None or delta.info.base is None else delta.info.base.deleted_rows
         self.rows = self.vectors.rows - self._deleted_count
+
+    @property
+    def max_nprobe(self) -> int:
+        """The largest `nprobe` of use: the number of IVF lists, or of rows in a graph; 0 where the index is flat."""
+        if self.ivf is not None:
+            return self.ivf.lists
+        return self._base.info.rows if self.has_graph else 0
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether the base's index is an HNSW graph, whose `nprobe` is efSearch."""
+        return self._base.graph is not None
 
     # ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -138,8 +154,12 @@ class Searcher:
         if self._is_exact(params, k, row_filter, path):
             neighbors = self._search_exactly(queries, k, row_filter)
             return neighbors, Plan("exact", total, candidates=total * len(queries))
+        if self._base.graph is not None:
+            depth = self._graph_depth(params, k, row_filter)
+            plan = Plan("hnsw", total, depth, k * len(queries))
+            return [self._search_whole(query, k, row_filter, params) for query in queries], plan
         if self.ivf is None:
-            return [self._search_flat(query, k, row_filter) for query in queries], Plan("flat", total)
+            return [self._search_whole(query, k, row_filter, params) for query in queries], Plan("flat", total)
         return self._search_ivf(queries, k, params, row_filter, total)
 
     def _is_exact(self, params: SearchParams, k: int, row_filter: RowFilter | None, path: SearchPath | None) -> bool:
@@ -147,6 +167,9 @@ class Searcher:
             return path == "exact"
         if row_filter is None:
             return False
+        if self._base.graph is not None:
+            depth = self._graph_depth(params, k, row_filter)
+            return planner.exact_is_cheaper_than_graph(self.vectors.dim, depth, row_filter.count)
         if self.ivf is None:
             return planner.gathering_is_cheaper(self.vectors.rows, row_filter.count)
         return planner.exact_is_cheaper(self.ivf.shape, params, k, row_filter.count, row_filter.useful_lists)
@@ -165,18 +188,23 @@ class Searcher:
             for query, query_rows in zip(queries, nearest, strict=True)
         ]
 
-    def _search_flat(self, query: np.ndarray, k: int, row_filter: RowFilter | None) -> Neighbors:
+    def _search_whole(self, query: np.ndarray, k: int, row_filter: RowFilter | None, params: SearchParams) -> Neighbors:
+        """Search indexes without lists: flat ones, or a graph with a flat delta."""
         scores: list[np.ndarray] = []
         rows: list[np.ndarray] = []
         for number, segment in enumerate(self._segments):
-            if segment.flat is None or not segment.info.rows:
+            if not segment.info.rows:
                 continue
             drops = row_filter is None and number == 0 and self._deleted_count > 0
             depth = self._with_deleted(k) if drops else k
             while True:
                 depth = min(depth, segment.info.rows)
-                bitmap = None if row_filter is None else row_filter.bitmaps[number]
-                part_scores, part_rows = segment.flat.search(query, depth, bitmap)
+                if segment.graph is not None:
+                    part_scores, part_rows = self._search_graph(segment.graph, query, depth, row_filter, params)
+                else:
+                    assert segment.flat is not None  # noqa: S101  (an IVF is searched elsewhere)
+                    bitmap = None if row_filter is None else row_filter.bitmaps[number]
+                    part_scores, part_rows = segment.flat.search(query, depth, bitmap)
                 if drops:
                     kept = ~self.is_deleted(part_rows)
                     part_scores, part_rows = part_scores[kept], part_rows[kept]
@@ -190,6 +218,26 @@ class Searcher:
         all_scores, all_rows = np.concatenate(scores), np.concatenate(rows)
         order = np.lexsort((all_rows, -all_scores))[:k]
         return Neighbors(all_scores[order], all_rows[order])
+
+    def _graph_depth(self, params: SearchParams, k: int, row_filter: RowFilter | None) -> int:
+        rows = self._base.info.rows
+        return planner.depth_for(params, k, rows, rows if row_filter is None else row_filter.allowed_of_base)
+
+    def _search_graph(
+        self, graph: GraphIndex, query: np.ndarray, k: int, row_filter: RowFilter | None, params: SearchParams
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return exact scores and rows of the base's best `k` that a walk finds; of all rows if it finds too few."""
+        bitmap = None if row_filter is None else row_filter.bitmaps[0]
+        allowed = graph.rows if row_filter is None else row_filter.allowed_of_base
+        k = min(k, allowed)
+        if k == 0:
+            return np.empty(0, np.float32), np.empty(0, np.int64)
+        asked = min(allowed, k + _SPARE_ROWS)
+        rows = graph.candidates(query, asked, self._graph_depth(params, k, row_filter), bitmap)
+        if len(rows) < k:  # the walk ended among rows that are not allowed
+            rows = np.arange(graph.rows) if row_filter is None else row_filter.rows
+            rows = rows[rows < graph.rows]
+        return self.vectors.score(query, rows, k)
 
     def _with_deleted(self, depth: int) -> int:
         """Return how many rows to ask for so that `depth` are likely to be left without the deleted ones."""

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from artifacts.errors import CorruptFile, IncompatibleRelease
+from artifacts.errors import CorruptFile, DeviceError, IncompatibleRelease
 from artifacts.index.faiss_index import FlatIndex, IvfIndex
+from artifacts.index.gpus.pool import GpuPool
+from artifacts.index.graph import GraphIndex
+from artifacts.index.joined import RowLists
 from artifacts.index.vectors import Vectors, map_vectors
 from artifacts.products.database import ProductDatabase
 from artifacts.products.table import ARROW_FILE, ProductTable
@@ -20,7 +23,6 @@ from artifacts.segments.info import (
     LISTS_FILE,
     UPDATES_FILE,
     VECTORS_FILE,
-    index_file,
     read_info,
     verify_segment,
 )
@@ -42,8 +44,9 @@ class Segment:
         info: the segment's description.
         vectors: float16[rows, dim], mapped.
         flat: the index if it is flat, else None.
+        graph: the index if it is an HNSW graph, else None; a delta of such a base is flat.
         ivf: the index if it is an IVF, else None; a delta's holds its base's files too.
-        lists: int32[rows], the IVF list of each row; None if the index is flat.
+        lists: the IVF list of each row; None if the index is flat.
         products: product rows by number.
         database: a base's product rows by filter; a delta's are opened together with its base's.
         thumbnails: stored thumbnails; None where all pictures have a public URL.
@@ -61,18 +64,21 @@ class Segment:
         self.folder = folder
         self.info = verify_segment(folder) if verify else read_info(folder)
         self._check_base(base)
-        rows, flat = self.info.rows, self.info.index.codec == "flat"
-        self._check_size("bytes of vectors", rows * self.info.dim * 2, self._bytes_of(VECTORS_FILE))
-        self._check_size("bytes of lists", 0 if flat else rows * 4, self._bytes_of(LISTS_FILE))
-        files = [folder / index_file(number) for number in range(self.info.index.files)]
-        self.vectors = map_vectors(folder / VECTORS_FILE, rows, self.info.dim)
-        self.flat = FlatIndex(files[0]) if flat else None
-        self.ivf = None if flat else IvfIndex(files, None if base is None else base.ivf)
-        self.lists = None if flat else _map_lists(folder / LISTS_FILE, rows)
-        base_rows = 0 if base is None or flat else base.info.rows
-        indexed = self.flat.rows if self.flat else self.ivf.rows - base_rows if self.ivf else 0
+        rows, codec = self.info.rows, self.info.index.codec
+        self._check_size("rows of parts", rows, sum(self.info.part_rows))
+        vectors = self._files(VECTORS_FILE, 2 * self.info.dim)
+        self.vectors = Vectors(*(map_vectors(path, part_rows, self.info.dim) for path, part_rows in vectors))
+        index = [folder / path for path in self.info.index_paths]
+        self.flat = FlatIndex(index[0]) if codec == "flat" else None
+        self.graph = GraphIndex(index[0]) if codec == "hnsw" else None
+        whole = self.flat or self.graph  # indexes without lists
+        self.ivf = None if whole else IvfIndex(index, None if base is None else base.ivf)
+        lists = [] if whole else self._files(LISTS_FILE, 4)
+        self.lists = RowLists(*(_map_lists(path, part_rows) for path, part_rows in lists)) if lists else None
+        base_rows = 0 if base is None or whole else base.info.rows
+        indexed = whole.rows if whole else self.ivf.rows - base_rows if self.ivf else 0
         self._check_size("rows in the index", rows, indexed)
-        self.products = ProductTable(folder / ARROW_FILE)
+        self.products = ProductTable(*(folder / path for path in self.info.paths(ARROW_FILE)))
         self.database: ProductDatabase | None = None
         self.thumbnails: Thumbnails | None = None
         self.row_filters = RowFilterCache(None if base is None else base.row_filters)
@@ -84,8 +90,9 @@ class Segment:
                 self.database = ProductDatabase(folder, self.products.table.schema, threads=threads)
             else:
                 self._open_changes(base)
-            if THUMBNAILS_FILE in self.info.files:
-                self.thumbnails = Thumbnails(folder / THUMBNAILS_FILE)
+            thumbnails = [folder / path for path in self.info.paths(THUMBNAILS_FILE) if path in self.info.files]
+            if thumbnails:
+                self.thumbnails = Thumbnails(*thumbnails)
         except BaseException:
             self.close()
             raise
@@ -115,8 +122,13 @@ class Segment:
         if self.updates.row_numbers is not None:
             self.updated_rows = self.updates.row_numbers
 
-    def _bytes_of(self, name: str) -> int:
-        return self.info.files[name].bytes if name in self.info.files else 0
+    def _files(self, name: str, row_bytes: int) -> list[tuple[Path, int]]:
+        """Return the path and the number of rows of a file of each part, which has so many bytes a row."""
+        found = list(zip(self.info.paths(name), self.info.part_rows, strict=True))
+        for path, part_rows in found:
+            size = self.info.files[path].bytes if path in self.info.files else 0
+            self._check_size(f"bytes of {path}", part_rows * row_bytes, size)
+        return [(self.folder / path, part_rows) for path, part_rows in found]
 
     def _check_size(self, noun: str, expected: int, actual: int) -> None:
         """Refuse files that are intact but do not belong together: mapping or searching them could crash."""
@@ -132,6 +144,18 @@ class Segment:
             self.database.close()
         if self.thumbnails:
             self.thumbnails.close()
+
+    def copy_to_gpus(self, pool: GpuPool) -> None:
+        """Search a base's index on GPUs from now on, where there is no filter.
+
+        Raises:
+            DeviceError: FAISS has no GPU index for its codec.
+            RuntimeError: from FAISS, if there is not enough memory.
+        """
+        index = self.flat or self.ivf
+        if index is None:
+            raise DeviceError(f"FAISS has no GPU index for codec {self.info.index.codec}")
+        index.copy_to_gpus(pool)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return all values of a column of the product rows, in row order."""
@@ -156,7 +180,7 @@ class Segment:
 
 def joined_vectors(segments: list[Segment]) -> Vectors:
     """Return the vectors of a base, or of a base and its delta, by the release's row numbers."""
-    return Vectors(*(segment.vectors for segment in segments))
+    return Vectors(*(part for segment in segments for part in segment.vectors.parts))
 
 
 def _map_bits(path: Path) -> np.ndarray:

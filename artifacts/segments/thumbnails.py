@@ -1,4 +1,4 @@
-"""Thumbnails of pictures that have no public URL: one Parquet file in row order, read a few rows at a time."""
+"""Thumbnails of pictures that have no public URL: a Parquet file in row order, read a few rows at a time."""
 
 from __future__ import annotations
 
@@ -46,18 +46,26 @@ class ThumbnailWriter:
 
 
 class Thumbnails:
-    """Reads thumbnails by row number. Safe to use from several threads."""
+    """Reads thumbnails by row number. Safe to use from several threads.
 
-    def __init__(self, path: Path) -> None:
-        self._file = pq.ParquetFile(path, memory_map=True)
-        metadata = self._file.metadata
-        groups = [metadata.row_group(number).column(0).statistics for number in range(metadata.num_row_groups)]
-        self._first_rows = [int(group.min) for group in groups]
+    Args:
+        paths: of the files, whose rows follow each other.
+    """
+
+    def __init__(self, *paths: Path) -> None:
+        self._files = [pq.ParquetFile(path, memory_map=True) for path in paths]
+        self._groups: list[tuple[pq.ParquetFile, int]] = []
+        self._first_rows: list[int] = []
+        for file in self._files:
+            for number in range(file.metadata.num_row_groups):
+                self._groups.append((file, number))
+                self._first_rows.append(int(file.metadata.row_group(number).column(0).statistics.min))
         self._lock = threading.Lock()  # a ParquetFile is for one thread at a time
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the files."""
+        for file in self._files:
+            file.close()
 
     def get(self, row: int) -> bytes | None:
         """Return the JPEG bytes of a row's picture, or None if it has no thumbnail here."""
@@ -75,12 +83,13 @@ class Thumbnails:
         return jpegs
 
     def _group_of(self, row: int) -> int:
-        """Return the row group that may have a row; -1 if none may."""
+        """Return the position of the row group that may have a row; -1 if none may."""
         return bisect_right(self._first_rows, row) - 1
 
     def _read(self, group: int) -> pa.Table:
+        file, number = self._groups[group]
         with self._lock:
-            return self._file.read_row_group(group)
+            return file.read_row_group(number)
 
 
 def _value(table: pa.Table, row: int) -> bytes | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from artifacts.config import IndexConfig
-from artifacts.segments.index_writer import Progress, no_progress, write_index
+from artifacts.segments.index_writer import Progress, no_progress, rows_per_part, write_index
 from artifacts.segments.info import SegmentInfo
 from artifacts.segments.rows_writer import RowsWriter
 
@@ -23,13 +23,15 @@ class SegmentWriter:
         folder: created if it does not exist.
         dim: length of a vector.
         schema: of the product rows, of which there may be none.
+        config: how the index is built.
 
     Raises:
         FileExistsError: the folder contains a segment, or the beginning of one.
     """
 
-    def __init__(self, folder: Path, dim: int, schema: pa.Schema) -> None:
-        self._rows = RowsWriter(folder, dim, schema)
+    def __init__(self, folder: Path, dim: int, schema: pa.Schema, config: IndexConfig) -> None:
+        self._rows = RowsWriter(folder, dim, schema, rows_per_part(config))
+        self._config = config
 
     @property
     def rows(self) -> int:
@@ -48,7 +50,6 @@ class SegmentWriter:
         self,
         segment_id: str,
         encoder_id: str,
-        config: IndexConfig,
         *,
         inputs: str = "",
         progress: Progress = no_progress,
@@ -56,20 +57,19 @@ class SegmentWriter:
         """Build the index, and seal the segment with segment.json, which is written last.
 
         Args:
-            config: how the index is built.
             inputs: fingerprint of what the segment was built from.
             progress: called with the number of rows added to the index and the total.
         """
         rows = self._rows
         rows.close()
-        rows.products.write_database()
-        index = write_index(rows.folder, rows.vectors(), config, progress)
+        rows.write_database()
+        index = write_index(rows.folder, rows.parts(), self._config, progress)
         return rows.seal(
             SegmentInfo(
                 id=segment_id,
                 rows=rows.rows,
-                products=rows.products.products,
-                max_pictures=rows.products.max_pictures,
+                products=rows.counts.products,
+                max_pictures=rows.counts.max_pictures,
                 dim=rows.dim,
                 encoder_id=encoder_id,
                 index=index,

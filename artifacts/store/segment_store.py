@@ -14,14 +14,14 @@ import hashlib
 import os
 import shutil
 import time
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from artifacts.errors import CorruptFile, ReleaseError
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS, read_info, sha256_of_info, verify_segment
-from artifacts.storage import TEMPORARY, Folder, fsync
+from artifacts.storage import TEMPORARY, Folder, fsync, temporary_in
 from artifacts.store.manifest import SegmentRef
+from artifacts.store.staged_parts import StagedParts
 
 
 class SegmentStore:
@@ -135,6 +135,20 @@ class SegmentStore:
         os.utime(folder)
         return read_info(folder).id == segment_id
 
+    def staged(self, segment_id: str) -> StagedParts:
+        """Return the parts of a segment that is being built."""
+        return StagedParts(self.folder, self.local_folder, segment_id)
+
+    def remove_damaged(self, segment_id: str) -> bool:
+        """Make a segment that is in the store and damaged incomplete, so that it is built again; return whether it was.
+
+        Its files stay where they are until then: processes may have mapped those that are intact.
+        """
+        if self.digest(segment_id) is None or self.has(segment_id):
+            return False
+        self.folder.remove(f"segments/{segment_id}/{INFO_FILE}")
+        return True
+
     # ── the cache ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def unused(self, grace_seconds: float) -> set[str]:
@@ -171,10 +185,13 @@ class SegmentStore:
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     @contextlib.contextmanager
-    def new(self, segment_id: str) -> Iterator[Path]:
+    def new(self, segment_id: str, staged: Collection[str] = ()) -> Iterator[Path]:
         """Yield an empty folder to write a segment to.
 
         It is kept under its id if the block succeeds and has completed a segment, else it is removed.
+
+        Args:
+            staged: files, by path within the segment, that are in the store already if it is remote.
         """
         temporary = self._temporary(segment_id)
         temporary.mkdir()
@@ -182,17 +199,18 @@ class SegmentStore:
             yield temporary
             if (temporary / INFO_FILE).exists():
                 fsync(temporary)
-                self._keep(temporary, segment_id)
+                self._keep(temporary, segment_id, staged)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def _keep(self, written: Path, segment_id: str) -> None:
+    def _keep(self, written: Path, segment_id: str, staged: Collection[str]) -> None:
         if self.has(segment_id):
             return
         if not self.folder.is_local:
             # Uploaded before it is in the cache, and segment.json last: it makes the segment complete.
-            for path in sorted(written.iterdir(), key=lambda path: path.name == INFO_FILE):
-                self.folder.put(path, f"segments/{segment_id}/{path.name}")
+            files = {path.relative_to(written).as_posix(): path for path in written.rglob("*") if path.is_file()}
+            for name in sorted(files.keys() - staged, key=lambda name: name == INFO_FILE):
+                self.folder.put(files[name], f"segments/{segment_id}/{name}")
         target = self.path(segment_id)
         try:
             written.rename(target)
@@ -210,9 +228,8 @@ class SegmentStore:
             self.path(segment_id).rename(aside)
             shutil.rmtree(aside)
 
-    def _temporary(self, segment_id: str) -> Path:
-        self.local_folder.mkdir(parents=True, exist_ok=True)
-        return self.local_folder / f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{segment_id}"
+    def _temporary(self, name: str) -> Path:
+        return temporary_in(self.local_folder, name)
 
 
 def _mark_as_used(folder: Path) -> bool:

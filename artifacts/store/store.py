@@ -39,6 +39,7 @@ class Store:
         cache: folder on this machine for segments of a remote store.
 
     Attributes:
+        segments: the segments of all versions, and those that no version names.
         lease: lets one process publish before the others.
     """
 
@@ -46,7 +47,7 @@ class Store:
         self.folder = Folder(url)
         self._pointer = Pointer(self.folder)
         self.lease = Lease(self.folder, "publish.lease")
-        self._segments = SegmentStore(self.folder, cache)
+        self.segments = SegmentStore(self.folder, cache)
 
     # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -91,14 +92,12 @@ class Store:
     # ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def fetch(self, manifest: Manifest) -> list[Path]:
-        """Return the folders on this machine with a version's segments, oldest first; download them once from a URL.
-
-        The files are not verified here: opening a Segment does that.
+        """Return the folders on this machine with a version's segments, oldest first: downloaded once, not verified.
 
         Raises:
             CorruptFile: a segment is not in the store.
         """
-        return [self._segments.fetch(segment.id, segment.info_sha256) for segment in manifest.segments]
+        return [self.segments.fetch(segment.id, segment.info_sha256) for segment in manifest.segments]
 
     def verified(self, segment: SegmentRef, *, threads: int = VERIFY_THREADS) -> Path:
         """Return a segment's folder on this machine after verifying every file.
@@ -111,26 +110,26 @@ class Store:
         Raises:
             CorruptFile: names the first file that differs.
         """
-        return self._segments.verified(segment.id, segment.info_sha256, threads=threads)
+        return self.segments.verified(segment.id, segment.info_sha256, threads=threads)
 
     def has_segment(self, segment_id: str) -> bool:
         """Return whether the store has an intact segment of this id; if so, it is then on this machine.
 
         The segment counts as new again for `prune`: a version that will name it may be in progress.
         """
-        return self._segments.has(segment_id)
+        return self.segments.has(segment_id)
 
     def segment_path(self, segment_id: str) -> Path:
         """Return the path of a segment on this machine, whether it is there yet or not."""
-        return self._segments.path(segment_id)
+        return self.segments.path(segment_id)
 
-    def new_segment(self, segment_id: str) -> AbstractContextManager[Path]:
+    def new_segment(self, segment_id: str, staged: Collection[str] = ()) -> AbstractContextManager[Path]:
         """Return a context with an empty folder to write a segment to.
 
-        The folder becomes `segment_id` if the block succeeds, and is removed otherwise. If the store has an intact
-        segment of that id by then, that one is kept.
+        It becomes `segment_id` if the block succeeds, unless the store has an intact one by then. `staged` are files
+        that were brought from `segments.staged`, by path within the segment.
         """
-        return self._segments.new(segment_id)
+        return self.segments.new(segment_id, staged)
 
     def reference(self, segment_id: str) -> SegmentRef:
         """Return a manifest's entry for a segment that is on this machine.
@@ -138,7 +137,7 @@ class Store:
         Raises:
             CorruptFile: there is no such segment.
         """
-        return self._segments.reference(segment_id)
+        return self.segments.reference(segment_id)
 
     @contextlib.contextmanager
     def kept(self, segments: Iterable[SegmentRef]) -> Iterator[None]:
@@ -147,8 +146,8 @@ class Store:
         `prune` and `prune_cache` go by the time when a segment was last used.
         """
         ids = [segment.id for segment in segments]
-        self._segments.touch(ids)
-        with repeated(_KEEP_SECONDS, lambda: self._segments.touch(ids)):
+        self.segments.touch(ids)
+        with repeated(_KEEP_SECONDS, lambda: self.segments.touch(ids)):
             yield
 
     def discard(self, segment_id: str) -> None:
@@ -157,7 +156,7 @@ class Store:
             with contextlib.suppress(ReleaseError):  # it cannot be opened, so it needs no segment
                 if segment_id in {segment.id for segment in self.manifest(version).segments}:
                     return
-        self._segments.remove(segment_id)
+        self.segments.remove(segment_id)
 
     # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -177,7 +176,7 @@ class Store:
             CorruptFile: a segment is not in the store; no version is created.
         """
         for segment in manifest.segments:
-            if self._segments.digest(segment.id) != segment.info_sha256:
+            if self.segments.digest(segment.id) != segment.info_sha256:
                 path = f"{self.folder.url}/segments/{segment.id}/{INFO_FILE}"
                 raise CorruptFile(path, "is missing, or is not the one that the manifest names")
         manifest = manifest.model_copy(update={"previous": expected})
@@ -266,7 +265,7 @@ class Store:
         removed = remove_versions(self.folder, versions, kept, grace_seconds)
         graces = dict.fromkeys(unnamed, version_grace)
         removed += remove_segments(self.folder, named, lambda segment_id: graces.get(segment_id, grace_seconds))
-        remove_temporaries(self.folder, self._segments.local_folder, grace_seconds)
+        remove_temporaries(self.folder, self.segments.local_folder, grace_seconds)
         self.prune_cache(grace_seconds=grace_seconds)
         return removed
 
@@ -285,11 +284,11 @@ class Store:
         """
         if self.folder.is_local:
             return []
-        remove_temporaries(self.folder, self._segments.local_folder, GRACE_SECONDS)
-        unused = self._segments.unused(grace_seconds).difference(in_use)
+        remove_temporaries(self.folder, self.segments.local_folder, GRACE_SECONDS)
+        unused = self.segments.unused(grace_seconds).difference(in_use)
         if not unused:  # no need to read manifests
             return []
         for version in self.versions():
             with contextlib.suppress(ReleaseError):  # removed meanwhile, or unreadable: then nobody can open it
                 unused.difference_update(segment.id for segment in self.manifest(version).segments)
-        return [name for name in sorted(unused) if self._segments.discard_unused(name, grace_seconds)]
+        return [name for name in sorted(unused) if self.segments.discard_unused(name, grace_seconds)]

@@ -72,11 +72,11 @@ def drawn_catalog(
     if not ((folder / INFO_FILE).exists() and read_info(folder).inputs == inputs):
         shutil.rmtree(folder, ignore_errors=True)
         schema = segment_schema({})
-        writer = SegmentWriter(folder, dim, schema)
+        writer = SegmentWriter(folder, dim, schema, config)
         for block in space.pictures(rows, config.seed + 1):
             products = _product_rows(writer.rows, block.categories, schema, config.seed)
             writer.add(products, block.vectors.astype(np.float16))
-        writer.finish("bench", "bench", config, inputs=inputs, progress=progress)
+        writer.finish("bench", "bench", inputs=inputs, progress=progress)
     segment = Segment(folder, verify=False)
     sets = [
         _to_queries("image", next(space.pictures(queries, config.seed + 2))),

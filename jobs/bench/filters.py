@@ -19,11 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from artifacts.config import GateConfig
+from artifacts.index.devices.threads import one_thread
 from artifacts.index.params import SearchParams
 from artifacts.segments.row_filter import RowFilter
 from artifacts.segments.searcher import Searcher, SearchPath
 from jobs.bench.catalog import BenchCatalog, Queries
-from jobs.bench.search import calibrate_searcher, exact_scores, ivf_of, one_faiss_thread, row_scores
+from jobs.bench.search import calibrate_searcher, exact_scores, ivf_of, row_scores
 from jobs.evaluate.calibration import DEPTH, calibrate_filtered, recall
 from jobs.steps import Progress, no_progress
 
@@ -116,7 +117,7 @@ def measure_filters(catalog: BenchCatalog, gate: GateConfig, *, progress: Progre
     for queries in catalog.queries:
         cases = [_draw_case(catalog, queries, name, share, random) for name in FILTERS for share in SHARES]
         chosen = params[queries.modality] = _calibrate(searcher, queries, cases, gate.recall_target)
-        with one_faiss_thread():
+        with one_thread():
             for case in [_Case("none", 1.0, None, queries.vectors), *cases]:
                 measured += _measure_methods(searcher, queries.modality, chosen, case)
                 done += 1

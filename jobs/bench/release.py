@@ -48,6 +48,7 @@ def publish_segment(segment: Segment, params: SearchParams, folder: Path, encode
 def _link_files(segment: Segment, folder: Path, segment_id: str, encoder_id: str) -> None:
     """Fill `folder` with hard links, since segment files never change, and a segment.json with new ids."""
     for name in segment.info.files:
+        (folder / name).parent.mkdir(exist_ok=True)
         os.link(segment.folder / name, folder / name)
     info = segment.info.model_copy(update={"id": segment_id, "encoder_id": encoder_id})
     (folder / INFO_FILE).write_text(info.model_dump_json(indent=1) + "\n")

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import faiss
 import numpy as np
 
 from artifacts.errors import LookalikeError
@@ -14,7 +10,7 @@ from artifacts.index.params import SearchParams
 from artifacts.segments.row_filter import RowFilter
 from artifacts.segments.searcher import Searcher, SearchPath
 from artifacts.segments.segment import Segment
-from jobs.evaluate.calibration import DEPTH, calibrate
+from jobs.evaluate.calibration import DEPTH, calibrate, depths_of
 
 
 def row_scores(
@@ -49,8 +45,9 @@ def calibrate_searcher(searcher: Searcher, vectors: np.ndarray, truth: list[np.n
         truth: their exact scores.
         target: recall@100 to reach.
     """
-    lists = searcher.ivf.lists if searcher.ivf else 0
-    params, _ = calibrate(lambda trial: row_scores(searcher, vectors, trial), truth, lists, target)
+    params, _ = calibrate(
+        lambda trial: row_scores(searcher, vectors, trial), truth, searcher.max_nprobe, target, depths_of(searcher)
+    )
     return params
 
 
@@ -58,19 +55,8 @@ def ivf_of(searcher: Searcher) -> IvfIndex:
     """Return the IVF index.
 
     Raises:
-        LookalikeError: the index is flat.
+        LookalikeError: the index is flat, or a graph.
     """
     if searcher.ivf is None:
-        raise LookalikeError("the index is flat and always exact, so there is nothing to measure; use more rows")
+        raise LookalikeError("the index is flat or a graph, with no lists to measure; use more rows or another codec")
     return searcher.ivf
-
-
-@contextmanager
-def one_faiss_thread() -> Iterator[None]:
-    """Let FAISS use one thread in each call, as a server does."""
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 import duckdb
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 
 from artifacts.errors import StepFailed
 from artifacts.schema import REJECTS
+from jobs.parquet import read_parquet
 from jobs.workspace.shards import ShardCounts, shard_name
 from jobs.workspace.workspace import CATALOG_REJECTS, Workspace
 
@@ -48,8 +50,8 @@ def write_query(con: duckdb.DuckDBPyConnection, query: str, schema: pa.Schema, p
     return rows
 
 
-def read_products(workspace: Workspace, shard: int) -> pa.Table:
-    """Return the products of one shard, as catalog_schema has them, sorted by product_id.
+def open_products(workspace: Workspace, shard: int) -> IO[bytes]:
+    """Return the file of one shard for reading: products as catalog_schema has them, sorted by product_id.
 
     Raises:
         StepFailed: the shard has not been written.
@@ -57,11 +59,22 @@ def read_products(workspace: Workspace, shard: int) -> pa.Table:
     shards = workspace.catalog
     if not shards.exists(shard):
         raise StepFailed(f"{shards.url} has no {shard_name(shard)}: run the catalog step")
-    with shards.open(shard) as file:
-        return pq.read_table(file)
+    return shards.open(shard)
+
+
+def product_schema(workspace: Workspace) -> pa.Schema:
+    """Return the schema of the products, catalog_schema; see `open_products`."""
+    with open_products(workspace, 0) as file:
+        return pq.read_schema(file)
+
+
+def read_products(workspace: Workspace, shard: int) -> pa.Table:
+    """Return the products of one shard; see `open_products`."""
+    with open_products(workspace, shard) as file:
+        return read_parquet(file)
 
 
 def read_rejects(workspace: Workspace) -> pa.Table:
     """Return the catalog's rejected rows, as REJECTS."""
     with workspace.catalog.folder.open(CATALOG_REJECTS) as file:
-        return pq.read_table(file).cast(REJECTS)
+        return read_parquet(file).cast(REJECTS)

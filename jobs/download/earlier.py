@@ -17,7 +17,7 @@ from artifacts.storage import Folder
 from jobs.download.fetch import Fetched
 from jobs.download.images_file import FETCHED_COLUMNS, Source
 from jobs.download.validators import Validators
-from jobs.parquet import corruption_guard
+from jobs.parquet import corruption_guard, read_parquet
 from jobs.workspace.refreshes import earlier_refreshes
 from jobs.workspace.shards import shard_name
 from jobs.workspace.workspace import Workspace
@@ -168,7 +168,7 @@ def _read_fetches(refresh: Workspace, shard: int) -> pa.Table:
     """Return product_id, url and fetched_at of the good pictures of a shard that came from the web."""
     with refresh.images.open(shard) as stream, corruption_guard(refresh.images.path(shard)):
         columns = ["product_id", "url", "status", "fetched_at"]
-        table = pq.read_table(stream, columns=columns, page_checksum_verification=True)
+        table = read_parquet(stream, columns=columns, checked=True)
     return table.filter((pc.field("status") == OK) & pc.field("fetched_at").is_valid())
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from artifacts.errors import InputError, StepFailed
 from artifacts.schema import shard_of
+from jobs.parquet import read_parquet
 from jobs.workspace.shards import ShardFolder
 from jobs.workspace.workspace import Workspace
 
@@ -52,7 +52,7 @@ class Refetch:
         if not (self.all or self.categories):
             return self.products
         with catalog.open(shard) as file:
-            table = pq.read_table(file, columns=["product_id", "category"])
+            table = read_parquet(file, columns=["product_id", "category"])
         if not self.all:
             options = pc.SetLookupOptions(value_set=pa.array(sorted(self.categories), pa.string()))
             table = table.filter(pc.call_function("is_in", [table["category"]], options))
@@ -99,7 +99,7 @@ def named_ids(text: str) -> list[str]:
 
 def _values(catalog: ShardFolder, shard: int, column: str) -> set[str]:
     with catalog.open(shard) as file:
-        values = pq.read_table(file, columns=[column])[column]
+        values = read_parquet(file, columns=[column])[column]
     return set(values.unique().to_pylist()) - {None}
 
 

@@ -16,8 +16,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-import pyarrow.parquet as pq
-
 from artifacts.config import DownloadLimits
 from artifacts.errors import CorruptFile, StepFailed
 from artifacts.pictures import FORMATS, JPEG_QUALITY, MIN_SIDE
@@ -30,6 +28,7 @@ from jobs.download.output import ShardOutput
 from jobs.download.refetch import Refetch
 from jobs.download.spool import Spool
 from jobs.download.validators import Validators
+from jobs.parquet import read_parquet
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.shards import ShardCounts, ShardFolder, ShardReport, shard_name
 from jobs.workspace.workspace import Workspace
@@ -200,7 +199,7 @@ def pictures_of(catalog: ShardFolder, shard: int, folder: CatalogFolder) -> list
     null for a picture that needs no download.
     """
     with catalog.open(shard) as file:
-        columns = pq.read_table(file, columns=["product_id", "image_url"]).to_pydict()
+        columns = read_parquet(file, columns=["product_id", "image_url"]).to_pydict()
     pairs = sorted(zip(columns["product_id"], columns["image_url"], strict=True), key=lambda pair: pair[0])
     return [
         Picture(product_id, picture, url, folder.stamp(url), folder.is_web(url))

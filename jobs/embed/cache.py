@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from artifacts.errors import CorruptFile
 from artifacts.schema import OK, Reason, embeddings_schema
-from jobs.parquet import corruption_guard
+from jobs.parquet import corruption_guard, read_parquet
 from jobs.workspace.refreshes import earlier_refreshes
 from jobs.workspace.shards import ShardFolder
 from jobs.workspace.workspace import Workspace
@@ -65,6 +65,10 @@ class VectorTable:
             self._status[row] = OK if good else Reason.BAD_EMBEDDING.value
             if good:
                 self._vectors[row] = vector
+
+    def good_keys(self) -> list[str]:
+        """Return the keys that have a vector."""
+        return [key for key, status in zip(self._keys, self._status, strict=True) if status == OK]
 
     def counts(self) -> Counter[str]:
         """Keys by status."""
@@ -161,7 +165,7 @@ def read_cached(shards: ShardFolder, shard: int, dim: int) -> pa.Table | None:
         return None
     try:
         with shards.open(shard) as stream, corruption_guard(shards.path(shard)):
-            table = pq.read_table(stream, page_checksum_verification=True)
+            table = read_parquet(stream, checked=True)
     except CorruptFile:
         return None
     return table if table.schema.equals(embeddings_schema(dim)) else None

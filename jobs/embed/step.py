@@ -7,6 +7,7 @@ threads, some batches ahead of the model; only vectors leave the process.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -28,7 +29,7 @@ from artifacts.plugins import PREFIX
 from artifacts.schema import OK
 from jobs.embed.cache import VectorTable, read_cached, read_refreshed
 from jobs.embed.model import encode_batches, limit_threads
-from jobs.parquet import corruption_guard
+from jobs.parquet import corruption_guard, read_parquet
 from jobs.spark.gpu import assigned_gpu
 from jobs.steps import ShardPlan, ShardTask, StepContext, StepResult, run_plan, split_shards
 from jobs.workspace.fingerprints import fingerprint
@@ -158,7 +159,8 @@ def embed_shard(
     embeddings = workspace.embeddings(known.slug)
 
     def work(path: Path) -> ShardCounts:
-        keys = _distinct_pictures(images, shard)
+        pictures_of = _pictures_by_key(images, shard)
+        keys = sorted(pictures_of)
         table = VectorTable(keys, known.dim)
         reused = table.take_from(read_cached(embeddings, shard, known.dim))
         if reuse and (missing := table.missing()):
@@ -174,7 +176,8 @@ def embed_shard(
                     table.put(batch_keys, vectors)
         table.write(path)
         counts = table.counts()
-        return ShardCounts(rows=len(keys), ok=counts.pop(OK, 0), failed=dict(counts), reused=reused)
+        pictures = sum(pictures_of[key] for key in table.good_keys())
+        return ShardCounts(rows=len(keys), ok=counts.pop(OK, 0), failed=dict(counts), reused=reused, pictures=pictures)
 
     try:
         return embeddings.run(shard, _fingerprint(source, known.id), work)
@@ -194,11 +197,11 @@ def _fingerprint(images: ShardReport, encoder_id: str) -> str:
     return fingerprint("embed", images.digest, encoder_id)
 
 
-def _distinct_pictures(images: ShardFolder, shard: int) -> list[str]:
-    """sha256 of every good picture of a shard, sorted, each once."""
+def _pictures_by_key(images: ShardFolder, shard: int) -> Counter[str]:
+    """sha256 of every good picture of a shard, and how many pictures have it."""
     with images.open(shard) as stream, corruption_guard(images.path(shard)):
-        table = pq.read_table(stream, columns=["sha256"], page_checksum_verification=True)
-    return sorted(set(table["sha256"].drop_null().to_pylist()))
+        table = read_parquet(stream, ["sha256"], checked=True)
+    return Counter(table["sha256"].drop_null().to_pylist())
 
 
 def _jpegs(images: ShardFolder, shard: int, keys: set[str]) -> Iterator[tuple[str, bytes]]:

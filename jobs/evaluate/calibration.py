@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
 from artifacts.index.params import SearchParams
+from artifacts.segments.searcher import Searcher
 from jobs.evaluate.results import Trial
 
 _Value = TypeVar("_Value")
@@ -21,17 +22,35 @@ _Value = TypeVar("_Value")
 #: Results that recall is calibrated on.
 DEPTH = 100
 
-#: Depths tried, cheapest first.
-_NPROBES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
-_RESCORES = (2, 4, 8, 16, 32)
+
+@dataclass(frozen=True)
+class Depths:
+    """The values that are tried, cheapest first."""
+
+    nprobes: tuple[int, ...]
+    rescores: tuple[int, ...]
+    filtered_rescores: tuple[int, ...]
+
+
+IVF_DEPTHS = Depths((4, 8, 16, 32, 64, 128, 256, 512, 1024), (1, 2, 3, 4, 6, 8, 16, 32), (2, 4, 8, 16, 32))
+#: In a graph, nprobe is efSearch for DEPTH results, so no less than them; and nothing is rescored by codes.
+GRAPH_DEPTHS = Depths((100, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096), (1,), (1,))
 _FILTERED_PROBES = (1, 2, 4, 8, 16, 32, 64)
 #: Chosen parameters must beat the target by this much, since they are chosen on the queries they are measured with.
 MARGIN = 0.005
+#: Gain of recall by the next nprobe from which on deeper ones are tried, once many lists are probed: with too few
+#: candidates, the codes' errors limit recall, however many lists are probed.
+_WORTHWHILE, _MANY_PROBES = 0.001, 64
 #: Further timings of the parameters that reach the target. More would double the time that the gate takes.
 _REPEATS = 1
 
 #: Scores of each query's results, float[j], descending.
 Scores = Sequence[np.ndarray]
+
+
+def depths_of(searcher: Searcher) -> Depths:
+    """Return the depths to try in an index."""
+    return GRAPH_DEPTHS if searcher.has_graph else IVF_DEPTHS
 
 
 def recall(found: Scores, truth: Scores, depth: int) -> float:
@@ -49,36 +68,60 @@ def recall(found: Scores, truth: Scores, depth: int) -> float:
 
 
 def calibrate(
-    search: Callable[[SearchParams], Scores], truth: Scores, lists: int, target: float
+    search: Callable[[SearchParams], Scores], truth: Scores, lists: int, target: float, depths: Depths = IVF_DEPTHS
 ) -> tuple[SearchParams, list[Trial]]:
     """Choose nprobe and the rescoring depth: the cheapest that reach `target`, or else those of the highest recall.
 
     Args:
         search: returns the best `DEPTH` scores of every query.
-        lists: of the index; 0 for a flat index, which has nothing to choose.
+        lists: of the index, or rows in a graph; 0 for a flat index, which has nothing to choose.
+        depths: that are tried.
     """
     if lists == 0:
         return SearchParams(), [_trial(search, truth, SearchParams())]
     trials: dict[SearchParams, Trial] = {}
+    nprobes = sorted({min(nprobe, lists) for nprobe in depths.nprobes})
+
+    def recall_at(nprobe: int, rescore: int) -> float:
+        params = SearchParams(nprobe, rescore)
+        trials[params] = _trial(search, truth, params)
+        return trials[params].recall_at_100
+
     good: dict[SearchParams, float] = {}
-    for rescore in _RESCORES:
-        for nprobe in sorted({min(nprobe, lists) for nprobe in _NPROBES}):
+    for rescore in depths.rescores:
+        if nprobe := _fewest_probes(lambda nprobe, rescore=rescore: recall_at(nprobe, rescore), nprobes, target):
             params = SearchParams(nprobe, rescore)
-            trials[params] = _trial(search, truth, params)
-            if trials[params].recall_at_100 >= target + MARGIN:
-                good[params] = trials[params].milliseconds
-                break  # more probes at this depth only cost more
+            good[params] = trials[params].milliseconds
     if not good:
         best = max(trials, key=lambda params: trials[params].recall_at_100)
-        return best, list(trials.values())
+        return best, _in_order(trials)
     fastest = _fastest_times(lambda params: _trial(search, truth, params).milliseconds, good)
     trials |= {params: replace(trials[params], milliseconds=value) for params, value in fastest.items()}
-    return min(fastest, key=fastest.__getitem__), list(trials.values())
+    return min(fastest, key=fastest.__getitem__), _in_order(trials)
+
+
+def _in_order(trials: Mapping[SearchParams, Trial]) -> list[Trial]:
+    return sorted(trials.values(), key=lambda trial: (trial.rescore, trial.nprobe))
+
+
+def _fewest_probes(recall_at: Callable[[int], float], nprobes: Sequence[int], target: float) -> int | None:
+    """Return the fewest probes that reach the target, of `nprobes` and the middle between two; None if none do."""
+    before, fewer = 0.0, 0
+    for nprobe in nprobes:
+        value = recall_at(nprobe)
+        if value >= target + MARGIN:
+            middle = (fewer + nprobe) // 2
+            return middle if fewer < middle < nprobe and fewer and recall_at(middle) >= target + MARGIN else nprobe
+        if nprobe > _MANY_PROBES and value - before < _WORTHWHILE:
+            return None
+        before, fewer = value, nprobe
+    return None
 
 
 def _trial(search: Callable[[SearchParams], Scores], truth: Scores, params: SearchParams) -> Trial:
     found, seconds = _timed(lambda: search(params))
-    return Trial(params.nprobe, params.rescore, recall(found, truth, DEPTH), round(seconds * 1000 / len(truth), 4))
+    milliseconds = round(seconds * 1000 / len(truth), 4)
+    return Trial(params.nprobe, params.rescore, recall(found, truth, DEPTH), milliseconds, recall(found, truth, 10))
 
 
 def _timed(call: Callable[[], _Value]) -> tuple[_Value, float]:
@@ -99,13 +142,18 @@ def _fastest_times(
 
 
 def calibrate_filtered(
-    lowest_recall: Callable[[SearchParams], float], params: SearchParams, lists: int, target: float
+    lowest_recall: Callable[[SearchParams], float],
+    params: SearchParams,
+    lists: int,
+    target: float,
+    depths: Depths = IVF_DEPTHS,
 ) -> SearchParams:
     """Choose probes and rescoring depth under filters: the cheapest that bring the worst filter to the target.
 
     Args:
         lowest_recall: the lowest recall of all filters, with these parameters.
-        lists: of the index; 0 for a flat index, which has nothing to choose.
+        lists: of the index, or rows in a graph; 0 for a flat index, which has nothing to choose.
+        depths: that are tried.
     """
     if lists == 0:
         return params
@@ -113,7 +161,7 @@ def calibrate_filtered(
     best = (-1.0, params)
     fewest = math.inf  # probes that reach the target
     all_lists = lists / params.nprobe  # multiple of nprobe that probes every list
-    for rescore in _RESCORES:
+    for rescore in depths.filtered_rescores:
         for probes in _FILTERED_PROBES:
             if probes > 2 * all_lists or probes >= fewest:
                 break  # an earlier depth has reached the target with as many

@@ -8,12 +8,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from artifacts.config import GateConfig
+from artifacts.config import GateConfig, IndexConfig
 from artifacts.index.params import SearchParams
 from artifacts.products.filters import Condition, Filter
 from artifacts.release.hits import Hit
 from artifacts.release.release import Release
-from jobs.evaluate.calibration import DEPTH, calibrate, calibrate_filtered, recall
+from jobs.evaluate.calibration import (
+    DEPTH,
+    calibrate,
+    calibrate_filtered,
+    depths_of,
+    recall,
+)
+from jobs.evaluate.index_facts import index_facts
 from jobs.evaluate.queries import QuerySet
 from jobs.evaluate.results import Evaluation, FilterResult, ModalityResult, shrink_problem
 from jobs.steps import Progress, no_progress
@@ -31,6 +38,7 @@ def measure(
     query_sets: Sequence[QuerySet],
     config: GateConfig,
     *,
+    index: IndexConfig,
     products_before: int | None,
     calibrated: Mapping[str, SearchParams] | None = None,
     progress: Progress = no_progress,
@@ -38,6 +46,7 @@ def measure(
     """Measure an open release.
 
     Args:
+        index: how indexes are built, to explain this one.
         calibrated: search parameters by modality that are only measured; they are chosen if None.
         products_before: of the release being served, to notice a catalog that shrank.
         progress: called with measurements done, and how many there are.
@@ -77,7 +86,8 @@ def measure(
     if problem := shrink_problem(products, products_before, config.max_shrink):
         problems.append(problem)
     seconds = round(time.monotonic() - began, 3)
-    return Evaluation(modalities, filters, config.recall_target, products_before, products, problems, seconds)
+    facts = index_facts(release, index, count_lists=calibrated is None)
+    return Evaluation(modalities, filters, config.recall_target, products_before, products, problems, seconds, facts)
 
 
 def pick_filters(release: Release) -> list[tuple[str, Filter]]:
@@ -108,7 +118,11 @@ def _measure_modality(
     params, trials = fixed, []
     if params is None:
         params, trials = calibrate(
-            lambda trial: scores(release.search(queries.vectors, DEPTH, trial)[0]), scores(truth), release.lists, target
+            lambda trial: scores(release.search(queries.vectors, DEPTH, trial)[0]),
+            scores(truth),
+            release.searcher.max_nprobe,
+            target,
+            depths_of(release.searcher),
         )
     hits, _ = release.search(queries.vectors, DEPTH, params)
     p50, p99 = _latency(release, queries.vectors[:timed], params)
@@ -151,7 +165,13 @@ def _measure_filters(
         ]
 
     if calibrate:
-        params = calibrate_filtered(lambda trial: min(recalls(trial), default=1.0), params, release.lists, target)
+        params = calibrate_filtered(
+            lambda trial: min(recalls(trial), default=1.0),
+            params,
+            release.searcher.max_nprobe,
+            target,
+            depths_of(release.searcher),
+        )
     results: list[FilterResult] = []
     products = max(1, release.count(()))
     for (name, conditions), value in zip(filters, recalls(params), strict=True):

@@ -10,14 +10,18 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 from matplotlib.figure import Figure
 
+from artifacts.index.choosing import size_text
 from jobs.candidate import Candidate
-from jobs.evaluate.results import Evaluation, FilterResult, ModalityResult
+from jobs.evaluate.results import Evaluation, FilterResult, IndexFacts, ModalityResult
+from jobs.evaluate.samples import SampleSearch
 
 _TEMPLATE = "report.html.j2"
+#: Parts of a segment that are listed.
+_SHOWN_PARTS = 20
 _COLOURS = {"image": "#0b6e99", "text": "#c2571a"}
 
 
-def render_report(candidate: Candidate, evaluation: Evaluation) -> str:
+def render_report(candidate: Candidate, evaluation: Evaluation, samples: Sequence[SampleSearch] = ()) -> str:
     """Return the page as HTML."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -31,6 +35,10 @@ def render_report(candidate: Candidate, evaluation: Evaluation) -> str:
     return environment.get_template(_TEMPLATE).render(
         candidate=candidate,
         evaluation=evaluation,
+        samples=samples,
+        index_rows=_index_rows(evaluation.index) if evaluation.index else [],
+        part_rows=_part_rows(evaluation.index) if evaluation.index else [],
+        depth_name=_depth_name(evaluation.index),
         recall_rows=[
             [
                 result.modality, result.queries, f"{result.recall_at_10:.3f}", f"{result.recall_at_100:.3f}",
@@ -50,9 +58,44 @@ def render_report(candidate: Candidate, evaluation: Evaluation) -> str:
             ["indexed products", counts.indexed],
             *([f"rejected: {reason}", count] for reason, count in counts.rejected.items()),
         ],
-        trials_plot=_trials_plot(evaluation.modalities, evaluation.target),
+        trials_plot=_trials_plot(evaluation.modalities, evaluation.target, _depth_name(evaluation.index)),
         filters_plot=_filters_plot(evaluation.filters, evaluation.target),
     )  # fmt: skip
+
+
+def _depth_name(index: IndexFacts | None) -> str:
+    """Return what FAISS calls the depth that `nprobe` is in this index."""
+    return "efSearch" if index and index.codec == "hnsw" else "nprobe"
+
+
+def _index_rows(index: IndexFacts) -> list[list[object]]:
+    rows: list[list[object]] = [
+        ["codec", f"{index.codec} ({index.factory})"],
+        ["rows", index.rows],
+        ["resident memory of a row", f"{index.row_bytes:,.0f} bytes"],
+        ["resident memory in all", size_text(index.resident_bytes)],
+    ]
+    if index.lists:
+        rows += [["IVF lists", index.lists], ["rows trained on", index.train_rows]]
+    if index.imbalance is not None:
+        rows += [
+            ["imbalance of the lists (1: all of one size)", f"{index.imbalance:.2f}"],
+            ["rows in a list on average, in the largest", f"{index.rows / index.lists:,.0f}, {index.largest_list:,}"],
+            ["empty lists", index.empty_lists],
+        ]
+    if index.drift is not None:
+        rows.append(["drift of the quantizer", f"{index.drift:.1%}"])
+    if index.delta_rows:
+        rows.append(["rows of the delta", index.delta_rows])
+    return rows
+
+
+def _part_rows(index: IndexFacts) -> list[list[object]]:
+    """Return the parts as rows; of many parts the smallest and the largest."""
+    parts = sorted(zip(index.part_rows, index.part_bytes, range(len(index.part_rows)), strict=True))
+    if len(parts) > _SHOWN_PARTS:
+        parts = parts[: _SHOWN_PARTS // 2] + parts[-_SHOWN_PARTS // 2 :]
+    return [[str(number), rows, size_text(size)] for rows, size, number in sorted(parts, key=lambda part: part[2])]
 
 
 def _is_number(value: object) -> bool:
@@ -65,7 +108,7 @@ def _grouped(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _trials_plot(modalities: Sequence[ModalityResult], target: float) -> str | None:
+def _trials_plot(modalities: Sequence[ModalityResult], target: float, depth_name: str) -> str | None:
     """Recall against cost, one line for each modality and rescoring depth, as PNG in base64; None for a flat index."""
     if all(len(result.trials) < 2 for result in modalities):
         return None
@@ -81,7 +124,8 @@ def _trials_plot(modalities: Sequence[ModalityResult], target: float) -> str | N
             )  # fmt: skip
             axes.annotate(f"x{depth}", (line[-1].milliseconds, line[-1].recall_at_100), fontsize=8)
     axes.axhline(target, color="#888", linestyle=":", label="target")
-    axes.set(xlabel="ms a query (in a batch)", ylabel="recall@100", title="nprobe along each line; xN: rescoring depth")
+    title = f"{depth_name} along each line; xN: rescoring depth"
+    axes.set(xlabel="ms a query (in a batch)", ylabel="recall@100", title=title)
     axes.legend()
     return _as_png(figure)
 

@@ -23,6 +23,7 @@ class Trial:
     rescore: int
     recall_at_100: float
     milliseconds: float  # mean of one query
+    recall_at_10: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,28 @@ class FilterResult:
 
 
 @dataclass(frozen=True)
+class IndexFacts:
+    """The index of the release's base, its size, and why it was chosen."""
+
+    codec: str
+    factory: str
+    rows: int
+    dim: int
+    lists: int
+    train_rows: int
+    row_bytes: float  # resident, of one row
+    resident_bytes: int
+    part_rows: list[int]
+    part_bytes: list[int]  # on disk, of all files of a part
+    delta_rows: int  # of the release's delta; 0 without one
+    drift: float | None
+    reasons: list[str]  # empty if the settings have changed since it was chosen
+    largest_list: int | None = None  # rows; None if the lists were not counted
+    empty_lists: int | None = None
+    imbalance: float | None = None  # 1 if all lists are of one size; see index_facts.imbalance
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Everything that the gate measured, and its verdict."""
 
@@ -63,6 +86,7 @@ class Evaluation:
     products_now: int
     problems: list[str]  # why the candidate does not pass; empty if it does
     seconds: float
+    index: IndexFacts | None = None
 
     @property
     def misses_target(self) -> bool:

@@ -75,6 +75,7 @@ def _evaluate(context: StepContext, candidate: Candidate, before: int | None, me
     from artifacts.release.release import Release
     from jobs.evaluate.measure import measure
     from jobs.evaluate.report import render_report
+    from jobs.evaluate.samples import sample_searches
     from jobs.evaluate.stored_queries import store_queries
 
     config, workspace = context.config, context.workspace
@@ -87,19 +88,24 @@ def _evaluate(context: StepContext, candidate: Candidate, before: int | None, me
             release,
             queries,
             config.gate,
+            index=config.index,
             products_before=before,
             calibrated=candidate.search if candidate.calibrated else None,
             progress=context.progress,
         )
         if candidate.calibrated and evaluation.misses_target:  # the delta may need a deeper search than its base
-            evaluation = measure(release, queries, config.gate, products_before=before, progress=context.progress)
+            evaluation = measure(
+                release, queries, config.gate, index=config.index, products_before=before, progress=context.progress
+            )
+        search = {result.modality: result.params for result in evaluation.modalities}
+        samples = sample_searches(release, queries, search)
     finally:
         release.close()
     write_record(workspace.candidate, EVALUATION, evaluation)
-    workspace.candidate.write_text(REPORT, render_report(candidate, evaluation))
+    workspace.candidate.write_text(REPORT, render_report(candidate, evaluation, samples))
     candidate = candidate.model_copy(
         update={
-            "search": {result.modality: result.params for result in evaluation.modalities},
+            "search": search,
             "recall": {
                 f"{result.modality}@{depth}": round(value, 4)
                 for result in evaluation.modalities

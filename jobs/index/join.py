@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from artifacts.encoders.identity import EncoderIdentity
 from artifacts.errors import StepFailed
 from artifacts.pictures import thumbnail
+from artifacts.products.writer import first_pictures
 from artifacts.schema import OK, Reason, is_http
-from jobs.catalog.shards import read_products
-from jobs.index.state import StateRows, picture_digests
-from jobs.workspace.shards import ShardFolder
+from jobs.catalog.shards import open_products
+from jobs.index.plan import IndexPlan
+from jobs.index.shard_rows import JpegReader, ProductReader, VectorReader, whole_products
+from jobs.index.state import state_rows
+from jobs.parquet import open_for_batches
 from jobs.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
-    from artifacts.segments.writer import SegmentWriter
+    from artifacts.segments.part_writer import PartWriter
 
-#: Pictures that are joined and written at once.
-_BATCH = 1024
+#: Columns of the pictures; JPEGs are read only where a thumbnail is made of them.
+_COLUMNS = ["product_id", "picture", "url", "status", "detail", "sha256", "stamp"]
 
 
 @dataclass
 class Tally:
-    """Counts of the products and pictures of all shards so far, and the rejects to write."""
+    """Counts of the products and pictures of a part's shards so far, and the rejects to write."""
 
     indexed: int = 0  # products
     rejected: Counter[str] = field(default_factory=Counter)  # Reason -> products
@@ -44,83 +45,114 @@ class Tally:
 def add_shard(
     workspace: Workspace,
     shard: int,
-    encoder: EncoderIdentity,
-    thumbnail_side: int,
-    writer: SegmentWriter,
-    schema: pa.Schema,
+    plan: IndexPlan,
+    writer: PartWriter,
+    state_writer: pq.ParquetWriter,
     tally: Tally,
+    *,
+    schema: pa.Schema,
+    thumbnail_side: int,
     read_at: datetime,
+    threads: int,
 ) -> None:
-    """Append one shard's pictures to a segment, and count its products in the tally.
+    """Append one shard's pictures to a part, and count its products in the tally.
+
+    The shard's products and pictures are read in step, block by block; its vectors wait in files beside the part.
 
     Args:
-        thumbnail_side: longest side in px.
+        state_writer: gets what the catalog says of the shard's products, as STATE.
         schema: of the segment's product rows.
+        thumbnail_side: longest side in px.
         read_at: when the catalog was read.
+        threads: that make thumbnails.
+
+    Raises:
+        StepFailed: pictures are not embedded, or are not those of the catalog's products.
     """
-    products = read_products(workspace, shard)
-    state = StateRows(products, picture_digests(workspace.images, shard), read_at)
-    with workspace.embeddings(encoder.slug).open(shard) as file:
-        embeddings = pq.read_table(file)
-    vectors = _vectors(embeddings, encoder.dim)
-    usable = embeddings["status"].to_numpy() == OK
-    indexed: set[str] = set()
-    failures: dict[str, list[tuple[str, str]]] = {}  # product -> (reason, detail) of each picture that failed
-    with ThreadPoolExecutor() as pool:
-        for batch in _batches(workspace.images, shard):
-            positions = _positions(batch["sha256"], embeddings["sha256"])
-            embedded = (positions >= 0) & usable[positions] if len(usable) else positions >= 0
-            statuses = batch["status"].to_pylist()
-            if OK in (statuses[index] for index in np.flatnonzero(positions < 0).tolist()):
-                raise StepFailed(f"shard {shard} has pictures that are not embedded yet; run the embed step again")
-            for index in np.flatnonzero(~embedded).tolist():
-                reason, detail = statuses[index], batch["detail"][index].as_py() or ""
-                if reason == OK:
-                    reason, detail = Reason.BAD_EMBEDDING, "the encoder returned no usable vector for the picture"
-                    statuses[index] = reason
-                detail = f"{batch['url'][index].as_py()}: {detail}"
-                failures.setdefault(batch["product_id"][index].as_py(), []).append((reason, detail))
-            rows = np.where(embedded, writer.rows + np.cumsum(embedded) - 1, -1)
-            writer.add_state(state.table(batch, statuses, rows))
-            good = batch.filter(pa.array(embedded))
-            if good.num_rows == 0:
-                continue
-            indexed.update(good["product_id"].to_pylist())
-            jpegs = _thumbnails(good, thumbnail_side, pool)
-            writer.add(_product_rows(products, good, schema), vectors[positions[embedded]], jpegs)
-    for product_id in products["product_id"].to_pylist():
-        if product_id not in indexed:
-            # Every product has a row in the images: the catalog step rejects products without pictures.
-            reason, detail = failures[product_id][0]
+    vectors = VectorReader(workspace.embeddings(plan.slug), shard, plan.dim, writer.folder)
+    with (
+        open_products(workspace, shard) as catalog_file,
+        workspace.images.open(shard) as images_file,
+        ThreadPoolExecutor(threads) as pool,
+    ):
+        product_reader = ProductReader(open_for_batches(catalog_file))
+        images = open_for_batches(images_file)
+        thumbnails = _Thumbnails(images, thumbnail_side, pool)
+        first = 0  # row of the images shard
+        for pictures in whole_products(images, _COLUMNS):
+            product_of = _product_of(pictures["product_id"])
+            products = product_reader.take(int(product_of[-1]) + 1)
+            _require_same_products(products, pictures, product_of, shard)
+            found, statuses = _found(vectors, pictures, shard)
+            embedded = ~np.isnan(found[:, 0])
+            _count(pictures, product_of, statuses, embedded, tally)
+            rows = np.where(embedded, writer.next_row + np.cumsum(embedded) - 1, -1)
+            state_writer.write_table(state_rows(products, pictures, product_of, statuses, rows, read_at))
+            if embedded.any():
+                good = pictures.filter(pa.array(embedded))
+                jpegs = thumbnails.make(good["url"].to_pylist(), first + np.flatnonzero(embedded))
+                writer.add(_product_rows(products, good, product_of[embedded], schema), found[embedded], jpegs)
+            first += pictures.num_rows
+        if product_reader.take(1).num_rows:
+            raise _other_products(shard)
+
+
+def _product_of(product_ids: pa.ChunkedArray) -> np.ndarray:
+    """Return the position of each picture's product among those of the pictures, int64[n]."""
+    return np.cumsum(first_pictures(product_ids)) - 1
+
+
+def _require_same_products(products: pa.Table, pictures: pa.Table, product_of: np.ndarray, shard: int) -> None:
+    first = np.flatnonzero(np.diff(product_of, prepend=-1))
+    if products["product_id"].to_pylist() != pictures["product_id"].take(pa.array(first)).to_pylist():
+        raise _other_products(shard)
+
+
+def _other_products(shard: int) -> StepFailed:
+    return StepFailed(f"shard {shard} has pictures of other products than the catalog's; run the download step again")
+
+
+def _found(vectors: VectorReader, pictures: pa.Table, shard: int) -> tuple[np.ndarray, list[str]]:
+    """Return the vectors float16[n, dim] of pictures, NaN where there is none, and their statuses."""
+    positions = vectors.positions(pictures["sha256"])
+    statuses = pictures["status"].to_pylist()
+    if OK in (statuses[index] for index in np.flatnonzero(positions < 0).tolist()):
+        raise StepFailed(f"shard {shard} has pictures that are not embedded yet; run the embed step again")
+    found = vectors.take(positions)
+    for index in np.flatnonzero(np.isnan(found[:, 0])).tolist():
+        if statuses[index] == OK:
+            statuses[index] = Reason.BAD_EMBEDDING
+    return found, statuses
+
+
+def _count(pictures: pa.Table, product_of: np.ndarray, statuses: list[str], embedded: np.ndarray, tally: Tally) -> None:
+    """Count products and failed pictures in the tally; a product is rejected for the first of its pictures."""
+    indexed = np.zeros(int(product_of[-1]) + 1, bool)
+    indexed[product_of[embedded]] = True
+    tally.indexed += int(indexed.sum())
+    last_rejected = -1
+    for index in np.flatnonzero(~embedded).tolist():
+        reason, product = statuses[index], int(product_of[index])
+        if indexed[product]:
+            tally.failed_pictures[reason] += 1
+        elif product != last_rejected:
+            detail = pictures["detail"][index].as_py() or ""
+            if reason == Reason.BAD_EMBEDDING:
+                detail = "the encoder returned no usable vector for the picture"
             tally.rejected[reason] += 1
-            tally.rejects.append({"product_id": product_id, "reason": reason, "detail": detail})
-    for product_id, reasons in failures.items():
-        if product_id in indexed:
-            tally.failed_pictures.update(reason for reason, _ in reasons)
-    tally.indexed += len(indexed)
+            tally.rejects.append(
+                {
+                    "product_id": pictures["product_id"][index].as_py(),
+                    "reason": reason,
+                    "detail": f"{pictures['url'][index].as_py()}: {detail}",
+                }
+            )
+            last_rejected = product
 
 
-def _batches(images: ShardFolder, shard: int) -> Iterator[pa.Table]:
-    with images.open(shard) as file:
-        for batch in pq.ParquetFile(file).iter_batches(_BATCH):
-            yield pa.Table.from_batches([batch])
-
-
-def _vectors(embeddings: pa.Table, dim: int) -> np.ndarray:
-    """float16[rows, dim]; rows without a vector are undefined."""
-    column = embeddings["vector"].combine_chunks()
-    return column.values.to_numpy(zero_copy_only=False).reshape(-1, dim).astype(np.float16, copy=False)
-
-
-def _positions(values: pa.ChunkedArray, column: pa.ChunkedArray) -> np.ndarray:
-    """Return the position of each value in a column, int64[n]; -1 where the value is null or not in the column."""
-    options = pc.SetLookupOptions(value_set=column, skip_nulls=True)
-    return pc.call_function("index_in", [values], options).fill_null(-1).to_numpy().astype(np.int64)
-
-
-def _product_rows(products: pa.Table, pictures: pa.Table, schema: pa.Schema) -> pa.Table:
+def _product_rows(products: pa.Table, pictures: pa.Table, product_of: np.ndarray, schema: pa.Schema) -> pa.Table:
     """One product row for each picture, in the pictures' order."""
-    rows = products.take(pa.array(_positions(pictures["product_id"], products["product_id"])))
+    rows = products.take(pa.array(product_of))
     columns = {
         **{name: rows[name] for name in schema.names if name in rows.column_names},
         "picture": pictures["picture"],
@@ -129,11 +161,23 @@ def _product_rows(products: pa.Table, pictures: pa.Table, schema: pa.Schema) -> 
     return pa.table([columns[name].cast(schema.field(name).type) for name in schema.names], schema=schema)
 
 
-def _thumbnails(pictures: pa.Table, side: int, pool: ThreadPoolExecutor) -> list[bytes | None]:
-    """Return a thumbnail for each picture that browsers cannot fetch by its own URL."""
-    jpegs = [
-        None if is_http(url) else jpeg
-        for url, jpeg in zip(pictures["url"].to_pylist(), pictures["jpeg"].to_pylist(), strict=True)
-    ]
-    shrink = partial(thumbnail, side=side)
-    return list(pool.map(lambda jpeg: None if jpeg is None else shrink(jpeg), jpegs))
+class _Thumbnails:
+    """Makes thumbnails of the pictures of an images shard that browsers cannot fetch by their own URL."""
+
+    def __init__(self, images: pq.ParquetFile, side: int, pool: ThreadPoolExecutor) -> None:
+        self._jpegs, self._pool = JpegReader(images), pool
+        self._thumbnail = partial(thumbnail, side=side)
+
+    def make(self, urls: list[str], rows: np.ndarray) -> list[bytes | None]:
+        """Return a thumbnail for each picture that needs one.
+
+        Args:
+            rows: int64[n] of the images shard, ascending.
+        """
+        local = [index for index, url in enumerate(urls) if not is_http(url)]
+        thumbnails: list[bytes | None] = [None] * len(urls)
+        blocks = self._jpegs.blocks(rows[local])
+        made = chain.from_iterable(self._pool.map(self._thumbnail, jpegs) for jpegs in blocks)
+        for index, jpeg in zip(local, made, strict=True):
+            thumbnails[index] = jpeg
+        return thumbnails

@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from artifacts.lease import Lease
 from artifacts.schema import OK
 from jobs.embed.cache import find_vectors, write_vectors
 from jobs.kept.images import ImagesFile, Marks, images_files, write_merged
+from jobs.parquet import read_parquet
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.refreshes import NEWEST, is_idle, remove_refresh, remove_refreshes_before
 from jobs.workspace.shards import ShardCounts
@@ -109,7 +109,7 @@ def _merge(main: Workspace, files: Sequence[ImagesFile]) -> None:
 def _merge_vectors(target: Workspace, shard: int, sources: Sequence[Workspace], inputs: str) -> None:
     """Write the vectors of a shard's pictures, by every encoder."""
     with target.images.open(shard) as stream:
-        keys = set(pq.read_table(stream, columns=["sha256"])["sha256"].drop_null().to_pylist())
+        keys = set(read_parquet(stream, columns=["sha256"])["sha256"].drop_null().to_pylist())
     for slug in sorted({slug for source in sources for slug in source.folder.names("embeddings")}):
         vectors = find_vectors([source.embeddings(slug) for source in sources], keys)
         if vectors is not None:

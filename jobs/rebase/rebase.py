@@ -113,7 +113,7 @@ def rebase(context: StepContext, served: Served, base: Served, *, read_at: datet
         build.delete(_tombstones(gone))
         if build.is_empty:
             return None
-        build.finish(inputs[:16], config.index, inputs)
+        build.finish(inputs[:16], inputs)
     return store.reference(inputs[:16])
 
 

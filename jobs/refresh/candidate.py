@@ -84,7 +84,7 @@ def write_delta(
         build.delete(deleted)
         if build.is_empty:
             return None, build.tally
-        build.finish(inputs[:16], config.index, inputs)
+        build.finish(inputs[:16], inputs)
     return store.reference(inputs[:16]), build.tally
 
 

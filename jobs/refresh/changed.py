@@ -125,7 +125,7 @@ def changed_products(changes: CatalogChanges, state: State, refetch: Refetch) ->
         refetch: products whose pictures are all fetched.
     """
     folder = LocalPictures(changes.base)
-    for batch in pq.ParquetFile(changes.changed).iter_batches(_BLOCK):
+    for batch in pq.ParquetFile(changes.changed, pre_buffer=False).iter_batches(_BLOCK):
         rows = batch.to_pylist()
         earlier = by_product(state.of_products([row["product_id"] for row in rows]))
         for row in rows:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from artifacts.config import IndexConfig
 from artifacts.products.conform import conform
 from artifacts.release.release import Release
 from artifacts.schema import ATTRIBUTES_DIGEST, DELETED, OK, PICTURES_DIGEST, STATE, catalog_schema, is_http
@@ -174,8 +173,8 @@ class DeltaBuild:
         rows = [row["row"] for row in base if row["status"] == OK]
         return all(
             (self._base is self._release.base and not picture.in_delta and picture.row == row)
-            or np.array_equal(contents.vector(product.product_id, picture), self._base.vectors[row])
-            for row, picture in zip(rows, good, strict=True)
+            or np.array_equal(contents.vector(product.product_id, picture), vector)
+            for row, vector, picture in zip(rows, self._base.vectors.gather(np.array(rows)), good, strict=True)
         )
 
     def _update(self, product: ChangedProduct, good: list[ChangedPicture], base: list[dict[str, Any]]) -> None:
@@ -269,12 +268,12 @@ class DeltaBuild:
         """Whether the release is as its base, and needs no delta."""
         return not self._names
 
-    def finish(self, segment_id: str, config: IndexConfig, inputs: str) -> SegmentInfo:
+    def finish(self, segment_id: str, inputs: str) -> SegmentInfo:
         """Seal the delta."""
         database = self._base.database
         assert database is not None  # noqa: S101  (a base has one)
         self._writer.delete(database.base_rows_of(sorted(set(self._replaced))))
-        return self._writer.finish(segment_id, config, inputs=inputs)
+        return self._writer.finish(segment_id, inputs=inputs)
 
 
 def _is_in(column: pa.ChunkedArray, values: Iterable[str]) -> np.ndarray:

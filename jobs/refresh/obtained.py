@@ -11,6 +11,7 @@ from artifacts.encoders.identity import EncoderIdentity
 from artifacts.pictures import thumbnail
 from artifacts.release.release import Release
 from artifacts.schema import OK, TRANSIENT_REASONS, Reason
+from jobs.parquet import read_parquet
 from jobs.refresh.changed import ChangedPicture
 from jobs.workspace.workspace import Workspace
 
@@ -39,7 +40,7 @@ class ObtainedShard:
         )
         self._group: tuple[int, list[bytes | None]] = (-1, [])
         with workspace.embeddings(identity.slug).open(shard) as file:
-            embeddings = pq.read_table(file)
+            embeddings = read_parquet(file)
         values = embeddings["vector"].combine_chunks().values.to_numpy(zero_copy_only=False)
         self._vectors = values.reshape(-1, identity.dim).astype(np.float16, copy=False)
         usable = zip(embeddings["sha256"].to_pylist(), embeddings["status"].to_pylist(), strict=True)

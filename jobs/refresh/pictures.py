@@ -19,6 +19,7 @@ from jobs.download.refetch import Refetch
 from jobs.download.step import run_download
 from jobs.embed.cache import VectorTable
 from jobs.embed.step import run_embed
+from jobs.parquet import read_parquet
 from jobs.refresh.changed import ChangedProduct
 from jobs.refresh.report import Obtained
 from jobs.refresh.served import State
@@ -100,7 +101,7 @@ def _seed_vectors(workspace: Workspace, shard: int, release: Release, state: Sta
     if embeddings.exists(shard):
         return 0  # an earlier attempt has been here
     with workspace.images.open(shard) as file:
-        table = pq.read_table(file, columns=["sha256", "status"])
+        table = read_parquet(file, columns=["sha256", "status"])
     keys = sorted({key for key, status in zip(*table.to_pydict().values(), strict=True) if status == OK})
     halves = {bytes.fromhex(key)[:16]: key for key in keys}
     rows = state.rows_with_pictures(list(halves))

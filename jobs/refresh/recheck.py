@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from artifacts.errors import StepFailed
 from artifacts.schema import OK, picture_source
 from jobs.candidate import load_candidate
 from jobs.catalog.report import read_catalog_report
 from jobs.download.step import download_shard
+from jobs.parquet import read_parquet
 from jobs.refresh.served import State
 from jobs.steps import StepContext
 from jobs.workspace.records import read_record, write_record
@@ -52,7 +52,7 @@ def recheck_pictures(context: StepContext, state: State, now: datetime) -> froze
     write_record(workspace.folder, _RECORD, Recheck(shard))
     download_shard(workspace, shard, context.config.download)
     with workspace.images.open(shard) as file:
-        images = pq.read_table(file, columns=["product_id", "url", "stamp", "sha256", "status"])
+        images = read_parquet(file, columns=["product_id", "url", "stamp", "sha256", "status"])
     rows = [row for row in images.to_pylist() if row["status"] == OK]
     pictures = pa.table(
         {

@@ -65,7 +65,7 @@ class Served:
     @property
     def schema(self) -> pa.Schema:
         """Of the product rows: the delta's, or the base's if there is no delta."""
-        with pa.memory_map(str(self.folders[-1] / ARROW_FILE)) as mapped:
+        with pa.memory_map(str(self.folders[-1] / read_info(self.folders[-1]).paths(ARROW_FILE)[0])) as mapped:
             return pa.ipc.open_file(mapped).schema
 
     def alone(self, store: Store, base: SegmentRef, encoder: Mapping[str, Any]) -> Served:

@@ -38,6 +38,7 @@ def map_shards(
     on_report: Callable[[ShardReport], None] = lambda report: None,
     *,
     preload: Sequence[str] = (),
+    noun: str = "shard",
 ) -> list[ShardReport]:
     """Run a task for each shard, as many at once as Spark has cores.
 
@@ -45,6 +46,7 @@ def map_shards(
         task: picklable, by module and name: the workers import it.
         on_report: called in the caller's thread, once for each shard, as soon as it is done.
         preload: modules that the workers import once for all of them, see `jobs.spark.daemon`.
+        noun: what a shard is called in messages.
 
     Returns:
         The reports in the order of `shards`.
@@ -87,7 +89,7 @@ def map_shards(
     try:
         while (event := events.get()) is not None:
             if isinstance(event, (Py4JJavaError, PySparkException)):
-                raise _failure(event, shards) from None
+                raise _failure(event, shards, noun) from None
             if isinstance(event, BaseException):
                 raise event
             reported.add(event.shard)
@@ -143,14 +145,14 @@ def _sentence(error: Exception) -> str:
     return text if isinstance(error, LookalikeError) and text else f"{type(error).__name__}: {text}"
 
 
-def _failure(error: Py4JJavaError | PySparkException, shards: Sequence[int]) -> StepFailed:
+def _failure(error: Py4JJavaError | PySparkException, shards: Sequence[int], noun: str) -> StepFailed:
     """One sentence from the hundreds of lines that Spark reports of a failed task."""
     text = str(error)
     if note := re.search(rf"^{_NOTE}(\[.*\])$", text, re.MULTILINE):
         shard, cause = json.loads(note[1])
-        return StepFailed(f"shard {shard} failed: {cause}")
+        return StepFailed(f"{noun} {shard} failed: {cause}")
     task = re.search(r"Task (\d+) in stage \S+ failed \d+ times?", text)
-    subject = f"shard {shards[int(task[1])]}" if task else "the Spark job"
+    subject = f"{noun} {shards[int(task[1])]}" if task else "the Spark job"
     if "exited unexpectedly" in text or "ExecutorLostFailure" in text:
         return StepFailed(f"{subject} failed: its worker process died (killed, or out of memory)")
     cause = next((line.strip() for line in text.split("\n") if "Exception: " in line), text.split("\n")[0])

@@ -44,6 +44,7 @@ class ShardReport:
     content: str = ""  # digest of what later steps depend on; empty: of all of it
     recheck_failed: int = 0  # of `ok`, pictures that could not be asked for again, and were kept
     oldest_fetched_at: datetime | None = UNKNOWN_AGE  # of the pictures that can be asked for again; None: no such one
+    pictures: int | None = None  # of the embed step, pictures with a vector; None: written before it was counted
     seconds: float = 0.0
     skipped: Annotated[bool, Field(exclude=True)] = False  # an earlier report matched; never stored
 
@@ -69,6 +70,7 @@ class ShardCounts:
     content: str = ""
     recheck_failed: int = 0
     oldest_fetched_at: datetime | None = None
+    pictures: int | None = None
 
 
 def shard_name(shard: int) -> str:
@@ -92,11 +94,13 @@ class ShardFolder:
         step: name of the step, as its reports have it.
         folder: holds the files.
         shards: how many shards there are when the step is complete.
+        noun: what a shard is called in messages.
     """
 
     step: str
     folder: Folder
     shards: int
+    noun: str = "shard"
 
     @property
     def url(self) -> str:
@@ -138,7 +142,7 @@ class ShardFolder:
         missing = [shard for shard, report in reports.items() if report is None]
         if missing:
             raise StepFailed(
-                f"{self.url}: shards {missing[:10]} of {self.shards} have not been done; run the step again"
+                f"{self.url}: {self.noun}s {missing[:10]} of {self.shards} have not been done; run the step again"
             )
         return [report for report in reports.values() if report is not None]
 
@@ -200,7 +204,8 @@ class ShardFolder:
             self.step, shard, self.shards, fingerprint,
             rows=counts.rows, ok=counts.ok, failed=dict(sorted(counts.failed.items())), reused=counts.reused,
             bytes=size, sha256=digest, content=counts.content, recheck_failed=counts.recheck_failed,
-            oldest_fetched_at=counts.oldest_fetched_at, seconds=round(time.monotonic() - began, 3),
+            oldest_fetched_at=counts.oldest_fetched_at, pictures=counts.pictures,
+            seconds=round(time.monotonic() - began, 3),
         )  # fmt: skip
         write_record(self.folder, report_name(shard), report)
         return report

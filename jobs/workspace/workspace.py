@@ -8,6 +8,10 @@
         rejects.parquet            catalog rows that were not accepted, with the reason
       images/                      shards of pictures
       embeddings/<encoder>/        shards of vectors, one folder for each encoder
+      index/                       the segment that is being built
+        plan.json                  IndexPlan: its parts
+        <segment>/                 what tasks have recorded of its parts, see jobs.index.parts; kept for some days
+      quantizers/                  trained quantizers, by sha256, see jobs.index.quantizers
       candidate/                   the release that may be published next
         candidate.json             Candidate
         rejects.parquet            every catalog row that is not in the index, with the reason
@@ -39,6 +43,8 @@ from jobs.workspace.shards import ShardFolder, ShardReport
 
 CATALOG_REPORT = "report.json"
 CATALOG_REJECTS = "rejects.parquet"
+
+INDEX_PLAN = "plan.json"
 
 CANDIDATE = "candidate.json"
 CANDIDATE_REJECTS = "rejects.parquet"
@@ -122,10 +128,32 @@ class Workspace:
         """Return the shard reports that a step has written, for every encoder if the step is `embed`.
 
         Args:
-            step: download or embed; any other step has none.
+            step: download, embed or index; any other step has none.
         """
-        folders = {"download": [self.images], "embed": self.all_embeddings()}.get(step, [])
+        folders = {"download": [self.images], "embed": self.all_embeddings(), "index": self._all_parts()}.get(step, [])
         return [report for folder in folders for shard in range(folder.shards) if (report := folder.report(shard))]
+
+    def _all_parts(self) -> list[ShardFolder]:
+        """Return the parts of every segment that is being built; their number is that of the files."""
+        folders = []
+        for segment_id in (name for name in self.index.names() if name != INDEX_PLAN):
+            reports = [name for name in self.index.names(segment_id) if name.startswith("shard-")]
+            folders.append(self.index_parts(segment_id, len(reports)))
+        return folders
+
+    @property
+    def index(self) -> Folder:
+        """The segment that is being built: INDEX_PLAN, and a folder for each segment."""
+        return self.folder / "index"
+
+    def index_parts(self, segment_id: str, parts: int) -> ShardFolder:
+        """The products of each part of a segment that are not in the index: `REJECTS`."""
+        return ShardFolder("index", self.index / segment_id, parts, noun="part")
+
+    @property
+    def quantizers(self) -> Folder:
+        """Trained quantizers, see `jobs.index.quantizers`."""
+        return self.folder / "quantizers"
 
     @property
     def candidate(self) -> Folder:

@@ -14,19 +14,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import structlog
 
 from artifacts.config import ReleaseWatching
 from artifacts.encoders.base import Encoder
 from artifacts.encoders.registry import load_encoder
-from artifacts.errors import IncompatibleRelease, LookalikeError
+from artifacts.errors import DeviceError, IncompatibleRelease, LookalikeError
+from artifacts.index.gpus.pool import GpuPool
 from artifacts.release.release import Release
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS, read_info
 from artifacts.segments.segment import Segment
 from artifacts.store.manifest import Manifest
 from artifacts.store.store import Store
+from serving.metrics import GPU_FAILURES
 from serving.releases.batching import Batcher
 from serving.releases.snapshot import Snapshot, search_index
 from serving.releases.verification_cache import VerificationCache, file_state
+
+_log = structlog.get_logger()
 
 #: Limit of queries in one call of the index; more would delay all of them by more than the shared work saves.
 _INDEX_BATCH = 16
@@ -51,10 +56,14 @@ class ReleaseLoader:
         store: holds the versions.
         config: how to load them.
         verification_cache: what the workers of this server have verified.
+
+    Raises:
+        DeviceError: searches are to run on a GPU that FAISS does not see.
     """
 
     def __init__(self, store: Store, config: ReleaseWatching, verification_cache: VerificationCache) -> None:
         self._store, self._config, self._verification_cache = store, config, verification_cache
+        self._gpus = None if config.search_device == "cpu" else GpuPool(config.search_device, GpuFailures())
         # A call of the index keeps one core busy, and the cores are shared with the other workers.
         self._concurrency = max(1, len(os.sched_getaffinity(0)) // config.workers // config.native_threads)
 
@@ -113,6 +122,8 @@ class ReleaseLoader:
         self, manifest: Manifest, folders: list[Path], segments: Sequence[Segment], snapshots: Sequence[Snapshot]
     ) -> Snapshot:
         release = Release(manifest, folders, verify=False, threads=self._config.native_threads, opened=segments)
+        if self._gpus is not None and release.base not in segments:
+            _copy_to_gpus(release.base, self._gpus)
         encoder = self._load_encoder(manifest)
         snapshot = Snapshot(
             release,
@@ -137,6 +148,31 @@ class ReleaseLoader:
                     f"{actual['id']}: their {name} differ, so query vectors would not be comparable with the release's"
                 )
         return encoder
+
+
+class GpuFailures:
+    """Counts the searches that GPUs failed to answer, and logs the first failure and the giving up."""
+
+    def __init__(self) -> None:
+        self._logged = False
+
+    def __call__(self, error: str, given_up: bool) -> None:
+        GPU_FAILURES.inc()
+        if given_up:
+            _log.error("GPUs are given up; the CPU answers all searches from now on", error=error)
+        elif not self._logged:
+            _log.warning("a GPU failed; the CPU answers instead, without further messages", error=error)
+        self._logged = True
+
+
+def _copy_to_gpus(base: Segment, gpus: GpuPool) -> None:
+    """Copy a base's index to the GPUs; without it, searches stay on the CPU."""
+    try:
+        base.copy_to_gpus(gpus)
+    except (DeviceError, RuntimeError) as error:  # the latter is FAISS's own: not enough memory
+        _log.warning("index not copied to the GPUs; the CPU answers searches", segment=base.info.id, error=str(error))
+    else:
+        _log.info("index copied to the GPUs", segment=base.info.id)
 
 
 def _warm(snapshot: Snapshot, *, texts: bool) -> None:

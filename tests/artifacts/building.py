@@ -83,10 +83,11 @@ def write_segment(
     rows = len(vectors)
     if products is None:
         products = product_table([f"p{row}" for row in range(rows)], price=[float(row) for row in range(rows)])
-    writer = SegmentWriter(folder, vectors.shape[1], products.schema)
+    config = (settings or Settings()).pipeline.index
+    writer = SegmentWriter(folder, vectors.shape[1], products.schema, config)
     if rows:
         writer.add(products, vectors, thumbnails)
-    return writer.finish(segment_id, encoder_id, (settings or Settings()).pipeline.index)
+    return writer.finish(segment_id, encoder_id)
 
 
 def write_delta(
@@ -133,7 +134,7 @@ def write_delta(
         for name in ("picture", "image_url"):
             update = update.set_column(schema.get_field_index(name), schema.field(name), table[name])
         writer.update(update, base_rows)
-    info = writer.finish(segment_id, Settings().pipeline.index)
+    info = writer.finish(segment_id)
     if last_delta is not None:
         last_delta.close()
     base.close()
@@ -182,4 +183,5 @@ def store_segment(store: Store, segment_id: str, *, rows: int = 5, seed: int = 0
 def force_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """Make filtered searches score allowed rows one by one ("scan") or find them in the index ("probe")."""
     monkeypatch.setattr(planner, "exact_is_cheaper", lambda *_: path == "scan")
+    monkeypatch.setattr(planner, "exact_is_cheaper_than_graph", lambda *_: path == "scan")
     monkeypatch.setattr(planner, "gathering_is_cheaper", lambda *_: path == "scan")

@@ -54,12 +54,24 @@ def test_values_out_of_range_are_refused_by_name(name: str, monkeypatch: pytest.
             assert [error["loc"] for error in caught.value.errors()] == [(name,)]
 
 
-@pytest.mark.parametrize(("name", "value"), [("codec", "zip"), ("shards", "many"), ("recall_target", "nan")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("codec", "zip"), ("shards", "many"), ("recall_target", "nan"), ("memory_budget", "16X")],
+)
 def test_values_of_the_wrong_type_are_refused_by_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(f"LOOKALIKE_{name.upper()}", value)
     with pytest.raises(ValidationError) as caught:
         Settings()
     assert caught.value.errors()[0]["loc"] == (name,)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("16G", 16 * 10**9), ("800M", 8 * 10**8), ("1.5 GiB", 3 * 2**29), ("1000", 1000), ("0", 0), ("", 0), (" ", 0)],
+)
+def test_memory_budget_is_a_size(text: str, expected: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOOKALIKE_MEMORY_BUDGET", text)
+    assert Settings().pipeline.index.memory_budget == expected
 
 
 def test_unknown_names_are_refused():

@@ -16,7 +16,7 @@ from artifacts.store.store import Store
 from tests.dags.runs import events, params_of, states, xcoms
 from tests.pipeline import prepare, small_settings, write_small_catalog
 
-STEPS = ["validate", "download", "embed", "index", "evaluate", "publish"]
+STEPS = ["validate", "download", "embed", "train", "index", "seal", "evaluate", "publish"]
 
 
 @pytest.fixture
@@ -127,6 +127,7 @@ def test_shards_are_split_in_groups() -> None:
         "--workspace", "ws", "--set", "shards=10", "--set", "encoder=sample", "--set", "recall_target=0.9",
     ]  # fmt: skip
     assert len(spark_arguments(settings, 50)) == 10
+    assert [arguments[1] for arguments in spark_arguments(settings, 2, 3)] == ["0-0", "1-2"]
 
 
 def test_spark_application_reads_the_arguments() -> None:

@@ -18,7 +18,7 @@ from jobs.demo import run_demo
 from jobs.progress import Reporter
 from tests.pipeline import small_settings
 
-STEPS = ["sample", "airflow", "validate", "download", "embed", "index", "evaluate", "publish"]
+STEPS = ["sample", "airflow", "validate", "download", "embed", "train", "index", "seal", "evaluate", "publish"]
 
 
 @pytest.fixture

@@ -41,5 +41,5 @@ def timed_shop(published_with_times: Shop, tmp_path: Path) -> Shop:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gate's report is empty: its plots take half of a refresh's time. FAISS has one thread: on a busy machine,
     waiting for a second one takes longer than searching a small shop."""
-    monkeypatch.setattr("jobs.evaluate.report.render_report", lambda candidate, evaluation: "")
+    monkeypatch.setattr("jobs.evaluate.report.render_report", lambda *_: "")
     faiss.omp_set_num_threads(1)

@@ -55,6 +55,7 @@ def spark_calls(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
         on_report: Callable[[ShardReport], None],
         *,
         preload: Sequence[str],
+        noun: str,
     ) -> None:
         calls.append(list(shards))
         for shard in shards:

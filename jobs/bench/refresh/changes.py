@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artifacts.config import IndexConfig
 from artifacts.segments.delta_writer import DeltaWriter
 from artifacts.segments.row_filter import rows_of_bitmaps
 from artifacts.segments.segment import Segment
@@ -65,15 +64,12 @@ def draw_changes(base: Segment, share: float, seed: int) -> Changes:
     return Changes(rows[0], rows[1], vectors, rows[2], rows[3])
 
 
-def write_delta(
-    folder: Path, base: Segment, changes: Changes, config: IndexConfig, last: Segment | None = None
-) -> None:
+def write_delta(folder: Path, base: Segment, changes: Changes, last: Segment | None = None) -> None:
     """Write changes as a delta, as a refresh does, but without the catalog's state.
 
     Args:
         folder: for the delta.
         base: open.
-        config: of the base's index.
         last: the delta before, open; what it says is carried over.
     """
     writer = DeltaWriter(folder, base, base.products.table.schema)
@@ -86,18 +82,17 @@ def write_delta(
     repriced = _replaced(base.products.rows_table(changes.repriced), "price", _other_prices)
     writer.update(repriced, changes.repriced)
     writer.delete(np.concatenate([changes.pictured, changes.deleted]))
-    writer.finish(folder.name, config)
+    writer.finish(folder.name)
 
 
 def write_deltas(
-    folder: Path, base: Segment, parts: Sequence[Changes], config: IndexConfig, progress: Progress = no_progress
+    folder: Path, base: Segment, parts: Sequence[Changes], progress: Progress = no_progress
 ) -> tuple[Path, list[float]]:
     """Write one delta after the other, each with what the one before says; return the last and the seconds of each.
 
     Args:
         folder: for the deltas, of which only the last is left.
         base: open.
-        config: of the base's index.
         progress: called with the number of deltas written and of all.
     """
     last: Segment | None = None
@@ -105,7 +100,7 @@ def write_deltas(
     for number, changes in enumerate(parts):
         delta = folder / f"delta-{number}"
         began = time.perf_counter()
-        write_delta(delta, base, changes, config, last)
+        write_delta(delta, base, changes, last)
         seconds.append(round(time.perf_counter() - began, 4))
         if last is not None:
             last.close()

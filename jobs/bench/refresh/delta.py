@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from artifacts.config import GateConfig, IndexConfig
+from artifacts.index.devices.threads import one_thread
 from artifacts.index.params import SearchParams
 from artifacts.products.filters import Condition, Filter
 from artifacts.release.release import Release
@@ -20,7 +21,7 @@ from artifacts.segments.segment import Segment
 from artifacts.store.manifest import Counts, Manifest, SegmentRef
 from jobs.bench.catalog import BenchCatalog, drawn_catalog
 from jobs.bench.refresh.changes import draw_changes, write_delta, write_deltas
-from jobs.bench.search import calibrate_searcher, exact_scores, one_faiss_thread, row_scores
+from jobs.bench.search import calibrate_searcher, exact_scores, row_scores
 from jobs.evaluate.calibration import DEPTH, recall
 from jobs.progress import Reporter
 
@@ -115,9 +116,9 @@ def measure_delta(
         with reporter.step("deltas", "refreshes") as display:
             began = time.perf_counter()
             delta = Path(scratch) / "delta"
-            write_delta(delta, base, changes, index)
+            write_delta(delta, base, changes)
             write_seconds = round(time.perf_counter() - began, 4)
-            last, seconds = write_deltas(Path(scratch), base, list(changes.split(refreshes)), index, display.at)
+            last, seconds = write_deltas(Path(scratch), base, list(changes.split(refreshes)), display.at)
             display.note(f"the last of {refreshes} in {seconds[-1]:.2f} s")
         base.close()
         folders = {BASE: [base.folder], DELTA: [base.folder, delta], LAST: [base.folder, last]}
@@ -245,7 +246,7 @@ def _measure(operations: Sequence[_Operation], turns: int, progress: Callable[[i
     counts = [max(3, round(operation.turns * turns)) for operation in operations]
     costs: list[Cost] = []
     done = 0
-    with one_faiss_thread():
+    with one_thread():
         for operation, count in zip(operations, counts, strict=True):
             for name in RELEASES:
                 operation.run(name, count)  # to warm up

@@ -10,7 +10,7 @@ from artifacts.index import build
 from artifacts.index.faiss_index import IvfIndex
 from artifacts.index.params import factory_string
 
-CODECS = ["pq", "rabitq", "sq8"]
+CODECS = ["pq", "opq", "rabitq", "sq8"]
 
 
 def build_index(

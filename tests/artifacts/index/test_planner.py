@@ -10,7 +10,9 @@ from artifacts.index.planner import (
     MAX_CANDIDATES,
     MAX_EXACT_ROWS,
     candidates_for,
+    depth_for,
     exact_is_cheaper,
+    exact_is_cheaper_than_graph,
     gathering_is_cheaper,
     probes_for,
 )
@@ -62,3 +64,27 @@ def test_exact_search_has_a_maximum_of_rows() -> None:
 def test_gathering_is_cheaper_for_sparse_filters() -> None:
     assert gathering_is_cheaper(1000, 10)
     assert not gathering_is_cheaper(1000, 900)
+
+
+# ── graphs ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_walks_are_deeper_for_more_results_and_under_filters() -> None:
+    params = SearchParams(nprobe=200, filtered_probes=2)
+    rows = 100_000
+    assert depth_for(params, 10, rows, rows) == 200
+    assert depth_for(params, 100, rows, rows) == 200
+    assert depth_for(params, 300, rows, rows) == 600
+    assert depth_for(SearchParams(nprobe=4), 100, rows, rows) == 100
+    assert depth_for(params, 100, rows, rows // 10) == 200 * 2 * 10
+    assert depth_for(params, 100, rows, 1) == rows
+    assert depth_for(params, 100, rows, 0) == rows
+
+
+def test_restrictive_filters_are_scored_row_by_row() -> None:
+    def is_exact(share: float, rows: int = 500_000) -> bool:
+        allowed = round(rows * share)
+        depth = depth_for(SearchParams(nprobe=128, filtered_probes=1), 100, rows, allowed)
+        return exact_is_cheaper_than_graph(512, depth, allowed)
+
+    assert [is_exact(share) for share in (0.001, 0.01, 0.3, 1)] == [True, True, False, False]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from artifacts.products.database import ProductDatabase
+from artifacts.products.database import DUCKDB_FILE, ProductDatabase
 from artifacts.products.table import ARROW_FILE, ProductTable
-from artifacts.products.writer import ProductWriter
+from artifacts.products.writer import ArrowWriter, numbered_rows, write_database
 from artifacts.schema import TIMESTAMP
 from tests.artifacts.building import product_table
 
@@ -42,10 +42,10 @@ COLUMNS = {
 def open_products(folder: Path, table: pa.Table) -> tuple[ProductTable, ProductDatabase]:
     """Write product rows and open both files."""
     folder.mkdir(parents=True, exist_ok=True)
-    writer = ProductWriter(folder, table.schema)
+    writer = ArrowWriter(folder / ARROW_FILE, table.schema)
     writer.add(table)
     writer.close()
-    writer.write_database()
+    write_database(folder / DUCKDB_FILE, table.schema, [numbered_rows(folder / ARROW_FILE)])
     return ProductTable(folder / ARROW_FILE), ProductDatabase(folder, table.schema)
 
 

@@ -10,7 +10,7 @@ from tests.artifacts.building import force_path
 from tests.artifacts.release.release_building import Catalog, make_catalog
 
 
-@pytest.fixture(scope="package", params=["flat", "pq", "rabitq", "sq8"])
+@pytest.fixture(scope="package", params=["flat", "pq", "opq", "rabitq", "sq8", "hnsw"])
 def catalog(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     catalog = make_catalog(tmp_path_factory.mktemp("catalog"), request.param)
     yield catalog

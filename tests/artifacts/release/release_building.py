@@ -15,7 +15,7 @@ from artifacts.products.filters import Condition, Filter
 from artifacts.release.release import Release
 from tests.artifacts.building import INDEXED, open_release, product_table, unit_vectors, write_delta, write_segment
 
-DEEP = SearchParams(nprobe=64, rescore=8)
+DEEP = SearchParams(nprobe=64, rescore=8, filtered_rescore=32)
 
 FILTERS: dict[str, Filter] = {
     "none": (),

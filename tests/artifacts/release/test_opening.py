@@ -122,7 +122,7 @@ def test_a_release_that_fails_to_open_keeps_shared_segments_open(tmp_path: Path)
     write_segment(tmp_path / "a", unit_vectors(3))
     write_delta(tmp_path / "b", tmp_path / "a")
     old = open_release(tmp_path / "a")
-    (tmp_path / "b/vectors.f16").unlink()
+    (tmp_path / "b/part-00000/vectors.f16").unlink()
     with pytest.raises(CorruptFile):
         open_release(tmp_path / "a", tmp_path / "b", opened=old.segments)
     assert old.base.database is not None

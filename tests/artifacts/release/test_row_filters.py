@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from artifacts.index import planner
+from artifacts.index.joined import Joined
 from artifacts.products.filters import Condition
 from artifacts.release.release import Release
 from artifacts.segments.row_filter import RowFilter, RowFilterCache
@@ -51,7 +52,7 @@ def test_row_filters_hold_the_rows_of_the_products_that_pass(catalog: Catalog):
         assert all(row in row_filter for row in expected)
         lists = [segment.lists for segment in catalog.release.segments if segment.lists is not None]
         if lists and row_filter.rows_per_list is not None:
-            of_rows = np.concatenate(lists)[row_filter.rows]
+            of_rows = Joined(*(part for each in lists for part in each.parts)).gather(row_filter.rows)
             assert row_filter.rows_per_list.tolist() == np.bincount(of_rows, minlength=catalog.release.lists).tolist()
 
 

@@ -15,7 +15,9 @@ QUERIES = queries_like(VECTORS, 12)
 #: Settings by the name of a layout.
 LAYOUTS: dict[str, dict[str, Any]] = {
     "pq": {"codec": "pq"},
+    "opq": {"codec": "opq"},
     "rabitq": {"codec": "rabitq"},
+    "hnsw": {"codec": "hnsw"},
     "sq8": {"codec": "sq8"},
     "pq in 3 files": {"codec": "pq", "rows_per_index": 600},
     "rabitq in 3 files": {"codec": "rabitq", "rows_per_index": 600},

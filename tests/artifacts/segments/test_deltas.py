@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from artifacts.index import build
+from artifacts.index import params as params_module
 from artifacts.index.params import SearchParams
 from artifacts.segments.index_writer import fill_index
 from artifacts.segments.info import QUANTIZER_FILE, SegmentInfo
@@ -52,6 +53,22 @@ def test_deleted_neighbours_do_not_lower_recall(tmp_path: Path):
         segment.close()
 
 
+def test_delta_shares_the_graph_over_its_base_centroids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(params_module, "GRAPH_LISTS", 64)
+    vectors = unit_vectors(1500, clusters=40)
+    info = write_segment(tmp_path / "base", vectors[:1000], settings=INDEXED)
+    assert "_HNSW32" in info.index.factory
+    products = product_table([f"new{row}" for row in range(500)])
+    write_delta(tmp_path / "delta", tmp_path / "base", vectors[1000:], products, deleted=["p1", "p2"])
+    base = Segment(tmp_path / "base")
+    delta = Segment(tmp_path / "delta", base)
+    assert delta.info.index.factory == info.index.factory
+    queries = vectors[::15].astype(np.float32)
+    assert recall(Searcher(base, delta), queries, SearchParams(nprobe=64, rescore=8)) >= 0.95
+    for segment in (delta, base):
+        segment.close()
+
+
 @pytest.fixture
 def searcher_without_base_rows(tmp_path: Path) -> Searcher:
     """A trained base whose products were all deleted before it was compacted, and a delta with 500 rows."""
@@ -61,10 +78,10 @@ def searcher_without_base_rows(tmp_path: Path) -> Searcher:
     trained.close()
     writer = RowsWriter(tmp_path / "base", DIM, schema)
     writer.close()
-    writer.products.write_database()
+    writer.write_database()
     shutil.copyfile(tmp_path / "trained" / QUANTIZER_FILE, writer.folder / QUANTIZER_FILE)
     quantizer = build.read(writer.folder / QUANTIZER_FILE)
-    index = fill_index(writer.folder, writer.vectors(), quantizer, info.index, INDEXED.rows_per_index)
+    index = fill_index(writer.parts(), quantizer, info.index)
     writer.seal(
         SegmentInfo(id="base", rows=0, products=0, max_pictures=0, dim=DIM, encoder_id=str(ENCODER["id"]), index=index)
     )

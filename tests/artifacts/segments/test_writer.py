@@ -41,10 +41,10 @@ def test_the_size_of_blocks_does_not_matter(tmp_path: Path):
     products = product_table([f"p{row}" for row in range(700)])
     vectors = unit_vectors(700)
     for name, step in (("a", 700), ("b", 99)):
-        writer = SegmentWriter(tmp_path / name, 16, products.schema)
+        writer = SegmentWriter(tmp_path / name, 16, products.schema, INDEXED.pipeline.index)
         for start in range(0, 700, step):
             writer.add(products.slice(start, step), vectors[start : start + step])
-        writer.finish("s", "toy", INDEXED.pipeline.index)
+        writer.finish("s", "toy")
     whole, blocks = (verify_segment(tmp_path / name).files for name in "ab")
     assert {name: file for name, file in whole.items() if name != UNSTABLE} == {
         name: file for name, file in blocks.items() if name != UNSTABLE
@@ -63,13 +63,13 @@ def test_the_size_of_blocks_does_not_matter(tmp_path: Path):
 )
 def test_wrong_vectors_are_refused(tmp_path: Path, vectors: np.ndarray, message: str):
     with pytest.raises(ValueError, match=message):
-        SegmentWriter(tmp_path / "s", 16, SCHEMA).add(product_table(["a", "b"]), vectors)
+        SegmentWriter(tmp_path / "s", 16, SCHEMA, INDEXED.pipeline.index).add(product_table(["a", "b"]), vectors)
 
 
 def test_a_folder_is_written_once(tmp_path: Path):
-    SegmentWriter(tmp_path / "s", 16, SCHEMA)
+    SegmentWriter(tmp_path / "s", 16, SCHEMA, INDEXED.pipeline.index)
     with pytest.raises(FileExistsError):
-        SegmentWriter(tmp_path / "s", 16, SCHEMA)
+        SegmentWriter(tmp_path / "s", 16, SCHEMA, INDEXED.pipeline.index)
 
 
 def test_a_small_training_sample_is_enlarged_to_the_minimum(tmp_path: Path):
@@ -79,7 +79,7 @@ def test_a_small_training_sample_is_enlarged_to_the_minimum(tmp_path: Path):
 
 
 def test_files_are_read_only(segment: Segment):
-    files = list(segment.folder.iterdir())
-    assert {path.name for path in files} == {*segment.info.files, "segment.json"}
+    files = [path for path in segment.folder.rglob("*") if path.is_file()]
+    assert {path.relative_to(segment.folder).as_posix() for path in files} == {*segment.info.files, "segment.json"}
     for path in files:
         assert not path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH), path

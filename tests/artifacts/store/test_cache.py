@@ -104,7 +104,7 @@ def test_an_open_release_outlives_its_segments_in_the_cache(open_remote: Opener)
 
 def test_a_pruning_that_was_killed_is_finished_by_the_next(reader: Store, monkeypatch: pytest.MonkeyPatch):
     def interrupt(folder: Path) -> None:
-        (folder / "vectors.f16").unlink()
+        (folder / "part-00000/vectors.f16").unlink()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -127,7 +127,7 @@ def test_a_segment_that_is_removed_while_it_is_verified_is_fetched_again(
         if not removed:
             removed.append(folder)
             shutil.rmtree(folder)
-            (folder / "vectors.f16").stat()  # fails, as in the middle of a verification
+            (folder / "part-00000/vectors.f16").stat()  # fails, as in the middle of a verification
         return verify_segment(folder, threads=threads)
 
     monkeypatch.setattr("artifacts.store.segment_store.verify_segment", remove_first)

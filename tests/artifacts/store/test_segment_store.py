@@ -45,7 +45,7 @@ def test_an_intact_segment_is_never_replaced(open_store: Opener):
 def test_a_damaged_segment_is_replaced(open_store: Opener):
     store = open_store("one")
     before = store_segment(store, "a")
-    overwrite(store, "segments/a/vectors.f16", b"damaged")
+    overwrite(store, "segments/a/part-00000/vectors.f16", b"damaged")
     if not store.folder.is_local:
         shutil.rmtree(store.segment_path("a"))
     assert not store.has_segment("a")
@@ -142,8 +142,8 @@ def test_a_wrong_copy_in_the_cache_is_fetched_again(open_remote: Opener, damage:
     store = open_remote("two")
     [folder] = store.fetch(store.manifest())
     if damage == "shorter":
-        (folder / "vectors.f16").chmod(0o644)
-        (folder / "vectors.f16").write_bytes(b"1")
+        (folder / "part-00000/vectors.f16").chmod(0o644)
+        (folder / "part-00000/vectors.f16").write_bytes(b"1")
     else:
         shutil.rmtree(folder)
         folder.mkdir()
@@ -162,9 +162,9 @@ def test_verify_replaces_a_damaged_copy_in_the_cache(open_remote: Opener):
     publish(open_remote("one"), "a")
     store = open_remote("two")
     [folder] = store.fetch(store.manifest())
-    content = bytearray((folder / "vectors.f16").read_bytes())
+    content = bytearray((folder / "part-00000/vectors.f16").read_bytes())
     content[5] ^= 1
-    (folder / "vectors.f16").chmod(0o644)
-    (folder / "vectors.f16").write_bytes(content)
+    (folder / "part-00000/vectors.f16").chmod(0o644)
+    (folder / "part-00000/vectors.f16").write_bytes(content)
     assert store.verify()
     Release(store.manifest(), [folder]).close()

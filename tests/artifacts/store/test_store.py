@@ -64,10 +64,10 @@ def test_an_unreadable_manifest_is_corrupt(store: Store, content: bytes):
         store.manifest()
 
 
-@pytest.mark.parametrize("content", [b'{"format": 3}', b'{"format": 99, "segments": "elsewhere"}'])
+@pytest.mark.parametrize("content", [b'{"format": 4}', b'{"format": 99, "segments": "elsewhere"}'])
 def test_another_format_is_incompatible(store: Store, content: bytes):
     overwrite(store, f"versions/{publish(store, 'a')}/manifest.json", content)
-    with pytest.raises(IncompatibleRelease, match=r"manifest\.json is in format (3|99)"):
+    with pytest.raises(IncompatibleRelease, match=r"manifest\.json is in format (4|99)"):
         store.manifest()
 
 
@@ -187,8 +187,8 @@ def test_a_version_of_missing_segments_is_not_created(store: Store, missing: str
 
 @pytest.mark.parametrize(
     ("name", "damage"),
-    [("vectors.f16", "flip"), ("products.duckdb", "shorter"), ("products.arrow", "missing"), ("segment.json", "flip"),
-     ("segment.json", "missing")],
+    [("part-00000/vectors.f16", "flip"), ("products.duckdb", "shorter"), ("part-00000/products.arrow", "missing"),
+     ("segment.json", "flip"), ("segment.json", "missing")],
 )  # fmt: skip
 def test_verify_names_the_damaged_file(open_store: Opener, name: str, damage: str):
     version = publish(open_store("one"), "a", "b")
@@ -238,8 +238,8 @@ def test_rollback_refuses_a_damaged_version(open_store: Opener):
     store = open_store("one")
     publish(store, "a", second=1)
     second = publish(store, "b", second=2)
-    overwrite(store, "segments/a/vectors.f16", bytes(store.folder.size("segments/a/vectors.f16")))
-    with pytest.raises(CorruptFile, match=r"a/vectors\.f16"):
+    overwrite(store, "segments/a/part-00000/vectors.f16", bytes(store.folder.size("segments/a/part-00000/vectors.f16")))
+    with pytest.raises(CorruptFile, match=r"a/part-00000/vectors\.f16"):
         open_store("two").rollback()
     assert store.current() == second
 

@@ -125,8 +125,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Segment:
 def test_deltas_in_sequence_say_what_one_delta_says(base: Segment, tmp_path: Path) -> None:
     changes = draw_changes(base, 0.08, seed=0)
     assert changes.products == 160
-    write_delta(tmp_path / "once", base, changes, IndexConfig())
-    last, seconds = write_deltas(tmp_path / "many", base, list(changes.split(7)), IndexConfig(), no_progress)
+    write_delta(tmp_path / "once", base, changes)
+    last, seconds = write_deltas(tmp_path / "many", base, list(changes.split(7)), no_progress)
     assert len(seconds) == 7
     assert [path.name for path in (tmp_path / "many").iterdir()] == [last.name]
     once, many = (Segment(folder, base) for folder in (tmp_path / "once", last))
@@ -139,10 +139,10 @@ def test_deltas_in_sequence_say_what_one_delta_says(base: Segment, tmp_path: Pat
         assert many.updates is not None
         assert once.updates.table.equals(many.updates.table)
         order = [np.argsort(segment.product_ids(np.arange(80))) for segment in (once, many)]
-        assert (once.vectors[order[0]] == many.vectors[order[1]]).all()
+        assert (once.vectors.gather(order[0]) == many.vectors.gather(order[1])).all()
         assert once.lists is not None
         assert many.lists is not None
-        assert (once.lists[order[0]] == many.lists[order[1]]).all()
+        assert (once.lists.gather(order[0]) == many.lists.gather(order[1])).all()
     finally:
         once.close()
         many.close()

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from artifacts.errors import CorruptFile
+from artifacts.errors import CorruptFile, InputError
 from jobs.compact import step as compact_step
 from tests.shop import Shop, assert_same, contents
 
 
-@pytest.mark.parametrize("trained", [False, True])
-def test_compacted_release_answers_as_before(tmp_path: Path, trained: bool) -> None:
-    settings = {"flat_max_rows": 0, "train_rows_per_list": 16} if trained else {}
-    shop = Shop(tmp_path, products=300 if trained else 36, **settings)
+@pytest.mark.parametrize("codec", ["flat", "pq", "hnsw"])
+def test_compacted_release_answers_as_before(tmp_path: Path, codec: str) -> None:
+    small = codec == "flat"
+    settings = {} if small else {"flat_max_rows": 0, "train_rows_per_list": 16, "codec": codec}
+    shop = Shop(tmp_path, products=36 if small else 300, **settings)
     shop.change(1)
     shop.refresh()
     before = shop.open()
@@ -27,7 +28,7 @@ def test_compacted_release_answers_as_before(tmp_path: Path, trained: bool) -> N
     release = shop.open()
     assert len(release.segments) == 1
     assert contents(release) == old
-    assert (release.base.info.index.codec == "flat") != trained
+    assert release.base.info.index.codec == codec
     release.close()
     assert_same(shop)
     assert not shop.refresh().changed  # the new base knows the catalog
@@ -40,6 +41,23 @@ def test_refreshes_go_on_after_a_compaction(tmp_path: Path) -> None:
         assert shop.refresh().report.obtained.embedded == 2
         if number < 3:
             assert shop.compact().report.drift is not None
+    assert_same(shop)
+
+
+def test_graph_that_has_grown_too_large_is_not_compacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop(tmp_path, products=300, flat_max_rows=0, codec="hnsw")
+    shop.change(1)
+    shop.refresh()
+    served = shop.store.current()
+    monkeypatch.setattr("artifacts.index.choosing.HNSW_ROWS", 200)
+    with pytest.raises(InputError, match="hnsw is for fewer than 200 rows"):
+        shop.compact()
+    assert shop.store.current() == served
+    shop.settings = shop.settings.model_copy(update={"codec": "pq"})
+    shop.compact()
+    release = shop.open()
+    assert release.base.info.index.codec == "pq"
+    release.close()
     assert_same(shop)
 
 
@@ -107,7 +125,7 @@ def test_damage_is_not_copied_into_the_new_base(tmp_path: Path) -> None:
     shop.change(1)
     shop.refresh()
     manifest = shop.store.manifest()
-    vectors = shop.store.segment_path(manifest.segments[0].id) / "vectors.f16"
+    vectors = shop.store.segment_path(manifest.segments[0].id) / "part-00000/vectors.f16"
     vectors.chmod(0o644)
     content = bytearray(vectors.read_bytes())
     content[3] ^= 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from artifacts.index.params import SearchParams
-from jobs.evaluate.calibration import DEPTH, MARGIN, calibrate, calibrate_filtered, recall
+from jobs.evaluate.calibration import DEPTH, GRAPH_DEPTHS, MARGIN, calibrate, calibrate_filtered, recall
 
 
 def test_recall_counts_true_results_and_equal_scores() -> None:
@@ -43,7 +43,7 @@ def test_calibration_probes_no_deeper_than_the_target_needs() -> None:
     assert params.nprobe == 32
     assert params.rescore >= 4
     assert max(params.nprobe for params in index.searches if params.rescore >= 4) == 32  # 32 are enough
-    assert [trial.recall_at_100 >= 0.95 + MARGIN for trial in trials].count(True) == 4  # one for each depth from 4 on
+    assert [trial.recall_at_100 >= 0.95 + MARGIN for trial in trials].count(True) == 5  # one for each depth from 4 on
 
 
 def test_calibration_never_probes_more_lists_than_there_are() -> None:
@@ -51,6 +51,15 @@ def test_calibration_never_probes_more_lists_than_there_are() -> None:
     params, _ = calibrate(index, TRUTH, lists=100, target=0.95)
     assert max(params.nprobe for params in index.searches) == 100
     assert params.nprobe == 100  # the highest recall, below the target
+
+
+def test_depths_of_a_graph_are_no_less_than_the_results() -> None:
+    index = Index(enough=300, depth=1)
+    params, trials = calibrate(index, TRUTH, 10_000, 0.95, GRAPH_DEPTHS)
+    assert (params.nprobe, params.rescore) == (320, 1)
+    assert [trial.nprobe for trial in trials] == [100, 128, 192, 256, 320, 384]
+    params, _ = calibrate(Index(enough=10, depth=1), TRUTH, 50, 0.95, GRAPH_DEPTHS)
+    assert params.nprobe == 50  # all rows
 
 
 def test_flat_index_has_default_parameters() -> None:

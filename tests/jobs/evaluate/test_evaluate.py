@@ -111,8 +111,8 @@ def test_queries_are_other_views_of_the_pictures(catalog: Path, tmp_path: Path) 
     assert np.array_equal(again.vectors, image.vectors)
 
 
-@pytest.mark.parametrize("codec", ["pq", "rabitq", "sq8"])
-def test_gate_chooses_parameters_for_an_ivf_index(tmp_path: Path, codec: str) -> None:
+@pytest.mark.parametrize("codec", ["pq", "opq", "rabitq", "sq8", "hnsw"])
+def test_gate_chooses_parameters_for_an_approximate_index(tmp_path: Path, codec: str) -> None:
     catalog = write_small_catalog(tmp_path / "shop", products=300)  # product quantizers need 256 rows to train on
     settings = small_settings(tmp_path, flat_max_rows=0, codec=codec)
     context = prepared(catalog, settings)
@@ -124,11 +124,18 @@ def test_gate_chooses_parameters_for_an_ivf_index(tmp_path: Path, codec: str) ->
     release = Release(manifest, context.store.fetch(manifest))
     queries = draw_queries(context.workspace, ColourWords(), 20, seed=settings.seed)[0]
     hits, plan = release.search(queries.vectors, 100, candidate.search["image"])
-    assert plan.path == "ivf"
+    assert plan.path == ("hnsw" if codec == "hnsw" else "ivf")
     assert recall(scores(hits), scores(exact(release, queries.vectors, 100)), 100) == pytest.approx(
         candidate.recall["image@100"], abs=1e-4
     )
     release.close()
+    evaluation = json.loads(context.workspace.candidate.read_text(EVALUATION))
+    trials = [trial for kind in evaluation["kinds"] for trial in kind["trials"]]
+    assert all(0 < trial["recall_at_10"] <= 1 for trial in trials)
+    index = evaluation["index"]
+    assert (index["codec"], index["rows"], index["part_rows"]) == (codec, 300, [300])
+    assert (index["lists"] > 0) == (index["imbalance"] is not None) == (codec != "hnsw")
+    assert index["reasons"]
 
 
 def test_candidate_below_the_recall_target_is_not_published(

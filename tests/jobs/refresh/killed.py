@@ -97,7 +97,7 @@ def _main() -> None:
     for name in ("jobs.refresh.candidate", "jobs.rebase.rebase", "jobs.evaluate.measure", "jobs.evaluate.queries",
                  "jobs.evaluate.stored_queries", "artifacts.segments.writer", "pandas", "pyarrow.dataset"):  # fmt: skip
         importlib.import_module(name)
-    report.render_report = lambda candidate, evaluation: ""
+    report.render_report = lambda *_: ""
     faiss.omp_set_num_threads(1)
     for line in sys.stdin:
         child = _fork(*json.loads(line))

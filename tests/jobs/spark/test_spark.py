@@ -216,7 +216,9 @@ def test_application_fails_with_one_sentence(tmp_path: Path, capsys: pytest.Capt
     assert "the catalog has no category 'Hats'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["index", "--workspace", "w"], ["embed"], ["embed", "--workspace", "w", "--x"]])
+@pytest.mark.parametrize(
+    "arguments", [["evaluate", "--workspace", "w"], ["embed"], ["embed", "--workspace", "w", "--x"]]
+)
 def test_application_refuses_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert spark_submit.main(arguments) == 2
     assert "Error: " in capsys.readouterr().err

@@ -80,11 +80,11 @@ def publish_shop(releases: Path) -> Settings:
     rows = [dict.fromkeys(schema.names) | row for row in product_rows()]
     pictures = [draw_product(row["colour"], row["kind"], row["picture"] * 20) for row in rows]
     with store.new_segment("page") as folder:
-        writer = SegmentWriter(folder, encoder.dim, schema)
+        writer = SegmentWriter(folder, encoder.dim, schema, settings.pipeline.index)
         vectors = encoder.encode_images(pictures).astype(np.float16)
         thumbnails = [thumbnail(encode_jpeg(picture), 160) for picture in pictures]
         writer.add(pa.Table.from_pylist(rows, schema), vectors, thumbnails)
-        info = writer.finish("page", encoder.id, settings.pipeline.index)
+        info = writer.finish("page", encoder.id)
     draft = Manifest(
         version="",
         created_at=datetime.now(UTC),

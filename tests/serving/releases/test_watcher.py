@@ -138,7 +138,7 @@ def test_workers_of_a_server_verify_a_version_once(settings: Settings, tmp_path:
         assert len(verified) == 1
         watcher.close()
     version = publish_another(settings, 30)
-    damage(settings, version, "vectors.f16")
+    damage(settings, version, "part-00000/vectors.f16")
     for _ in range(2):  # a damaged segment is never recorded as verified
         watcher = watcher_for(settings, shared_dir)
         watcher.poll()
@@ -147,7 +147,14 @@ def test_workers_of_a_server_verify_a_version_once(settings: Settings, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "name", ["vectors.f16", "index-00000.faiss", "products.arrow", "products.duckdb", "segment.json"]
+    "name",
+    [
+        "part-00000/vectors.f16",
+        "part-00000/index.faiss",
+        "part-00000/products.arrow",
+        "products.duckdb",
+        "segment.json",
+    ],
 )
 def test_damaged_version_is_refused_by_file_and_the_old_one_stays(settings: Settings, name: str) -> None:
     app = create_app(settings.server, watch=False)

@@ -1,0 +1,63 @@
+"""A graph over the centroids of an IVF finds the lists that scoring all centroids finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from artifacts.index import build, params
+from artifacts.index.coarse import has_graph
+from tests.artifacts.building import queries_like, unit_vectors
+from tests.artifacts.index.ivf_building import CODECS, build_index
+
+VECTORS = unit_vectors(3000, 32, clusters=60)
+QUERIES = queries_like(VECTORS, 40)
+LISTS = 128
+
+
+@pytest.fixture
+def from_few_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(params, "GRAPH_LISTS", LISTS)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_graph_gives_the_candidates_of_all_centroids(
+    tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat, flat_lists = build_index(tmp_path, VECTORS, codec, lists=LISTS)
+    monkeypatch.setattr(params, "GRAPH_LISTS", LISTS)
+    graph, graph_lists = build_index(tmp_path, VECTORS, codec, lists=LISTS, files=2)
+    assert has_graph(graph.ivfs[0])
+    assert (flat_lists == graph_lists).mean() == 1  # of all centroids, whatever the graph finds
+    allowed = np.zeros(len(VECTORS), bool)
+    allowed[::5] = True
+    bitmaps = [np.packbits(allowed, bitorder="little")]
+    rows_per_list = np.bincount(flat_lists[allowed], minlength=LISTS)
+    for options in ({}, {"bitmaps": bitmaps, "rows_per_list": rows_per_list}):
+        found = [index.candidates(QUERIES, 50, 8, **options) for index in (flat, graph)]
+        shares = [len({*one} & {*other}) / len({*one}) for one, other in zip(*found, strict=True)]
+        assert np.mean(shares) > 0.98
+    for probes in (1, LISTS):
+        together = graph.candidates(QUERIES, 50, probes)
+        alone = np.concatenate([graph.candidates(QUERIES[i : i + 1], 50, probes) for i in range(len(QUERIES))])
+        assert (together == alone).all()
+
+
+@pytest.mark.usefixtures("from_few_lists")
+def test_building_twice_gives_the_same_graph(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        build_index(tmp_path / name, VECTORS, "opq", lists=LISTS)
+    assert (tmp_path / "a/opq-1-0.faiss").read_bytes() == (tmp_path / "b/opq-1-0.faiss").read_bytes()
+
+
+@pytest.mark.usefixtures("from_few_lists")
+def test_index_is_read_with_its_graph_to_be_filled(tmp_path: Path) -> None:
+    vectors = VECTORS.astype(np.float32)
+    trained = build.train(params.factory_string("pq", 32, LISTS), 32, vectors, seed=0)
+    build.write(trained, tmp_path / "quantizer")
+    filled = [build.empty_copy(trained), build.read(tmp_path / "quantizer")]
+    lists = [build.add(index, vectors, np.arange(len(vectors)))[0] for index in filled]
+    assert (lists[0] == lists[1]).all()

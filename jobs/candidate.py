@@ -78,7 +78,7 @@ def load_candidate(workspace: Workspace) -> Candidate:
     """
     candidate = read_record(workspace.candidate, CANDIDATE, Candidate)
     if candidate is None:
-        raise StepFailed(f"{workspace.url} holds no candidate; run the index step first")
+        raise StepFailed(f"{workspace.url} holds no candidate; run the seal step first")
     return candidate
 
 

@@ -16,7 +16,9 @@ from jobs.catalog.step import run_catalog
 from jobs.download.step import download_shard
 from jobs.embed.step import embed_shard
 from jobs.evaluate.step import run_evaluate
-from jobs.index.step import run_index
+from jobs.index.parts import run_parts
+from jobs.index.seal import run_seal
+from jobs.index.train import run_train
 from jobs.publish import PublishReport, run_publish
 from jobs.steps import StepContext, StepResult
 from jobs.workspace.workspace import Workspace
@@ -111,6 +113,13 @@ def prepared(catalog: Path, settings: Settings) -> StepContext:
         download_shard(context.workspace, shard, config.download)
         embed_shard(context.workspace, shard, config.encoder, cache=config.cache)
     return context
+
+
+def run_index(context: StepContext) -> StepResult[Candidate]:
+    """The steps of the index, one after the other."""
+    run_train(context)
+    run_parts(context)
+    return run_seal(context)
 
 
 def publish_small(catalog: Path, settings: Settings) -> tuple[StepResult[Candidate], PublishReport]:

@@ -19,13 +19,12 @@ from artifacts.settings import Settings
 from artifacts.store.store import Store
 from jobs.compact.step import CompactReport, run_compact
 from jobs.evaluate.step import run_evaluate
-from jobs.index.step import run_index
 from jobs.publish import PublishReport
 from jobs.rebase.step import run_publish_rebased, run_rebase
 from jobs.refresh.report import RefreshReport
 from jobs.refresh.step import run_refresh
 from jobs.steps import StepContext, StepResult
-from tests.pipeline import draw, prepared, publish_small, small_settings, write_small_catalog
+from tests.pipeline import draw, prepared, publish_small, run_index, small_settings, write_small_catalog
 
 Rows = dict[str, dict[str, str]]
 

@@ -31,7 +31,7 @@ _AUTO_OPQ_DIM = 1024
 _IVF_ROW = 12.0
 _GRAPH_ROW = 4 * 2 * params.GRAPH_LINKS + 4.2 + 12
 
-#: PQ learns so many values for each part of a vector.
+#: PQ learns so many values for each sub-vector.
 _PQ_VALUES = 256
 
 
@@ -117,7 +117,7 @@ def _automatic(dim: int) -> Iterator[str]:
     rabitq's codes are larger than PQ's and less exact, except where the length has no good divisor.
     """
     yield "sq8"
-    if _few_parts(dim):
+    if _long_subvectors(dim):
         yield "rabitq"
     else:
         if dim <= _AUTO_OPQ_DIM:
@@ -125,9 +125,9 @@ def _automatic(dim: int) -> Iterator[str]:
         yield "pq"
 
 
-def _few_parts(dim: int) -> bool:
-    """Return whether PQ can cut vectors into parts of more than 16 numbers only, whose codes say little."""
-    return params.pq_parts(dim) * 16 < dim
+def _long_subvectors(dim: int) -> bool:
+    """Return whether PQ can cut vectors only into sub-vectors of more than 16 numbers, whose codes say little."""
+    return params.subquantizers(dim) * 16 < dim
 
 
 def _within(budget: int, choice: IndexChoice, rows: int, dim: int, config: IndexConfig) -> IndexChoice:
@@ -201,9 +201,10 @@ def _ivf(codec: str, rows: int, dim: int, config: IndexConfig, reasons: tuple[st
         formula = f"{params.MIDDLE_LISTS:,}·√(rows ÷ {params.MIDDLE_ROWS:,})"
     by = "as nlist says" if config.nlist else f"the power of two nearest to {formula}"
     reasons = (*reasons, f"{lists:,} IVF lists, {by}.")
-    if codec in ("pq", "opq") and _few_parts(dim):
-        pieces = params.pq_parts(dim)
-        poor = f"{codec} cuts {dim} numbers into only {pieces} parts, for want of a divisor: sq8 or rabitq find more."
+    if codec in ("pq", "opq") and _long_subvectors(dim):
+        count = params.subquantizers(dim)
+        few = f"{count} sub-vector{'s' if count > 1 else ''}"
+        poor = f"{codec} cuts {dim} numbers into only {few}, for want of a divisor: sq8 or rabitq find more."
         reasons = (*reasons, poor)
     if lists >= params.GRAPH_LISTS:
         graph = f"From {params.GRAPH_LISTS:,} lists on, an HNSW graph over the centroids finds the nearest ones."

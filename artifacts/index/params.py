@@ -82,9 +82,9 @@ def factory_string(codec: str, dim: int, lists: int) -> str:
     """
     ivf = f"IVF{lists}_HNSW{GRAPH_LINKS}" if lists >= GRAPH_LISTS else f"IVF{lists}"
     if codec == "pq":
-        return f"{ivf},PQ{pq_parts(dim)}"
+        return f"{ivf},PQ{subquantizers(dim)}"
     if codec == "opq":
-        return f"OPQ{pq_parts(dim)},{ivf},PQ{pq_parts(dim)}"
+        return f"OPQ{subquantizers(dim)},{ivf},PQ{subquantizers(dim)}"
     if codec == "rabitq":
         return f"RR{dim},{ivf},RaBitQ"
     if codec == "sq8":
@@ -92,12 +92,12 @@ def factory_string(codec: str, dim: int, lists: int) -> str:
     raise ValueError(f"codec {codec!r} is not one of pq, opq, rabitq, sq8")
 
 
-def pq_parts(dim: int) -> int:
-    """Return the number of parts that PQ cuts a vector into, each of which takes a byte.
+def subquantizers(dim: int) -> int:
+    """Return the number of sub-vectors that PQ cuts a vector into; each has a quantizer, whose code is a byte.
 
-    8 dimensions a byte: 64 bytes for 512-d. FAISS needs the number of parts to divide the dimension.
+    8 dimensions a byte: 64 bytes for 512-d. FAISS needs the number of sub-vectors to divide the dimension.
     """
-    return next(parts for parts in range(max(1, dim // 8), 0, -1) if dim % parts == 0)
+    return next(count for count in range(max(1, dim // 8), 0, -1) if dim % count == 0)
 
 
 def code_size(codec: str, dim: int) -> int:
@@ -110,8 +110,8 @@ def code_size(codec: str, dim: int) -> int:
         "flat": 2 * dim,
         "hnsw": 2 * dim,
         "sq8": dim,
-        "opq": pq_parts(dim),
-        "pq": pq_parts(dim),
+        "opq": subquantizers(dim),
+        "pq": subquantizers(dim),
         "rabitq": (dim + 7) // 8 + 8,  # a bit for each number, and two numbers that correct the score
     }
     return sizes[codec]

@@ -10,9 +10,8 @@ import pytest
 from artifacts.errors import GateFailed, PublishConflict
 from artifacts.store.store import Store
 from jobs.evaluate.step import run_evaluate
-from jobs.index.step import run_index
 from jobs.publish import run_publish, until_published
-from tests.pipeline import prepare, prepared, publish_small, small_settings, write_small_catalog
+from tests.pipeline import prepare, prepared, publish_small, run_index, small_settings, write_small_catalog
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,8 @@ from artifacts.errors import DeviceError
 from artifacts.index.coarse import exact_quantizer
 from artifacts.index.gpus.pool import MAX_RESULTS, GpuPool
 
-#: Parts of PQ that FAISS's GPU index supports, with tables in float16.
-_PQ_PARTS = frozenset((1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96))
+#: Numbers of sub-vectors of PQ that FAISS's GPU index supports, with tables in float16.
+_SUBQUANTIZERS = frozenset((1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96))
 
 #: Vectors that are decoded at once: 33 MB of float32 at 512-d.
 _BLOCK = 16_384
@@ -141,7 +141,7 @@ def _merged(ivfs: Sequence[faiss.IndexIVF], pieces: int, piece: int) -> faiss.In
     """
     first = faiss.downcast_index(ivfs[0])
     flat, metric = exact_quantizer(first), faiss.METRIC_INNER_PRODUCT
-    if isinstance(first, faiss.IndexIVFPQ) and first.pq.nbits == 8 and first.pq.M in _PQ_PARTS:
+    if isinstance(first, faiss.IndexIVFPQ) and first.pq.nbits == 8 and first.pq.M in _SUBQUANTIZERS:
         merged = faiss.IndexIVFPQ(flat, first.d, first.nlist, first.pq.M, first.pq.nbits, metric)
         merged.pq = first.pq
         merged.by_residual = first.by_residual
@@ -149,7 +149,7 @@ def _merged(ivfs: Sequence[faiss.IndexIVF], pieces: int, piece: int) -> faiss.In
         merged = faiss.IndexIVFScalarQuantizer(flat, first.d, first.nlist, first.sq.qtype, metric, first.by_residual)
         merged.sq = first.sq
     else:
-        kind = f"PQ of {first.pq.M} parts" if isinstance(first, faiss.IndexIVFPQ) else type(first).__name__
+        kind = f"PQ of {first.pq.M} sub-vectors" if isinstance(first, faiss.IndexIVFPQ) else type(first).__name__
         raise DeviceError(f"FAISS has no GPU index for {kind}; searches stay on the CPU")
     merged.is_trained = True
     for ivf in ivfs:

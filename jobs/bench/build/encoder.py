@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from artifacts.encoders.base import Encoder
+from artifacts.errors import EncoderError
 
 
 def drawn_encoder(dim: int) -> str:
@@ -26,4 +27,4 @@ class _Drawn(Encoder):
     preprocessing = {"drawn": True}  # noqa: RUF012
 
     def image_vectors(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
-        raise NotImplementedError("these vectors are drawn, not encoded")
+        raise EncoderError(f"{self.spec} encodes no pictures: its vectors are drawn by `lookalike bench build`")

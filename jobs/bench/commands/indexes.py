@@ -114,9 +114,10 @@ def bench_index(
     plot: PlotOption = None,
 ) -> None:
     """Measure recall, speed, size and build of each codec, beside what people would use instead, tuned alike."""
+    from jobs.bench.index.contenders import chosen_codecs
     from jobs.bench.index.data import drawn_data, read_data
     from jobs.bench.index.environments import chosen_peers, install
-    from jobs.bench.index.runs import RunOptions, chosen_codecs, measure_indexes
+    from jobs.bench.index.runs import RunOptions, measure_indexes
     from jobs.bench.show.index import plot_indexes, tables
     from jobs.progress import Reporter
 

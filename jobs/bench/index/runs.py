@@ -10,25 +10,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from artifacts.config import Codec
-from artifacts.errors import InputError, LookalikeError
-from jobs.bench.index import environments
+from artifacts.errors import LookalikeError
+from jobs.bench.index.contenders import Contender, contenders_of, own_contender
 from jobs.bench.index.data import COLUMNS, CaseFiles, IndexData
 from jobs.bench.index.environments import Peer
 from jobs.bench.index.processes import Outcome, available_cores, run_stage
-from jobs.bench.index.report import OWN, CaseReport, ContenderReport, IndexReport
+from jobs.bench.index.report import CaseReport, ContenderReport, IndexReport
 from jobs.bench.load.proc import StealTime
 from jobs.progress import Reporter
 from jobs.workspace.fingerprints import fingerprint
-
-_ROOT = Path(__file__).parents[3]
-CODECS: tuple[str, ...] = tuple(codec for codec in get_args(Codec) if codec != "auto")
 
 
 @dataclass(frozen=True)
@@ -50,44 +45,10 @@ class RunOptions:
     filters: bool = True
 
 
-@dataclass(frozen=True)
-class _Contender:
-    """A kind of index, and how its stages are started.
-
-    Attributes:
-        command: that the names of stage, task and result are added to.
-        inputs: what a kept index depends on, beside the data.
-    """
-
-    peer: str
-    index: str
-    command: tuple[str, ...]
-    path: Path
-    inputs: str
-    note: str = ""
-
-    @property
-    def name(self) -> str:
-        return f"{self.peer} {self.index}"
-
-
-def chosen_codecs(names: str) -> list[str]:
-    """Return the codecs of a list such as "pq,sq8"; all if it is empty.
-
-    Raises:
-        InputError: there is no such codec.
-    """
-    chosen = [name.strip() for name in names.split(",") if name.strip()] or list(CODECS)
-    for name in chosen:
-        if name not in CODECS:
-            raise InputError(f"--codecs: there is no codec {name!r}; use some of {', '.join(CODECS)}")
-    return chosen
-
-
 class _Stages:
     """The stages of one contender in its folder."""
 
-    def __init__(self, contender: _Contender, data: IndexData, options: RunOptions) -> None:
+    def __init__(self, contender: Contender, data: IndexData, options: RunOptions) -> None:
         self.contender, self._data, self._options = contender, data, options
         self.folder = data.folder / "contenders" / contender.name.replace(" ", "-")
         self._cases = [case for case in data.cases if options.filters or case.kind == "none"]
@@ -178,11 +139,11 @@ def measure_indexes(
         peers_folder: of the environments; those that are missing are installed.
     """
     errors: dict[str, str] = {}
-    contenders = [_own(codec) for codec in codecs]
+    contenders = [own_contender(codec) for codec in codecs]
     if peers:
         with reporter.step("install", "peers") as step:
             for done, (name, peer) in enumerate(peers.items(), 1):
-                contenders += _contenders_of(name, peer, peers_folder, errors)
+                contenders += contenders_of(name, peer, peers_folder, errors)
                 step.at(done, len(peers))
             step.note(f"in {peers_folder}")
     stages = {contender.name: _Stages(contender, data, options) for contender in contenders}
@@ -224,29 +185,12 @@ def measure_indexes(
     return IndexReport(data.name, data.rows, data.dim, options.target, cores, load, stealing.share(), reports)
 
 
-def _own(codec: str) -> _Contender:
-    command = (sys.executable, "-m", "jobs.bench.index.lookalike_index")
-    return _Contender(OWN, codec, command, _ROOT, "")
-
-
-def _contenders_of(name: str, peer: Peer, folder: Path, errors: dict[str, str]) -> list[_Contender]:
-    """Install a peer, and return a contender for each of its indexes; if that fails, with an error for each."""
-    command = (environments.python_of(name, peer, folder), str(peer.script.absolute()))
-    inputs = fingerprint(peer.requirements, peer.script.read_text())
-    found = [_Contender(name, index, command, environments.SCRIPTS, inputs, peer.note) for index in peer.indexes]
-    try:
-        environments.install(name, peer, folder)
-    except LookalikeError as error:
-        errors.update({contender.name: f"install: {error}" for contender in found})
-    return found
-
-
 def _chosen(tuned: dict[str, Any]) -> dict[str, Any]:
     return {name: case for name, case in tuned["cases"].items() if "chosen" in case}
 
 
 def _report(
-    contender: _Contender,
+    contender: Contender,
     data: IndexData,
     options: RunOptions,
     built: Mapping[str, dict[str, Any]],

@@ -120,7 +120,7 @@ def test_auto_takes_no_codes_that_say_little(dim: int, budget: int, codec: str) 
 
 def test_dimension_without_a_good_divisor_is_remarked_on() -> None:
     reasons = choose(MILLION, 509, IndexConfig()).reasons
-    assert any("pq cuts 509 numbers into only 1 parts" in reason for reason in reasons)
+    assert any("pq cuts 509 numbers into only 1 sub-vector," in reason for reason in reasons)
 
 
 @pytest.mark.parametrize("codec", BEST_FIRST)

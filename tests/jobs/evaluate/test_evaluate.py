@@ -20,12 +20,11 @@ from jobs.evaluate.queries import draw_queries
 from jobs.evaluate.report import render_report
 from jobs.evaluate.results import Evaluation
 from jobs.evaluate.step import run_evaluate
-from jobs.index.step import run_index
 from jobs.publish import run_publish
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.workspace import EVALUATION, REPORT
 from tests.encoders import ColourWords
-from tests.pipeline import prepare, prepared, publish_small, small_settings, write_small_catalog
+from tests.pipeline import prepare, prepared, publish_small, run_index, small_settings, write_small_catalog
 
 pytestmark = pytest.mark.slow
 

@@ -14,9 +14,8 @@ from artifacts.errors import StepFailed
 from artifacts.segments.segment import Segment
 from artifacts.settings import Settings
 from jobs.download.step import download_shard
-from jobs.index.step import run_index
 from tests.encoders import ColourWords
-from tests.pipeline import draw, prepared, small_settings, write_small_catalog
+from tests.pipeline import draw, prepared, run_index, small_settings, write_small_catalog
 
 BAD_ROWS = [
     {"product_id": "gone", "image_url": "images/none.jpg"},

@@ -30,13 +30,12 @@ from jobs.index.parts import run_parts
 from jobs.index.plan import count_rows, read_plan, split_parts
 from jobs.index.sample import draw_sample
 from jobs.index.seal import run_seal
-from jobs.index.step import run_index
 from jobs.index.train import run_train
 from jobs.steps import StepContext
 from jobs.workspace.shards import report_name
 from tests.dying import count_calls, die_before_call
 from tests.jobs.index.workspaces import SETTINGS, copied, draw_catalog, embedded, settings_for
-from tests.pipeline import prepared
+from tests.pipeline import prepared, run_index
 
 #: DuckDB writes a random identifier into each file: its rows are compared.
 DATABASE = "products.duckdb"

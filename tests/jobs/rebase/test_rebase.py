@@ -13,13 +13,12 @@ import pytest
 from jobs.candidate import load_candidate
 from jobs.compact import step as compact_step
 from jobs.evaluate.step import run_evaluate
-from jobs.index.step import run_index
 from jobs.publish import PublishReport
 from jobs.rebase import rebase as rebase_module
 from jobs.rebase.step import run_publish_rebased, run_rebase
 from jobs.workspace.refreshes import NEWEST, earlier_refreshes
 from tests.encoders import MeanColor
-from tests.pipeline import draw, prepared
+from tests.pipeline import draw, prepared, run_index
 from tests.shop import Shop, assert_same, day, event
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -17,14 +17,13 @@ from jobs.candidate import read_rejects
 from jobs.compact import step as compact_step
 from jobs.download.refetch import Refetch
 from jobs.evaluate.step import run_evaluate
-from jobs.index.step import run_index
 from jobs.rebase import step as rebase_step
 from jobs.rebase.step import run_publish_rebased, run_rebase
 from jobs.refresh import candidate, publication
 from jobs.refresh.step import run_refresh
 from jobs.steps import StepResult
 from jobs.workspace.refreshes import NEWEST
-from tests.pipeline import prepared
+from tests.pipeline import prepared, run_index
 from tests.servers import PictureServer
 from tests.shop import Rows, Shop, event
 

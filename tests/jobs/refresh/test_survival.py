@@ -18,9 +18,8 @@ import pytest
 
 from artifacts.index.params import SearchParams
 from artifacts.schema import OK
-from jobs.index.step import run_index
 from tests.jobs.refresh.killed import SETTINGS, VERBS, Processes
-from tests.pipeline import draw, prepared
+from tests.pipeline import draw, prepared, run_index
 from tests.shop import Shop, contents
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick")]

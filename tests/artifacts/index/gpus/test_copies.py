@@ -138,7 +138,7 @@ def test_codec_without_a_gpu_index_is_an_error_that_names_it(tmp_path: Path, gpu
 
 def test_pq_with_parts_that_gpus_do_not_support_is_an_error(tmp_path: Path, gpus: FakeGpus):
     index, _ = build_index(tmp_path, unit_vectors(400, 40), "pq", lists=4)  # 5 parts
-    with pytest.raises(DeviceError, match="PQ of 5 parts"):
+    with pytest.raises(DeviceError, match="PQ of 5 sub-vectors"):
         index.copy_to_gpus(GpuPool("cuda", Reports()))
 
 

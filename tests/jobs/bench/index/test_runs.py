@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 
 import lookalike
 from artifacts.errors import InputError
+from jobs.bench.index.contenders import CODECS
 from jobs.bench.index.data import IndexData, drawn_data
 from jobs.bench.index.environments import PEERS, Peer, chosen_peers
 from jobs.bench.index.report import IndexReport
-from jobs.bench.index.runs import CODECS, RunOptions, measure_indexes
+from jobs.bench.index.runs import RunOptions, measure_indexes
 from jobs.bench.show.index import tables
 from jobs.progress import QUIET
 

@@ -17,6 +17,8 @@
     │   ├── CorruptFile            a file's size or sha256 differs from its manifest; names the file
     │   ├── IncompatibleRelease    intact, but in another format or for another encoder
     │   └── PublishConflict        another process moved CURRENT in the meantime
+    ├── EngineError              an engine refuses what was asked of it, or differs from its segment
+    │   └── EngineUnavailable      an engine cannot be reached, or does not answer in time: another try may succeed
     ├── Busy                     the server has more requests than it can answer in time
     ├── GateFailed               the candidate is below the recall target or has shrunk too far: not published
     ├── StepFailed               a step of the pipeline cannot continue (too many rejects, a worker that failed)
@@ -163,6 +165,14 @@ class IncompatibleRelease(ReleaseError):
 
 class PublishConflict(ReleaseError):
     """Another process moved CURRENT after this publish began."""
+
+
+class EngineError(LookalikeError):
+    """An engine refuses what was asked of it, or what it holds differs from its segment."""
+
+
+class EngineUnavailable(EngineError):
+    """An engine cannot be reached, or does not answer in time."""
 
 
 class Busy(LookalikeError):

@@ -1,0 +1,233 @@
+"""What an engine has to do. Each engine is one module beside this one, and imports its client in its constructor.
+
+Errors of a client become EngineUnavailable where another try may succeed (no connection, time over, overloaded), and
+EngineError where it would fail again; messages name the engine and the address, never a credential.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from artifacts.engines.collection import BATCH_ROWS, Batches, Collection, RowBatch
+from artifacts.engines.loading import first_missing_row, write_batches
+from artifacts.errors import EngineError
+from artifacts.products.filters import Filter
+
+#: Parts of a Condition. Ranges of numbers, integers and times are `range`, those of texts `text_range`.
+ConditionKind = Literal["any_of", "none_of", "range", "text_range", "missing"]
+
+ALL_CONDITIONS: frozenset[ConditionKind] = frozenset(("any_of", "none_of", "range", "text_range", "missing"))
+
+#: Called with rows done and all rows.
+Progress = Callable[[int, int], None]
+
+#: Largest difference between a stored number of a vector and what an engine returns: float16 has 11 bits.
+_TOLERANCE = 2e-3
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can do.
+
+    Attributes:
+        max_results: rows that one search returns at most; None for no limit.
+        conditions: those that it applies itself. Others cost recall, since every row is checked afterwards.
+        efforts: values of `SearchParams.nprobe` that the gate tries, ascending, by what the engine calls it (ef_search,
+            nprobe); empty if there is nothing to choose.
+        repeatable: the same search always returns the same rows.
+    """
+
+    max_results: int | None
+    conditions: frozenset[ConditionKind]
+    efforts: tuple[int, ...]
+    repeatable: bool
+
+
+@dataclass(frozen=True)
+class EngineAddress:
+    """Where an engine is, and how a process identifies itself there.
+
+    Attributes:
+        url: without credentials; recorded in manifests.
+        key: a token, or `user:password`; never recorded and never logged.
+    """
+
+    url: str
+    key: str = ""
+
+    def __repr__(self) -> str:
+        return f"EngineAddress({self.url!r})"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows that an engine has found for one query, int64[j], and their scores float32[j], descending."""
+
+    rows: np.ndarray
+    scores: np.ndarray
+
+
+class CollectionSearch(ABC):
+    """An open collection. Safe to use from several threads at once."""
+
+    @abstractmethod
+    def search(self, queries: np.ndarray, k: int, effort: int, conditions: Filter, seconds: float) -> list[Found]:
+        """Find the nearest rows of each query; the rows of one query do not depend on the other queries.
+
+        Args:
+            queries: float32[n, dim], L2-normalised, finite.
+            k: rows for each query, at most `max_results`; fewer are returned where fewer pass the conditions.
+            effort: from `Capabilities.efforts`, or between or above them.
+            conditions: only such as `Capabilities.conditions` names, on the collection's columns.
+            seconds: after which the call is given up.
+
+        Raises:
+            EngineUnavailable: no answer in time, or no connection.
+            EngineError: the engine refuses the search.
+        """
+
+    @abstractmethod
+    def vectors(self, rows: np.ndarray, seconds: float) -> np.ndarray:
+        """Return the stored vectors of int64[m] row numbers in their order, float32[m, dim].
+
+        Raises:
+            EngineUnavailable: no answer in time, or no connection.
+            EngineError: a row is missing.
+        """
+
+    def close(self) -> None:  # noqa: B027  (some have nothing to close)
+        """Close connections."""
+
+
+class Engine(ABC):
+    """Loads, opens and drops collections. A collection that is complete never changes.
+
+    Args:
+        address: of the engine.
+
+    Attributes:
+        kind: as segment.json names it.
+        capabilities: of this engine.
+        writers: batches that are written at the same time.
+
+    Raises:
+        EngineError: the package of its client is not installed, or the address is not one of this engine's.
+    """
+
+    kind: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+    writers: ClassVar[int] = 4
+
+    def __init__(self, address: EngineAddress) -> None:
+        self.address = address
+
+    # ── loading ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def build(self, collection: Collection, batches: Batches, progress: Progress) -> None:
+        """Load a collection, and return once it can be searched. What an interrupted call has loaded is kept.
+
+        Raises:
+            EngineUnavailable, EngineError: see the module; the next call goes on where this one ended.
+        """
+        if self.is_complete(collection):
+            progress(collection.rows, collection.rows)
+            return
+        self.create(collection)
+        first = self.first_missing_row(collection)
+        progress(first, collection.rows)
+
+        def write(batch: RowBatch) -> int:
+            self.write(collection, batch)
+            return batch.first_row + len(batch.vectors)
+
+        for done in write_batches(write, batches(first), self.writers):
+            progress(done, collection.rows)
+        self.complete(collection)
+
+    def first_missing_row(self, collection: Collection) -> int:
+        """Return the row that loading goes on with, a multiple of BATCH_ROWS; rows after it may be there too."""
+        return first_missing_row(lambda rows: self.has(collection, rows), collection.rows, BATCH_ROWS, self.writers)
+
+    def check(self, collection: Collection, rows: np.ndarray, vectors: np.ndarray) -> None:
+        """Check a complete collection against the segment: the number of rows, and the vectors of a sample.
+
+        Args:
+            rows: int64[m], of the sample.
+            vectors: float32[m, dim], as the segment has them.
+
+        Raises:
+            EngineError: it differs, and what to do about it.
+            EngineUnavailable: the engine does not answer.
+        """
+        again = f"drop {collection.name} in {self.kind} at {self.address.url} and run the load step again"
+        count = self.count(collection)
+        if count != collection.rows:
+            raise EngineError(f"{collection.name} has {count:,} rows, its segment {collection.rows:,}; {again}")
+        search = self.open(collection)
+        try:
+            stored = search.vectors(rows, seconds=60)
+        finally:
+            search.close()
+        if stored.shape != vectors.shape or not np.allclose(stored, vectors, atol=_TOLERANCE):
+            raise EngineError(f"{collection.name} has other vectors than its segment; {again}")
+
+    @abstractmethod
+    def create(self, collection: Collection) -> None:
+        """Make an empty collection, unless it is there; one of another shape or other options is replaced."""
+
+    @abstractmethod
+    def write(self, collection: Collection, batch: RowBatch) -> None:
+        """Write a batch; called from several threads. Writing the same batch twice is the same as once."""
+
+    @abstractmethod
+    def has(self, collection: Collection, rows: np.ndarray) -> np.ndarray:
+        """Return which of int64[m] row numbers are stored for certain, bool[m]."""
+
+    @abstractmethod
+    def complete(self, collection: Collection) -> None:
+        """Build the index over all rows that were written, and return once the collection can be searched."""
+
+    @abstractmethod
+    def is_complete(self, collection: Collection) -> bool:
+        """Return whether `complete` has been done for a collection of this shape and these options."""
+
+    @abstractmethod
+    def count(self, collection: Collection) -> int:
+        """Return the number of rows that searches can find."""
+
+    # ── serving ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def open(self, collection: Collection) -> CollectionSearch:
+        """Open a complete collection; connections are made when they are needed.
+
+        Raises:
+            EngineError: there is no such collection.
+            EngineUnavailable: the engine does not answer.
+        """
+
+    @abstractmethod
+    def ping(self, seconds: float) -> None:
+        """Return if the engine answers.
+
+        Raises:
+            EngineUnavailable: it does not.
+        """
+
+    # ── housekeeping ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Return the names of all collections that begin with NAME_PREFIX, complete or not."""
+
+    @abstractmethod
+    def drop(self, name: str) -> None:
+        """Remove a collection; nothing happens if there is none."""
+
+    def close(self) -> None:  # noqa: B027  (some have nothing to close)
+        """Close connections."""

@@ -1,0 +1,92 @@
+"""What an engine holds of one segment: its name and shape, and the batches of rows that it is loaded from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+#: Rows of one batch: 2 MB of float16 at 512-d, within the limits of every engine's requests once it is split as needed.
+BATCH_ROWS = 2_000
+
+#: Where the vectors of a served segment are: in a file on the server, or only in the engine.
+VectorsAt = Literal["server", "engine"]
+
+
+class EngineRef(BaseModel):
+    """The entry of a segment.json for a segment whose candidates an engine finds.
+
+    Attributes:
+        kind: of the engine: pgvector, milvus, qdrant or pinecone.
+        name: of the collection, table or namespace.
+        vectors: "server" if servers have the segment's vectors and score candidates exactly; "engine" if they take
+            scores and vectors from the engine.
+        options: how the engine's index was built, by the engine's own names.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    name: str
+    vectors: VectorsAt = "server"
+    options: dict[str, int | float | str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The rows of one segment as an engine holds them. Their ids are their row numbers in the segment.
+
+    Attributes:
+        name: lower-case letters, digits and underscores, beginning with a letter; unique in the engine.
+        rows: number of rows.
+        dim: length of a vector. Vectors are L2-normalised, and scores are inner products.
+        columns: the columns that can be filtered on, with their Arrow types.
+        options: how the index is built, by the engine's own names; what is missing has the engine's default.
+    """
+
+    name: str
+    rows: int
+    dim: int
+    columns: Mapping[str, pa.DataType]
+    options: Mapping[str, int | float | str] = field(default_factory=dict)
+
+    def field(self, column: str) -> str:
+        """Return the name of a column in the engine: columns are named by position, since theirs may be any text."""
+        return f"c{list(self.columns).index(column)}"
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Consecutive rows of a segment.
+
+    Attributes:
+        first_row: number of the first.
+        vectors: float16[n, dim], L2-normalised.
+        columns: n rows with the collection's columns, under their catalog names; null where a product has no value.
+    """
+
+    first_row: int
+    vectors: np.ndarray
+    columns: pa.Table
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Row numbers int64[n]."""
+        return np.arange(self.first_row, self.first_row + len(self.vectors))
+
+
+#: Yields all batches from that of a row on, which is a multiple of BATCH_ROWS: BATCH_ROWS rows each, but for the last.
+Batches = Callable[[int], Iterator[RowBatch]]
+
+
+def collection_name(segment_id: str) -> str:
+    """Return the name of a segment's collection."""
+    return f"{NAME_PREFIX}{segment_id}"
+
+
+#: Collections whose names begin with this are Lookalike's; an engine's others are never read and never dropped.
+NAME_PREFIX = "lookalike_"

@@ -1,0 +1,164 @@
+"""What every engine has to do: a class of tests, to be inherited with a fixture `engine`.
+
+class TestPgvector(EngineContract):
+    @pytest.fixture
+    def engine(self, …) -> Engine: …
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from artifacts.engines.base import CollectionSearch, Engine
+from artifacts.engines.collection import BATCH_ROWS, NAME_PREFIX, Collection, RowBatch
+from artifacts.engines.pushdown import pushed_down
+from artifacts.errors import EngineError
+from tests.artifacts.engines.conftest import FILTERS, SCHEMA, Rows
+
+
+def no_progress(done: int, total: int) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def loaded(engine: Engine, rows: Rows, name: str = "") -> Iterator[tuple[Collection, CollectionSearch]]:
+    collection = rows.collection(name or f"{NAME_PREFIX}{uuid.uuid4().hex[:16]}")
+    engine.build(collection, rows.batches, no_progress)
+    search = engine.open(collection)
+    try:
+        yield collection, search
+    finally:
+        search.close()
+        engine.drop(collection.name)
+
+
+class EngineContract:
+    """Subclasses give the fixture `engine`, of scope "class"."""
+
+    #: recall@50 of the rows below, at the highest effort.
+    recall = 0.95
+
+    @pytest.fixture(scope="class")
+    def opened(self, engine: Engine, rows: Rows) -> Iterator[tuple[Collection, CollectionSearch]]:
+        with loaded(engine, rows) as opened:
+            yield opened
+
+    @pytest.fixture
+    def search(self, opened: tuple[Collection, CollectionSearch]) -> CollectionSearch:
+        return opened[1]
+
+    @pytest.fixture
+    def effort(self, engine: Engine) -> int:
+        return max(engine.capabilities.efforts, default=0)
+
+    def test_search_finds_the_nearest_rows_with_their_inner_products(
+        self, search: CollectionSearch, rows: Rows, effort: int
+    ) -> None:
+        queries = rows.queries(8)
+        shares = []
+        for query, found in zip(queries, search.search(queries, 50, effort, (), 30), strict=True):
+            assert len(found.rows) == len(set(found.rows.tolist())) == 50
+            assert (np.diff(found.scores) <= 1e-3).all()
+            exact = rows.vectors[found.rows].astype(np.float32) @ query
+            np.testing.assert_allclose(found.scores, exact, atol=5e-3)
+            shares.append(len(np.intersect1d(found.rows, rows.best(query, 50))) / 50)
+        assert np.mean(shares) >= self.recall
+
+    @pytest.mark.parametrize("name", FILTERS)
+    def test_filter_returns_only_rows_that_pass_and_finds_the_best(
+        self, engine: Engine, search: CollectionSearch, rows: Rows, effort: int, name: str
+    ) -> None:
+        conditions = pushed_down(FILTERS[name], SCHEMA, engine.capabilities.conditions)
+        if not conditions:
+            pytest.skip(f"{engine.kind} does not apply this filter itself")
+        (query,) = rows.queries(1)
+        (found,) = search.search(query[None], 50, effort, conditions, 30)
+        passing = rows.passing(conditions)
+        assert np.isin(found.rows, passing).all()
+        best = rows.best(query, 50, conditions)
+        assert len(np.intersect1d(found.rows, best)) >= self.recall * len(best)
+
+    def test_search_that_nothing_passes_finds_nothing(
+        self, engine: Engine, search: CollectionSearch, rows: Rows, effort: int
+    ) -> None:
+        from artifacts.products.filters import Condition
+
+        (found,) = search.search(rows.queries(1), 50, effort, (Condition("category", any_of=("no such",)),), 30)
+        assert len(found.rows) == len(found.scores) == 0
+
+    def test_search_for_more_rows_than_there_are_finds_all(
+        self, engine: Engine, search: CollectionSearch, rows: Rows, effort: int
+    ) -> None:
+        most = engine.capabilities.max_results
+        k = 10_000 if most is None else min(most, 10_000)
+        (found,) = search.search(rows.queries(1), k, effort, (), 30)
+        assert len(found.rows) >= 0.99 * len(rows.vectors)
+
+    def test_vectors_are_those_that_were_loaded_in_the_order_asked_for(
+        self, search: CollectionSearch, rows: Rows
+    ) -> None:
+        numbers = np.array([2_100, 0, 7, len(rows.vectors) - 1])
+        np.testing.assert_allclose(search.vectors(numbers, 30), rows.vectors[numbers].astype(np.float32), atol=1e-3)
+
+    def test_vectors_of_a_missing_row_are_an_error(self, search: CollectionSearch, rows: Rows) -> None:
+        with pytest.raises(EngineError, match="row"):
+            search.vectors(np.array([0, len(rows.vectors) + 5]), 30)
+
+    def test_loading_again_reads_nothing(
+        self, engine: Engine, opened: tuple[Collection, CollectionSearch], rows: Rows
+    ) -> None:
+        rows.first_rows_read.clear()
+        engine.build(opened[0], rows.batches, no_progress)
+        assert rows.first_rows_read == []
+        assert engine.count(opened[0]) == len(rows.vectors)
+
+    def test_interrupted_load_goes_on_and_has_each_row_once(self, engine: Engine) -> None:
+        many = Rows((engine.writers + 3) * BATCH_ROWS)
+        collection = many.collection(f"{NAME_PREFIX}{uuid.uuid4().hex[:16]}")
+
+        def dying(first_row: int) -> Iterator[RowBatch]:
+            for number, batch in enumerate(many.batches(first_row)):
+                if number == engine.writers + 2:
+                    raise KeyboardInterrupt
+                yield batch
+
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                engine.build(collection, dying, no_progress)
+            assert not engine.is_complete(collection)
+            engine.build(collection, many.batches, no_progress)
+            assert engine.count(collection) == len(many.vectors)
+            engine.check(collection, np.arange(0, len(many.vectors), 97), many.vectors[::97].astype(np.float32))
+        finally:
+            engine.drop(collection.name)
+
+    def test_check_refuses_other_rows_and_other_vectors(
+        self, engine: Engine, opened: tuple[Collection, CollectionSearch], rows: Rows
+    ) -> None:
+        sample = np.arange(0, len(rows.vectors), 50)
+        vectors = rows.vectors[sample].astype(np.float32)
+        engine.check(opened[0], sample, vectors)
+        with pytest.raises(EngineError, match="other vectors"):
+            engine.check(opened[0], sample, vectors[::-1])
+        more = Collection(opened[0].name, opened[0].rows + 1, opened[0].dim, opened[0].columns)
+        with pytest.raises(EngineError, match="rows"):
+            engine.check(more, sample, vectors)
+
+    def test_names_lists_collections_and_drop_removes_them(self, engine: Engine) -> None:
+        few = Rows(20)
+        name = f"{NAME_PREFIX}{uuid.uuid4().hex[:16]}"
+        with loaded(engine, few, name) as (collection, _):
+            assert name in engine.names()
+            assert engine.is_complete(collection)
+        assert name not in engine.names()
+        assert not engine.is_complete(collection)
+        engine.drop(name)  # nothing happens
+
+    def test_opening_a_collection_that_is_not_there_is_an_error(self, engine: Engine) -> None:
+        with pytest.raises(EngineError):
+            engine.open(Rows(20).collection(f"{NAME_PREFIX}missing"))

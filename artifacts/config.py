@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+EngineKind = Literal["faiss", "pgvector", "milvus", "qdrant", "pinecone"]
 Codec = Literal["pq", "opq", "rabitq", "sq8", "hnsw", "flat", "auto"]
 
 
@@ -59,6 +60,17 @@ class IndexConfig:
 
 
 @dataclass(frozen=True)
+class EngineConfig:
+    """What finds the candidates of a search: FAISS files of the segment, or an engine that is loaded from it."""
+
+    engine: EngineKind = "faiss"
+    engine_url: str = ""  # without credentials
+    engine_key: str = field(default="", repr=False)
+    engine_vectors: Literal["server", "engine"] = "server"
+    engine_options: Mapping[str, int | float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class GateConfig:
     """What a candidate has to reach to be published."""
 
@@ -89,6 +101,7 @@ class PipelineConfig:
     encoder: EncoderConfig
     index: IndexConfig
     gate: GateConfig
+    engine: EngineConfig = field(default_factory=EngineConfig)
     watermark_overlap_seconds: float = 300
 
 
@@ -146,6 +159,8 @@ class ReleaseWatching:
     cursor_seconds: float = 300
     native_threads: int = 1
     workers: int = 1
+    engine_url: str = ""  # empty: the address in the manifest
+    engine_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

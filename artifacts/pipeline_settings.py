@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings
 
-from artifacts.config import Codec
+from artifacts.config import Codec, EngineKind
 
 
 def number_of_bytes(value: Any) -> int:
@@ -119,6 +119,28 @@ class PipelineSettings(BaseSettings):
     )
     seed: int = Field(default=0, ge=0, description="Seed of the training sample and of the evaluation's queries.")
 
+    # ── the engine ───────────────────────────────────────────────────────────────────────────────────────────────
+    engine: EngineKind = Field(
+        default="faiss",
+        description="What finds the candidates of a search: faiss, or an engine that builds load: pgvector, milvus, "
+        "qdrant, pinecone.",
+    )
+    engine_url: str = Field(
+        default="",
+        description="Address of the engine, without credentials. Manifests record it; a server may use another.",
+    )
+    engine_key: SecretStr = Field(
+        default=SecretStr(""), description="Credential of the engine: a token, or user:password. Recorded nowhere."
+    )
+    engine_vectors: Literal["server", "engine"] = Field(
+        default="server",
+        description="Where a server takes vectors and scores from: files of its own, or the engine, so that it needs "
+        "no disk for vectors.",
+    )
+    engine_options: str = Field(
+        default="", description="How the engine builds its index, as a JSON object; docs/engines.md lists the names."
+    )
+
     # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────────────
     recall_target: float = Field(
         default=0.95, gt=0, le=1, description="recall@100 a release must reach to be published."
@@ -156,6 +178,19 @@ class PipelineSettings(BaseSettings):
         le=1,
         description="Drift of the quantizer from which a build is advised; a build trains anew from half of it on.",
     )
+
+    @field_validator("engine_options")
+    @classmethod
+    def _check_engine_options(cls, value: str) -> str:
+        json_values("engine_options", value)
+        return value
+
+    @field_validator("engine_url")
+    @classmethod
+    def _check_engine_url(cls, value: str) -> str:
+        if "@" in value.partition("://")[2].partition("/")[0]:
+            raise ValueError("contains credentials; give them as engine_key")
+        return value
 
 
 class StreamSettings(BaseSettings):
@@ -206,6 +241,23 @@ class StreamSettings(BaseSettings):
     def _check_options(cls, value: SecretStr) -> SecretStr:
         json_object(value)
         return value
+
+
+def json_values(name: str, text: str) -> dict[str, int | float | str]:
+    """Parse a setting that is a JSON object of numbers and texts; empty text is an empty object.
+
+    Raises:
+        ValueError: it is not.
+    """
+    try:
+        options = json.loads(text) if text.strip() else {}
+    except json.JSONDecodeError:
+        options = None
+    if not isinstance(options, dict) or any(
+        isinstance(value, bool) or not isinstance(value, int | float | str) for value in options.values()
+    ):
+        raise ValueError(f'{name}: {text!r} is not a JSON object of numbers and texts, such as {{"m": 16}}')
+    return options
 
 
 def json_object(secret: SecretStr) -> dict[str, str]:

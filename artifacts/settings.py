@@ -16,6 +16,7 @@ from artifacts.config import (
     CacheConfig,
     DownloadLimits,
     EncoderConfig,
+    EngineConfig,
     EventConfig,
     GateConfig,
     IndexConfig,
@@ -28,7 +29,7 @@ from artifacts.config import (
     ServerProcesses,
     StreamConfig,
 )
-from artifacts.pipeline_settings import PipelineSettings, StreamSettings, json_object
+from artifacts.pipeline_settings import PipelineSettings, StreamSettings, json_object, json_values
 from artifacts.server_settings import ServerSettings
 
 Group = TypeVar("Group")
@@ -50,6 +51,11 @@ class Settings(ServerSettings, StreamSettings, PipelineSettings):
             encoder=self._group(EncoderConfig),
             index=self._group(IndexConfig),
             gate=self._group(GateConfig),
+            engine=self._group(
+                EngineConfig,
+                engine_key=self.engine_key.get_secret_value(),
+                engine_options=json_values("engine_options", self.engine_options),
+            ),
         )
 
     @property
@@ -66,7 +72,11 @@ class Settings(ServerSettings, StreamSettings, PipelineSettings):
         return ServerConfig(
             processes=self._group(ServerProcesses),
             # A release names its encoder's spec; a setting given on purpose says where to find that encoder here.
-            watching=self._group(ReleaseWatching, encoder=self.encoder if "encoder" in self.model_fields_set else None),
+            watching=self._group(
+                ReleaseWatching,
+                encoder=self.encoder if "encoder" in self.model_fields_set else None,
+                engine_key=self.engine_key.get_secret_value(),
+            ),
             limits=self._group(QueryLimits),
             ranking=self._group(RankingConfig, weights=self._group(RankingWeights)),
             caches=self._group(CacheConfig),

@@ -93,8 +93,14 @@ def test_max_pixels_stays_below_the_limit_of_pillow():
     assert maximum <= 2 * Image.MAX_IMAGE_PIXELS
 
 
-#: None stands for the release's own encoder, and keys are parsed from one text.
-EXCEPTIONS = {(config.ReleaseWatching, "encoder"), (config.AccessConfig, "api_keys")}
+#: None stands for the release's own encoder, keys and options are parsed from one text, and credentials are secret.
+EXCEPTIONS = {
+    (config.ReleaseWatching, "encoder"),
+    (config.ReleaseWatching, "engine_key"),
+    (config.AccessConfig, "api_keys"),
+    (config.EngineConfig, "engine_key"),
+    (config.EngineConfig, "engine_options"),
+}
 GROUPS = [
     group
     for group in vars(config).values()
@@ -112,3 +118,18 @@ def test_groups_have_the_names_and_defaults_of_the_settings(group: type) -> None
             assert field.default == settings[field.name].default, field.name
         else:
             assert field.name in settings or (group, field.name) == (config.RankingConfig, "weights")
+
+
+def test_engine_credentials_are_secret_and_have_no_place_in_the_address() -> None:
+    settings = Settings(engine_key="user:s3cret", engine_options='{"m": 16}')  # type: ignore[arg-type]
+    assert "s3cret" not in repr(settings) + repr(settings.pipeline) + repr(settings.server)
+    assert settings.pipeline.engine.engine_key == settings.server.watching.engine_key == "user:s3cret"
+    assert settings.pipeline.engine.engine_options == {"m": 16}
+    with pytest.raises(ValidationError, match="engine_key"):
+        Settings(engine_url="postgresql://user:s3cret@127.0.0.1/shop")
+
+
+@pytest.mark.parametrize("options", ["[1]", "{", '{"m": {}}', '{"m": true}'])
+def test_engine_options_that_are_no_object_of_plain_values_are_refused(options: str) -> None:
+    with pytest.raises(ValidationError, match="engine_options"):
+        Settings(engine_options=options)

@@ -52,7 +52,8 @@ airflow: setup
 # Versions and hashes of every package, for Python 3.11 on Linux, without the URL of any index.
 lock: setup
 	@$(BIN)/uv pip compile --quiet pyproject.toml --python-version 3.11 \
-	  --extra cpu --extra serve --extra pipeline --extra stream --extra bench --extra airflow --group dev \
+	  --extra cpu --extra serve --extra pipeline --extra stream --extra bench --extra airflow \
+	  --extra pgvector --extra milvus --extra qdrant --extra pinecone --extra redis --group dev \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.lock
 
 clean:

@@ -76,6 +76,7 @@ def write_compacted(
             dim=writer.dim,
             encoder_id=base.info.encoder_id,
             index=_write_index(writer, base, delta, rows, new_rows, config),
+            engine=base.info.engine_for(segment_id),
             columns={name: str(dtype) for name, dtype in zip(schema.names, schema.types, strict=True)},
             inputs=inputs,
         )
@@ -85,6 +86,8 @@ def write_compacted(
 def _write_index(
     writer: RowsWriter, base: Segment, delta: Segment, rows: np.ndarray, new_rows: np.ndarray, config: IndexConfig
 ) -> IndexInfo:
+    if base.info.engine is not None:
+        return base.info.index
     if base.lists is None or delta.lists is None:
         return write_index(writer.folder, writer.parts(), config)
     base_rows = base.info.rows

@@ -7,12 +7,18 @@ from pathlib import Path
 
 from artifacts.errors import CorruptFile, IncompatibleRelease
 from artifacts.segments.info import INFO_FILE, read_info, sha256_of_info
-from artifacts.segments.segment import Segment
+from artifacts.segments.segment import OpenEngine, Segment
 from artifacts.store.manifest import Manifest, SegmentRef
 
 
 def open_segments(
-    manifest: Manifest, folders: Sequence[Path], opened: Collection[Segment], *, verify: bool, threads: int
+    manifest: Manifest,
+    folders: Sequence[Path],
+    opened: Collection[Segment],
+    *,
+    verify: bool,
+    threads: int,
+    open_engine: OpenEngine | None,
 ) -> list[Segment]:
     """Open the segments of a version, the base first; see Release for the arguments and the errors."""
     if len(manifest.segments) not in (1, 2):
@@ -26,7 +32,7 @@ def open_segments(
         for reference, folder in zip(manifest.segments, folders, strict=True):
             base = segments[0] if segments else None
             segment = _find_shared(reference, folder, base, shared)
-            segments.append(segment or Segment(folder, base, verify=verify, threads=threads))
+            segments.append(segment or Segment(folder, base, verify=verify, threads=threads, open_engine=open_engine))
         _validate_segments(manifest, segments)
     except BaseException:
         close_unshared(segments, opened)

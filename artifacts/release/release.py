@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from artifacts.engines.base import Engine
+from artifacts.engines.pool import EnginePool
 from artifacts.index.params import SearchParams
 from artifacts.products.database import FacetCount, ProductDatabase
 from artifacts.products.filters import Filter
@@ -20,7 +22,8 @@ from artifacts.release.search import search_products, validate_queries
 from artifacts.schema import is_http
 from artifacts.segments.info import delta_share, quantizer_drift
 from artifacts.segments.row_filter import RowFilter
-from artifacts.segments.searcher import Plan, Searcher
+from artifacts.segments.search.candidates import Plan
+from artifacts.segments.search.searcher import ENGINE_SECONDS, Searcher
 from artifacts.segments.segment import Segment
 from artifacts.store.manifest import Manifest
 
@@ -36,6 +39,7 @@ class Release:
         verify: check every file's digest before it is mapped; see Segment.
         threads: threads of one SQL statement.
         opened: segments of other releases. Those that this release has too are shared, not opened again.
+        engines: of this process, for a release whose candidates an engine finds.
 
     Attributes:
         segments: the base, and the delta if there is one.
@@ -57,9 +61,16 @@ class Release:
         verify: bool = True,
         threads: int = 1,
         opened: Collection[Segment] = (),
+        engines: EnginePool | None = None,
     ) -> None:
         self.manifest = manifest
-        self.segments = open_segments(manifest, folders, opened, verify=verify, threads=threads)
+
+        def open_engine(kind: str) -> Engine:
+            return (engines or EnginePool()).engine(kind, manifest.engine_url)
+
+        self.segments = open_segments(
+            manifest, folders, opened, verify=verify, threads=threads, open_engine=open_engine
+        )
         self.base = self.segments[0]
         self.delta = self.segments[1] if len(self.segments) > 1 else None
         try:
@@ -105,6 +116,7 @@ class Release:
         *,
         excluded: Sequence[Collection[str]] = (),
         exact: bool = False,
+        seconds: float = ENGINE_SECONDS,
     ) -> tuple[list[list[Hit]], Plan]:
         """Find the best `k` products for each query. The hits of one query do not depend on the other queries.
 
@@ -114,12 +126,14 @@ class Release:
             conditions: only products that pass them.
             excluded: for each query the ids of products to leave out; none for any query if empty.
             exact: score every allowed row, whatever it costs.
+            seconds: after which an engine's answer is no longer waited for.
 
         Returns:
             For each query its hits, by descending score (equal scores by row); the plan of the search.
 
         Raises:
             QueryError: a vector has another length, or no direction (NaN, infinity, zeros).
+            EngineUnavailable: an engine does not answer in time.
         """
         queries = validate_queries(queries, self.base.info.dim)
         return search_products(
@@ -132,6 +146,7 @@ class Release:
             params,
             excluded=excluded or [()] * len(queries),
             exact=exact,
+            seconds=seconds,
         )
 
     def row_filter(self, conditions: Filter) -> RowFilter | None:

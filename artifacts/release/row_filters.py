@@ -5,7 +5,7 @@ from __future__ import annotations
 from artifacts.products.database import ProductDatabase
 from artifacts.products.filters import Filter
 from artifacts.segments.row_filter import RowFilter
-from artifacts.segments.searcher import Searcher
+from artifacts.segments.search.searcher import Searcher
 from artifacts.segments.segment import Segment
 
 
@@ -33,7 +33,7 @@ class ReleaseFilters:
             return None
         if self._delta is None:
             return self._base.row_filters.get(
-                conditions, lambda: self._searcher.row_filter(self._database.matching_rows(conditions))
+                conditions, lambda: self._searcher.row_filter(self._database.matching_rows(conditions), conditions)
             )
         return self._delta.row_filters.get(conditions, lambda: self._with_delta(conditions))
 
@@ -42,5 +42,5 @@ class ReleaseFilters:
         if base is not None:
             return self._searcher.changed(base, self._database.matching_changes(conditions))
         rows, changes = self._database.matching(conditions)
-        base = self._base.row_filters.get(conditions, lambda: self._searcher.row_filter(rows))
+        base = self._base.row_filters.get(conditions, lambda: self._searcher.row_filter(rows, conditions))
         return self._searcher.changed(base, changes)

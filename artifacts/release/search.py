@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
@@ -11,7 +12,8 @@ from artifacts.errors import QueryError
 from artifacts.index.params import SearchParams
 from artifacts.release.hits import Hit
 from artifacts.segments.row_filter import RowFilter
-from artifacts.segments.searcher import Neighbors, Plan, Searcher
+from artifacts.segments.search.candidates import Neighbors, Plan
+from artifacts.segments.search.searcher import Searcher
 
 #: Returns the product of each row.
 ProductIds = Callable[[np.ndarray], list[str]]
@@ -47,6 +49,7 @@ def search_products(
     *,
     excluded: Sequence[Collection[str]],
     exact: bool,
+    seconds: float,
 ) -> tuple[list[list[Hit]], Plan]:
     """Find the best `k` products for each query.
 
@@ -57,6 +60,7 @@ def search_products(
         queries: float32[n, dim], L2-normalised.
         excluded: for each query the ids of products to leave out.
         exact: score every allowed row, whatever it costs.
+        seconds: after which an engine's answers are no longer waited for.
 
     Returns:
         For each query its hits, by descending score (equal scores by row), and the plan.
@@ -69,12 +73,18 @@ def search_products(
     depths = [min(total, (k if pictures == 1 else 2 * k) + pictures * len(ids)) for ids in excluded]
     hits: list[list[Hit]] = [[] for _ in queries]
     plans: list[Plan] = []
+    ends = time.monotonic() + seconds
     for initial_depth in sorted(set(depths)):
         depth = initial_depth
         unfinished = [number for number, query_depth in enumerate(depths) if query_depth == depth]
         while unfinished:
             neighbors, plan = searcher.search(
-                queries[unfinished], depth, params, row_filter, path="exact" if exact else None
+                queries[unfinished],
+                depth,
+                params,
+                row_filter,
+                path="exact" if exact else None,
+                seconds=ends - time.monotonic(),
             )
             plans.append(plan)
             for number, nearest in zip(unfinished, neighbors, strict=True):

@@ -126,6 +126,7 @@ class DeltaWriter:
             dim=rows.dim,
             encoder_id=base.info.encoder_id,
             index=self._write_index(),
+            engine=base.info.engine_for(segment_id),
             columns={name: str(dtype) for name, dtype in zip(self._schema.names, self._schema.types, strict=True)},
             base=BaseRef(
                 id=base.info.id,
@@ -165,6 +166,8 @@ class DeltaWriter:
 
     def _write_index(self) -> IndexInfo:
         base, last, parts = self._base, self._last, self._rows.parts()
+        if base.info.engine is not None:  # it is loaded from the delta's rows before the delta is measured
+            return base.info.index
         if base.ivf is None:  # of a graph, too: a delta is small, and written anew by each refresh
             write_flat_index(parts)
             return FLAT_INDEX

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from artifacts.engines.collection import EngineRef, collection_name
 from artifacts.errors import CorruptFile
 from artifacts.schema import FORMAT_VERSION
 from artifacts.storage import sha256_of
@@ -39,8 +40,8 @@ class FileInfo(BaseModel):
 class IndexInfo(BaseModel):
     """How a segment's index was built."""
 
-    codec: str
-    factory: str
+    codec: str  # "engine" where an engine finds the candidates
+    factory: str  # for FAISS; the kind of the engine
     lists: int = 0
     train_rows: int = 0  # drawn at random with `seed`
     seed: int = 0
@@ -86,11 +87,16 @@ class SegmentInfo(BaseModel):
     encoder_id: str
     parts: list[PartInfo] = Field(default_factory=list)  # formats 1 and 2 have none
     index: IndexInfo
+    engine: EngineRef | None = None  # finds candidates in place of index files
     columns: dict[str, str] = Field(default_factory=dict)  # of the product rows: name -> Arrow type
     base: BaseRef | None = None  # of a delta
     tombstones: int = Field(default=0, exclude=True)  # of format 1: a segment that has some is no longer read
     inputs: str = ""  # fingerprint of the inputs it was built from
     files: dict[str, FileInfo] = Field(default_factory=dict)  # by path within the segment's folder
+
+    def engine_for(self, segment_id: str) -> EngineRef | None:
+        """Return the entry for the engine of a segment that continues this one; None if this one has none."""
+        return self.engine and self.engine.model_copy(update={"name": collection_name(segment_id)})
 
     @property
     def part_rows(self) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -30,6 +30,9 @@ class RowFilter:
         bitmaps: of the base, and of the delta if there is one: uint8, one bit a row of the segment, little-endian.
         base_rows: rows of the base, allowed or not; the delta's are numbered from there.
         rows_per_list: int64[lists], number of the rows in each IVF list; None for a flat index.
+        conditions: the filter that lets them pass.
+        changed_rows: int64, where an engine searches: the rows of the base that pass by their attributes in the delta,
+            of which the engine knows nothing.
         row_ids: row numbers uint32, ascending, if they are few enough for a search that scores them one by one; None
             otherwise: at 4 bytes a row they would take most of a server's memory.
     """
@@ -39,6 +42,8 @@ class RowFilter:
     base_rows: int
     rows_per_list: np.ndarray | None
     row_ids: np.ndarray | None
+    conditions: Filter = ()
+    changed_rows: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def rows(self) -> np.ndarray:
@@ -61,14 +66,25 @@ class RowFilter:
         part, position = (0, row) if row < self.base_rows else (1, row - self.base_rows)
         return bool(self.bitmaps[part][position >> 3] >> (position & 7) & 1)
 
+    def allows(self, rows: np.ndarray) -> np.ndarray:
+        """Return which of the release's rows int64[n] pass, bool[n]."""
+        allowed = np.zeros(len(rows), bool)
+        in_base = rows < self.base_rows
+        allowed[in_base] = bits_of(self.bitmaps[0], rows[in_base])
+        if len(self.bitmaps) > 1:
+            allowed[~in_base] = bits_of(self.bitmaps[1], rows[~in_base] - self.base_rows)
+        return allowed
+
     @property
     def nbytes(self) -> int:
         """Memory of the arrays."""
-        arrays = (*self.bitmaps, self.rows_per_list, self.row_ids)
+        arrays = (*self.bitmaps, self.rows_per_list, self.row_ids, self.changed_rows)
         return sum(0 if array is None else array.nbytes for array in arrays)
 
 
-def base_row_filter(rows: np.ndarray, base_rows: int, lists: RowLists | None, list_count: int) -> RowFilter:
+def base_row_filter(
+    rows: np.ndarray, base_rows: int, lists: RowLists | None, list_count: int, conditions: Filter = ()
+) -> RowFilter:
     """Prepare rows of a base.
 
     Args:
@@ -76,16 +92,24 @@ def base_row_filter(rows: np.ndarray, base_rows: int, lists: RowLists | None, li
         base_rows: number of rows of the base.
         lists: the IVF list of each row; None for a flat index.
         list_count: number of lists.
+        conditions: that the rows pass.
     """
     mask = np.zeros(base_rows, bool)
     mask[rows] = True
     rows_per_list = None if lists is None else lists.counts(mask, list_count)
     row_ids = np.flatnonzero(mask).astype(np.uint32) if len(rows) <= planner.MAX_EXACT_ROWS else None
-    return RowFilter(len(rows), (np.packbits(mask, bitorder="little"),), base_rows, rows_per_list, row_ids)
+    bitmaps = (np.packbits(mask, bitorder="little"),)
+    return RowFilter(len(rows), bitmaps, base_rows, rows_per_list, row_ids, conditions)
 
 
 def changed_row_filter(
-    base: RowFilter, removed: np.ndarray, added: np.ndarray, lists: Sequence[RowLists | None], delta_rows: int
+    base: RowFilter,
+    removed: np.ndarray,
+    added: np.ndarray,
+    lists: Sequence[RowLists | None],
+    delta_rows: int,
+    *,
+    keep_changed: bool = False,
 ) -> RowFilter:
     """Apply a delta to a filter of its base: the cost follows the delta, but for copying a bitmap.
 
@@ -95,6 +119,7 @@ def changed_row_filter(
         added: row numbers int64 of the base and the delta that pass, by their attributes in the delta.
         lists: the IVF list of each row, of the base and of the delta; None for a flat index.
         delta_rows: number of rows of the delta.
+        keep_changed: whether the filter has `changed_rows`, which only searches by an engine need.
     """
     size = base.base_rows
     removed = removed[bits_of(base.bitmaps[0], removed)]
@@ -116,7 +141,8 @@ def changed_row_filter(
         row_ids = rows_of_bitmaps((bitmap, delta_bitmap), size).astype(np.uint32)
     elif count <= planner.MAX_EXACT_ROWS and kept is not None:
         row_ids = np.sort(np.concatenate([kept, added.astype(np.uint32)]))
-    return RowFilter(count, (bitmap, delta_bitmap), size, rows_per_list, row_ids)
+    changed = added_base if keep_changed else np.empty(0, np.int64)
+    return RowFilter(count, (bitmap, delta_bitmap), size, rows_per_list, row_ids, base.conditions, changed)
 
 
 def bits_of(bitmap: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from artifacts.errors import CorruptFile, DeviceError, IncompatibleRelease
+from artifacts.engines.base import CollectionSearch, Engine
+from artifacts.engines.collection import Collection
+from artifacts.errors import CorruptFile, DeviceError, EngineError, IncompatibleRelease
 from artifacts.index.faiss_index import FlatIndex, IvfIndex
 from artifacts.index.gpus.pool import GpuPool
 from artifacts.index.graph import GraphIndex
 from artifacts.index.joined import RowLists
 from artifacts.index.vectors import Vectors, map_vectors
+from artifacts.products.columns import filterable_columns
 from artifacts.products.database import ProductDatabase
 from artifacts.products.table import ARROW_FILE, ProductTable
 from artifacts.products.writer import first_pictures
+from artifacts.segments.engine_vectors import EngineVectors
 from artifacts.segments.info import (
     DELETED_FILE,
     INFO_FILE,
@@ -29,6 +35,9 @@ from artifacts.segments.info import (
 from artifacts.segments.row_filter import RowFilterCache
 from artifacts.segments.thumbnails import THUMBNAILS_FILE, Thumbnails
 
+#: Returns the engine of a kind.
+OpenEngine = Callable[[str], Engine]
+
 
 class Segment:
     """An open segment: a base, or a delta with the base that it belongs to. Safe to use from several threads at once.
@@ -39,10 +48,12 @@ class Segment:
         verify: check every file's size and sha256 first. False is only for callers that have just done so: FAISS loads
             damaged files without an error, and a file shorter than its mapping kills the process.
         threads: threads of one SQL statement.
+        open_engine: returns the engine of a kind, for a segment whose candidates an engine finds; it is called when the
+            engine is first needed.
 
     Attributes:
         info: the segment's description.
-        vectors: float16[rows, dim], mapped.
+        vectors: float16[rows, dim], mapped; or in the engine, if it alone has them.
         flat: the index if it is flat, else None.
         graph: the index if it is an HNSW graph, else None; a delta of such a base is flat.
         ivf: the index if it is an IVF, else None; a delta's holds its base's files too.
@@ -60,23 +71,35 @@ class Segment:
         IncompatibleRelease: the segment is in another format.
     """
 
-    def __init__(self, folder: Path, base: Segment | None = None, *, verify: bool = True, threads: int = 1) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        base: Segment | None = None,
+        *,
+        verify: bool = True,
+        threads: int = 1,
+        open_engine: OpenEngine | None = None,
+    ) -> None:
+        self.folder, self._open_engine = folder, open_engine
         self.info = verify_segment(folder) if verify else read_info(folder)
         self._check_base(base)
         rows, codec = self.info.rows, self.info.index.codec
         self._check_size("rows of parts", rows, sum(self.info.part_rows))
         vectors = self._files(VECTORS_FILE, 2 * self.info.dim)
-        self.vectors = Vectors(*(map_vectors(path, part_rows, self.info.dim) for path, part_rows in vectors))
+        self.vectors: Vectors | EngineVectors
+        if self._scores_by_engine and not all(path.exists() for path, _ in vectors):
+            self.vectors = EngineVectors(self.info.dim, [(rows, lambda: self.engine_search)])
+        else:
+            self.vectors = Vectors(*(map_vectors(path, part_rows, self.info.dim) for path, part_rows in vectors))
         index = [folder / path for path in self.info.index_paths]
         self.flat = FlatIndex(index[0]) if codec == "flat" else None
         self.graph = GraphIndex(index[0]) if codec == "hnsw" else None
         whole = self.flat or self.graph  # indexes without lists
-        self.ivf = None if whole else IvfIndex(index, None if base is None else base.ivf)
-        lists = [] if whole else self._files(LISTS_FILE, 4)
+        self.ivf = None if whole or self.info.engine else IvfIndex(index, None if base is None else base.ivf)
+        lists = [] if self.ivf is None else self._files(LISTS_FILE, 4)
         self.lists = RowLists(*(_map_lists(path, part_rows) for path, part_rows in lists)) if lists else None
         base_rows = 0 if base is None or whole else base.info.rows
-        indexed = whole.rows if whole else self.ivf.rows - base_rows if self.ivf else 0
+        indexed = whole.rows if whole else self.ivf.rows - base_rows if self.ivf else rows
         self._check_size("rows in the index", rows, indexed)
         self.products = ProductTable(*(folder / path for path in self.info.paths(ARROW_FILE)))
         self.database: ProductDatabase | None = None
@@ -84,6 +107,8 @@ class Segment:
         self.row_filters = RowFilterCache(None if base is None else base.row_filters)
         self.updates: ProductTable | None = None
         self.deleted, self.updated_rows = np.empty(0, np.uint8), np.empty(0, np.int64)
+        self._engine_search: CollectionSearch | None = None
+        self._engine_lock = threading.Lock()
         try:
             self._check_size("product rows", rows, self.products.rows)
             if base is None:
@@ -135,8 +160,49 @@ class Segment:
         if expected != actual:
             raise CorruptFile(str(self.folder / INFO_FILE), f"does not fit its files: {actual} {noun}, not {expected}")
 
+    # ── the engine ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _scores_by_engine(self) -> bool:
+        return self.info.engine is not None and self.info.engine.vectors == "engine"
+
+    @cached_property
+    def collection(self) -> Collection:
+        """What the engine holds of this segment."""
+        assert self.info.engine is not None  # noqa: S101  (callers have looked)
+        columns = filterable_columns(self.products.table.schema)
+        return Collection(self.info.engine.name, self.info.rows, self.info.dim, columns, self.info.engine.options)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine that finds this segment's candidates.
+
+        Raises:
+            EngineError: it cannot be opened, or this process has not been told how.
+        """
+        if self.info.engine is None or self._open_engine is None:
+            raise EngineError(f"segment {self.info.id} cannot be searched here: no engine was given to open it with")
+        return self._open_engine(self.info.engine.kind)
+
+    @property
+    def engine_search(self) -> CollectionSearch:
+        """The segment's collection, which is opened by the first use.
+
+        Raises:
+            EngineError: the engine has no such collection.
+            EngineUnavailable: the engine does not answer.
+        """
+        with self._engine_lock:
+            if self._engine_search is None:
+                self._engine_search = self.engine.open(self.collection)
+            return self._engine_search
+
+    # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────────
+
     def close(self) -> None:
         """Close the files of product rows and thumbnails; mapped vectors and indexes go with the object."""
+        if self._engine_search is not None:
+            self._engine_search.close()
         self.products.close()
         if self.updates:
             self.updates.close()
@@ -178,9 +244,13 @@ class Segment:
         return self.products.product_ids(rows)
 
 
-def joined_vectors(segments: list[Segment]) -> Vectors:
+def joined_vectors(segments: list[Segment]) -> Vectors | EngineVectors:
     """Return the vectors of a base, or of a base and its delta, by the release's row numbers."""
-    return Vectors(*(part for segment in segments for part in segment.vectors.parts))
+    mapped = [segment.vectors for segment in segments if isinstance(segment.vectors, Vectors)]
+    if len(mapped) == len(segments):
+        return Vectors(*(part for vectors in mapped for part in vectors.parts))
+    opening = [(segment.info.rows, lambda segment=segment: segment.engine_search) for segment in segments]
+    return EngineVectors(segments[0].info.dim, opening)
 
 
 def _map_bits(path: Path) -> np.ndarray:

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from artifacts.config import IndexConfig
+from artifacts.engines.collection import EngineRef
 from artifacts.segments.index_writer import Progress, no_progress, rows_per_part, write_index
-from artifacts.segments.info import SegmentInfo
+from artifacts.segments.info import IndexInfo, SegmentInfo
 from artifacts.segments.rows_writer import RowsWriter
 
 
@@ -52,18 +53,23 @@ class SegmentWriter:
         encoder_id: str,
         *,
         inputs: str = "",
+        engine: EngineRef | None = None,
         progress: Progress = no_progress,
     ) -> SegmentInfo:
-        """Build the index, and seal the segment with segment.json, which is written last.
+        """Build the index unless an engine has it, and seal the segment with segment.json, which is written last.
 
         Args:
             inputs: fingerprint of what the segment was built from.
+            engine: that finds the candidates in place of an index; it is loaded afterwards.
             progress: called with the number of rows added to the index and the total.
         """
         rows = self._rows
         rows.close()
         rows.write_database()
-        index = write_index(rows.folder, rows.parts(), self._config, progress)
+        if engine is None:
+            index = write_index(rows.folder, rows.parts(), self._config, progress)
+        else:
+            index = IndexInfo(codec="engine", factory=engine.kind)
         return rows.seal(
             SegmentInfo(
                 id=segment_id,
@@ -73,6 +79,7 @@ class SegmentWriter:
                 dim=rows.dim,
                 encoder_id=encoder_id,
                 index=index,
+                engine=engine,
                 columns={name: str(dtype) for name, dtype in zip(rows.schema.names, rows.schema.types, strict=True)},
                 inputs=inputs,
             )

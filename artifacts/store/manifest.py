@@ -81,6 +81,7 @@ class Manifest(BaseModel):
     recall: dict[str, float] = Field(default_factory=dict)  # "image@100" and so on, as the gate measured it
     counts: Counts
     source: str = ""  # the catalog, as the build was given it
+    engine_url: str = ""  # where the engine of the segments is, without credentials; a server may know another address
     # Of the sources of changes, by name. Like the other records, they are no part of the content.
     sources: dict[str, Position] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)  # those that shaped this release

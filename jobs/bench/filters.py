@@ -22,7 +22,7 @@ from artifacts.config import GateConfig
 from artifacts.index.devices.threads import one_thread
 from artifacts.index.params import SearchParams
 from artifacts.segments.row_filter import RowFilter
-from artifacts.segments.searcher import Searcher, SearchPath
+from artifacts.segments.search.searcher import Searcher, SearchPath
 from jobs.bench.catalog import BenchCatalog, Queries
 from jobs.bench.search import calibrate_searcher, exact_scores, ivf_of, row_scores
 from jobs.evaluate.calibration import DEPTH, calibrate_filtered, recall

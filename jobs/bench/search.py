@@ -8,7 +8,7 @@ from artifacts.errors import LookalikeError
 from artifacts.index.faiss_index import IvfIndex
 from artifacts.index.params import SearchParams
 from artifacts.segments.row_filter import RowFilter
-from artifacts.segments.searcher import Searcher, SearchPath
+from artifacts.segments.search.searcher import Searcher, SearchPath
 from artifacts.segments.segment import Segment
 from jobs.evaluate.calibration import DEPTH, calibrate, depths_of
 

@@ -35,7 +35,7 @@ from artifacts.config import EncoderConfig, GateConfig, IndexConfig
 from artifacts.encoders.registry import load_encoder
 from artifacts.errors import LookalikeError
 from artifacts.index.params import SearchParams
-from artifacts.segments.searcher import Searcher
+from artifacts.segments.search.searcher import Searcher
 from jobs.bench.catalog import drawn_catalog
 from jobs.bench.load.generator import LoadGenerator, Sample, percentiles, text_searches, vector_searches
 from jobs.bench.load.proc import Memory, StealTime

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from artifacts.index.params import SearchParams
-from artifacts.segments.searcher import Searcher
+from artifacts.segments.search.searcher import Searcher
 from jobs.evaluate.results import Trial
 
 _Value = TypeVar("_Value")

@@ -15,7 +15,7 @@ from artifacts.index.params import SearchParams
 from artifacts.products.filters import Filter
 from artifacts.release.hits import Hit
 from artifacts.release.release import Release
-from artifacts.segments.searcher import Plan
+from artifacts.segments.search.candidates import Plan
 from artifacts.store.manifest import Manifest
 from serving.releases.batching import Batcher
 

@@ -11,7 +11,7 @@ import numpy as np
 from artifacts.errors import InputError
 from artifacts.index.params import SearchParams
 from artifacts.release.hits import Hit
-from artifacts.segments.searcher import Plan
+from artifacts.segments.search.candidates import Plan
 from serving.releases.snapshot import Snapshot
 from serving.schemas import Common
 from serving.search.options import SearchOptions

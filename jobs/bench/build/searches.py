@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from artifacts.index.devices.threads import one_thread
-from artifacts.segments.searcher import Searcher
+from artifacts.segments.search.searcher import Searcher
 from artifacts.segments.segment import Segment
 from jobs.bench.search import calibrate_searcher, row_scores
 from jobs.bench.vectors import ClipLike

@@ -18,7 +18,7 @@ from artifacts.index.params import SearchParams
 from artifacts.products.filters import Condition
 from artifacts.schema import segment_schema
 from artifacts.segments.row_filter import RowFilter as AllowedRows
-from artifacts.segments.searcher import Searcher
+from artifacts.segments.search.searcher import Searcher
 from artifacts.segments.segment import Segment
 from artifacts.segments.writer import SegmentWriter
 from jobs.bench.index.peers.protocol import Case, Index, K, Point, RowFilter, Search, Setting, blocks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from artifacts.segments.searcher import Searcher
+from artifacts.segments.search.searcher import Searcher
 from artifacts.segments.segment import Segment
 from tests.artifacts.building import INDEXED, write_segment
 from tests.artifacts.segments.segment_building import LAYOUTS, VECTORS

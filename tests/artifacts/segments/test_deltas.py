@@ -14,7 +14,7 @@ from artifacts.index.params import SearchParams
 from artifacts.segments.index_writer import fill_index
 from artifacts.segments.info import QUANTIZER_FILE, SegmentInfo
 from artifacts.segments.rows_writer import RowsWriter
-from artifacts.segments.searcher import Searcher
+from artifacts.segments.search.searcher import Searcher
 from artifacts.segments.segment import Segment
 from tests.artifacts.building import DIM, ENCODER, INDEXED, product_table, unit_vectors, write_delta, write_segment
 

@@ -11,7 +11,7 @@ import pytest
 from artifacts.errors import CorruptFile
 from artifacts.index.params import SearchParams
 from artifacts.segments.info import verify_segment
-from artifacts.segments.searcher import Searcher
+from artifacts.segments.search.searcher import Searcher
 from artifacts.segments.segment import Segment
 from tests.artifacts.building import DIM, INDEXED, product_table, unit_vectors, write_segment
 from tests.artifacts.segments.test_info import change_info

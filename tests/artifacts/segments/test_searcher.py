@@ -11,7 +11,8 @@ import pytest
 
 from artifacts.index import planner
 from artifacts.index.params import MIN_TRAIN_ROWS, SearchParams
-from artifacts.segments.searcher import Plan, Searcher
+from artifacts.segments.search.candidates import Plan
+from artifacts.segments.search.searcher import Searcher
 from artifacts.segments.segment import Segment
 from tests.artifacts.building import INDEXED, force_path, queries_like, unit_vectors, write_segment
 from tests.artifacts.segments.segment_building import LAYOUTS, QUERIES, ROWS, VECTORS

@@ -11,7 +11,7 @@ import pytest
 from artifacts.index.params import SearchParams
 from artifacts.schema import segment_schema
 from artifacts.segments.info import verify_segment
-from artifacts.segments.searcher import Searcher
+from artifacts.segments.search.searcher import Searcher
 from artifacts.segments.segment import Segment
 from artifacts.segments.writer import SegmentWriter
 from artifacts.settings import Settings

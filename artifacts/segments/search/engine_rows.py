@@ -1,0 +1,95 @@
+"""The rows of a base and its delta in an engine: candidates for a search."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from artifacts.engines.base import Capabilities, CollectionSearch, Found
+from artifacts.engines.collection import Collection
+from artifacts.engines.pushdown import pushed_down
+from artifacts.errors import EngineUnavailable
+from artifacts.products.filters import Filter
+from artifacts.segments.segment import Segment
+
+#: Threads that ask the collections of deltas; more searches than these at once wait for each other.
+_THREADS = 32
+
+
+@dataclass(frozen=True)
+class _SegmentRows:
+    """One segment's rows; the release numbers them from `first_row`."""
+
+    collection: Collection
+    search: CollectionSearch
+    first_row: int
+
+
+class EngineRows:
+    """The rows of a base and its delta, by the release's row numbers. Safe to use from several threads at once.
+
+    Args:
+        segments: the base and its delta, open.
+
+    Attributes:
+        capabilities: of the engine.
+
+    Raises:
+        EngineError: the engine cannot be opened, or lacks a segment.
+    """
+
+    def __init__(self, segments: list[Segment]) -> None:
+        self.capabilities: Capabilities = segments[0].engine.capabilities
+        self._segments: list[_SegmentRows] = []
+        first_row = 0
+        for segment in segments:
+            if segment.info.rows:
+                self._segments.append(_SegmentRows(segment.collection, segment.engine_search, first_row))
+            first_row += segment.info.rows
+        # Threads are started by the first search, after a server has forked.
+        self._pool = ThreadPoolExecutor(_THREADS, "engine-search") if len(self._segments) > 1 else None
+
+    @property
+    def max_effort(self) -> int:
+        """The greatest effort of use; 1 where there is nothing to choose."""
+        return max(self.capabilities.efforts, default=1)
+
+    def candidates(self, queries: np.ndarray, k: int, effort: int, conditions: Filter, seconds: float) -> list[Found]:
+        """Find the nearest rows of each query in every segment, all that pass the conditions that the engine knows.
+
+        Args:
+            queries: float32[n, dim].
+            k: rows of each segment for each query, at most `capabilities.max_results`.
+            conditions: of the search.
+            seconds: after which it is given up.
+
+        Returns:
+            For each query the rows of all segments, by descending score; some may not pass the filter.
+
+        Raises:
+            EngineUnavailable: the engine does not answer in time.
+        """
+        if seconds <= 0:
+            raise EngineUnavailable("there is no time left to ask the engine")
+        effort = min(effort, self.max_effort)
+
+        def search(segment: _SegmentRows) -> list[Found]:
+            pushed = pushed_down(conditions, segment.collection.columns, self.capabilities.conditions)
+            found = segment.search.search(queries, min(k, segment.collection.rows), effort, pushed, seconds)
+            return [Found(each.rows + segment.first_row, each.scores) for each in found]
+
+        base, *others = self._segments
+        if self._pool is None:
+            return search(base)
+        waiting = [self._pool.submit(search, other) for other in others]
+        results = [search(base), *(future.result() for future in waiting)]
+        return [_merged(found) for found in zip(*results, strict=True)]
+
+
+def _merged(found: tuple[Found, ...]) -> Found:
+    rows = np.concatenate([each.rows for each in found])
+    scores = np.concatenate([each.scores for each in found])
+    order = np.lexsort((rows, -scores))
+    return Found(rows[order], scores[order])

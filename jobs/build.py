@@ -1,6 +1,6 @@
 """`lookalike build`: all steps in one process tree, from a catalog to a published release.
 
-    catalog -> download -> embed -> train -> index -> seal -> rebase -> evaluate -> publish
+    catalog -> download -> embed -> train -> index -> seal -> rebase -> load -> evaluate -> publish
 
 The DAG `catalog_rebuild` calls the same functions. Everything that an earlier run has finished is recorded, so a build
 that was killed continues where it was, and one with nothing new starts neither Spark nor an encoder.
@@ -23,6 +23,7 @@ from jobs.evaluate.step import run_evaluate
 from jobs.index.parts import run_parts
 from jobs.index.seal import run_seal
 from jobs.index.train import run_train
+from jobs.load.step import run_load
 from jobs.progress import Reporter
 from jobs.publish import PublishReport
 from jobs.rebase.step import run_publish_rebased, run_rebase
@@ -49,6 +50,7 @@ STEPS = (
     Step("index", run_parts, on_spark=True),
     Step("seal", run_seal, unit="parts"),
     Step("rebase", run_rebase),
+    Step("load", run_load, unit="rows"),
     Step("evaluate", run_evaluate, unit="measurements"),
     Step("publish", run_publish_rebased),
 )
@@ -107,6 +109,8 @@ def build_steps(context: StepContext, reporter: Reporter, refetch: Refetch = NOT
 
     try:
         for step in STEPS:
+            if step.name == "load" and context.config.engine.engine == "faiss":
+                continue
             if not step.on_spark:
                 spark.stop()  # its memory is needed by the steps that follow
             with reporter.step(step.name, step.unit) as display:

@@ -26,6 +26,7 @@ class Candidate(BaseModel):
     segments: list[SegmentRef]
     counts: Counts
     settings: dict[str, Any]
+    engine_url: str = ""  # of the engine that finds candidates, if there is one
     read_at: datetime | None = None  # when the catalog was read, if a build has made the candidate
     sources: dict[str, Position] = Field(default_factory=dict)  # how far sources of changes have been read
     # Search parameters that were calibrated on the base already: the gate only measures with them.
@@ -48,6 +49,7 @@ class Candidate(BaseModel):
             counts=self.counts,
             source=self.source,
             sources=self.sources,
+            engine_url=self.engine_url,
             settings=self.settings,
             packages=package_versions(),
         )

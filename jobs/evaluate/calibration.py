@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from artifacts.index.params import SearchParams
+from artifacts.segments.search.engine import EngineCandidates
 from artifacts.segments.search.searcher import Searcher
 from jobs.evaluate.results import Trial
 
@@ -35,6 +36,8 @@ class Depths:
 IVF_DEPTHS = Depths((4, 8, 16, 32, 64, 128, 256, 512, 1024), (1, 2, 3, 4, 6, 8, 16, 32), (2, 4, 8, 16, 32))
 #: In a graph, nprobe is efSearch for DEPTH results, so no less than them; and nothing is rescored by codes.
 GRAPH_DEPTHS = Depths((100, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096), (1,), (1,))
+#: Of an engine, whose own scores order the candidates; its efforts take the place of nprobes.
+ENGINE_DEPTHS = Depths((1,), (1, 2, 4, 8), (1, 2, 4, 8, 16))
 _FILTERED_PROBES = (1, 2, 4, 8, 16, 32, 64)
 #: Chosen parameters must beat the target by this much, since they are chosen on the queries they are measured with.
 MARGIN = 0.005
@@ -50,7 +53,13 @@ Scores = Sequence[np.ndarray]
 
 def depths_of(searcher: Searcher) -> Depths:
     """Return the depths to try in an index."""
-    return GRAPH_DEPTHS if searcher.has_graph else IVF_DEPTHS
+    if searcher.has_graph:
+        return GRAPH_DEPTHS
+    if isinstance(searcher.candidates, EngineCandidates):
+        efforts = searcher.candidates.engine.capabilities.efforts or ENGINE_DEPTHS.nprobes
+        rescores = ENGINE_DEPTHS.rescores if searcher.candidates.scores_exactly else (1,)
+        return replace(ENGINE_DEPTHS, nprobes=efforts, rescores=rescores)
+    return IVF_DEPTHS
 
 
 def recall(found: Scores, truth: Scores, depth: int) -> float:

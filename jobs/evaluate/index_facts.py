@@ -22,7 +22,9 @@ def index_facts(release: Release, config: IndexConfig, *, count_lists: bool) -> 
         count_lists: whether the rows of each IVF list are counted, which reads a number of every row.
     """
     base, info = release.base, release.base.info
-    row_bytes, resident_bytes = resident(info.index.codec, info.rows, info.dim, info.index.lists)
+    row_bytes, resident_bytes = 0.0, 0  # where an engine has the index
+    if info.engine is None:
+        row_bytes, resident_bytes = resident(info.index.codec, info.rows, info.dim, info.index.lists)
     facts = IndexFacts(
         codec=info.index.codec,
         factory=info.index.factory,
@@ -68,6 +70,9 @@ def _part_bytes(info: SegmentInfo) -> list[int]:
 
 def _reasons(info: SegmentInfo, config: IndexConfig) -> list[str]:
     """Return why the index is what it is; nothing if these settings would choose another one."""
+    if info.engine is not None:
+        where = "this server" if info.engine.vectors == "server" else "the engine"
+        return [f"{info.engine.kind} finds the candidates, and {where} scores them."]
     try:
         choice = choose(info.rows, info.dim, config)
     except InputError:

@@ -118,13 +118,14 @@ def _measure_modality(
     params, trials = fixed, []
     if params is None:
         params, trials = calibrate(
-            lambda trial: scores(release.search(queries.vectors, DEPTH, trial)[0]),
+            lambda trial: found_scores(release, queries.vectors, trial),
             scores(truth),
             release.searcher.max_nprobe,
             target,
             depths_of(release.searcher),
         )
     hits, _ = release.search(queries.vectors, DEPTH, params)
+    found = exact_scores(release, queries.vectors, hits)
     p50, p99 = _latency(release, queries.vectors[:timed], params)
     itself = [
         product_id in release.product_ids(best[:10]) for product_id, best in zip(queries.product_ids, hits, strict=True)
@@ -133,8 +134,8 @@ def _measure_modality(
         queries.modality,
         len(queries.product_ids),
         params,
-        recall_at_10=recall(scores(hits), scores(truth), 10),
-        recall_at_100=recall(scores(hits), scores(truth), DEPTH),
+        recall_at_10=recall(found, scores(truth), 10),
+        recall_at_100=recall(found, scores(truth), DEPTH),
         found_itself=float(np.mean(itself)),
         p50_ms=p50,
         p99_ms=p99,
@@ -160,7 +161,7 @@ def _measure_filters(
 
     def recalls(trial: SearchParams) -> list[float]:
         return [
-            recall(scores(release.search(vectors, DEPTH, trial, conditions)[0]), truth, DEPTH)
+            recall(found_scores(release, vectors, trial, conditions), truth, DEPTH)
             for (_, conditions), truth in zip(filters, truths, strict=True)
         ]
 
@@ -202,3 +203,24 @@ def exact(release: Release, vectors: np.ndarray, k: int, conditions: Filter = ()
 def scores(hits: Sequence[Sequence[Hit]]) -> list[np.ndarray]:
     """Return the scores of each query's hits, as recall is computed from them."""
     return [np.array([hit.score for hit in query_hits]) for query_hits in hits]
+
+
+def found_scores(
+    release: Release, vectors: np.ndarray, params: SearchParams, conditions: Filter = ()
+) -> list[np.ndarray]:
+    """Return the exact scores of what a search finds for each query, descending."""
+    return exact_scores(release, vectors, release.search(vectors, DEPTH, params, conditions)[0])
+
+
+def exact_scores(release: Release, vectors: np.ndarray, hits: Sequence[Sequence[Hit]]) -> list[np.ndarray]:
+    """Return the exact scores of each query's hits, descending: an engine's own differ in their last digits.
+
+    Args:
+        vectors: of the queries, float32[n, dim].
+    """
+    if release.searcher.candidates.scores_exactly:
+        return scores(hits)
+    return [
+        release.searcher.vectors.score(query, np.array([hit.row for hit in query_hits], np.int64), DEPTH)[0]
+        for query, query_hits in zip(vectors, hits, strict=True)
+    ]

@@ -7,6 +7,7 @@ pass.
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from artifacts.encoders.identity import remember_identity
@@ -15,6 +16,7 @@ from artifacts.errors import GateFailed, IncompatibleRelease, NoRelease
 from artifacts.store.store import Store
 from jobs.candidate import Candidate, load_candidate
 from jobs.evaluate.results import shrink_problem
+from jobs.load.step import engine_pool
 from jobs.steps import StepContext, StepResult
 from jobs.workspace.fingerprints import Recorded, fingerprint, if_changed
 from jobs.workspace.records import write_record
@@ -81,8 +83,12 @@ def _evaluate(context: StepContext, candidate: Candidate, before: int | None, me
     config, workspace = context.config, context.workspace
     drawn = None if candidate.calibrated else _draw_queries(context, candidate)
     manifest = candidate.manifest()
-    release = Release(manifest, context.store.fetch(manifest), verify=not candidate.calibrated)
-    try:
+    with (
+        engine_pool(context) as engines,
+        closing(
+            Release(manifest, context.store.fetch(manifest), verify=not candidate.calibrated, engines=engines)
+        ) as release,
+    ):
         queries = drawn or _queries_of_delta(context, candidate, release)
         evaluation = measure(
             release,
@@ -99,8 +105,6 @@ def _evaluate(context: StepContext, candidate: Candidate, before: int | None, me
             )
         search = {result.modality: result.params for result in evaluation.modalities}
         samples = sample_searches(release, queries, search)
-    finally:
-        release.close()
     write_record(workspace.candidate, EVALUATION, evaluation)
     workspace.candidate.write_text(REPORT, render_report(candidate, evaluation, samples))
     candidate = candidate.model_copy(

@@ -244,6 +244,8 @@ def _write_index(task: PartTask, writer: PartWriter) -> float:
     from artifacts.segments.index_writer import fill_part, write_flat_index
 
     vectors = writer.vectors()
+    if task.plan.engine is not None:
+        return 0.0
     if not task.plan.quantizer:
         write_flat_index([(writer.folder, vectors)], graph=task.plan.codec == "hnsw")
         return 0.0

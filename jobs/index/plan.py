@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from artifacts.config import PipelineConfig
 from artifacts.encoders.identity import EncoderIdentity
-from artifacts.errors import CorruptFile, StepFailed
+from artifacts.engines.collection import EngineRef
+from artifacts.errors import CorruptFile, InputError, StepFailed
 from artifacts.schema import FORMAT_VERSION, OK
 from jobs.parquet import read_parquet
 from jobs.workspace.fingerprints import fingerprint
@@ -45,12 +46,13 @@ class IndexPlan:
         slug: the encoder's name in the workspace.
         dim: length of a vector.
         rows: pictures with a vector.
-        codec: of the index.
-        factory: FAISS factory string.
+        codec: of the index; "engine" where an engine finds the candidates.
+        factory: FAISS factory string, or the kind of the engine.
         lists: IVF lists; 0 for an index without.
         quantizer: sha256 of the trained, empty index; empty for an index without.
         kept_quantizer: whether it was trained for an earlier segment.
         train_rows: vectors that it was trained on.
+        engine: that finds the candidates in place of an index.
         trained_similarity: mean cosine of rows with their centroids in the segment that the quantizer was trained for;
             None if that is this segment, or was never completed.
         parts: in order.
@@ -70,6 +72,7 @@ class IndexPlan:
     kept_quantizer: bool = False
     train_rows: int = 0
     trained_similarity: float | None = None
+    engine: EngineRef | None = None
     parts: list[Part] = field(default_factory=list)
 
     def save(self, workspace: Workspace) -> None:
@@ -95,7 +98,22 @@ def inputs_of(workspace: Workspace, identity: EncoderIdentity, config: PipelineC
     """
     shaping = asdict(config.index)
     del shaping["index_device"]  # every device gives the same index
-    return fingerprint(rows_of(workspace, identity, config), shaping)
+    engine = engine_of(config)
+    return fingerprint(rows_of(workspace, identity, config), shaping, *([engine.model_dump()] if engine else []))
+
+
+def engine_of(config: PipelineConfig) -> EngineRef | None:
+    """Return the engine that a new base will have, without the name of its collection; None for files of FAISS.
+
+    Raises:
+        InputError: its address is missing.
+    """
+    engine = config.engine
+    if engine.engine == "faiss":
+        return None
+    if not engine.engine_url:
+        raise InputError(f"engine_url: say where {engine.engine} is, or set engine to faiss")
+    return EngineRef(kind=engine.engine, name="", vectors=engine.engine_vectors, options=dict(engine.engine_options))
 
 
 def segment_id(rows: str, plan: IndexPlan) -> str:
@@ -106,7 +124,9 @@ def segment_id(rows: str, plan: IndexPlan) -> str:
     Args:
         rows: see `rows_of`.
     """
-    return fingerprint(rows, plan.codec, plan.factory, plan.quantizer, [asdict(part) for part in plan.parts])[:16]
+    engine = [plan.engine.model_dump(exclude={"name"})] if plan.engine else []
+    parts = [asdict(part) for part in plan.parts]
+    return fingerprint(rows, plan.codec, plan.factory, plan.quantizer, parts, *engine)[:16]
 
 
 def read_plan(workspace: Workspace) -> IndexPlan | None:

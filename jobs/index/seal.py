@@ -52,6 +52,7 @@ def run_seal(context: StepContext) -> StepResult[Candidate]:
             "source": catalog.source,
             "read_at": catalog.read_at,
             "settings": recorded_settings(context.config),
+            "engine_url": context.config.engine.engine_url if plan.engine else "",
         }
     )
     if candidate != before:
@@ -191,6 +192,7 @@ def _seal(context: StepContext, plan: IndexPlan, records: list[PartRecord]) -> f
             encoder_id=plan.encoder_id,
             parts=[PartInfo(rows=part.rows) for part in plan.parts],
             index=index,
+            engine=plan.engine,
             columns={name: str(dtype) for name, dtype in zip(schema.names, schema.types, strict=True)},
         )
         seal_segment(folder, info, files)

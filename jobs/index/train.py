@@ -7,7 +7,7 @@ that it was trained for: up to half of `max_drift`, so that a build that is advi
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from artifacts.encoders.identity import EncoderIdentity, encoder_identity
+from artifacts.engines.collection import EngineRef, collection_name
 from artifacts.errors import CorruptFile
 from artifacts.index.choosing import IndexChoice, choose
 from jobs.catalog.report import read_catalog_report
 from jobs.index import quantizers
-from jobs.index.plan import IndexPlan, count_rows, inputs_of, read_plan, rows_of, segment_id, split_parts
+from jobs.index.plan import IndexPlan, count_rows, engine_of, inputs_of, read_plan, rows_of, segment_id, split_parts
 from jobs.index.sample import draw_sample
 from jobs.steps import StepContext, StepResult
 from jobs.workspace.fingerprints import Recorded, if_changed
@@ -74,6 +75,8 @@ def _plan(context: StepContext, identity: EncoderIdentity, inputs: str) -> Index
     read_at = read_catalog_report(workspace).read_at
     counts = count_rows(workspace, identity.slug)
     rows = sum(counts)
+    if engine := engine_of(context.config):
+        return _plan_for_engine(context, identity, inputs, engine, counts)
     choice = choose(rows, identity.dim, config)
     plan = IndexPlan(
         inputs, read_at, "", identity.id, identity.slug, identity.dim, rows, choice.codec, choice.factory, choice.lists,
@@ -90,6 +93,22 @@ def _plan(context: StepContext, identity: EncoderIdentity, inputs: str) -> Index
             trained_similarity=quantizer.similarity,
         )
     plan = replace(plan, segment_id=segment_id(rows_of(workspace, identity, context.config), plan))
+    plan.save(workspace)
+    return plan
+
+
+def _plan_for_engine(
+    context: StepContext, identity: EncoderIdentity, inputs: str, engine: EngineRef, counts: Sequence[int]
+) -> IndexPlan:
+    """Plan a segment whose parts have no index."""
+    workspace, config = context.workspace, context.config
+    plan = IndexPlan(
+        inputs, read_catalog_report(workspace).read_at, "", identity.id, identity.slug, identity.dim, sum(counts),
+        "engine", engine.kind, engine=engine, parts=split_parts(counts, config.index.rows_per_index),
+    )  # fmt: skip
+    name = segment_id(rows_of(workspace, identity, config), plan)
+    engine = engine.model_copy(update={"name": collection_name(name)})
+    plan = replace(plan, segment_id=name, engine=engine)
     plan.save(workspace)
     return plan
 

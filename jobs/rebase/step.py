@@ -10,6 +10,7 @@ from artifacts.store.store import Store
 from jobs.candidate import Candidate, load_candidate
 from jobs.catalog.report import read_catalog_report
 from jobs.evaluate.step import run_evaluate
+from jobs.load.step import run_load
 from jobs.publish import PublishReport, run_publish, until_published
 from jobs.refresh.memory import known_positions
 from jobs.refresh.served import Served, counts_of, rejected_rows
@@ -78,6 +79,7 @@ def run_publish_rebased(context: StepContext) -> StepResult[PublishReport]:
     def attempt() -> StepResult[PublishReport]:
         if load_candidate(context.workspace).expected != context.store.current():
             run_rebase(context)
+            run_load(context)
             run_evaluate(context)
         return run_publish(context)
 

@@ -80,6 +80,8 @@ class Candidates(ABC):
     """
 
     max_nprobe: int
+    #: Whether scores are exact; False if an engine's own are returned.
+    scores_exactly: bool = True
 
     @abstractmethod
     def exact_is_cheaper(self, params: SearchParams, k: int, row_filter: RowFilter) -> bool:

@@ -36,7 +36,7 @@ class EngineCandidates(Candidates):
         info = rows.base.info.engine
         assert info is not None  # noqa: S101  (the caller has looked)
         self._rows, self._kind = rows, info.kind
-        self._scores_by_engine = info.vectors == "engine"
+        self.scores_exactly = info.vectors == "server"
 
     @cached_property
     def engine(self) -> EngineRows:
@@ -51,13 +51,8 @@ class EngineCandidates(Candidates):
     def max_nprobe(self) -> int:  # type: ignore[override]
         return self.engine.max_effort
 
-    @property
-    def rescores(self) -> bool:
-        """Whether candidates are scored from the stored vectors; False if the engine's scores are returned."""
-        return not self._scores_by_engine
-
     def exact_is_cheaper(self, params: SearchParams, k: int, row_filter: RowFilter) -> bool:
-        return row_filter.count <= (_FEW_FETCHED if self._scores_by_engine else _FEW_ROWS)
+        return row_filter.count <= (_FEW_ROWS if self.scores_exactly else _FEW_FETCHED)
 
     def search(
         self,
@@ -86,7 +81,7 @@ class EngineCandidates(Candidates):
                 break
             asked = min(limit, 4 * asked)
         plan = Plan(self._kind, total, min(effort, engine.max_effort), passed)
-        if unfinished and self.rescores:  # there are more rows that pass than the engine can, or did, return
+        if unfinished and self.scores_exactly:  # there are more rows that pass than the engine can, or did, return
             allowed_rows = self._allowed_rows(row_filter)
             for number in unfinished:
                 neighbors[number] = Neighbors(*self._rows.vectors.score(queries[number], allowed_rows, k))
@@ -96,14 +91,14 @@ class EngineCandidates(Candidates):
     def _depth(self, k: int, params: SearchParams, row_filter: RowFilter | None) -> int:
         """Return how many rows to ask for."""
         if row_filter is not None:
-            return k if self._scores_by_engine else planner.candidates_for(k, params.filtered_rescore)
-        depth = k if self._scores_by_engine else planner.candidates_for(k, params.rescore)
+            return planner.candidates_for(k, params.filtered_rescore) if self.scores_exactly else k
+        depth = planner.candidates_for(k, params.rescore) if self.scores_exactly else k
         return self._rows.with_deleted(depth) if self._rows.deleted_count else depth
 
     def _best(
         self, query: np.ndarray, rows: np.ndarray, scores: np.ndarray, k: int, row_filter: RowFilter | None
     ) -> Neighbors:
-        if self._scores_by_engine:
+        if not self.scores_exactly:
             return Neighbors(scores[:k], rows[:k])
         if row_filter is not None and len(row_filter.changed_rows):
             # The engine has the base's attributes of these rows, and by the delta's they pass.

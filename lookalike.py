@@ -255,9 +255,13 @@ def releases_prune(
     releases: ReleasesOption = None,
 ) -> None:
     """Remove old versions, and segments that no version uses."""
+    from artifacts.engines.pool import EnginePool
+
     settings = settings_with(releases=releases, keep_releases=keep)
     store = _store(settings)
-    removed = store.prune(settings.keep_releases)
+    engines = EnginePool(settings.engine_url, settings.engine_key.get_secret_value())
+    removed = store.prune(settings.keep_releases, engines=engines)
+    engines.close()
     out.print("\n".join(f"removed {name}" for name in removed) or "Nothing to remove.", highlight=False)
     kept = Counter(store.reasons_to_keep(store.versions(), settings.keep_releases).values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in kept.items())

@@ -12,6 +12,7 @@ from artifacts.lease import WAIT_SECONDS
 from artifacts.store.manifest import Manifest
 from artifacts.store.store import Store
 from jobs.candidate import Candidate, load_candidate
+from jobs.load.step import engine_pool
 from jobs.steps import StepContext, StepResult
 from jobs.workspace.fingerprints import Recorded, if_changed
 from jobs.workspace.workspace import CANDIDATE_REJECTS, EVALUATION, REPORT
@@ -86,4 +87,6 @@ def _publish(context: StepContext, candidate: Candidate, manifest: Manifest) -> 
     folder = context.workspace.candidate
     files = {name: folder.read_bytes(name) for name in (EVALUATION, REPORT, CANDIDATE_REJECTS)}
     version = context.store.publish(manifest, files, expected=candidate.expected)
-    return PublishReport(version, unchanged=False, pruned=context.store.prune(context.config.keep_releases))
+    with engine_pool(context) as engines:
+        pruned = context.store.prune(context.config.keep_releases, engines=engines)
+    return PublishReport(version, unchanged=False, pruned=pruned)

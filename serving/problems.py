@@ -14,6 +14,7 @@ from artifacts.errors import (
     Busy,
     CursorGone,
     EncoderError,
+    EngineUnavailable,
     LookalikeError,
     NoRelease,
     QueryError,
@@ -44,6 +45,8 @@ def describe(error: LookalikeError) -> Problem | None:
             return _problem(404, str(error), "product_id")
         case CursorGone():
             return _problem(410, str(error), "cursor")
+        case EngineUnavailable():
+            return _problem(503, "the search engine behind this server does not answer; try again a little later")
         case NoRelease() | Busy():
             return _problem(503, str(error))
     return None

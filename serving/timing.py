@@ -35,8 +35,13 @@ class RequestTimer:
         now = perf_counter()
         self.stages[stage] = round(self.stages.get(stage, 0.0) + (now - self._last) * 1000, 3)
         self._last = now
-        if now > self.began + self.deadline_seconds:
+        if now > self.expires:
             raise Busy(1)
+
+    @property
+    def expires(self) -> float:
+        """When the deadline passes, by `time.perf_counter`."""
+        return self.began + self.deadline_seconds
 
     @property
     def milliseconds(self) -> float:

@@ -19,6 +19,7 @@ from jobs.evaluate.step import run_evaluate
 from jobs.index.parts import run_parts
 from jobs.index.seal import run_seal
 from jobs.index.train import run_train
+from jobs.load.step import run_load
 from jobs.publish import PublishReport, run_publish
 from jobs.steps import StepContext, StepResult
 from jobs.workspace.workspace import Workspace
@@ -126,5 +127,6 @@ def publish_small(catalog: Path, settings: Settings) -> tuple[StepResult[Candida
     """All steps, without Spark."""
     context = prepared(catalog, settings)
     indexed = run_index(context)
+    run_load(context)
     run_evaluate(context)
     return indexed, run_publish(context).report

@@ -1,10 +1,12 @@
 """Engines: vector databases that find candidate rows in place of a segment's index files.
 
     base          what an engine has to do: `Engine`, and `CollectionSearch` for the server
+    reference     how a segment names what an engine holds of it
     collection    what an engine holds of one segment, and the batches that it is loaded from
     loading       writes batches with a limit of those in flight, and finds where an interrupted load goes on
     pushdown      which conditions of a filter an engine can apply
     registry      opens an engine by its kind
+    pool          the engines of a process
     pgvector, milvus, qdrant, pinecone    one engine each; the only modules that import their clients
 
 An engine holds row numbers, vectors and the columns that can be filtered on. Everything else of a segment stays with

@@ -1,39 +1,15 @@
-"""What an engine holds of one segment: its name and shape, and the batches of rows that it is loaded from."""
+"""What an engine holds of one segment, and the batches of rows that it is loaded from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
 
 #: Rows of one batch: 2 MB of float16 at 512-d, within the limits of every engine's requests once it is split as needed.
 BATCH_ROWS = 2_000
-
-#: Where the vectors of a served segment are: in a file on the server, or only in the engine.
-VectorsAt = Literal["server", "engine"]
-
-
-class EngineRef(BaseModel):
-    """The entry of a segment.json for a segment whose candidates an engine finds.
-
-    Attributes:
-        kind: of the engine: pgvector, milvus, qdrant or pinecone.
-        name: of the collection, table or namespace.
-        vectors: "server" if servers have the segment's vectors and score candidates exactly; "engine" if they take
-            scores and vectors from the engine.
-        options: how the engine's index was built, by the engine's own names.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    kind: str
-    name: str
-    vectors: VectorsAt = "server"
-    options: dict[str, int | float | str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,12 +57,3 @@ class RowBatch:
 
 #: Yields all batches from that of a row on, which is a multiple of BATCH_ROWS: BATCH_ROWS rows each, but for the last.
 Batches = Callable[[int], Iterator[RowBatch]]
-
-
-def collection_name(segment_id: str) -> str:
-    """Return the name of a segment's collection."""
-    return f"{NAME_PREFIX}{segment_id}"
-
-
-#: Collections whose names begin with this are Lookalike's; an engine's others are never read and never dropped.
-NAME_PREFIX = "lookalike_"

@@ -244,6 +244,15 @@ class Release:
         """Return the stored vector of each hit's picture, float32[n, dim]."""
         return self.searcher.vectors.take(_rows_of(hits))
 
+    def ping_engine(self, seconds: float) -> None:
+        """Return if the engine of the release answers, or it has none.
+
+        Raises:
+            EngineUnavailable: it does not answer within so many seconds.
+        """
+        if self.base.info.engine is not None:
+            self.base.engine.ping(seconds)
+
     # ── the whole release ────────────────────────────────────────────────────────────────────────────────────────
 
     @property

@@ -15,7 +15,7 @@ from artifacts.index.vectors import best, fp16_view
 _SECONDS = 5.0
 
 #: Rows whose vectors one search fetches to score them, at most.
-_MAX_FETCHED = 10_000
+MAX_FETCHED_ROWS = 10_000
 
 
 class EngineVectors:
@@ -55,7 +55,7 @@ class EngineVectors:
         Raises:
             EngineError: there are too many.
         """
-        if len(rows) > _MAX_FETCHED:
+        if len(rows) > MAX_FETCHED_ROWS:
             raise EngineError(_missing(f"scoring {len(rows):,} rows exactly"))
         rows = np.sort(rows)
         scores, positions = best(fp16_view(self.gather(rows)), query, k)

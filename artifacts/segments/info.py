@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from artifacts.engines.collection import EngineRef, collection_name
+from artifacts.engines.reference import EngineRef, collection_name
 from artifacts.errors import CorruptFile
 from artifacts.schema import FORMAT_VERSION
 from artifacts.storage import sha256_of

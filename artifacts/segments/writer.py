@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from artifacts.config import IndexConfig
-from artifacts.engines.collection import EngineRef
+from artifacts.engines.reference import EngineRef
 from artifacts.segments.index_writer import Progress, no_progress, rows_per_part, write_index
 from artifacts.segments.info import IndexInfo, SegmentInfo
 from artifacts.segments.rows_writer import RowsWriter

@@ -62,17 +62,20 @@ def remove_versions(
     return removed
 
 
-def remove_segments(folder: Folder, kept: Collection[str], grace_seconds: Callable[[str], float]) -> list[str]:
+def remove_segments(
+    folder: Folder, kept: Collection[str], grace_seconds: Callable[[str], float], drop: Callable[[str], bool]
+) -> list[str]:
     """Remove segments that are not kept and old enough; return their paths within the store.
 
     Args:
         folder: of the store.
         grace_seconds: called with a segment's id, returns the age up to which it is kept.
+        drop: called with a segment's id before it is removed; a segment is kept if it returns False.
     """
     removed = []
     for segment_id in folder.names("segments"):
         name = f"segments/{segment_id}"
-        if segment_id not in kept and _age(folder, name) > grace_seconds(segment_id):
+        if segment_id not in kept and _age(folder, name) > grace_seconds(segment_id) and drop(segment_id):
             folder.remove(name)
             removed.append(name)
     return removed

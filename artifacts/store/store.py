@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from artifacts.errors import CorruptFile, NoRelease, ReleaseError
 from artifacts.lease import Lease
@@ -26,6 +27,9 @@ from artifacts.store.prune import (
 )
 from artifacts.store.segment_store import SegmentStore
 from artifacts.versioned_json import parse_description
+
+if TYPE_CHECKING:
+    from artifacts.engines.pool import EnginePool
 
 #: Seconds between two marks on segments that are kept; well below VERSION_GRACE_SECONDS.
 _KEEP_SECONDS = 60.0
@@ -150,13 +154,14 @@ class Store:
         with repeated(_KEEP_SECONDS, lambda: self.segments.touch(ids)):
             yield
 
-    def discard(self, segment_id: str) -> None:
-        """Remove a segment that was written in vain, unless a version names it."""
+    def discard(self, segment_id: str, engines: EnginePool | None = None) -> None:
+        """Remove a segment that was written in vain, unless a version names it; see `prune` for the engines."""
         for version in self.versions():
             with contextlib.suppress(ReleaseError):  # it cannot be opened, so it needs no segment
                 if segment_id in {segment.id for segment in self.manifest(version).segments}:
                     return
-        self.segments.remove(segment_id)
+        if self.segments.drop_from_engine(segment_id, engines):
+            self.segments.remove(segment_id)
 
     # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -235,7 +240,7 @@ class Store:
             kept[current] = "served"
         return kept | dict.fromkeys(versions[max(0, len(versions) - keep) :], "newest")
 
-    def prune(self, keep: int, *, grace_seconds: float = GRACE_SECONDS) -> list[str]:
+    def prune(self, keep: int, *, grace_seconds: float = GRACE_SECONDS, engines: EnginePool | None = None) -> list[str]:
         """Remove old versions, segments that no version names, and leftovers.
 
         The newest `keep` versions are kept, the current one, and the newest version of the base before: with a refresh
@@ -247,6 +252,8 @@ class Store:
         Args:
             grace_seconds: age up to which other segments, incomplete versions and leftovers are kept: a build that has
                 not published yet may be writing them. Versions and their segments are kept no longer either.
+            engines: of this process. Segments whose rows an engine has are removed from both, or from neither if the
+                engine does not answer or no engines are given.
 
         Returns:
             The removed paths within the store.
@@ -259,12 +266,20 @@ class Store:
         kept = self.reasons_to_keep(versions, keep, grace_seconds=version_grace)
         named = {segment.id for version in kept for segment in self.manifest(version).segments}
         unnamed: set[str] = set()
+        urls: dict[str, str] = {}  # of the engines of segments that only removed versions name
         for version in set(versions).difference(kept):
             with contextlib.suppress(ReleaseError):  # of an unreadable version, the longer grace holds
-                unnamed |= {segment.id for segment in self.manifest(version).segments}
+                manifest = self.manifest(version)
+                unnamed |= {segment.id for segment in manifest.segments}
+                urls |= dict.fromkeys((segment.id for segment in manifest.segments), manifest.engine_url)
         removed = remove_versions(self.folder, versions, kept, grace_seconds)
         graces = dict.fromkeys(unnamed, version_grace)
-        removed += remove_segments(self.folder, named, lambda segment_id: graces.get(segment_id, grace_seconds))
+        removed += remove_segments(
+            self.folder,
+            named,
+            lambda segment_id: graces.get(segment_id, grace_seconds),
+            lambda segment_id: self.segments.drop_from_engine(segment_id, engines, urls.get(segment_id, "")),
+        )
         remove_temporaries(self.folder, self.segments.local_folder, grace_seconds)
         self.prune_cache(grace_seconds=grace_seconds)
         return removed

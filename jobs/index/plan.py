@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from artifacts.config import PipelineConfig
 from artifacts.encoders.identity import EncoderIdentity
-from artifacts.engines.collection import EngineRef
+from artifacts.engines.reference import EngineRef
 from artifacts.errors import CorruptFile, InputError, StepFailed
 from artifacts.schema import FORMAT_VERSION, OK
 from jobs.parquet import read_parquet

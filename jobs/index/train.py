@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from artifacts.encoders.identity import EncoderIdentity, encoder_identity
-from artifacts.engines.collection import EngineRef, collection_name
+from artifacts.engines.reference import EngineRef, collection_name
 from artifacts.errors import CorruptFile
 from artifacts.index.choosing import IndexChoice, choose
 from jobs.catalog.report import read_catalog_report

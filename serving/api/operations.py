@@ -8,10 +8,16 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 
+from artifacts.errors import EngineUnavailable
+from artifacts.release.release import Release
 from serving import metrics
+from serving.problems import problem
 from serving.responses import errors, json_of, operation_id
-from serving.schemas import Health, Readiness, ReleaseAnswer
+from serving.schemas import EngineAnswer, Health, Readiness, ReleaseAnswer
 from serving.services import services
+
+#: Seconds that an engine has to say that it is there.
+_ENGINE_SECONDS = 1.0
 
 _OPERATION = Tag(name="operation", description="For those who run the server.")
 
@@ -37,6 +43,7 @@ def get_release() -> Response:
             drift=snapshot.release.drift,
             columns={name: str(dtype) for name, dtype in snapshot.release.columns.items()},
             supports_text=snapshot.encoder.supports_text,
+            engine=_engine_of(snapshot.release),
         )
     )
 
@@ -49,12 +56,17 @@ def healthz() -> Response:
 @operations_api.get(
     "/readyz",
     tags=[_OPERATION],
-    summary="A release is loaded",
+    summary="A release is loaded, and its engine answers",
     responses={200: Readiness, **errors(503, guarded=False)},
 )
 def readyz() -> Response:
     watcher = services().watcher
-    version = watcher.snapshot().manifest.version  # NoRelease becomes 503
+    snapshot = watcher.snapshot()  # NoRelease becomes 503
+    try:
+        snapshot.release.ping_engine(_ENGINE_SECONDS)
+    except EngineUnavailable as error:
+        return problem(503, str(error))
+    version = snapshot.manifest.version
     failure = watcher.failure
     refused = f"{failure.version} was refused: {failure.error}" if failure else None
     return json_of(Readiness(status="degraded" if refused else "ok", release=version, failure=refused))
@@ -68,3 +80,14 @@ def readyz() -> Response:
 )
 def get_metrics() -> Response:
     return Response(metrics.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _engine_of(release: Release) -> EngineAnswer | None:
+    engine = release.base.info.engine
+    if engine is None:
+        return None
+    return EngineAnswer(
+        kind=engine.kind,
+        exact_scores=engine.vectors == "server",
+        repeatable=release.base.engine.capabilities.repeatable,
+    )

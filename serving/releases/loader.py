@@ -19,7 +19,8 @@ import structlog
 from artifacts.config import ReleaseWatching
 from artifacts.encoders.base import Encoder
 from artifacts.encoders.registry import load_encoder
-from artifacts.errors import DeviceError, IncompatibleRelease, LookalikeError
+from artifacts.engines.pool import EnginePool
+from artifacts.errors import DeviceError, EngineUnavailable, IncompatibleRelease, LookalikeError
 from artifacts.index.gpus.pool import GpuPool
 from artifacts.release.release import Release
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS, read_info
@@ -64,8 +65,13 @@ class ReleaseLoader:
     def __init__(self, store: Store, config: ReleaseWatching, verification_cache: VerificationCache) -> None:
         self._store, self._config, self._verification_cache = store, config, verification_cache
         self._gpus = None if config.search_device == "cpu" else GpuPool(config.search_device, GpuFailures())
+        self._engines = EnginePool(config.engine_url, config.engine_key)
         # A call of the index keeps one core busy, and the cores are shared with the other workers.
         self._concurrency = max(1, len(os.sched_getaffinity(0)) // config.workers // config.native_threads)
+
+    def close(self) -> None:
+        """Close the connections to engines."""
+        self._engines.close()
 
     def load(self, version: str, snapshots: Sequence[Snapshot], stop: threading.Event) -> Snapshot:
         """Load a version.
@@ -100,7 +106,8 @@ class ReleaseLoader:
             # FAISS, Arrow, DuckDB, torch, a store's client and custom encoders all raise errors of their own, and none
             # may stop the watcher. Errors up to the fetch are often temporary; later ones last, because a version
             # never changes.
-            lasting = isinstance(error, LookalikeError) or (fetched and not isinstance(error, OSError))
+            passing = isinstance(error, OSError | EngineUnavailable)
+            lasting = not passing and (fetched or isinstance(error, LookalikeError))
             raise LoadError(str(error), lasting=lasting) from error
 
     def _fetch(self, manifest: Manifest, segments: Sequence[Segment]) -> list[Path]:
@@ -121,7 +128,9 @@ class ReleaseLoader:
     def _open(
         self, manifest: Manifest, folders: list[Path], segments: Sequence[Segment], snapshots: Sequence[Snapshot]
     ) -> Snapshot:
-        release = Release(manifest, folders, verify=False, threads=self._config.native_threads, opened=segments)
+        release = Release(
+            manifest, folders, verify=False, threads=self._config.native_threads, opened=segments, engines=self._engines
+        )
         if self._gpus is not None and release.base not in segments:
             _copy_to_gpus(release.base, self._gpus)
         encoder = self._load_encoder(manifest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from artifacts.products.filters import Filter
 from artifacts.release.hits import Hit
 from artifacts.release.release import Release
 from artifacts.segments.search.candidates import Plan
+from artifacts.segments.search.searcher import ENGINE_SECONDS
 from artifacts.store.manifest import Manifest
 from serving.releases.batching import Batcher
 
@@ -33,6 +35,7 @@ class IndexQuery:
         params: search effort.
         conditions: filter that the products have to meet.
         excluded: ids of products that are not returned.
+        expires: when the answer comes too late, by `time.perf_counter`; an engine is not waited for any longer.
     """
 
     vector: np.ndarray
@@ -40,6 +43,7 @@ class IndexQuery:
     params: SearchParams
     conditions: Filter
     excluded: frozenset[str]
+    expires: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ def search_index(release: Release, queries: Sequence[IndexQuery]) -> list[IndexR
         hits, plan = release.search(
             np.stack([queries[position].vector for position in positions]), depth, params, conditions,
             excluded=[queries[position].excluded for position in positions],
+            seconds=min(ENGINE_SECONDS, min(queries[position].expires for position in positions) - time.perf_counter()),
         )  # fmt: skip
         results |= {position: (hit_list, plan) for position, hit_list in zip(positions, hits, strict=True)}
     return [results[position] for position in range(len(queries))]

@@ -104,6 +104,7 @@ class ReleaseWatcher:
         self._snapshot, self._replaced = None, []
         for snapshot in snapshots:
             snapshot.release.close()
+        self._loader.close()
 
     def snapshot(self, version: str | None = None) -> Snapshot:
         """Return the snapshot being served, or that of an earlier version while it is kept.

@@ -6,6 +6,7 @@ project. It exports its models by name, so that callers do not depend on which o
 
 from serving.schemas.answers import (
     BatchAnswer,
+    EngineAnswer,
     FacetBand,
     FacetValue,
     Failed,
@@ -40,6 +41,7 @@ __all__ = [
     "BatchQuery",
     "Click",
     "Common",
+    "EngineAnswer",
     "FacetBand",
     "FacetValue",
     "Failed",

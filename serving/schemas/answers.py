@@ -95,6 +95,16 @@ class BatchAnswer(BaseModel):
     query_time_ms: float
 
 
+class EngineAnswer(BaseModel):
+    """An engine that finds the candidates of searches."""
+
+    kind: str
+    exact_scores: bool = Field(
+        description="Whether similarities are computed from stored vectors, or are the engine's."
+    )
+    repeatable: bool = Field(description="Whether the same search always finds the same products.")
+
+
 class ReleaseAnswer(BaseModel):
     """The release being served."""
 
@@ -109,6 +119,7 @@ class ReleaseAnswer(BaseModel):
     drift: float | None = Field(description="How far the rows have moved away from the trained IVF lists, 0 to 1.")
     columns: dict[str, str] = Field(description="Attributes that can be filtered on, with their types.")
     supports_text: bool
+    engine: EngineAnswer | None = Field(description="What finds candidates, if it is not FAISS files of the release.")
 
 
 class Health(BaseModel):

@@ -45,6 +45,7 @@ class SearchService:
 
         Raises:
             Busy: the deadline has passed.
+            EngineUnavailable: the engine of the release does not answer within it.
         """
         for task in tasks:
             self._read(task, snapshot)
@@ -58,7 +59,7 @@ class SearchService:
                 unfinished = [task for task in group if not task.complete]
                 if not unfinished:
                     break
-                hits_of_tasks = _search(unfinished, snapshot, depth)
+                hits_of_tasks = _search(unfinished, snapshot, depth, timer.expires)
                 timer.mark("search")
                 for task, hits in zip(unfinished, hits_of_tasks, strict=True):
                     self._rank(task, snapshot, hits, depth)
@@ -125,12 +126,14 @@ def _plan(tasks: Iterable[SearchTask], snapshot: Snapshot) -> list[list[SearchTa
     return list(groups.values())
 
 
-def _search(tasks: Sequence[SearchTask], snapshot: Snapshot, depth: int) -> list[list[Hit]]:
+def _search(tasks: Sequence[SearchTask], snapshot: Snapshot, depth: int, expires: float) -> list[list[Hit]]:
     """Return the `depth` most similar products of each task."""
     queries: list[IndexQuery] = []
     for task in tasks:
         assert task.vector is not None  # noqa: S101  (a task without a vector has a problem and is not searched)
-        queries.append(IndexQuery(task.vector, depth, task.params, task.options.conditions, task.query.product_ids))
+        queries.append(
+            IndexQuery(task.vector, depth, task.params, task.options.conditions, task.query.product_ids, expires)
+        )
     # A plan describes all queries of a call, so a search that explains itself has a call of its own.
     alone = any(task.options.explain for task in tasks)
     results = search_index(snapshot.release, queries) if alone else snapshot.search(queries)

@@ -12,10 +12,11 @@ import psycopg
 from psycopg import sql
 
 from artifacts.engines.base import ALL_CONDITIONS, Capabilities, CollectionSearch, Engine, EngineAddress
-from artifacts.engines.collection import NAME_PREFIX, Collection, RowBatch
+from artifacts.engines.collection import Collection, RowBatch
 from artifacts.engines.pgvector.connections import Connection, Connections
 from artifacts.engines.pgvector.search import PgvectorSearch
 from artifacts.engines.pgvector.table import Table
+from artifacts.engines.reference import NAME_PREFIX
 from artifacts.errors import EngineError
 
 _log = logging.getLogger(__name__)

@@ -14,15 +14,16 @@ import numpy as np
 
 from artifacts.index import planner
 from artifacts.index.params import SearchParams
+from artifacts.segments.engine_vectors import MAX_FETCHED_ROWS
 from artifacts.segments.row_filter import RowFilter
 from artifacts.segments.search.candidates import Candidates, Neighbors, Plan, Rows
 from artifacts.segments.search.engine_rows import EngineRows
 
 #: Up to so many allowed rows are scored on this machine where it has the vectors: 4 ms for 10,000 rows of 512 numbers.
-_FEW_ROWS = 20_000
+FEW_ROWS = 20_000
 
 #: With no more allowed rows than this, their vectors are fetched from the engine and scored one by one.
-_FEW_FETCHED = 500
+FEW_FETCHED = 500
 
 
 class EngineCandidates(Candidates):
@@ -52,7 +53,7 @@ class EngineCandidates(Candidates):
         return self.engine.max_effort
 
     def exact_is_cheaper(self, params: SearchParams, k: int, row_filter: RowFilter) -> bool:
-        return row_filter.count <= (_FEW_ROWS if self.scores_exactly else _FEW_FETCHED)
+        return row_filter.count <= (FEW_ROWS if self.scores_exactly else FEW_FETCHED)
 
     def search(
         self,
@@ -81,7 +82,9 @@ class EngineCandidates(Candidates):
                 break
             asked = min(limit, 4 * asked)
         plan = Plan(self._kind, total, min(effort, engine.max_effort), passed)
-        if unfinished and self.scores_exactly:  # there are more rows that pass than the engine can, or did, return
+        if unfinished and (
+            self.scores_exactly or total <= MAX_FETCHED_ROWS
+        ):  # the engine did not return enough of them
             allowed_rows = self._allowed_rows(row_filter)
             for number in unfinished:
                 neighbors[number] = Neighbors(*self._rows.vectors.score(queries[number], allowed_rows, k))
@@ -98,12 +101,18 @@ class EngineCandidates(Candidates):
     def _best(
         self, query: np.ndarray, rows: np.ndarray, scores: np.ndarray, k: int, row_filter: RowFilter | None
     ) -> Neighbors:
-        if not self.scores_exactly:
-            return Neighbors(scores[:k], rows[:k])
-        if row_filter is not None and len(row_filter.changed_rows):
-            # The engine has the base's attributes of these rows, and by the delta's they pass.
-            rows = np.union1d(rows, row_filter.changed_rows)
-        return Neighbors(*self._rows.vectors.score(query, rows, k))
+        # The engine has the base's attributes of these rows, and by the delta's they pass.
+        changed = np.empty(0, np.int64) if row_filter is None else row_filter.changed_rows
+        if self.scores_exactly:
+            rows = np.union1d(rows, changed) if len(changed) else rows
+            return Neighbors(*self._rows.vectors.score(query, rows, k))
+        if 0 < len(changed) <= MAX_FETCHED_ROWS:
+            missing = np.setdiff1d(changed, rows)
+            missing_scores, missing = self._rows.vectors.score(query, missing, k)
+            rows, scores = np.concatenate([rows, missing]), np.concatenate([scores, missing_scores])
+            order = np.lexsort((rows, -scores))
+            rows, scores = rows[order], scores[order]
+        return Neighbors(scores[:k], rows[:k])
 
     def _allowed_rows(self, row_filter: RowFilter | None) -> np.ndarray:
         if row_filter is not None:

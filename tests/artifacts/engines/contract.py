@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from artifacts.engines.base import CollectionSearch, Engine
-from artifacts.engines.collection import BATCH_ROWS, NAME_PREFIX, Collection, RowBatch
+from artifacts.engines.collection import BATCH_ROWS, Collection, RowBatch
 from artifacts.engines.pushdown import pushed_down
+from artifacts.engines.reference import NAME_PREFIX
 from artifacts.errors import EngineError
 from tests.artifacts.engines.conftest import FILTERS, SCHEMA, Rows
 

@@ -1,0 +1,37 @@
+"""How a segment names what an engine holds of it. Imports neither NumPy nor Arrow."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: Collections whose names begin with this are Lookalike's; an engine's others are never read and never dropped.
+NAME_PREFIX = "lookalike_"
+
+#: Where the vectors of a served segment are: in a file on the server, or only in the engine.
+VectorsAt = Literal["server", "engine"]
+
+
+class EngineRef(BaseModel):
+    """The entry of a segment.json for a segment whose candidates an engine finds.
+
+    Attributes:
+        kind: of the engine: pgvector, milvus, qdrant or pinecone.
+        name: of the collection, table or namespace.
+        vectors: "server" if servers have the segment's vectors and score candidates exactly; "engine" if they take
+            scores and vectors from the engine.
+        options: how the engine's index was built, by the engine's own names.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    name: str
+    vectors: VectorsAt = "server"
+    options: dict[str, int | float | str] = Field(default_factory=dict)
+
+
+def collection_name(segment_id: str) -> str:
+    """Return the name of a segment's collection."""
+    return f"{NAME_PREFIX}{segment_id}"

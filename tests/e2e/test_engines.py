@@ -159,7 +159,13 @@ def test_engine_finds_what_files_find_through_refresh_compaction_and_rollback(
 
     run_compact(StepContext.open(settings.pipeline, ""))
     reload(client)
-    assert answers(client) == refreshed
+    compacted = answers(client)
+    if vectors == "server":
+        assert compacted == refreshed
+    else:  # equal pictures have equal scores, and an engine returns these in any order
+        assert {name: set(found) for name, found in compacted.items()} == {
+            name: set(found) for name, found in refreshed.items()
+        }
 
     store = Store(settings.releases, settings.cache)
     store.rollback(first)

@@ -95,7 +95,9 @@ def _make_services(app: OpenAPI, config: ServerConfig, shared_dir: Path | None) 
     admission = AdmissionController(processes.threads, processes.queue, processes.deadline_seconds)
     app.wsgi_app = load_shedder = LoadShedder(app.wsgi_app, admission)
     return Services(
-        watcher=ReleaseWatcher(Store(watching.releases, watching.cache), watching, VerificationCache(shared_dir)),
+        watcher=ReleaseWatcher(
+            Store(watching.releases, watching.cache, to_serve=True), watching, VerificationCache(shared_dir)
+        ),
         search=SearchService(load_ranker(config.ranking), open_caches(config.caches), config.limits, config.ranking),
         admission=admission,
         load_shedder=load_shedder,

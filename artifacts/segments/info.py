@@ -98,6 +98,13 @@ class SegmentInfo(BaseModel):
         """Return the entry for the engine of a segment that continues this one; None if this one has none."""
         return self.engine and self.engine.model_copy(update={"name": collection_name(segment_id)})
 
+    def needed_files(self, *, to_serve: bool) -> dict[str, FileInfo]:
+        """Return the files that a process needs: to serve searches, not the vectors if the engine has them."""
+        if not to_serve or self.engine is None or self.engine.vectors == "server":
+            return self.files
+        vectors = set(self.paths(VECTORS_FILE))
+        return {path: file for path, file in self.files.items() if path not in vectors}
+
     @property
     def part_rows(self) -> list[int]:
         """The number of rows of each part; a segment without parts is one."""
@@ -172,10 +179,11 @@ def quantizer_drift(infos: Sequence[SegmentInfo]) -> float | None:
     return max(0.0, 1 - now / trained)
 
 
-def verify_segment(folder: Path, *, threads: int = VERIFY_THREADS) -> SegmentInfo:
+def verify_segment(folder: Path, *, threads: int = VERIFY_THREADS, to_serve: bool = False) -> SegmentInfo:
     """Verify every file of a segment against segment.json: it exists, and its size and sha256 are right.
 
     Args:
+        to_serve: only the files that a server needs.
         threads: number of files read at the same time.
 
     Raises:
@@ -183,8 +191,9 @@ def verify_segment(folder: Path, *, threads: int = VERIFY_THREADS) -> SegmentInf
         IncompatibleRelease: segment.json is in another format.
     """
     info = read_info(folder)
+    files = info.needed_files(to_serve=to_serve)
     with ThreadPoolExecutor(threads, "verify") as pool:
-        for _ in pool.map(lambda item: _verify_file(folder / item[0], item[1]), info.files.items()):
+        for _ in pool.map(lambda item: _verify_file(folder / item[0], item[1]), files.items()):
             pass
     return info
 

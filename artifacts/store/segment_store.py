@@ -38,13 +38,14 @@ class SegmentStore:
     Args:
         folder: of the store.
         cache: folder on this machine for segments of a remote store.
+        to_serve: whether only files that a server needs are fetched and verified.
 
     Attributes:
         local_folder: the folder on this machine with the segments that are on it.
     """
 
-    def __init__(self, folder: Folder, cache: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Folder, cache: Path, *, to_serve: bool = False) -> None:
+        self.folder, self._to_serve = folder, to_serve
         if folder.is_local:
             self.local_folder = folder.local("segments")
         else:
@@ -92,13 +93,12 @@ class SegmentStore:
         if self.folder.is_local:
             return target
         if target.exists():
-            if _is_complete(target, digest) and _mark_as_used(target):
+            if self._is_complete(target, digest) and _mark_as_used(target):
                 return target
             self._discard(segment_id)
         temporary = self._temporary(segment_id)
-        source = self.folder.path(f"segments/{segment_id}")
         try:
-            self.folder.fs.get(f"{source}/", f"{temporary}/", recursive=True)
+            self._download(segment_id, temporary)
             with contextlib.suppress(OSError):  # another process may have been faster
                 temporary.rename(target)
             _mark_as_used(target)
@@ -107,6 +107,25 @@ class SegmentStore:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return target
+
+    def _download(self, segment_id: str, folder: Path) -> None:
+        source = self.folder.path(f"segments/{segment_id}")
+        left_out = self._left_out(segment_id) if self._to_serve else set()
+        if not left_out:
+            self.folder.fs.get(f"{source}/", f"{folder}/", recursive=True)
+            return
+        root = source.rstrip("/") + "/"
+        names = [path.removeprefix(root) for path in self.folder.fs.find(source)]
+        names = [name for name in names if name not in left_out]
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        self.folder.fs.get([root + name for name in names], [str(folder / name) for name in names])
+
+    def _left_out(self, segment_id: str) -> set[str]:
+        """Return the files of a segment that a server does not need."""
+        path = f"segments/{segment_id}/{INFO_FILE}"
+        info = parse_description(SegmentInfo, self.folder.read_bytes(path), path, "segment's description")
+        return info.files.keys() - info.needed_files(to_serve=True).keys()
 
     def verified(self, segment_id: str, digest: str, *, threads: int = VERIFY_THREADS) -> Path:
         """Return a segment's folder on this machine after verifying every file.
@@ -121,12 +140,12 @@ class SegmentStore:
             CorruptFile: names the first file that differs.
         """
         try:
-            return _verify(self.fetch(segment_id, digest), digest, threads=threads)
+            return self._verify(self.fetch(segment_id, digest), digest, threads=threads)
         except (CorruptFile, FileNotFoundError):  # damaged, or discarded by another process meanwhile
             if self.folder.is_local:
                 raise
             self._discard(segment_id)
-            return _verify(self.fetch(segment_id, digest), digest, threads=threads)
+            return self._verify(self.fetch(segment_id, digest), digest, threads=threads)
 
     def has(self, segment_id: str) -> bool:
         """Return whether the store has an intact segment of this id; if so, it is then on this machine.
@@ -262,6 +281,22 @@ class SegmentStore:
             self.path(segment_id).rename(aside)
             shutil.rmtree(aside)
 
+    def _is_complete(self, folder: Path, digest: str) -> bool:
+        """Return whether a folder holds the segment of this digest, by its segment.json and the sizes of its files."""
+        try:
+            return sha256_of_info(folder) == digest and all(
+                (folder / name).stat().st_size == file.bytes
+                for name, file in read_info(folder).needed_files(to_serve=self._to_serve).items()
+            )
+        except (ReleaseError, OSError):
+            return False
+
+    def _verify(self, folder: Path, digest: str, *, threads: int) -> Path:
+        if sha256_of_info(folder) != digest:
+            raise CorruptFile(str(folder / INFO_FILE), "is not the one that the manifest names")
+        verify_segment(folder, threads=threads, to_serve=self._to_serve)
+        return folder
+
     def _temporary(self, name: str) -> Path:
         return temporary_in(self.local_folder, name)
 
@@ -275,20 +310,3 @@ def _mark_as_used(folder: Path) -> bool:
     except OSError:
         pass  # a cache that this process may only read is not its to prune
     return True
-
-
-def _is_complete(folder: Path, digest: str) -> bool:
-    """Return whether a folder holds the segment of this digest, by its segment.json and the sizes of its files."""
-    try:
-        return sha256_of_info(folder) == digest and all(
-            (folder / name).stat().st_size == file.bytes for name, file in read_info(folder).files.items()
-        )
-    except (ReleaseError, OSError):
-        return False
-
-
-def _verify(folder: Path, digest: str, *, threads: int) -> Path:
-    if sha256_of_info(folder) != digest:
-        raise CorruptFile(str(folder / INFO_FILE), "is not the one that the manifest names")
-    verify_segment(folder, threads=threads)
-    return folder

@@ -41,17 +41,18 @@ class Store:
     Args:
         url: folder or fsspec URL.
         cache: folder on this machine for segments of a remote store.
+        to_serve: whether only files that a server needs are fetched and verified.
 
     Attributes:
         segments: the segments of all versions, and those that no version names.
         lease: lets one process publish before the others.
     """
 
-    def __init__(self, url: str, cache: Path) -> None:
+    def __init__(self, url: str, cache: Path, *, to_serve: bool = False) -> None:
         self.folder = Folder(url)
         self._pointer = Pointer(self.folder)
         self.lease = Lease(self.folder, "publish.lease")
-        self.segments = SegmentStore(self.folder, cache)
+        self.segments = SegmentStore(self.folder, cache, to_serve=to_serve)
 
     # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -83,7 +83,7 @@ def file_state(segment: Path) -> list[list[str | int]]:
         Of each file its name, device, inode, size in bytes, and times of modification and change in nanoseconds; empty
         if there is no such folder.
     """
-    files = sorted((path.name, path.stat()) for path in segment.glob("*"))
+    files = sorted((path.relative_to(segment).as_posix(), path.stat()) for path in segment.rglob("*"))
     return [[name, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for name, stat in files]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,12 +124,12 @@ def test_a_segment_that_is_removed_while_it_is_verified_is_fetched_again(
 ):
     removed: list[Path] = []
 
-    def remove_first(folder: Path, *, threads: int) -> SegmentInfo:
+    def remove_first(folder: Path, **options: Any) -> SegmentInfo:
         if not removed:
             removed.append(folder)
             shutil.rmtree(folder)
             (folder / "part-00000/vectors.f16").stat()  # fails, as in the middle of a verification
-        return verify_segment(folder, threads=threads)
+        return verify_segment(folder, **options)
 
     monkeypatch.setattr("artifacts.store.segment_store.verify_segment", remove_first)
     segment = reader.manifest().segments[1]

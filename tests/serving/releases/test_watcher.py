@@ -90,9 +90,9 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the segments that were verified, in that order."""
     names: list[str] = []
 
-    def verify(folder: Path, *, threads: int) -> object:
+    def verify(folder: Path, **options: Any) -> object:
         names.append(folder.name)
-        return verify_segment(folder, threads=threads)
+        return verify_segment(folder, **options)
 
     monkeypatch.setattr("artifacts.store.segment_store.verify_segment", verify)
     return names

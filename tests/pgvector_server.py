@@ -26,3 +26,10 @@ class PgvectorServer(PostgresServer):
     @property
     def url(self) -> str:
         return f"postgresql://127.0.0.1:{self.port}/postgres"
+
+    def require_password(self, user: str) -> None:
+        """Let a user connect only with the right password."""
+        rules = self.folder / "data/pg_hba.conf"
+        rules.write_text(f"host all {user} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        with self.connect() as connection:
+            connection.execute("SELECT pg_reload_conf()")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from tests.waiting import wait_until
@@ -76,14 +78,17 @@ class PostgresServer:
             self._process = subprocess.Popen(
                 [self._programs / "postgres", "-D", data, "-p", str(self.port),
                  *(f"--{option}" for option in options)],
-                stdout=log, stderr=log, user=self._user, cwd=self.folder, start_new_session=True,
+                stdout=log, stderr=log, user=self._user, cwd=self.folder,
             )  # fmt: skip
         wait_until(self._answers)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to all of the server's processes."""
         assert self._process is not None
-        os.killpg(self._process.pid, number)
+        postmaster = psutil.Process(self._process.pid)
+        for process in (postmaster, *postmaster.children()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)

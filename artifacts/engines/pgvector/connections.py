@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import select
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -19,6 +20,8 @@ from psycopg.rows import TupleRow
 
 from artifacts.engines.base import EngineAddress
 from artifacts.errors import EngineError, EngineUnavailable
+
+_log = logging.getLogger(__name__)
 
 #: Connections that are used at the same time; further threads wait for one.
 MOST = 16
@@ -73,18 +76,37 @@ class _HalfVectorDumper(Dumper):
 
 
 class Connection(psycopg.Connection[TupleRow]):
-    """A connection whose calls are given up at a time: a server that hangs keeps no `statement_timeout`."""
+    """A connection that is closed if it still waits after a time: a server that hangs keeps no `statement_timeout`.
 
-    gives_up = math.inf
+    Attributes:
+        ends: that time, of `time.monotonic`.
+    """
+
+    ends = math.inf
+
+    @property
+    def milliseconds(self) -> int:
+        """What is left of the time, at least 1, as `statement_timeout` takes it."""
+        return max(1, round((self.ends - time.monotonic()) * 1000))
 
     def wait(self, gen: PQGen, interval: float = 0.1, timeout: float | None = None):
-        if timeout is None and self.gives_up < math.inf:
-            timeout = max(0.0, self.gives_up - time.monotonic())
-        return super().wait(gen, interval, timeout)
+        gives_up = self.ends + _GRACE
+        if timeout is None and gives_up < math.inf:
+            timeout = max(0.0, gives_up - time.monotonic())
+        try:
+            return super().wait(gen, interval, timeout)
+        except psycopg.OperationalError:
+            if time.monotonic() >= gives_up:
+                self.close()
+                with suppress(psycopg.Error):  # a pipeline's would go on sending when it is collected
+                    gen.close()
+            raise
 
 
 class Connections:
     """Keeps connections for the next call, and makes one where none is left, in the thread that needs it.
+
+    Used by many threads of one process.
 
     Not psycopg_pool: that connects in the background, so a call would wait for all of its time where a server refuses
     connections, and after an outage for the next of ever rarer tries.
@@ -107,8 +129,8 @@ class Connections:
             raise EngineError("engine_url: PostgreSQL cannot read it; use postgresql://host:port/database") from None
         if has_password:
             raise EngineError("engine_url: leave the password out, and give user:password as engine_key")
-        user, _, self._password = address.key.partition(":")
-        credentials = {"user": user, "password": self._password}
+        user, _, password = address.key.partition(":")
+        credentials = {"user": user, "password": password}
         self._parameters = _DEFAULTS | given | {name: value for name, value in credentials.items() if value}
         self._idle: list[Connection] = []
         self._free = threading.BoundedSemaphore(MOST)
@@ -134,7 +156,7 @@ class Connections:
         try:
             with self._translated(seconds, ends):
                 connection = self._idle_connection() or self._connect(ends)
-                connection.gives_up = ends + _GRACE
+                connection.ends = ends
                 try:
                     yield connection
                 finally:
@@ -171,6 +193,7 @@ class Connections:
             if any(refusal in message for refusal in _REFUSALS):
                 raise EngineError(message) from error
             raise EngineUnavailable(message) from error
+        connection.add_notice_handler(_log_notice)
         connection.adapters.register_dumper(HalfVector, _HalfVectorDumper)
         return connection
 
@@ -188,10 +211,7 @@ class Connections:
             raise EngineError(self._message(error)) from error
 
     def _message(self, error: psycopg.Error) -> str:
-        text = " ".join(str(error).split())
-        if self._password:
-            text = text.replace(self._password, "***")
-        return f"pgvector at {self.url}: {text}"
+        return f"pgvector at {self.url}: {' '.join(str(error).split())}"
 
 
 def _has_ended(connection: Connection) -> bool:
@@ -199,3 +219,8 @@ def _has_ended(connection: Connection) -> bool:
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+def _log_notice(notice: psycopg.errors.Diagnostic) -> None:
+    """Log what PostgreSQL remarks, such as that maintenance_work_mem is too small for an index."""
+    _log.warning("pgvector: %s %s", notice.message_primary, notice.message_hint or "")

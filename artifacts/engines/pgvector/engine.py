@@ -108,6 +108,7 @@ class PgvectorEngine(Engine):
             # `count` reads only the key.
             connection.execute(sql.SQL("VACUUM (FREEZE, ANALYZE) {}").format(table.name))
             with connection.transaction():
+                # The server ends a build whose client has died.
                 connection.execute("SET LOCAL client_connection_check_interval = '10s'")
                 connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table.name))
                 if _comment(connection, collection.name) == table.comment(complete=True):

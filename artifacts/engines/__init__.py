@@ -3,6 +3,7 @@
     base          what an engine has to do: `Engine`, and `CollectionSearch` for the server
     collection    what an engine holds of one segment, and the batches that it is loaded from
     loading       writes batches with a limit of those in flight, and finds where an interrupted load goes on
+    payloads      the columns of rows as JSON
     pushdown      which conditions of a filter an engine can apply
     registry      opens an engine by its kind
     pgvector, milvus, qdrant, pinecone    one engine each; the only modules that import their clients

@@ -1,10 +1,9 @@
-"""Options, rows, filters and results as Qdrant has them."""
+"""Options, indexes, filters and results as Qdrant has them."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,14 +12,10 @@ from qdrant_client import models
 
 from artifacts.engines.base import Found
 from artifacts.engines.collection import Collection
+from artifacts.engines.payloads import is_exact, payload_value
 from artifacts.errors import EngineError
 from artifacts.products.columns import BOOLEAN, INTEGER, NUMBER, TEXT, TIME, ColumnType, type_of_column
 from artifacts.products.filters import Condition, Filter, Value
-
-#: Bounds of ranges are float64, which has all integers up to here.
-_EXACT = 2**53
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LARGEST = float(np.finfo(np.float64).max)
 
 _INDEXES: dict[ColumnType, models.PayloadSchemaType] = {
     TEXT: models.PayloadSchemaType.KEYWORD,
@@ -84,29 +79,13 @@ def index_of(dtype: pa.DataType) -> models.PayloadSchemaType:
     return _INDEXES[type_of_column(dtype)]
 
 
-# ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def payloads_of(collection: Collection, table: pa.Table) -> list[dict[str, Any]]:
-    """Return the columns of rows as payloads, in which null values are absent."""
-    payloads: list[dict[str, Any]] = [{} for _ in range(len(table))]
-    for column, dtype in collection.columns.items():
-        indexed_as_integer = index_of(dtype) == models.PayloadSchemaType.INTEGER
-        values = table[column].cast(pa.int64()) if indexed_as_integer else table[column]
-        field = collection.field(column)
-        for payload, value in zip(payloads, values.to_pylist(), strict=True):
-            if value is not None:
-                payload[field] = value
-    return payloads
+# ── filters and results ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def found_of(points: list[models.ScoredPoint]) -> Found:
     """Return the rows and scores of a search's result."""
     rows = np.array([point.id for point in points], np.int64)
     return Found(rows, np.array([point.score for point in points], np.float32))
-
-
-# ── filters ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def filter_of(collection: Collection, conditions: Filter) -> models.Filter | None:
@@ -128,7 +107,7 @@ def filter_of(collection: Collection, conditions: Filter) -> models.Filter | Non
 
 
 def _one_of(key: str, dtype: ColumnType, values: tuple[Value, ...]) -> models.Condition:
-    numbers = [_number(value) for value in values]
+    numbers = [payload_value(value) for value in values]
     if dtype == NUMBER:  # Qdrant matches texts and integers only
         ranges = [models.Range(gte=number, lte=number) for number in numbers]
         return models.Filter(should=[models.FieldCondition(key=key, range=each) for each in ranges])
@@ -137,15 +116,6 @@ def _one_of(key: str, dtype: ColumnType, values: tuple[Value, ...]) -> models.Co
 
 def _range(condition: Condition) -> models.Range | None:
     bounds = {"gte": condition.minimum, "lte": condition.maximum, "lt": condition.below}
-    limits = {name: _number(bound) for name, bound in bounds.items() if bound is not None}
-    exact = {name: limit for name, limit in limits.items() if isinstance(limit, float) or abs(limit) <= _EXACT}
+    limits = {name: payload_value(bound) for name, bound in bounds.items() if bound is not None}
+    exact = {name: limit for name, limit in limits.items() if is_exact(limit)}  # Qdrant's bounds are float64
     return models.Range(**exact) if exact else None
-
-
-def _number(value: Value) -> Any:
-    """Return a value as payloads have it, and infinity as the largest number, since JSON has no other."""
-    if isinstance(value, datetime):
-        return (value - _EPOCH) // timedelta(microseconds=1)
-    if isinstance(value, float):
-        return min(max(value, -_LARGEST), _LARGEST)
-    return int(value) if isinstance(value, bool) else value

@@ -14,6 +14,7 @@ from qdrant_client import models
 
 from artifacts.engines.base import ALL_CONDITIONS, Capabilities, CollectionSearch, Engine, EngineAddress, Found
 from artifacts.engines.collection import NAME_PREFIX, Collection, RowBatch
+from artifacts.engines.payloads import payloads_of
 from artifacts.engines.qdrant.connection import Connection
 from artifacts.engines.qdrant.conversion import (
     QdrantOptions,
@@ -21,7 +22,6 @@ from artifacts.engines.qdrant.conversion import (
     found_of,
     index_of,
     options_of,
-    payloads_of,
     quantization_of,
     shape_of,
 )

@@ -55,10 +55,12 @@ class IndexCalls:
         Raises:
             EngineUnavailable, EngineError: see the base module.
         """
+        if seconds <= 0:
+            raise EngineUnavailable(f"{self} is not asked, since no time is left")
         loop, index = self._start()
 
         async def limited() -> _Result:
-            return await asyncio.wait_for(work(index), max(0.001, seconds))
+            return await asyncio.wait_for(work(index), seconds)
 
         try:
             return asyncio.run_coroutine_threadsafe(limited(), loop).result()

@@ -57,7 +57,9 @@ class Connection:
     @contextmanager
     def client(self, seconds: float) -> Iterator[QdrantClient]:
         """Yield the client for calls that take `seconds` at most."""
-        token = _seconds.set(max(0.001, seconds))
+        if seconds <= 0:
+            raise EngineUnavailable(f"{self} is not asked, since no time is left")
+        token = _seconds.set(seconds)
         if self._lock is not None:
             self._lock.acquire()
         try:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import httpx
-import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -192,8 +194,10 @@ def test_search_of_an_index_that_hangs_ends_in_time(fake: PineconeFake, engine: 
             search.search(few.queries(3), 5, 0, (), 0.4)
         assert time.monotonic() - start < 5
         assert KEY not in str(raised.value)
-        with pytest.raises(EngineUnavailable):
+        with pytest.raises(EngineUnavailable, match="in time"):
             engine.ping(0.2)
+        with pytest.raises(EngineUnavailable, match="no time is left"):
+            search.search(few.queries(1), 5, 0, (), -0.1)
         fake.proceed.set()
         assert len(search.search(few.queries(1), 5, 0, (), 30)[0].rows) == 5
 
@@ -213,19 +217,10 @@ def test_open_search_goes_on_after_the_index_was_down(fake: PineconeFake, engine
 
 def test_searches_of_several_threads_have_their_own_results(engine: Engine, few: Rows) -> None:
     queries = few.queries(8)
-    found: dict[int, np.ndarray] = {}
-    with loaded(engine, few) as (_, search):
-
-        def ask(number: int) -> None:
-            found[number] = search.search(queries[number][None], 10, 0, (), 30)[0].rows
-
-        threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    for number, rows in found.items():
-        assert (rows == few.best(queries[number], 10)).all()
+    with loaded(engine, few) as (_, search), ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda query: search.search(query[None], 10, 0, (), 30)[0].rows, queries))
+    for query, rows in zip(queries, found, strict=True):
+        assert (rows == few.best(query, 10)).all()
 
 
 def test_wrong_credential_is_named_and_never_repeated(fake: PineconeFake, few: Rows) -> None:
@@ -239,6 +234,26 @@ def test_wrong_credential_is_named_and_never_repeated(fake: PineconeFake, few: R
         with pytest.raises(EngineError, match="engine_key") as raised:
             opened(fake, key)
         assert "wr0ng" not in str(raised.value)
+
+
+def test_credential_is_in_no_log(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        engine.names()
+    assert "/namespaces" in caplog.text
+    assert KEY not in caplog.text
+
+
+def test_engine_that_was_used_can_be_used_after_a_fork(engine: Engine, few: Rows) -> None:
+    with loaded(engine, few) as (_, search):
+        child = os.fork()
+        if child == 0:  # pytest's own clean-up is the parent's
+            try:
+                (found,) = search.search(few.queries(1), 5, 0, (), 30)
+            except EngineError:
+                os._exit(1)
+            os._exit(0 if len(found.rows) == 5 else 2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert len(search.search(few.queries(1), 5, 0, (), 30)[0].rows) == 5
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -222,6 +224,33 @@ def test_wrong_credential_is_named_and_never_repeated(running: QdrantServer, few
     with pytest.raises(EngineError, match="engine_key") as raised:
         opened(running, "wr0ng\n")
     assert "wr0ng" not in str(raised.value)
+
+
+def test_credential_is_in_no_log(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        engine.names()
+    assert "/collections" in caplog.text
+    assert KEY not in caplog.text
+
+
+def test_searches_of_several_threads_have_their_own_results_and_deadlines(engine: Engine, few: Rows) -> None:
+    queries = few.queries(8)
+    with loaded(engine, few) as (_, search):
+
+        def ask(number: int) -> np.ndarray | None:
+            try:
+                return search.search(queries[number][None], 10, 512, (), 30 if number % 2 else 0.0)[0].rows
+            except EngineUnavailable:
+                return None
+
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(ask, range(8)))
+    for number, rows in enumerate(found):
+        if number % 2:
+            assert rows is not None
+            assert (rows == few.best(queries[number], 10)).all()
+        else:
+            assert rows is None
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:6333", "ftp://127.0.0.1", "http://", "http://me:pw0rd@127.0.0.1:1", ""])

@@ -4,6 +4,7 @@
     reference     how a segment names what an engine holds of it
     collection    what an engine holds of one segment, and the batches that it is loaded from
     loading       writes batches with a limit of those in flight, and finds where an interrupted load goes on
+    payloads      the columns of rows as JSON
     pushdown      which conditions of a filter an engine can apply
     registry      opens an engine by its kind
     pool          the engines of a process

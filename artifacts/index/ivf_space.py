@@ -15,6 +15,9 @@ _OPQ_ROUNDS = 10
 #: Vectors that are rotated at once: 17 MB of row numbers at 512-d.
 _ROTATED_BLOCK = 4096
 
+#: Vectors of a sample that are rotated before they are written back: 134 MB of float32 at 512-d.
+_SAMPLE_BLOCK = 65_536
+
 
 def to_ivf_space(index: faiss.Index, vectors: np.ndarray) -> tuple[faiss.IndexIVF, np.ndarray]:
     """Return the IVF inside an index, and the vectors in its space.
@@ -38,6 +41,27 @@ def rotation_of(index: faiss.Index) -> faiss.LinearTransform | None:
     """Return the rotation that an index begins with; None if it has none."""
     outer = faiss.downcast_index(index)
     return faiss.downcast_VectorTransform(outer.chain.at(0)) if isinstance(outer, faiss.IndexPreTransform) else None
+
+
+def rotate_sample(index: faiss.Index, sample: np.ndarray, *, overwrite: bool) -> np.ndarray:
+    """Return a sample in the IVF's space: the sample itself if the index begins with no rotation.
+
+    Args:
+        sample: float32 or float16 [n, dim].
+        overwrite: whether a float32 sample is rotated in place, block by block. One that is mapped from a file stays
+            there.
+
+    Returns:
+        float32 or float16 [n, dim].
+    """
+    rotation = rotation_of(index)
+    if rotation is None:
+        return sample
+    if not overwrite or sample.dtype != np.float32 or rotation.d_out != sample.shape[1]:
+        return _rotate(rotation, sample)
+    for start in range(0, len(sample), _SAMPLE_BLOCK):
+        sample[start : start + _SAMPLE_BLOCK] = _rotate(rotation, sample[start : start + _SAMPLE_BLOCK])
+    return sample
 
 
 def _rotate(rotation: faiss.LinearTransform, vectors: np.ndarray) -> np.ndarray:

@@ -82,7 +82,15 @@ def run_parts(context: StepContext, parts: Sequence[int] | None = None) -> StepR
 
     in_process = context.in_process or len(plan.parts) == 1
     totals = run_plan(replace(context, progress=no_progress, on_shard=on_part, in_process=in_process), work)
-    return StepResult(totals.changed, totals.note("products", "indexed"), totals)
+    return StepResult(totals.changed, parts_note(totals), totals)
+
+
+def parts_note(totals: ShardTotals) -> str:
+    """Return one line for people about parts that were written, or had been written before."""
+    if totals.changed:
+        return totals.note("products", "indexed")
+    count = len(totals.reports)
+    return f"nothing left to write: {totals.ok:,} products are in {count:,} finished part{'' if count == 1 else 's'}"
 
 
 def plan_parts(context: StepContext, parts: Sequence[int] | None = None) -> ShardPlan:

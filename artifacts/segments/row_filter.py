@@ -61,6 +61,12 @@ class RowFilter:
         part, position = (0, row) if row < self.base_rows else (1, row - self.base_rows)
         return bool(self.bitmaps[part][position >> 3] >> (position & 7) & 1)
 
+    def mask(self, rows: np.ndarray) -> np.ndarray:
+        """Return which of consecutive rows of one segment, int64[n], are among them: bool[n]."""
+        part, first = (0, int(rows[0])) if rows[0] < self.base_rows else (1, int(rows[0]) - self.base_rows)
+        packed = self.bitmaps[part][first >> 3 : (first + len(rows) + 7) >> 3]
+        return np.unpackbits(packed, bitorder="little")[first & 7 :][: len(rows)].astype(bool)
+
     @property
     def nbytes(self) -> int:
         """Memory of the arrays."""

@@ -9,7 +9,7 @@ import torch
 
 from artifacts.errors import DeviceError
 from artifacts.index import build
-from artifacts.index.devices.device import Centroids, Device
+from artifacts.index.devices.device import CPU, Centroids, Device
 from artifacts.index.devices.guarded import GuardedDevice
 from artifacts.index.devices.opening import open_device
 from tests.artifacts.building import unit_vectors
@@ -27,10 +27,10 @@ class FullGpu:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
-def built(*devices: Device) -> bytes:
-    """Train and fill an index, each on a device."""
-    index = build.train("IVF16,PQ4", 24, VECTORS, seed=0, **({"device": devices[0]} if devices else {}))
-    build.add(index, VECTORS, np.arange(600), **({"device": devices[-1]} if devices else {}))
+def built(device: Device = CPU) -> bytes:
+    """Train and fill an index on a device."""
+    index = build.train("IVF16,PQ4", 24, VECTORS, seed=0, device=device)
+    build.add(index, VECTORS, np.arange(600), device=device)
     return faiss.serialize_index(index).tobytes()
 
 

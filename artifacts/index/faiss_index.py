@@ -17,7 +17,7 @@ from artifacts.index.coarse import RoundedCentroids, centroids_of, exact_quantiz
 from artifacts.index.devices.assignment import inner_products
 from artifacts.index.gpus.copies import FlatCopies, IvfCopies, search_lists
 from artifacts.index.gpus.pool import GpuPool
-from artifacts.index.ivf_space import rotate, rotation_matrix
+from artifacts.index.ivf_space import codec_of, rotate, rotation_matrix
 from artifacts.index.params import IvfShape
 from artifacts.index.vectors import best, fp16_view
 
@@ -103,7 +103,7 @@ class IvfIndex:
         else:
             self._rotation, self._centroids, self._rounded = base._rotation, base._centroids, base._rounded
         self.rows: int = sum(ivf.ntotal for ivf in self.ivfs)
-        self.shape = IvfShape(self.rows, self.lists, self.ivfs[0].d, self.ivfs[0].code_size)
+        self.shape = IvfShape(codec_of(self.indexes[0]), self.rows, self.lists, self.ivfs[0].d, self.ivfs[0].code_size)
 
     def copy_to_gpus(self, pool: GpuPool) -> None:
         """Search a base on GPUs from now on; see `IvfCopies` for the errors.

@@ -48,9 +48,9 @@ class RoundedCentroids:
         self._rounded: faiss.IndexScalarQuantizer | None = None
         if self._exact.d % _BYTES_AT_ONCE == 0:
             signed_bytes = faiss.ScalarQuantizer.QT_8bit_direct_signed
-            self._rounded = faiss.IndexScalarQuantizer(self._exact.d, signed_bytes, faiss.METRIC_INNER_PRODUCT)
-            centroids = centroids_of(ivf)
-            self._rounded.add(_rounded(centroids, np.abs(centroids).max()))
+            centroids, metric = centroids_of(ivf), faiss.METRIC_INNER_PRODUCT
+            self._rounded = rounded = faiss.IndexScalarQuantizer(self._exact.d, signed_bytes, metric)
+            rounded.add(_rounded(centroids, np.abs(centroids).max()))
 
     def nearest(self, vectors: np.ndarray, count: int) -> np.ndarray:
         """Return the lists nearest to each vector, independent of the other vectors but for rounding.

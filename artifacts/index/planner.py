@@ -2,7 +2,7 @@
 
 Scoring every allowed row is exact and costs the same wherever the rows lie. Probing costs what the lists hold: where
 allowed rows are spread thinly over them, each probe yields little. Both costs are estimated and the cheaper way is
-taken; on equal costs, the exact one. The estimates are linear; `lookalike bench filters` measures both ways side by side.
+taken; on equal costs, the exact one. The estimates are linear; `lookalike bench filters` measures both ways.
 They only have to be right about which side of the crossover a filter is on; near it, either way will do.
 """
 

@@ -78,8 +78,12 @@ class Vectors(Joined):
         Returns:
             Scores float32[j], descending, and rows int64[j], j = min(k, m); equal scores by ascending row.
         """
+        rows = np.sort(rows)
+        if 0 < len(rows) <= BLOCK_ROWS:
+            scores, positions = best(fp16_view(self.gather_ascending(rows)), query, k)
+            return scores, rows[positions]
         best_scores, best_rows = np.empty(0, np.float32), np.empty(0, np.int64)
-        for block, vectors in self.blocks(np.sort(rows)):
+        for block, vectors in self.blocks(rows):
             scores, positions = best(fp16_view(vectors), query, k)
             scores, block_rows = np.concatenate([best_scores, scores]), np.concatenate([best_rows, block[positions]])
             order = np.lexsort((block_rows, -scores))[:k]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ _FEW_QUERIES = 4
 class Plan:
     """How a search was done, for `explain`."""
 
-    path: str  # nothing | flat | exact | ivf | hnsw
+    path: str  # nothing | flat | exact | ivf | hnsw; exact also where every walk through a graph ended early
     allowed: int  # rows that it could return
     probes: int = 0  # IVF lists probed for each query; in a graph, the nearest rows that a walk keeps
     candidates: int = 0  # rows scored exactly, over all queries
@@ -54,6 +54,13 @@ class Neighbors:
 
     scores: np.ndarray
     rows: np.ndarray
+
+
+class _Walk(NamedTuple):
+    """A walk through a graph, for the plan."""
+
+    scored: int  # rows scored exactly
+    ended_early: bool  # among rows that are not allowed, so that all allowed ones were scored
 
 
 class Searcher:
@@ -154,13 +161,15 @@ class Searcher:
         if self._is_exact(params, k, row_filter, path):
             neighbors = self._search_exactly(queries, k, row_filter)
             return neighbors, Plan("exact", total, candidates=total * len(queries))
-        if self._base.graph is not None:
-            depth = self._graph_depth(params, k, row_filter)
-            plan = Plan("hnsw", total, depth, k * len(queries))
-            return [self._search_whole(query, k, row_filter, params) for query in queries], plan
-        if self.ivf is None:
-            return [self._search_whole(query, k, row_filter, params) for query in queries], Plan("flat", total)
-        return self._search_ivf(queries, k, params, row_filter, total)
+        if self.ivf is not None:
+            return self._search_ivf(queries, k, params, row_filter, total)
+        walks: list[_Walk] = []
+        neighbors = [self._search_whole(query, k, row_filter, params, walks) for query in queries]
+        if self._base.graph is None:
+            return neighbors, Plan("flat", total)
+        whole = bool(walks) and all(walk.ended_early for walk in walks)
+        depth = 0 if whole else self._graph_depth(params, k, row_filter)
+        return neighbors, Plan("exact" if whole else "hnsw", total, depth, sum(walk.scored for walk in walks))
 
     def _is_exact(self, params: SearchParams, k: int, row_filter: RowFilter | None, path: SearchPath | None) -> bool:
         if path is not None:
@@ -188,8 +197,10 @@ class Searcher:
             for query, query_rows in zip(queries, nearest, strict=True)
         ]
 
-    def _search_whole(self, query: np.ndarray, k: int, row_filter: RowFilter | None, params: SearchParams) -> Neighbors:
-        """Search indexes without lists: flat ones, or a graph with a flat delta."""
+    def _search_whole(
+        self, query: np.ndarray, k: int, row_filter: RowFilter | None, params: SearchParams, walks: list[_Walk]
+    ) -> Neighbors:
+        """Search indexes without lists: flat ones, or a graph with a flat delta; add the walks taken to `walks`."""
         scores: list[np.ndarray] = []
         rows: list[np.ndarray] = []
         for number, segment in enumerate(self._segments):
@@ -200,7 +211,8 @@ class Searcher:
             while True:
                 depth = min(depth, segment.info.rows)
                 if segment.graph is not None:
-                    part_scores, part_rows = self._search_graph(segment.graph, query, depth, row_filter, params)
+                    part_scores, part_rows, walk = self._search_graph(segment.graph, query, depth, row_filter, params)
+                    walks.append(walk)
                 else:
                     assert segment.flat is not None  # noqa: S101  (an IVF is searched elsewhere)
                     bitmap = None if row_filter is None else row_filter.bitmaps[number]
@@ -225,19 +237,20 @@ class Searcher:
 
     def _search_graph(
         self, graph: GraphIndex, query: np.ndarray, k: int, row_filter: RowFilter | None, params: SearchParams
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, _Walk]:
         """Return exact scores and rows of the base's best `k` that a walk finds; of all rows if it finds too few."""
         bitmap = None if row_filter is None else row_filter.bitmaps[0]
         allowed = graph.rows if row_filter is None else row_filter.allowed_of_base
         k = min(k, allowed)
         if k == 0:
-            return np.empty(0, np.float32), np.empty(0, np.int64)
+            return np.empty(0, np.float32), np.empty(0, np.int64), _Walk(0, ended_early=False)
         asked = min(allowed, k + _SPARE_ROWS)
         rows = graph.candidates(query, asked, self._graph_depth(params, k, row_filter), bitmap)
-        if len(rows) < k:  # the walk ended among rows that are not allowed
+        ended_early = len(rows) < k  # among rows that are not allowed
+        if ended_early:
             rows = np.arange(graph.rows) if row_filter is None else row_filter.rows
             rows = rows[rows < graph.rows]
-        return self.vectors.score(query, rows, k)
+        return *self.vectors.score(query, rows, k), _Walk(len(rows), ended_early)
 
     def _with_deleted(self, depth: int) -> int:
         """Return how many rows to ask for so that `depth` are likely to be left without the deleted ones."""

@@ -11,7 +11,7 @@ import pytest
 
 from artifacts.index import planner
 from artifacts.index.params import MIN_TRAIN_ROWS, SearchParams
-from artifacts.segments.searcher import Searcher
+from artifacts.segments.searcher import Plan, Searcher
 from artifacts.segments.segment import Segment
 from tests.artifacts.building import INDEXED, force_path, queries_like, unit_vectors, write_segment
 from tests.artifacts.segments.segment_building import LAYOUTS, QUERIES, ROWS, VECTORS
@@ -126,6 +126,23 @@ def test_filtered_search_returns_enough_allowed_rows(segment: Segment, path: str
         assert set(nearest.rows) <= set(rows)
         assert len(nearest.rows) == min(40, len(rows))
     assert plan.path == ("exact" if path == "scan" else {"flat": "flat", "hnsw": "hnsw"}.get(codec, "ivf"))
+
+
+def test_plan_says_that_a_walk_ended_early(segments: dict[str, Segment], monkeypatch: pytest.MonkeyPatch):
+    """A walk that keeps only rows that are not allowed finds none, and all allowed rows are scored."""
+    force_path(monkeypatch, "probe")
+    searcher = Searcher(segments["hnsw"])
+    far = np.sort(np.argsort(VECTORS.astype(float) @ QUERIES[0])[:500])
+    near_them = VECTORS[far[7]].astype(np.float32)
+    params = SearchParams(nprobe=20, filtered_probes=1)
+    [nearest], plan = searcher.search(QUERIES[:1], 20, params, searcher.row_filter(far))
+    assert nearest.rows.tolist() == brute_force(QUERIES[0], far, 20)[1].tolist()
+    assert plan == Plan("exact", allowed=500, probes=0, candidates=500)
+    _, walked = searcher.search(near_them[None], 20, params, searcher.row_filter(far))
+    assert (walked.path, walked.probes) == ("hnsw", 60)
+    assert 20 <= walked.candidates < 40
+    _, both = searcher.search(np.stack([QUERIES[0], near_them]), 20, params, searcher.row_filter(far))
+    assert both == Plan("hnsw", allowed=500, probes=60, candidates=500 + walked.candidates)
 
 
 @pytest.mark.parametrize("rows", [[], [7], [0, ROWS - 1]])

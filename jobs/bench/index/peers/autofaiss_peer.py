@@ -63,7 +63,7 @@ class Autofaiss(Index):
     def search(self, setting: Setting, row_filter: RowFilter | None) -> Search:
         bitmap, selector = None, None
         if row_filter is not None:
-            bitmap = np.packbits(row_filter.allowed, bitorder="little")
+            bitmap = np.packbits(row_filter.find_allowed(), bitorder="little")
             selector = faiss.IDSelectorBitmap(bitmap)
         if isinstance(self.inner, faiss.IndexHNSW):
             params = faiss.SearchParametersHNSW(sel=selector, **setting)

@@ -19,7 +19,7 @@ from protocol import Case, Index, K, RowFilter, Search, Setting, blocks
 from stages import run
 
 _DIMENSIONS_A_BYTE = 8  # of a product quantizer, as in Lookalike
-_NPROBES = (4, 8, 16, 32, 64, 128, 256, 512)
+_NPROBES, _REFINES = (4, 8, 16, 32, 64, 128, 256, 512), (2, 3, 4, 6, 8, 16)
 
 
 class Lance(Index):
@@ -63,16 +63,17 @@ class Lance(Index):
 
     def sweeps(self, case: Case) -> list[list[Setting]]:
         if self.task.index == "ivf_hnsw_sq":
-            factors = (2, 3, 4, 6, 8, 16)  # `ef` may not be less than the candidates
+            factors = (1, 2, 3, 4, 6, 8, 16)  # `ef` may not be less than the candidates
             return [[{"nprobes": 1, "refine": refine, "ef": K * refine * n} for n in factors] for refine in (1, 2)]
-        return [[{"nprobes": probes, "refine": refine} for probes in _NPROBES] for refine in (2, 4, 8, 16)]
+        return [[{"nprobes": probes, "refine": refine} for probes in _NPROBES] for refine in _REFINES]
 
     def search(self, setting: Setting, row_filter: RowFilter | None) -> Search:
         where = None if row_filter is None else row_filter.sql()
 
         def search(query: np.ndarray) -> np.ndarray:
             builder = self.table.search(query, vector_column_name="vector").distance_type("dot").limit(K)
-            builder = builder.nprobes(setting["nprobes"]).refine_factor(setting["refine"]).select(["id"])
+            builder = builder.nprobes(setting["nprobes"]).refine_factor(setting["refine"])
+            builder = builder.select(["id", "_distance"])  # without the second it would log a warning for each query
             if "ef" in setting:
                 builder = builder.ef(setting["ef"])
             if where is not None:

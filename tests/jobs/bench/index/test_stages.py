@@ -188,7 +188,7 @@ def test_index_that_calibrates_itself_is_measured_as_calibrated(task: Task) -> N
     index.settings = [[{"rows": 400}], [{"rows": 50}, {"rows": 390}]]
     tuned = tune(index, case_of(task, 30))
     assert tuned["chosen"]["setting"] == {"rows": 400}
-    assert rows_tried(tuned) == [400, 50, 390]
+    assert rows_tried(tuned)[:2] == [400, 50]
 
 
 def test_every_query_is_searched_for_before_the_time_counts(task: Task) -> None:

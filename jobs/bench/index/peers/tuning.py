@@ -22,8 +22,9 @@ _WARM_UP = 10
 #: A sweep ends where they are this many times slower than one that reaches the target. Steps of a sweep at most double
 #: the work, so a sweep that is slower by as much does not win by finer steps either.
 _HOPELESS = 2.0
-#: A sweep ends where a step up adds less recall than this, twice in a row.
-_PLATEAU = 0.002
+#: A sweep ends where a step up adds less recall than this, twice in a row; not below this share of the target, since
+#: the nearest IVF lists may hold no row that a filter allows.
+_PLATEAU, _PLATEAU_FROM = 0.002, 0.5
 #: Limits as multiples of the seconds of a measurement: of exploring a case, of trying a setting on some of the queries,
 #: and of searching for all of them, here and when it is measured.
 _CASE_LIMIT, _SOME_LIMIT, ALL_LIMIT = 30, 2, 20
@@ -69,7 +70,8 @@ class _Tuning:
                 break  # the one more
             if self._reaches(point):
                 first = position
-            flat = flat + 1 if point.recall_at_100 < before + _PLATEAU else 0
+            grows = point.recall_at_100 >= before + _PLATEAU or point.recall_at_100 < _PLATEAU_FROM * self._target
+            flat = 0 if grows else flat + 1
             before = point.recall_at_100
             if flat == 2 or point.qps * _HOPELESS < fastest or time.perf_counter() > self._ends:
                 break

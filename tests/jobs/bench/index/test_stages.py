@@ -81,7 +81,7 @@ def task(tmp_path: Path) -> Task:
     vectors[200] = vectors[100]  # a tie
     np.save(tmp_path / "vectors.npy", vectors.astype(np.float16))
     described = {"data": str(tmp_path), "folder": str(tmp_path), "index": "", "threads": 1, "target": 0.9}
-    described |= {"seconds": 0.01, "columns": [], "cases": []}
+    described |= {"seconds": 0.05, "columns": [], "cases": []}
     (tmp_path / "task.json").write_text(json.dumps(described))
     return Task(tmp_path / "task.json")
 
@@ -154,8 +154,7 @@ def test_setting_between_two_is_in_the_middle_of_all_numbers_that_differ() -> No
 
 
 def test_setting_that_misses_the_target_on_all_queries_makes_room_for_a_deeper_one(task: Task) -> None:
-    task.seconds = 0.05  # enough for 25 queries at most
-    case = case_of(task, 40)
+    case = case_of(task, 40)  # there is time for 25 of them at most
     index = SlowAtFirstEasy(task)
     index.easy = case.queries[:30]
     index.settings = [[{"rows": rows} for rows in (50, 160, 400)]]
@@ -179,6 +178,13 @@ def test_sweep_whose_recall_no_longer_grows_ends_with_its_deepest_setting(task: 
     tuned = tune(index, case_of(task, 30))
     assert [point["setting"]["step"] for point in tuned["points"]] == ["a", "b", "c", "f"]
     index.settings = [[{"rows": rows} for rows in (200, 200, 201, 201, 201, 400)]]
+    assert tune(index, case_of(task, 30))["chosen"]["recall_at_100"] >= 0.9
+
+
+def test_sweep_goes_on_where_its_first_settings_find_hardly_anything(task: Task) -> None:
+    index = Prefix(task)
+    steps = [{"rows": 0, "step": step} for step in ("a", "b", "c", "d")]
+    index.settings = [[*steps, {"rows": 400, "step": "e"}], [{"rows": 0, "step": "f"}]]
     assert tune(index, case_of(task, 30))["chosen"]["recall_at_100"] >= 0.9
 
 

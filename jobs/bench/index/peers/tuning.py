@@ -25,8 +25,8 @@ _HOPELESS = 2.0
 #: A sweep ends where a step up adds less recall than this, twice in a row; not below this share of the target, since
 #: the nearest IVF lists may hold no row that a filter allows.
 _PLATEAU, _PLATEAU_FROM = 0.002, 0.5
-#: Limits as multiples of the seconds of a measurement: of exploring a case, of trying a setting on some of the queries,
-#: and of searching for all of them, here and when it is measured.
+#: Limits as multiples of the seconds of a measurement: of a case once a setting reaches the target, of trying a setting
+#: on some of the queries, and of searching for all of them, here and when it is measured.
 _CASE_LIMIT, _SOME_LIMIT, ALL_LIMIT = 30, 2, 20
 #: Settings that are tried between the first that reaches the target and the last that missed it. Lookalike's
 #: calibration tries one between two values of nprobe.
@@ -64,7 +64,6 @@ class _Tuning:
         """Try the settings of a sweep; return the position of the first that reaches the target, None if none does."""
         first, flat, before = None, 0, -1.0
         for position, setting in enumerate(sweep):
-            fastest = max((point.qps for point in self.points.values() if self._reaches(point)), default=0.0)
             point = self._try(setting)
             if first is not None:
                 break  # the one more
@@ -73,7 +72,9 @@ class _Tuning:
             grows = point.recall_at_100 >= before + _PLATEAU or point.recall_at_100 < _PLATEAU_FROM * self._target
             flat = 0 if grows else flat + 1
             before = point.recall_at_100
-            if flat == 2 or point.qps * _HOPELESS < fastest or time.perf_counter() > self._ends:
+            fastest = max((point.qps for point in self.points.values() if self._reaches(point)), default=0.0)
+            too_long = fastest > 0 and time.perf_counter() > self._ends
+            if flat == 2 or point.qps * _HOPELESS < fastest or too_long:
                 break
         return first
 
@@ -88,7 +89,7 @@ class _Tuning:
             best = max((one for one in (best, found) if one is not None), key=lambda one: one.qps, default=None)
         if best is not None:
             return best
-        # Exploring the deepest sweep may have ended early, by its time or where recall hardly grew.
+        # Exploring the deepest sweep may have ended early, where recall hardly grew.
         sweep = reached[-1][0]
         tried = [setting for setting in sweep if _key(setting) in self.points]
         found = self._cheapest(tried[-1], sweep[-1:])

@@ -188,6 +188,16 @@ def test_sweep_goes_on_where_its_first_settings_find_hardly_anything(task: Task)
     assert tune(index, case_of(task, 30))["chosen"]["recall_at_100"] >= 0.9
 
 
+def test_sweeps_go_on_until_one_reaches_the_target_however_long_it_takes(task: Task) -> None:
+    task.seconds = 1e-6  # time is over at once
+    index = Prefix(task)
+    index.settings = [[{"rows": 100, "kind": "a"}, {"rows": 200, "kind": "a"}], [{"rows": 50}, {"rows": 400}]]
+    index.settings.append([{"rows": 400, "kind": "b"}])
+    tuned = tune(index, case_of(task, 20))
+    assert rows_tried(tuned)[:4] == [100, 200, 50, 400]
+    assert tuned["chosen"]["recall_at_100"] >= 0.9
+
+
 def test_index_that_calibrates_itself_is_measured_as_calibrated(task: Task) -> None:
     index = Prefix(task)
     index.calibrates = True

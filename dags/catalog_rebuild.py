@@ -86,10 +86,10 @@ def catalog_rebuild() -> None:
 
         context = open_context(params)
         result = run_train(context)
-        push_note(ti, result.note)
-        parts = len(result.report.parts)
+        parts, note = len(result.report.parts), result.note
         if parts == 1:  # it takes less time than starting Spark
-            run_parts(context)
+            note += f"; its part: {run_parts(context).note}"
+        push_note(ti, note)
         return spark_arguments(settings_from(params), params["groups"], parts)
 
     @task

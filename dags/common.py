@@ -149,7 +149,7 @@ def announce(outlet_events: Any, version: str) -> dict[str, str]:
 
 
 #: What the units of a step on Spark are, and what has been done to them.
-_NOTES = {"download": ("pictures", "fetched"), "embed": ("pictures", "embedded"), "index": ("products", "indexed")}
+_NOTES = {"download": ("pictures", "fetched"), "embed": ("pictures", "embedded")}
 
 
 class SparkStepOperator(SparkSubmitOperator):
@@ -161,7 +161,7 @@ class SparkStepOperator(SparkSubmitOperator):
     def execute(self, context: Any) -> None:
         from jobs.download.step import plan_download
         from jobs.embed.step import plan_embed
-        from jobs.index.parts import plan_parts
+        from jobs.index.parts import parts_note, plan_parts
         from jobs.spark_submit import count_shards, parse_shards
         from jobs.workspace.shards import ShardTotals
 
@@ -176,8 +176,8 @@ class SparkStepOperator(SparkSubmitOperator):
             super().execute(context)
             written = [report for report in steps.workspace.step_reports(step) if report not in before]
             reports += [report for report in written if report.shard in plan.changed]
-        what, verb = _NOTES[step]
-        push_note(context["ti"], ShardTotals(reports, time.monotonic() - began).note(what, verb))
+        totals = ShardTotals(reports, time.monotonic() - began)
+        push_note(context["ti"], parts_note(totals) if step == "index" else totals.note(*_NOTES[step]))
 
 
 def spark_submit_script() -> str:

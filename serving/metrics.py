@@ -77,6 +77,10 @@ RELOAD_SECONDS = Histogram(
 )
 
 GPU_FAILURES = Counter("image_search_gpu_failures_total", "Searches that the CPU answered because a GPU failed.")
+GPU_TOO_DEEP = Counter(
+    "image_search_gpu_too_deep_total",
+    "Queries that the CPU answered because they need more candidates or lists than a GPU returns.",
+)
 
 # ── caches and events ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -16,7 +16,7 @@ from artifacts.index.coarse import centroids_of, set_centroids
 from artifacts.index.devices.assignment import assign
 from artifacts.index.devices.device import CPU, Device
 from artifacts.index.devices.threads import one_thread
-from artifacts.index.ivf_space import rotation_of, to_ivf_space, train_rotation
+from artifacts.index.ivf_space import rotate_sample, to_ivf_space, train_rotation
 from artifacts.index.training import Progress, no_progress, train_centroids
 from artifacts.index.vectors import fp16_index
 
@@ -31,10 +31,16 @@ _PQ_ITERATIONS = 10
 def training_rows(rows: int, sample: int, seed: int) -> np.ndarray:
     """Draw distinct row numbers at random to train on: int64[min(rows, sample)], ascending.
 
-    They must not be the first rows: a catalog may be sorted by category.
+    They must not be the first rows: a catalog may be sorted by category. Memory is in proportion to the sample: NumPy's
+    `choice` makes an array of all rows if more than a fiftieth is drawn.
     """
-    chosen = np.random.default_rng(seed).choice(rows, size=min(rows, sample), replace=False)
-    return np.sort(chosen)
+    random = np.random.default_rng(seed)
+    if sample >= rows / 2:
+        return np.sort(random.choice(rows, size=min(rows, sample), replace=False))
+    chosen = np.empty(0, np.int64)
+    while len(chosen) < sample:  # numbers that come up again are drawn anew
+        chosen = np.union1d(chosen, random.integers(rows, size=sample - len(chosen)))
+    return chosen
 
 
 def train(
@@ -44,6 +50,7 @@ def train(
     *,
     seed: int,
     device: Device = CPU,
+    overwrite_sample: bool = False,
     progress: Progress = no_progress,
 ) -> faiss.Index:
     """Train an index on a sample, and return it empty. It does not depend on the device.
@@ -51,6 +58,8 @@ def train(
     Args:
         factory: FAISS factory string with an IVF, whose quantizer is flat or an HNSW graph.
         sample: float32 or float16 [n, dim], L2-normalised, at least as many as lists; see `training_rows`.
+        overwrite_sample: whether a codec that rotates vectors may rotate the sample in place; else a rotated copy of
+            all of it is in memory.
         progress: called after each step of the k-means.
 
     Raises:
@@ -60,8 +69,8 @@ def train(
     few = sample[training_rows(len(sample), _CODEC_ROWS, seed)].astype(np.float32)
     train_rotation(index, few)
     ivf, few = to_ivf_space(index, few)
-    inner = sample if rotation_of(index) is None else to_ivf_space(index, sample)[1]
-    centroids = train_centroids(inner, ivf.nlist, seed=seed, device=device, progress=progress)
+    sample = rotate_sample(index, sample, overwrite=overwrite_sample)
+    centroids = train_centroids(sample, ivf.nlist, seed=seed, device=device, progress=progress)
     set_centroids(ivf, centroids)
     ivf = faiss.downcast_index(ivf)
     if isinstance(ivf, faiss.IndexIVFPQ):

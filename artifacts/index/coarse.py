@@ -17,6 +17,11 @@ from artifacts.index.devices.threads import one_thread
 #: 1,024 to 0.996 and 0.992, in 1.5 ms.
 _MIN_EF, _EF_PER_LIST = 256, 4
 
+#: Bytes that FAISS multiplies at once.
+_BYTES_AT_ONCE = 16
+#: The largest number in a signed byte, and a smallest one to divide by.
+_LARGEST_BYTE, _SMALLEST = np.float32(127), np.float32(1e-30)
+
 
 def exact_quantizer(ivf: faiss.IndexIVF) -> faiss.IndexFlat:
     """Return the flat index over all centroids of an IVF, which lives as long as the IVF."""
@@ -29,6 +34,43 @@ def centroids_of(ivf: faiss.IndexIVF) -> np.ndarray:
     flat = exact_quantizer(ivf)
     centroids = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, -1)
     return np.require(centroids, requirements="A")  # NumPy would copy them for every product
+
+
+class RoundedCentroids:
+    """The centroids of an IVF with a byte for each number: finds the nearest lists but for rounding, and faster.
+
+    Of 2,048 centroids of 512 numbers, 16 that hold the nearest 8 are found in 25 µs instead of 53. Where the length is
+    no multiple of 16, FAISS has no fast product of bytes; then all numbers are compared as they are.
+    """
+
+    def __init__(self, ivf: faiss.IndexIVF) -> None:
+        self._exact = exact_quantizer(ivf)
+        self._rounded: faiss.IndexScalarQuantizer | None = None
+        if self._exact.d % _BYTES_AT_ONCE == 0:
+            signed_bytes = faiss.ScalarQuantizer.QT_8bit_direct_signed
+            centroids, metric = centroids_of(ivf), faiss.METRIC_INNER_PRODUCT
+            self._rounded = rounded = faiss.IndexScalarQuantizer(self._exact.d, signed_bytes, metric)
+            rounded.add(_rounded(centroids, np.abs(centroids).max()))
+
+    def nearest(self, vectors: np.ndarray, count: int) -> np.ndarray:
+        """Return the lists nearest to each vector, independent of the other vectors but for rounding.
+
+        Args:
+            vectors: float32[n, dim].
+            count: no more than there are lists.
+
+        Returns:
+            int64[n, count], in any order.
+        """
+        with one_thread():  # FAISS gives one vector to one thread anyway, which would wait for the others
+            if self._rounded is None:
+                return self._exact.search(vectors, count)[1]
+            return self._rounded.search(_rounded(vectors, np.abs(vectors).max(axis=1, keepdims=True)), count)[1]
+
+
+def _rounded(vectors: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """Return vectors scaled and rounded to whole numbers from -127 to 127, which `largest` becomes."""
+    return np.rint(vectors * (_LARGEST_BYTE / np.maximum(largest, _SMALLEST)))
 
 
 def set_centroids(ivf: faiss.IndexIVF, centroids: np.ndarray) -> None:

@@ -13,20 +13,17 @@ import faiss
 import numpy as np
 
 from artifacts.index.build import map_file
-from artifacts.index.coarse import centroids_of, exact_quantizer, has_graph, nearest_by_graph
+from artifacts.index.coarse import RoundedCentroids, centroids_of, exact_quantizer, has_graph, nearest_by_graph
 from artifacts.index.devices.assignment import inner_products
 from artifacts.index.gpus.copies import FlatCopies, IvfCopies, search_lists
 from artifacts.index.gpus.pool import GpuPool
-from artifacts.index.ivf_space import to_ivf_space
+from artifacts.index.ivf_space import codec_of, rotate, rotation_matrix
 from artifacts.index.params import IvfShape
 from artifacts.index.vectors import best, fp16_view
 
-#: Numbers of queries for which lists are chosen by one matrix product. Among 4,096 centroids of 512 numbers, a search
-#: query by query takes 0.45 ms a query; the product 0.3 ms with 5 queries, 0.2 with 8, 0.15 with 16. FAISS has such a
-#: product too, but uses it only from more queries on; with very many, its blocks save memory.
-_PRODUCT_QUERIES = range(5, 65)
-#: Lists chosen beside the requested ones. Rounding swaps lists only where all of these are almost equally near.
-_SPARE_LISTS = 8
+#: Lists found beside the requested ones, and for each of these. All are scored in float32: rounding swaps lists only
+#: where all of these are almost equally near.
+_SPARE_LISTS, _SPARE_PER_LIST = 8, 0.125
 
 #: Rows of a flat index that GPUs find beside the requested ones, and how much their scores may be off.
 _SPARE_ROWS, _ROUNDING = 64, 1e-4
@@ -101,11 +98,12 @@ class IvfIndex:
         self._base, self._copies = base, None
         self.lists: int = self.ivfs[0].nlist
         if base is None:
-            self._centroids = centroids_of(self.ivfs[0])
+            self._rotation, self._centroids = rotation_matrix(indexes[0]), centroids_of(self.ivfs[0])
+            self._rounded = None if has_graph(self.ivfs[0]) else RoundedCentroids(self.ivfs[0])
         else:
-            self._centroids = base._centroids
+            self._rotation, self._centroids, self._rounded = base._rotation, base._centroids, base._rounded
         self.rows: int = sum(ivf.ntotal for ivf in self.ivfs)
-        self.shape = IvfShape(self.rows, self.lists, self.ivfs[0].d, self.ivfs[0].code_size)
+        self.shape = IvfShape(codec_of(self.indexes[0]), self.rows, self.lists, self.ivfs[0].d, self.ivfs[0].code_size)
 
     def copy_to_gpus(self, pool: GpuPool) -> None:
         """Search a base on GPUs from now on; see `IvfCopies` for the errors.
@@ -139,7 +137,7 @@ class IvfIndex:
         Returns:
             Row numbers int64[n, k], best first; -1 where there are fewer.
         """
-        _, inner = to_ivf_space(self.indexes[0], queries)
+        inner = rotate(self._rotation, queries)
         centroid_scores, lists = self._choose_lists(inner, nprobe, rows_per_list)
         results: list[tuple[np.ndarray, np.ndarray]] = []
         params = faiss.SearchParametersIVF(nprobe=lists.shape[1])
@@ -179,10 +177,9 @@ class IvfIndex:
     def _nearest_lists(self, queries: np.ndarray, probes: int) -> tuple[np.ndarray, np.ndarray]:
         """Return centroid scores float32[n, probes] and lists int64[n, probes], independent of the number of queries.
 
-        A matrix product reads the centroids once for all queries, but its last bits depend on how many queries there
-        are. So it chooses a few lists more than requested, and those are scored one by one; also those of a graph.
+        A few lists more than requested are found roughly, or by a graph, and those are scored one by one.
         """
-        depth = min(probes + _SPARE_LISTS, self.lists)
+        depth = min(probes + _SPARE_LISTS + int(_SPARE_PER_LIST * probes), self.lists)
         lists = self._candidate_lists(queries, depth)
         scores = inner_products(queries, self._centroids, lists)
         order = np.lexsort((lists, -scores))[:, :probes]
@@ -193,9 +190,6 @@ class IvfIndex:
         """Return the lists nearest to each query but for rounding, int64[n, count] in any order."""
         if self._gpus is not None and (lists := self._gpus.nearest_lists(queries, count)) is not None:
             return lists
-        if has_graph(self.ivfs[0]):
+        if self._rounded is None:
             return nearest_by_graph(self.ivfs[0], queries, count)
-        if len(queries) in _PRODUCT_QUERIES:
-            products = np.ascontiguousarray((self._centroids @ queries.T).T)
-            return np.ascontiguousarray(np.argpartition(products, self.lists - count)[:, self.lists - count :])
-        return self.ivfs[0].quantizer.search(queries, count)[1]
+        return self._rounded.nearest(queries, count)

@@ -54,6 +54,7 @@ class SearchParams:
 class IvfShape:
     """The sizes of an IVF index that a planner estimates costs from."""
 
+    codec: str  # pq, opq, rabitq or sq8
     rows: int
     lists: int
     dim: int

@@ -2,7 +2,7 @@
 
 Scoring every allowed row is exact and costs the same wherever the rows lie. Probing costs what the lists hold: where
 allowed rows are spread thinly over them, each probe yields little. Both costs are estimated and the cheaper way is
-taken; on equal costs, the exact one. The estimates are linear, with constants measured by `lookalike bench filters`.
+taken; on equal costs, the exact one. The estimates are linear; `lookalike bench filters` measures both ways.
 They only have to be right about which side of the crossover a filter is on; near it, either way will do.
 """
 
@@ -12,14 +12,20 @@ import math
 
 from artifacts.index.params import IvfShape, SearchParams
 
-# Nanoseconds on one thread, from 500,000 x 512-d in IVF2048,PQ64.
-_ROW = 50.0  # an allowed row, whatever its length
-_NUMBER = 1.0  # a number of a stored vector, read and multiplied
-_CENTROID = 0.12  # a number of a centroid, multiplied
-_SELECT = 9.0  # a row in a probed list, tested against the filter
-_CODE = 0.6  # a byte of an allowed row's code, scored
-_PROBING = 200_000.0  # a search of the index, whatever it finds
-_CANDIDATE = 500.0  # a candidate on its way through the heap, beside the cost of its vector
+# Nanoseconds on one core with AVX-512, from 300,000 x 512-d in 2,048 lists.
+_EXACT = 30_000.0  # a search of the allowed rows, however many
+_ROW = 20.0  # an allowed row, whatever its length
+_NUMBER = 0.17  # a number of a stored vector, read and multiplied
+_PROBING = 60_000.0  # a search of the index, whatever it finds
+_CENTROID = 0.05  # a number of a centroid, multiplied
+_SELECT = 3.0  # a row in a probed list, tested against the filter
+_CANDIDATE = 180.0  # a candidate on its way through the heap, beside the cost of its vector
+
+#: A probed list, with the first codes that are read from it, which are in no cache.
+_LIST = {"pq": 1400.0, "opq": 1400.0, "rabitq": 2200.0, "sq8": 2400.0}
+
+#: A byte of an allowed row's code, scored: PQ looks up each one in a table, and the others take many at once.
+_CODE_BYTE = {"pq": 0.5, "opq": 0.5, "rabitq": 0.2, "sq8": 0.08}
 
 # The same for a walk through a graph over 100,000 x 512-d.
 _STEP = 100.0  # a row that the walk keeps
@@ -71,14 +77,20 @@ def exact_is_cheaper(shape: IvfShape, params: SearchParams, k: int, allowed: int
     if allowed <= candidates:
         return True  # probing would end in scoring them all anyway
     probes = probes_for(shape, params, allowed, useful)
+    found = min(candidates, math.ceil(probes * allowed / useful))
     probing = (
         _PROBING
         + shape.lists * shape.dim * _CENTROID
-        + probes * (shape.rows / shape.lists) * _SELECT
-        + probes * (allowed / useful) * shape.code_size * _CODE
-        + candidates * (_CANDIDATE + shape.dim * _NUMBER)
+        + probes * (_LIST[shape.codec] + shape.rows / shape.lists * _SELECT)
+        + probes * (allowed / useful) * shape.code_size * _CODE_BYTE[shape.codec]
+        + found * (_CANDIDATE + shape.dim * _NUMBER)
     )
-    return allowed * (_ROW + shape.dim * _NUMBER) <= probing
+    return _scoring(allowed, shape.dim) <= probing
+
+
+def _scoring(rows: int, dim: int) -> float:
+    """Return what scoring rows one by one is expected to cost."""
+    return _EXACT + rows * (_ROW + dim * _NUMBER)
 
 
 def depth_for(params: SearchParams, k: int, rows: int, allowed: int) -> int:
@@ -106,7 +118,7 @@ def exact_is_cheaper_than_graph(dim: int, depth: int, allowed: int) -> bool:
         allowed: rows that pass the filter.
     """
     walk = depth * (_STEP + dim * _STEP_NUMBER) + depth * depth * _KEEP
-    return allowed * (_ROW + dim * _NUMBER) <= walk
+    return _scoring(allowed, dim) <= walk
 
 
 def gathering_is_cheaper(rows: int, allowed: int) -> bool:

@@ -89,7 +89,7 @@ def search_products(
             plans.append(plan)
             for number, nearest in zip(unfinished, neighbors, strict=True):
                 collapses = pictures > 1 or bool(excluded[number])
-                hits[number] = _collapse(nearest, k, product_ids if collapses else None, excluded[number])
+                hits[number] = collapse(nearest, k, product_ids if collapses else None, excluded[number])
             if depth >= total:
                 break
             unfinished = [number for number in unfinished if len(hits[number]) < k]
@@ -101,8 +101,8 @@ def search_products(
     )
 
 
-def _collapse(neighbors: Neighbors, k: int, product_ids: ProductIds | None, excluded: Collection[str]) -> list[Hit]:
-    """Keep the best row of each product that is not excluded, and of those the best `k`.
+def collapse(neighbors: Neighbors, k: int, product_ids: ProductIds | None, excluded: Collection[str]) -> list[Hit]:
+    """Keep the best row of each product that is not excluded, and of those the best `k` as hits.
 
     Args:
         product_ids: of rows; None if each row is a product of its own.

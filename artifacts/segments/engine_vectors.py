@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from artifacts.engines.base import CollectionSearch
 from artifacts.errors import EngineError
-from artifacts.index.vectors import best, fp16_view
+from artifacts.index.vectors import KnnQueries, best, fp16_view
 
 #: Seconds for the vectors of one search.
 _SECONDS = 5.0
@@ -66,6 +66,14 @@ class EngineVectors:
         return self.gather(rows)
 
     def knn(self, queries: np.ndarray, k: int, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Refuse to search exactly.
+
+        Raises:
+            EngineError: always.
+        """
+        raise EngineError(_missing("an exact search"))
+
+    def knn_in_one_pass(self, asked: Sequence[KnnQueries]) -> list[np.ndarray]:
         """Refuse to search exactly.
 
         Raises:

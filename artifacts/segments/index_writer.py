@@ -62,7 +62,9 @@ def write_index(folder: Path, parts: Parts, config: IndexConfig, progress: Progr
         return IndexInfo(codec=choice.codec, factory=choice.factory)
     sample = build.training_rows(vectors.rows, choice.train_rows, config.seed)
     device = open_device(config.index_device)
-    trained = build.train(choice.factory, vectors.dim, vectors.take(sample), seed=config.seed, device=device)
+    trained = build.train(
+        choice.factory, vectors.dim, vectors.take(sample), seed=config.seed, device=device, overwrite_sample=True
+    )
     build.write(trained, folder / QUANTIZER_FILE)
     info = IndexInfo(
         codec=choice.codec, factory=choice.factory, lists=choice.lists, train_rows=len(sample), seed=config.seed

@@ -75,6 +75,12 @@ class RowFilter:
             allowed[~in_base] = bits_of(self.bitmaps[1], rows[~in_base] - self.base_rows)
         return allowed
 
+    def mask(self, rows: np.ndarray) -> np.ndarray:
+        """Return which of consecutive rows of one segment, int64[n], are among them: bool[n]."""
+        part, first = (0, int(rows[0])) if rows[0] < self.base_rows else (1, int(rows[0]) - self.base_rows)
+        packed = self.bitmaps[part][first >> 3 : (first + len(rows) + 7) >> 3]
+        return np.unpackbits(packed, bitorder="little")[first & 7 :][: len(rows)].astype(bool)
+
     @property
     def nbytes(self) -> int:
         """Memory of the arrays."""

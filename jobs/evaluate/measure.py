@@ -15,6 +15,7 @@ from artifacts.release.hits import Hit
 from artifacts.release.release import Release
 from jobs.evaluate.calibration import (
     DEPTH,
+    Scores,
     calibrate,
     calibrate_filtered,
     depths_of,
@@ -23,6 +24,7 @@ from jobs.evaluate.calibration import (
 from jobs.evaluate.index_facts import index_facts
 from jobs.evaluate.queries import QuerySet
 from jobs.evaluate.results import Evaluation, FilterResult, ModalityResult, shrink_problem
+from jobs.evaluate.truth import find_truth, scores
 from jobs.steps import Progress, no_progress
 
 #: Columns whose values are tried as filters: category, brand, and the catalog's own attributes.
@@ -60,13 +62,15 @@ def measure(
         chosen_filters = chosen_filters[-1::-step][:_QUICK_FILTERS]
         query_sets = [queries.first(_QUICK_QUERIES) for queries in query_sets]
     timed = _TIMED if calibrated is None else _QUICK_TIMED
-    for queries in query_sets:
+    truths = find_truth(release, query_sets, [conditions for _, conditions in chosen_filters], _TIMED)
+    for queries, truth in zip(query_sets, truths, strict=True):
         fixed = (calibrated or {}).get(queries.modality)
-        result = _measure_modality(release, queries, config.recall_target, fixed, timed)
+        result = _measure_modality(release, queries, truth.unfiltered, config.recall_target, fixed, timed)
         progress(2 * len(modalities) + 1, 2 * len(query_sets))
         params, filtered = _measure_filters(
-            release, queries, result.params, chosen_filters, config.recall_target, timed, calibrate=fixed is None
-        )
+            release, queries, truth.filtered, result.params, chosen_filters, config.recall_target, timed,
+            calibrate=fixed is None,
+        )  # fmt: skip
         modalities.append(replace(result, params=params))
         filters += filtered
         progress(2 * len(modalities), 2 * len(query_sets))
@@ -112,20 +116,19 @@ def pick_filters(release: Release) -> list[tuple[str, Filter]]:
 
 
 def _measure_modality(
-    release: Release, queries: QuerySet, target: float, fixed: SearchParams | None, timed: int
+    release: Release, queries: QuerySet, truth: Scores, target: float, fixed: SearchParams | None, timed: int
 ) -> ModalityResult:
-    truth = exact(release, queries.vectors, DEPTH)
     params, trials = fixed, []
     if params is None:
         params, trials = calibrate(
-            lambda trial: found_scores(release, queries.vectors, trial),
-            scores(truth),
+            lambda trial: _found_scores(release, queries.vectors, trial),
+            truth,
             release.searcher.max_nprobe,
             target,
             depths_of(release.searcher),
         )
     hits, _ = release.search(queries.vectors, DEPTH, params)
-    found = exact_scores(release, queries.vectors, hits)
+    found = _exact_scores(release, queries.vectors, hits)
     p50, p99 = _latency(release, queries.vectors[:timed], params)
     itself = [
         product_id in release.product_ids(best[:10]) for product_id, best in zip(queries.product_ids, hits, strict=True)
@@ -134,8 +137,8 @@ def _measure_modality(
         queries.modality,
         len(queries.product_ids),
         params,
-        recall_at_10=recall(found, scores(truth), 10),
-        recall_at_100=recall(found, scores(truth), DEPTH),
+        recall_at_10=recall(found, truth, 10),
+        recall_at_100=recall(found, truth, DEPTH),
         found_itself=float(np.mean(itself)),
         p50_ms=p50,
         p99_ms=p99,
@@ -146,6 +149,7 @@ def _measure_modality(
 def _measure_filters(
     release: Release,
     queries: QuerySet,
+    truths: Sequence[Scores],
     params: SearchParams,
     filters: Sequence[tuple[str, Filter]],
     target: float,
@@ -153,15 +157,18 @@ def _measure_filters(
     *,
     calibrate: bool,
 ) -> tuple[SearchParams, list[FilterResult]]:
-    """Choose the search parameters under filters if they are to be calibrated, and measure each filter."""
+    """Choose the search parameters under filters if they are to be calibrated, and measure each filter.
+
+    Args:
+        truths: for each filter, of the first queries.
+    """
     vectors = queries.vectors[:_TIMED]
     if not filters:
         return params, []  # nothing to filter by: the defaults remain, for attributes to come
-    truths = [scores(exact(release, vectors, DEPTH, conditions)) for _, conditions in filters]
 
     def recalls(trial: SearchParams) -> list[float]:
         return [
-            recall(found_scores(release, vectors, trial, conditions), truth, DEPTH)
+            recall(_found_scores(release, vectors, trial, conditions), truth, DEPTH)
             for (_, conditions), truth in zip(filters, truths, strict=True)
         ]
 
@@ -195,31 +202,21 @@ def _latency(
     return round(float(np.percentile(times, 50)), 3), round(float(np.percentile(times, 99)), 3)
 
 
-def exact(release: Release, vectors: np.ndarray, k: int, conditions: Filter = ()) -> list[list[Hit]]:
-    """Return the true best `k` products of each query."""
-    return release.search(vectors, k, SearchParams(), conditions, exact=True)[0]
-
-
-def scores(hits: Sequence[Sequence[Hit]]) -> list[np.ndarray]:
-    """Return the scores of each query's hits, as recall is computed from them."""
-    return [np.array([hit.score for hit in query_hits]) for query_hits in hits]
-
-
-def found_scores(
+def _found_scores(
     release: Release, vectors: np.ndarray, params: SearchParams, conditions: Filter = ()
 ) -> list[np.ndarray]:
     """Return the exact scores of what a search finds for each query, descending."""
-    return exact_scores(release, vectors, release.search(vectors, DEPTH, params, conditions)[0])
+    return _exact_scores(release, vectors, release.search(vectors, DEPTH, params, conditions)[0])
 
 
-def exact_scores(release: Release, vectors: np.ndarray, hits: Sequence[Sequence[Hit]]) -> list[np.ndarray]:
+def _exact_scores(release: Release, vectors: np.ndarray, hits: Sequence[Sequence[Hit]]) -> list[np.ndarray]:
     """Return the exact scores of each query's hits, descending: an engine's own differ in their last digits.
 
     Args:
         vectors: of the queries, float32[n, dim].
     """
     if release.searcher.candidates.scores_exactly:
-        return scores(hits)
+        return [scores(query_hits) for query_hits in hits]
     return [
         release.searcher.vectors.score(query, np.array([hit.row for hit in query_hits], np.int64), DEPTH)[0]
         for query, query_hits in zip(vectors, hits, strict=True)

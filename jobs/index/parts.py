@@ -31,7 +31,7 @@ from jobs.index import quantizers
 from jobs.index.join import Tally, add_shard
 from jobs.index.plan import IndexPlan, Part, current_plan
 from jobs.parquet import read_parquet
-from jobs.spark.gpu import assigned_gpu
+from jobs.spark.gpu import gpu_number
 from jobs.steps import Progress, ShardPlan, ShardTask, StepContext, StepResult, no_progress, run_plan, split_shards
 from jobs.workspace.records import read_record, write_record
 from jobs.workspace.shards import ShardCounts, ShardReport, ShardTotals
@@ -82,7 +82,15 @@ def run_parts(context: StepContext, parts: Sequence[int] | None = None) -> StepR
 
     in_process = context.in_process or len(plan.parts) == 1
     totals = run_plan(replace(context, progress=no_progress, on_shard=on_part, in_process=in_process), work)
-    return StepResult(totals.changed, totals.note("products", "indexed"), totals)
+    return StepResult(totals.changed, parts_note(totals), totals)
+
+
+def parts_note(totals: ShardTotals) -> str:
+    """Return one line for people about parts that were written, or had been written before."""
+    if totals.changed:
+        return totals.note("products", "indexed")
+    count = len(totals.reports)
+    return f"nothing left to write: {totals.ok:,} products are in {count:,} finished part{'' if count == 1 else 's'}"
 
 
 def plan_parts(context: StepContext, parts: Sequence[int] | None = None) -> ShardPlan:
@@ -132,7 +140,7 @@ class PartTask:
         releases: URL of the store.
         cache: of the store, on the task's machine.
         thumbnail_side: longest side in px.
-        device: see `artifacts.index.devices.opening`; for `auto`, the GPU that Spark has assigned to the task.
+        device: see `artifacts.index.devices.opening`; a task on Spark takes one GPU, see `jobs.spark.gpu`.
         threads: for FAISS and for thumbnails.
         progress: called with a part's shards.
     """
@@ -190,7 +198,7 @@ def write_part(task: PartTask, number: int) -> ShardReport:
     Raises:
         StepFailed: pictures are not embedded, or their number is not the planned one.
         CorruptFile: the quantizer is damaged.
-        DeviceError: there is no such device.
+        DeviceError: there is no such device, or a GPU that was named has failed.
     """
     plan, records = task.plan, task.workspace.index / task.plan.segment_id
 
@@ -232,13 +240,13 @@ def _write_files(task: PartTask, part: Part, folder: Path, state: Path, tally: T
             f"part {part.number} has {writer.rows} pictures with a vector, not {part.rows}: "
             "the workspace has changed since it was planned; run the train step again"
         )
-    similarity = _write_index(task, writer)
+    similarity = _write_index(task, part.number, writer)
     counts = writer.counts
     failed_pictures = dict(sorted(tally.failed_pictures.items()))
     return PartRecord(counts.products, counts.max_pictures, similarity, failed_pictures, seal_files(folder))
 
 
-def _write_index(task: PartTask, writer: PartWriter) -> float:
+def _write_index(task: PartTask, number: int, writer: PartWriter) -> float:
     """Write the index of a part; returns the sum of the cosines of its rows with their centroids."""
     from artifacts.index.devices.opening import open_device
     from artifacts.segments.index_writer import fill_part, write_flat_index
@@ -249,11 +257,9 @@ def _write_index(task: PartTask, writer: PartWriter) -> float:
     if not task.plan.quantizer:
         write_flat_index([(writer.folder, vectors)], graph=task.plan.codec == "hnsw")
         return 0.0
-    device = task.device
-    if device == "auto" and (gpu := assigned_gpu()):
-        device = gpu
     trained = quantizers.load(task.workspace, task.plan.quantizer)
-    return fill_part(writer.folder, vectors, writer.first_row, trained, device=open_device(device)).total
+    device = open_device(task.device, gpu_number(number))
+    return fill_part(writer.folder, vectors, writer.first_row, trained, device=device).total
 
 
 def state_name(number: int) -> str:

@@ -42,7 +42,7 @@ def run_train(context: StepContext) -> StepResult[IndexPlan]:
     Raises:
         StepFailed: an earlier step is not complete.
         InputError: the settings allow no index for these pictures.
-        DeviceError: there is no such `index_device`.
+        DeviceError: there is no such `index_device`, or a GPU that was named has failed.
         EncoderError: the encoder cannot be loaded.
     """
     config, workspace = context.config, context.workspace
@@ -138,8 +138,9 @@ def _train(context: StepContext, identity: EncoderIdentity, choice: IndexChoice)
     with _sample(context, identity, choice.train_rows, config.seed) as sample:
         rows = len(sample)
         trained = build.train(
-            choice.factory, identity.dim, sample, seed=config.seed, device=device, progress=context.progress
-        )
+            choice.factory, identity.dim, sample, seed=config.seed, device=device,
+            overwrite_sample=True, progress=context.progress,
+        )  # fmt: skip
     check = _check(context, identity, trained)
 
     def describe(sha256: str) -> quantizers.Quantizer:

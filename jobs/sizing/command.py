@@ -19,7 +19,7 @@ def size(
         float, typer.Option("--text-share", min=0, max=1, help="Share of the searches that are by text.")
     ] = 0.7,
     cores: Annotated[
-        int, typer.Option("--cores", min=1, help="Cores of a server, and of the machine that trains.")
+        int, typer.Option("--cores", min=1, help="Cores of a server, and of the machine that trains and evaluates.")
     ] = 16,
     build_cores: Annotated[int, typer.Option("--build-cores", min=1, help="Cores that write its parts.")] = 64,
     shards: Annotated[
@@ -44,10 +44,13 @@ def size(
     from jobs.sizing.show import errors_text, sizing_table
     from jobs.workspace.records import to_json
 
-    config = settings_with(codec=codec, memory_budget=memory_budget, nlist=nlist).pipeline.index
+    config = settings_with(codec=codec, memory_budget=memory_budget, nlist=nlist).pipeline
     measured = [read_point(path) for path in points or []]
-    demand = Demand(products, pictures, dim, qps, text_share, cores, build_cores, shards, gpus, pictures_per_second)
-    sizing = sizing_of(demand, config, measured)
+    demand = Demand(
+        products, pictures, dim, qps, text_share, cores, build_cores, shards, gpus, pictures_per_second,
+        config.gate.evaluation_queries,
+    )  # fmt: skip
+    sizing = sizing_of(demand, config.index, measured)
     out.print(sizing_table(sizing))
     fitted = points_of(sizing.choice.codec, measured)
     if len(fitted) < 3:

@@ -26,8 +26,6 @@ _RESULTS = 100
 _GRAPH_MS, _GRAPH_PROBES, _GRAPH_DIM = 0.4, 64, 512
 #: Vectors of the sample that `artifacts.index.build` has in memory to train the codec; the others are mapped.
 _CODEC_ROWS = 100_000
-#: Codecs that rotate vectors, and so the whole sample.
-_ROTATED = ("opq", "rabitq")
 #: Rows that `artifacts.segments.index_writer` adds at once, and the bytes of each of their numbers: as float16, as
 #: float32, and in a quarter of the block, which FAISS encodes at once, as residual.
 _BLOCK_ROWS, _BLOCK_BYTES = 131_072, 7
@@ -181,8 +179,7 @@ def _seal_terms(index: Index) -> list[float]:
 
 def _train_memory_terms(index: Index) -> list[float]:
     """The program, and the vectors and centroids that are in memory."""
-    rows = index.train_rows if index.codec in _ROTATED else min(index.train_rows, _CODEC_ROWS)
-    return [1, 4 * index.dim * (rows + index.lists)]
+    return [1, 4 * index.dim * (min(index.train_rows, _CODEC_ROWS) + index.lists)]
 
 
 def _part_memory_terms(index: Index) -> list[float]:

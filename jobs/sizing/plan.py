@@ -10,6 +10,7 @@ from itertools import pairwise
 from artifacts.config import IndexConfig
 from artifacts.errors import InputError
 from artifacts.index.choosing import IndexChoice, choose
+from artifacts.index.vectors import BLOCK_ROWS
 from artifacts.segments.index_writer import rows_per_part
 from jobs.index.plan import split_parts
 from jobs.sizing.measured import Measured, bundled_points
@@ -24,6 +25,14 @@ HTTP_CORE_MS = 2.4
 ENCODE_CORE_MS = {"text": 28.0, "image": 135.0}
 #: Memory of a server's worker of its own, with this model; there is one for each core.
 WORKER_BYTES = 1.2e9
+#: Core time of the gate's ground truth for each number of the stored vectors: reading and decoding it and applying
+#: filters, on one core, and its product with one query, on all cores; see docs/benchmarks.md.
+TRUTH_CORE_NS, TRUTH_QUERY_CORE_NS = 2.6, 0.022
+#: Queries of each modality under each filter, and the shares of the rows that the gate's filters allow, added up.
+_FILTERED_QUERIES, _FILTER_SHARES, _MODALITIES = 100, 2.0, 2
+#: Memory of the gate while it prepares its widest filter, for each row: 8 bytes for every row of a half, a mask, and
+#: bits of a dozen filters.
+_FILTER_ROW_BYTES = 6.5
 #: Assumed bytes of a picture in the workspace: a JPEG of `picture_side` 512.
 PICTURE_BYTES = 40_000
 #: Bytes of a vector in the workspace beside its numbers: the sha256 of its picture.
@@ -49,6 +58,7 @@ class Demand:
         shards: of the workspace; 0 for `shards_for`.
         gpus: that embed.
         pictures_per_second: that one GPU embeds; 0 if it is not known.
+        evaluation_queries: of each modality, that the gate measures.
     """
 
     products: int
@@ -61,6 +71,12 @@ class Demand:
     shards: int = 0
     gpus: int = 0
     pictures_per_second: float = 0.0
+    evaluation_queries: int = 300
+
+    @property
+    def truth_queries(self) -> float:
+        """Queries of the gate that a row is compared with for ground truth, on average."""
+        return _MODALITIES * (self.evaluation_queries + _FILTERED_QUERIES * _FILTER_SHARES)
 
 
 @dataclass(frozen=True)
@@ -94,6 +110,8 @@ class Sizing:
         train_memory_bytes, part_memory_bytes, seal_memory_bytes: of the process; of each task that writes a part.
         sample_bytes: of the vectors trained on, mapped from a file.
         train_hours, parts_hours, seal_hours: of the clock.
+        truth_hours: of the clock, for the gate's ground truth on a machine like a server.
+        truth_memory_bytes: of the gate, of its own; it maps the vectors beside it.
         embed_hours: of the clock; None if it is not known.
         core_ms: of a search, by the shares of the modalities.
         replicas: servers, one of them spare.
@@ -116,6 +134,8 @@ class Sizing:
     train_hours: float
     parts_hours: float
     seal_hours: float
+    truth_hours: float
+    truth_memory_bytes: float
     embed_hours: float | None
     searches: list[SearchPlan]
     core_ms: float
@@ -180,11 +200,18 @@ def sizing_of(demand: Demand, config: IndexConfig, points: Sequence[Measured] = 
         train_hours=model.train_seconds(index, demand.cores) / 3600,
         parts_hours=rounds * model.parts_core_seconds(index) * index.part_rows / rows / 3600,
         seal_hours=model.seal_core_seconds(index) / 3600,
+        truth_hours=index.numbers * _truth_ns(demand) / 1e9 / 3600,
+        truth_memory_bytes=WORKER_BYTES + _FILTER_ROW_BYTES * rows + 2 * 4 * demand.dim * BLOCK_ROWS,
         embed_hours=rows / embedded / 3600 if embedded else None,
         searches=searches,
         core_ms=core_ms,
         replicas=max(1, math.ceil(demand.qps * core_ms / 1000 / BUSY_SHARE / demand.cores)) + 1,
     )
+
+
+def _truth_ns(demand: Demand) -> float:
+    """Return the time on the clock of ground truth, for each number of the stored vectors."""
+    return TRUTH_CORE_NS + TRUTH_QUERY_CORE_NS * demand.truth_queries / demand.cores
 
 
 def shards_for(rows: int, part_rows: int) -> int:

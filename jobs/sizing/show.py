@@ -45,6 +45,7 @@ def sizing_table(sizing: Sizing) -> Table:
         f"{_size(sizing.part_memory_bytes)} a task; {_size(sizing.seal_memory_bytes)} to seal"
     )
     table.add_row("index: memory", memory)
+    table.add_row("ground truth", _truth(sizing))
     table.add_row("embedding: hours", _embedding(sizing))
     table.add_row("workspace: disk", _size(sizing.workspace_bytes))
     return table
@@ -77,6 +78,13 @@ def _server_memory(sizing: Sizing) -> str:
     workers = f"{_size(demand.cores * WORKER_BYTES)} of {demand.cores} workers"
     mapped = f"as much of {_size(2 * sizing.index.numbers)} of vectors, and of the product rows, as fits"
     return f"{_size(sizing.server_memory_bytes)}: {index}, {workers}; beside it {mapped}"
+
+
+def _truth(sizing: Sizing) -> str:
+    demand, vectors = sizing.demand, _size(2 * sizing.index.numbers)
+    queries = f"{demand.truth_queries:,.0f} queries of the gate with {vectors} of vectors, read once"
+    minutes, memory = 60 * sizing.truth_hours, _size(sizing.truth_memory_bytes)
+    return f"{minutes:.0f} minutes on {demand.cores} cores for {queries}; {memory} of memory"
 
 
 def _embedding(sizing: Sizing) -> str:

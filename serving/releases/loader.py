@@ -10,7 +10,9 @@ import ctypes
 import functools
 import os
 import threading
+import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ from artifacts.segments.info import INFO_FILE, VERIFY_THREADS, read_info
 from artifacts.segments.segment import Segment
 from artifacts.store.manifest import Manifest
 from artifacts.store.store import Store
-from serving.metrics import GPU_FAILURES
+from serving.metrics import GPU_FAILURES, GPU_TOO_DEEP
 from serving.releases.batching import Batcher
 from serving.releases.snapshot import Snapshot, search_index
 from serving.releases.verification_cache import VerificationCache, file_state
@@ -64,7 +66,8 @@ class ReleaseLoader:
 
     def __init__(self, store: Store, config: ReleaseWatching, verification_cache: VerificationCache) -> None:
         self._store, self._config, self._verification_cache = store, config, verification_cache
-        self._gpus = None if config.search_device == "cpu" else GpuPool(config.search_device, GpuFailures())
+        self._gpus = None if config.search_device == "cpu" else GpuPool(config.search_device, GpuReports())
+        self._retry: _Retry | None = None
         self._engines = EnginePool(config.engine_url, config.engine_key)
         # A call of the index keeps one core busy, and the cores are shared with the other workers.
         self._concurrency = max(1, len(os.sched_getaffinity(0)) // config.workers // config.native_threads)
@@ -110,6 +113,14 @@ class ReleaseLoader:
             lasting = not passing and (fetched or isinstance(error, LookalikeError))
             raise LoadError(str(error), lasting=lasting) from error
 
+    def copy_again(self) -> None:
+        """Copy a base to the GPUs that did not fit beside those before it, once these are closed. Tried once."""
+        if self._gpus is None or self._retry is None or any(earlier() is not None for earlier in self._retry.earlier):
+            return
+        base, self._retry = self._retry.base(), None
+        if base is not None:
+            _copy_to_gpus(base, self._gpus, [])
+
     def _fetch(self, manifest: Manifest, segments: Sequence[Segment]) -> list[Path]:
         """Return the local folders of a version's segments, all verified by this worker or another."""
         opened = {segment.folder: segment.info for segment in segments}
@@ -132,7 +143,8 @@ class ReleaseLoader:
             manifest, folders, verify=False, threads=self._config.native_threads, opened=segments, engines=self._engines
         )
         if self._gpus is not None and release.base not in segments:
-            _copy_to_gpus(release.base, self._gpus)
+            earlier = {id(snapshot.release.base): snapshot.release.base for snapshot in snapshots}
+            self._retry = _copy_to_gpus(release.base, self._gpus, list(earlier.values()))
         encoder = self._load_encoder(manifest)
         snapshot = Snapshot(
             release,
@@ -159,13 +171,16 @@ class ReleaseLoader:
         return encoder
 
 
-class GpuFailures:
-    """Counts the searches that GPUs failed to answer, and logs the first failure and the giving up."""
+class GpuReports:
+    """Counts the searches that the CPU answers for GPUs, and logs the first failure and the giving up."""
 
     def __init__(self) -> None:
         self._logged = False
 
-    def __call__(self, error: str, given_up: bool) -> None:
+    def too_deep(self, queries: int) -> None:
+        GPU_TOO_DEEP.inc(queries)
+
+    def failed(self, error: str, given_up: bool) -> None:
         GPU_FAILURES.inc()
         if given_up:
             _log.error("GPUs are given up; the CPU answers all searches from now on", error=error)
@@ -174,14 +189,37 @@ class GpuFailures:
         self._logged = True
 
 
-def _copy_to_gpus(base: Segment, gpus: GpuPool) -> None:
-    """Copy a base's index to the GPUs; without it, searches stay on the CPU."""
+@dataclass(frozen=True)
+class _Retry:
+    """A base that did not fit beside the bases that were copied before it; it does not keep any of them open."""
+
+    base: weakref.ref[Segment]
+    earlier: list[weakref.ref[Segment]]
+
+
+def _copy_to_gpus(base: Segment, gpus: GpuPool, earlier: Sequence[Segment]) -> _Retry | None:
+    """Copy a base's index to the GPUs; without it, searches stay on the CPU.
+
+    Args:
+        earlier: other bases that are open, and may take the GPUs' memory.
+
+    Returns:
+        What to wait for before another try; None if there is nothing to try again.
+    """
+    retry = None
     try:
         base.copy_to_gpus(gpus)
-    except (DeviceError, RuntimeError) as error:  # the latter is FAISS's own: not enough memory
+    except DeviceError as error:
         _log.warning("index not copied to the GPUs; the CPU answers searches", segment=base.info.id, error=str(error))
+    except RuntimeError as error:  # FAISS's own: not enough memory
+        if earlier:
+            retry = _Retry(weakref.ref(base), [weakref.ref(segment) for segment in earlier])
+        until = " until the release before is closed" if earlier else ""
+        message = f"index not copied to the GPUs; the CPU answers searches{until}"
+        _log.warning(message, segment=base.info.id, error=str(error))
     else:
         _log.info("index copied to the GPUs", segment=base.info.id)
+    return retry
 
 
 def _warm(snapshot: Snapshot, *, texts: bool) -> None:

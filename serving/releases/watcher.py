@@ -133,6 +133,7 @@ class ReleaseWatcher:
     def poll(self) -> None:
         """Check the current version once and load it if it is new; drop replaced snapshots that have expired."""
         self._replaced = [kept for kept in self._replaced if time.monotonic() < kept.until]
+        self._loader.copy_again()
         version = self._current_version()
         if version is None:
             return

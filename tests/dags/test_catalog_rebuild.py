@@ -56,6 +56,9 @@ class TestAfterEmbedding:
         with monkeypatch.context() as patch:
             patch.setattr("jobs.evaluate.measure.recall", lambda *args: 0.5)
             run = self.run(dag, built)
+        assert re.search(r"1 part; its part: \d+ products indexed", xcoms(run, "train", NOTE)[0])
+        (note,) = xcoms(run, "index", NOTE)
+        assert re.fullmatch(r"nothing left to write: \d+ products are in 1 finished part", note)
         assert str(run.state) == "failed"
         assert states(run) == dict.fromkeys(STEPS, "success") | {"evaluate": "failed", "publish": "upstream_failed"}
         assert store.current() is None

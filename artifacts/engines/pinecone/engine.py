@@ -15,7 +15,7 @@ from pinecone import AsyncIndex
 from pinecone.errors import NotFoundError
 
 from artifacts.engines.base import ALL_CONDITIONS, Capabilities, CollectionSearch, Engine, EngineAddress, Found
-from artifacts.engines.collection import NAME_PREFIX, Collection, RowBatch
+from artifacts.engines.collection import Collection, RowBatch
 from artifacts.engines.pinecone.connection import CALL_SECONDS, IndexCalls, together
 from artifacts.engines.pinecone.conversion import (
     filter_of,
@@ -25,6 +25,7 @@ from artifacts.engines.pinecone.conversion import (
     requests_of,
     rows_in,
 )
+from artifacts.engines.reference import NAME_PREFIX
 from artifacts.errors import EngineError, EngineUnavailable
 from artifacts.products.filters import Filter
 

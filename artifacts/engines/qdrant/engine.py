@@ -13,7 +13,7 @@ import numpy as np
 from qdrant_client import models
 
 from artifacts.engines.base import ALL_CONDITIONS, Capabilities, CollectionSearch, Engine, EngineAddress, Found
-from artifacts.engines.collection import NAME_PREFIX, Collection, RowBatch
+from artifacts.engines.collection import Collection, RowBatch
 from artifacts.engines.payloads import payloads_of
 from artifacts.engines.qdrant.connection import Connection
 from artifacts.engines.qdrant.conversion import (
@@ -25,6 +25,7 @@ from artifacts.engines.qdrant.conversion import (
     quantization_of,
     shape_of,
 )
+from artifacts.engines.reference import NAME_PREFIX
 from artifacts.errors import EngineError, EngineUnavailable
 from artifacts.products.filters import Filter
 

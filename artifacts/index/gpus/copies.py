@@ -51,7 +51,7 @@ class IvfCopies:
             For each piece of the index the codes' scores float32[n, k] and rows int64[n, k], -1 where there are fewer;
             None if the CPU has to search.
         """
-        if max(k, lists.shape[1]) > MAX_RESULTS:
+        if not self._pool.reaches(max(k, lists.shape[1]), len(queries)):
             return None
         params = faiss.SearchParametersIVF(nprobe=lists.shape[1])
         return self._pool.search(
@@ -91,7 +91,7 @@ class FlatCopies:
         Returns:
             Scores float32[j] as a GPU rounds them, and rows int64[j], j = min(k, rows); None if the CPU has to search.
         """
-        if k > MAX_RESULTS:
+        if not self._pool.reaches(k, 1):
             return None
         found = self._pool.search(self._copies, lambda copy: copy.search(query[None], k))
         if found is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import faiss
 
@@ -27,6 +27,18 @@ _MAX_FAILURES = 3
 _TEMPORARY_BYTES, _PINNED_BYTES = 256 * 1024 * 1024, 16 * 1024 * 1024
 
 
+class GpuReporter(Protocol):
+    """Is told of searches that the CPU has to answer for the GPUs. Called from several threads at once."""
+
+    def failed(self, error: str, given_up: bool) -> None:
+        """A search failed on a GPU; GPUs may have been given up for it."""
+        ...
+
+    def too_deep(self, queries: int) -> None:
+        """Queries asked for more than MAX_RESULTS candidates or lists."""
+        ...
+
+
 @dataclass(frozen=True)
 class GpuCopy:
     """An index on a GPU, or a piece of one. Neither it nor its resources may be used by two threads at once."""
@@ -42,7 +54,7 @@ class GpuPool:
     Args:
         name: `cuda`, all GPUs with a copy of every index on each; `cuda:shards`, all GPUs with a piece of every index
             on each; `cuda:1`, that GPU.
-        report: called with the error of each search that falls back to the CPU, and whether GPUs are given up for it.
+        reporter: is told of searches that the CPU has to answer.
 
     Attributes:
         pieces: that an index is cut in; 1 if each GPU has it as a whole.
@@ -51,7 +63,7 @@ class GpuPool:
         DeviceError: the name is none of these, or FAISS sees no such GPU.
     """
 
-    def __init__(self, name: str, report: Callable[[str, bool], None]) -> None:
+    def __init__(self, name: str, reporter: GpuReporter) -> None:
         kind, _, which = name.partition(":")
         if kind != "cuda" or (which not in ("", "shards") and not which.isdecimal()):
             raise DeviceError(f"search_device {name!r} is not understood: use cpu, cuda, cuda:shards or cuda:1")
@@ -62,7 +74,7 @@ class GpuPool:
             )
         self._numbers = numbers_of(name, seen, "search_device")
         self.pieces = len(self._numbers) if which == "shards" else 1
-        self._report = report
+        self._reporter = reporter
         self._failures = 0
         self._turn = 0
         self._threads = ThreadPoolExecutor(self.pieces, "gpu") if self.pieces > 1 else None
@@ -89,6 +101,16 @@ class GpuPool:
         (whole,) = pieces
         return [_copy(whole, number) for number in self._numbers]
 
+    def reaches(self, depth: int, queries: int) -> bool:
+        """Return whether GPUs can search so deep, and report the queries if they cannot.
+
+        Args:
+            depth: candidates of each query, or lists to probe, whichever are more.
+        """
+        if depth > MAX_RESULTS and self.usable:
+            self._reporter.too_deep(queries)
+        return depth <= MAX_RESULTS
+
     def search(
         self, copies: Sequence[GpuCopy], ask: Callable[[faiss.Index], Answer], *, pieces: bool = True
     ) -> list[Answer] | None:
@@ -111,7 +133,7 @@ class GpuPool:
                     answers = [ask(copy.index)]
         except RuntimeError as error:  # FAISS's own: not enough memory, mostly
             self._failures += 1
-            self._report(str(error), not self.usable)
+            self._reporter.failed(str(error), not self.usable)
             return None
         self._failures = 0
         return answers

@@ -63,7 +63,7 @@ def own_contender(codec: str) -> Contender:
 
 
 def _shared_scripts() -> list[Path]:
-    return [environments.SCRIPTS / name for name in ("protocol.py", "stages.py")]
+    return [environments.SCRIPTS / name for name in ("protocol.py", "measuring.py", "tuning.py", "stages.py")]
 
 
 def contenders_of(name: str, peer: Peer, folder: Path, errors: dict[str, str]) -> list[Contender]:

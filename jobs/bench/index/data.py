@@ -10,6 +10,7 @@ data.json             the cases; written last
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,6 @@ import numpy as np
 
 from artifacts.errors import InputError
 from artifacts.index.vectors import Vectors
-from artifacts.storage import sha256_of
 from jobs.bench.index.peers.protocol import K
 from jobs.bench.index.vector_files import open_vectors
 from jobs.bench.vectors import RECIPE, ClipLike
@@ -129,19 +129,23 @@ def read_data(
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise InputError(f"{missing[0]}: there is no such file")
-    digest = fingerprint(
-        "read", [sha256_of(file) for file in files], [file.suffix for file in files], rows, queries, seed
-    )
     with open_vectors(path) as source, open_vectors(queries_path, "test") as asked:
         if source.dim != asked.dim:
             raise InputError(f"{queries_path} has vectors of {asked.dim} numbers, but {path} of {source.dim}")
-        total = min(rows or source.rows, source.rows)
+        total, count = min(rows or source.rows, source.rows), min(queries, asked.rows)
+        contents = [source.digest(total), asked.digest(count)]  # of what is read: a file may have a billion vectors
         name = f"{total:,} vectors of {path.name}, {source.dim}-d"
+        if truth_path is not None and total < source.rows:
+            raise InputError(f"{truth_path} is of all {source.rows} vectors: leave --truth or --rows away")
+        truth = None
+        if truth_path is not None:
+            with open_vectors(truth_path, "neighbors") as nearest:
+                truth = nearest.read(0, count)
+            contents.append(hashlib.sha256(np.ascontiguousarray(truth).data).hexdigest())
+        digest = fingerprint("read", contents, total, seed)
         kept = _kept(name, folder / digest[:12])
         if kept is not None:
             return kept
-        if truth_path is not None and total < source.rows:
-            raise InputError(f"{truth_path} is of all {source.rows} vectors: leave --truth or --rows away")
         target = _empty(folder / digest[:12])
         vectors = np.lib.format.open_memmap(target / "vectors.npy", "w+", np.float16, (total, source.dim))
         first = 0
@@ -152,11 +156,7 @@ def read_data(
             progress(first, total)
             if first == total:
                 break
-        found = next(asked.blocks(min(queries, asked.rows)))
-    truth = None
-    if truth_path is not None:
-        with open_vectors(truth_path, "neighbors") as nearest:
-            truth = nearest.read(0, len(found))
+        found = next(asked.blocks(count))
     centroids, categories = _clusters(vectors, seed)
     found = _normalized(found, queries_path, 0)
     about = np.argmax(found @ centroids.T, axis=1)

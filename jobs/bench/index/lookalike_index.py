@@ -21,7 +21,7 @@ from artifacts.segments.row_filter import RowFilter as AllowedRows
 from artifacts.segments.search.searcher import Searcher
 from artifacts.segments.segment import Segment
 from artifacts.segments.writer import SegmentWriter
-from jobs.bench.index.peers.protocol import Case, Index, K, Point, RowFilter, Search, Setting, blocks
+from jobs.bench.index.peers.protocol import Case, Index, K, RowFilter, Search, Setting, blocks
 from jobs.bench.index.peers.stages import run
 from jobs.bench.search import row_scores
 from jobs.evaluate.calibration import calibrate, calibrate_filtered, depths_of, recall
@@ -32,6 +32,8 @@ _CURVE = (0.25, 0.5, 2, 4)
 
 class LookalikeIndex(Index):
     """A segment; the kind of index is its codec."""
+
+    calibrates = True
 
     def build(self) -> dict[str, Any]:
         schema = segment_schema({name: pa.int64() for name in self.task.columns if name != "category"})
@@ -69,9 +71,6 @@ class LookalikeIndex(Index):
         probes = sorted({max(1, round(params.nprobe * factor)) for factor in _CURVE} - {params.nprobe})
         others = [asdict(SearchParams(number, params.rescore)) for number in probes]
         return [[asdict(params)], others]
-
-    def chosen(self, points: list[Point], cheapest: list[Point]) -> Point:
-        return points[0]  # as calibrated
 
     def _params(self, modality: str) -> SearchParams:
         """Return what the gate would choose: for searches without a filter, then for the worst of all filters."""

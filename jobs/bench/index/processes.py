@@ -9,13 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.bench.load.proc import children_of
+from jobs.bench.index.peers.measuring import memory_of_tree
 
 #: Memory is sampled this often, or more seldom where it takes more than this share of a core: the kernel visits every
 #: page of a process.
@@ -84,26 +84,11 @@ def _watch(process: subprocess.Popen[bytes], tree: set[int], seconds: float) -> 
             process.wait(min(pause, max(0.0, ends - time.monotonic())))
             return round(peak, 1), True
         began = time.monotonic()
-        sampled = dict(_memory_of_tree(process.pid))
+        sampled = {pid: memory.own_mb for pid, memory in memory_of_tree(process.pid)}
         tree |= set(sampled)
         peak = max(peak, sum(sampled.values()))
         pause = max(_SAMPLE_SECONDS, (time.monotonic() - began) / _SAMPLE_SHARE)
     return round(peak, 1), False
-
-
-def _memory_of_tree(root: int) -> Iterator[tuple[int, float]]:
-    """Yield the id of a process and of each of its descendants, and the memory in MB that is not of files."""
-    waiting = [root]
-    while waiting:
-        pid = waiting.pop()
-        try:
-            waiting += children_of(pid)
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it has ended
-        kilobytes: Mapping[str, int] = {line.split(":")[0]: int(line.split()[1]) for line in lines}
-        # The proportional share, so that memory which processes share counts once.
-        yield pid, (kilobytes.get("Pss_Anon", 0) + kilobytes.get("Pss_Shmem", 0)) / 1024
 
 
 def _end(process: subprocess.Popen[bytes], tree: set[int]) -> None:

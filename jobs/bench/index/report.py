@@ -19,8 +19,10 @@ class CaseReport:
         setting: of the search, as tuned.
         qps: queries a second, one by one on one thread on one core: the best of the turns, which are in `turns`.
         core_ms: CPU time of a query, the least of all turns: it hardly grows with what else runs.
-        prepare_ms: time to prepare the search once, such as the rows of a filter, outside of the queries' time.
+        first_ms: the first search, with all that is prepared for it, such as the rows of a filter: the least of the
+            turns, each a process of its own. Outside of the other times, before which all queries were searched for.
         qps_all: of as many threads as there are cores; 0 where it was not measured.
+        queries: that recall is of; all, unless they take too long.
         curve: the settings that were tried, with recall and queries a second.
         unmeasured: why there are no figures; empty if there are.
     """
@@ -37,8 +39,9 @@ class CaseReport:
     core_ms: float = 0.0
     p50_ms: float = 0.0
     p99_ms: float = 0.0
-    prepare_ms: float = 0.0
+    first_ms: float = 0.0
     qps_all: float = 0.0
+    queries: int = 0
     curve: list[dict[str, Any]] = field(default_factory=list)
     unmeasured: str = ""
 
@@ -52,7 +55,10 @@ class ContenderReport:
         note: what has to be said beside its figures.
         error: why it could not be measured; empty if it was.
         build_seconds, build_peak_mb: of a process that builds it on all cores; memory that is not of mapped files.
-        search_peak_mb: of the process that searches it, with Python and libraries.
+        search_peak_mb: of the process that searches it, and of its server, with Python and libraries.
+        search_own_mb, search_mapped_mb: of the same at the end of measuring a case, the most of all cases: memory that
+            is not of files, and pages of mapped files that searches have touched. Files that are read instead of
+            mapped are in neither.
         resident_bytes, disk_bytes: a vector.
     """
 
@@ -66,6 +72,8 @@ class ContenderReport:
     build_seconds: float = 0.0
     build_peak_mb: float = 0.0
     search_peak_mb: float = 0.0
+    search_own_mb: float = 0.0
+    search_mapped_mb: float = 0.0
     resident_bytes: float = 0.0
     disk_bytes: float = 0.0
     cases: list[CaseReport] = field(default_factory=list)

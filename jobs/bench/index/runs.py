@@ -203,6 +203,7 @@ def _report(
         return ContenderReport(name, contender.peer, contender.index, contender.note, error=error)
     figures = built[name]
     *turns, whole = (outcome.result["cases"] for outcome in measured[name] if outcome.result is not None)
+    searched = [case for turn in turns for case in turn.values() if "unmeasured" not in case]
     cases = [
         _case_report(case, tuned[name]["cases"][case.name], [turn[case.name] for turn in turns], whole.get(case.name))
         for case in data.cases
@@ -215,6 +216,8 @@ def _report(
         build_seconds=figures["seconds"],
         build_peak_mb=figures["peak_mb"],
         search_peak_mb=measured[name][0].peak_mb,
+        search_own_mb=max(case["own_mb"] for case in searched),
+        search_mapped_mb=max(case["mapped_mb"] for case in searched),
         resident_bytes=round(figures["resident_bytes"] / data.rows, 1),
         disk_bytes=round(figures["disk_bytes"] / data.rows, 1),
         cases=cases,
@@ -235,7 +238,8 @@ def _case_report(
         qps_all=whole["qps"] if whole else 0.0,
         curve=tuned["points"],
         core_ms=min(turn["core_ms"] for turn in turns),
-        **{key: best[key] for key in ("recall_at_10", "recall_at_100", "qps", "p50_ms", "p99_ms", "prepare_ms")},
+        first_ms=min(turn["first_ms"] for turn in turns),
+        **{key: best[key] for key in ("recall_at_10", "recall_at_100", "qps", "p50_ms", "p99_ms", "queries")},
     )
 
 

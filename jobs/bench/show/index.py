@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,16 +16,24 @@ from jobs.bench.index.report import OWN, CaseReport, ContenderReport, IndexRepor
 from jobs.bench.show.common import number_table, save_figure
 
 _DPI = 110
+_POINT_RADIUS = 5  # in pixels, of those that names must not cover
+#: Places of a point's name, in points from it, in the order of preference.
+_LABEL_OFFSETS = (
+    ((7, 4), "left"), ((7, -6), "left"), ((-7, 4), "right"), ((-7, -6), "right"),
+    ((7, 13), "left"), ((7, -15), "left"), ((-7, 13), "right"), ((-7, -15), "right"),
+)  # fmt: skip
 _OWN_COLOURS = ("#0b6e99", "#13a0a0", "#3457d5", "#58b4d1", "#0b3d5c", "#7a8fe0")
-_PEER_COLOURS = ("#c2571a", "#b00020", "#7a3e9d", "#8a6d00", "#3f7d20", "#d6336c", "#6b6b6b", "#e08e0b", "#9c5f4a")
-_MARKERS = "oosDv^<>ph*X"
+_PEER_COLOURS = ("#e0600b", "#b00020", "#7a3e9d", "#3f7d20", "#e754a6", "#6b6b6b", "#a68a00")
+_MARKERS = "osDv^<>pPh*X"
+#: Recall from which on curves are shown; lower if the target is.
+_LOWEST_RECALL = 0.85
 
 
 def tables(report: IndexReport) -> list[Table]:
     """Return all tables: sizes, searches, filters if there were any, and how Lookalike compares with peers."""
     found = [sizes_table(report), searches_table(report)]
     if any(case.kind != "none" for contender in report.measured for case in contender.cases):
-        found.append(filters_table(report))
+        found += [filters_table(report), first_searches_table(report)]
     if any(contender.peer != OWN for contender in report.measured):
         found += [ratios_table(report, own) for own in report.measured if own.peer == OWN]
     return found
@@ -32,7 +41,7 @@ def tables(report: IndexReport) -> list[Table]:
 
 def sizes_table(report: IndexReport) -> Table:
     """Return a row for each contender: its size, its build, and why it was not measured."""
-    numbers = ("resident B", "on disk B", "build s", "build peak MB", "search MB")
+    numbers = ("resident B", "on disk B", "build s", "build peak MB", "search: own MB", "mapped MB")
     table = number_table(f"A vector's bytes, and the build on {report.cores} cores: {report.name}", "index", *numbers)
     table.add_column("what it is")
     for found in report.contenders:
@@ -46,7 +55,8 @@ def sizes_table(report: IndexReport) -> Table:
             f"{found.disk_bytes:,.0f}",
             f"{found.build_seconds:,.1f}",
             f"{found.build_peak_mb:,.0f}",
-            f"{found.search_peak_mb:,.0f}",
+            f"{found.search_own_mb:,.0f}",
+            f"{found.search_mapped_mb:,.0f}",
             escape(described),
         )
     return table
@@ -89,8 +99,7 @@ def searches_table(report: IndexReport) -> Table:
 
 def filters_table(report: IndexReport) -> Table:
     """Return a row for each modality and contender: recall@100 and queries a second under each filter."""
-    cases = [case for found in report.measured for case in found.cases if case.kind != "none"]
-    kinds = dict.fromkeys((case.kind, _nominal(case)) for case in cases)
+    kinds = _filters(report)
     title = f"Under filters: recall@100 and queries/s on one thread: {report.name}"
     table = number_table(title, "queries", "index", *(f"{kind} {share}" for kind, share in kinds))
     table.columns[1].justify = "left"
@@ -100,6 +109,27 @@ def filters_table(report: IndexReport) -> Table:
             cells = [_filter_cell(by_key.get((modality, *key)), report.target) for key in kinds]
             table.add_row(modality, found.name, *cells, end_section=found is report.measured[-1])
     return table
+
+
+def first_searches_table(report: IndexReport) -> Table:
+    """Return a row for each contender: how long its first search under each filter took, in a new process.
+
+    Of the queries that are measured first: for others the filters are no longer new.
+    """
+    kinds, modality = _filters(report), report.modalities[0]
+    title = f"The first search under a filter, with all that is prepared for it, in ms: {report.name}"
+    table = number_table(title, "index", *(f"{kind} {share}" for kind, share in kinds))
+    for found in report.measured:
+        by_key = {_key(case): case for case in found.cases if not case.unmeasured}
+        cases = [by_key.get((modality, *key)) for key in kinds]
+        table.add_row(found.name, *("–" if case is None else f"{case.first_ms:,.1f}" for case in cases))
+    return table
+
+
+def _filters(report: IndexReport) -> list[tuple[str, str]]:
+    """Return kind and nominal share of each filter, in the order in which they were measured."""
+    cases = [case for found in report.measured for case in found.cases if case.kind != "none"]
+    return list(dict.fromkeys((case.kind, _nominal(case)) for case in cases))
 
 
 def _filter_cell(case: CaseReport | None, target: float) -> str:
@@ -143,10 +173,17 @@ def plot_indexes(report: IndexReport, path: Path) -> None:
 
 
 def _styles(report: IndexReport) -> dict[str, tuple[str, str]]:
-    """Return colour and marker of each contender: blues for Lookalike's."""
-    own, peers = iter(_OWN_COLOURS * 2), iter(_PEER_COLOURS * 3)
-    markers = iter(_MARKERS * 3)
-    return {found.name: (next(own) if found.peer == OWN else next(peers), next(markers)) for found in report.measured}
+    """Return colour and marker of each contender: blues for Lookalike's, one colour for all kinds of a peer's index."""
+    own, peers, markers = iter(_OWN_COLOURS * 2), iter(_PEER_COLOURS * 3), iter(_MARKERS * 3)
+    colours: dict[str, str] = {}
+    styles: dict[str, tuple[str, str]] = {}
+    for found in report.measured:
+        if found.peer == OWN:
+            colour = next(own)
+        else:
+            colour = colours[found.peer] = colours.get(found.peer) or next(peers)
+        styles[found.name] = (colour, next(markers))
+    return styles
 
 
 def _plot_recall(axes: Axes, report: IndexReport, modality: str, styles: dict[str, tuple[str, str]]) -> None:
@@ -160,10 +197,10 @@ def _plot_recall(axes: Axes, report: IndexReport, modality: str, styles: dict[st
             [recall for recall, _ in points], [qps for _, qps in points], color=colour, marker=marker, markersize=4,
             linewidth=2.2 if found.peer == OWN else 1.2, label=found.name, zorder=3 if found.peer == OWN else 2,
         )  # fmt: skip
-        axes.scatter([case.recall_at_100], [case.qps], s=90, facecolors="none", edgecolors=colour, zorder=4)
+        axes.scatter([case.recall_at_100], [case.qps], s=110, facecolors="none", edgecolors=colour, zorder=4)
     axes.axvline(report.target, color="#999", linewidth=0.8, linestyle="--")
     axes.set(yscale="log", xlabel="recall@100", ylabel="queries/s", title=f"{modality} queries (ring: as measured)")
-    axes.set_xlim(left=max(0.5, axes.get_xlim()[0]), right=1.005)
+    axes.set_xlim(left=min(_LOWEST_RECALL, report.target - 0.1), right=1.005)
     _plain_numbers(axes.yaxis)
     axes.grid(alpha=0.25, which="both")
 
@@ -178,6 +215,7 @@ def _frontier(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _plot_bytes(axes: Axes, report: IndexReport, modality: str, styles: dict[str, tuple[str, str]]) -> None:
+    places: dict[str, tuple[float, float]] = {}
     for found in report.measured:
         case = found.case(modality)
         if case is None:
@@ -186,13 +224,34 @@ def _plot_bytes(axes: Axes, report: IndexReport, modality: str, styles: dict[str
         reached = case.recall_at_100 >= report.target
         place = (found.resident_bytes, case.qps)
         axes.scatter(*place, color=colour if reached else "none", edgecolors=colour, marker=marker, s=70)
-        axes.annotate(found.name, place, xytext=(6, 4), textcoords="offset points", fontsize=8)
+        places[found.name] = place
     title = f"{modality} queries at recall@100 {report.target} (hollow: not reached)"
     axes.set(xscale="log", yscale="log", xlabel="resident bytes a vector", ylabel="queries/s", title=title)
     axes.margins(x=0.3, y=0.1)
+    _label_points(axes, places)
     _plain_numbers(axes.xaxis)
     _plain_numbers(axes.yaxis)
     axes.grid(alpha=0.25, which="both")
+
+
+def _label_points(axes: Axes, places: dict[str, tuple[float, float]]) -> None:
+    """Write each point's name beside it: on the first side where it covers no point and no name that is there."""
+    axes.autoscale_view()
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # noqa: S101  (these axes are in one)
+    figure.draw_without_rendering()  # so that places on the page are known
+    centres = [axes.transData.transform(place) for place in places.values()]
+    written = [Bbox([centre - _POINT_RADIUS, centre + _POINT_RADIUS]) for centre in centres]
+    for name, place in sorted(places.items(), key=lambda item: item[1]):
+        for offset, align in _LABEL_OFFSETS:
+            label = axes.annotate(
+                name, place, xytext=offset, textcoords="offset points", ha=align, va="center", fontsize=8
+            )
+            box = label.get_window_extent()
+            if offset == _LABEL_OFFSETS[-1][0] or not any(box.overlaps(other) for other in written):
+                written.append(box)
+                break
+            label.remove()
 
 
 def _plain_numbers(axis: Axis) -> None:

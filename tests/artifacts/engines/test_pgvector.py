@@ -16,7 +16,8 @@ import pyarrow as pa
 import pytest
 
 from artifacts.engines.base import CollectionSearch, Engine, EngineAddress
-from artifacts.engines.collection import NAME_PREFIX, Collection, RowBatch
+from artifacts.engines.collection import Collection, RowBatch
+from artifacts.engines.reference import NAME_PREFIX
 from artifacts.engines.registry import open_engine
 from artifacts.errors import EngineError, EngineUnavailable
 from artifacts.products.filters import Condition

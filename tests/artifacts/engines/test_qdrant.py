@@ -16,7 +16,8 @@ import pytest
 from werkzeug.serving import make_server
 
 from artifacts.engines.base import Engine, EngineAddress
-from artifacts.engines.collection import NAME_PREFIX, Collection
+from artifacts.engines.collection import Collection
+from artifacts.engines.reference import NAME_PREFIX
 from artifacts.engines.registry import open_engine
 from artifacts.errors import EngineError, EngineUnavailable
 from artifacts.products.filters import Condition

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import faiss
@@ -13,6 +14,7 @@ from artifacts.index.build import training_rows
 from artifacts.index.devices.device import CPU, Device
 from artifacts.index.devices.faiss_gpu import FaissGpuDevice
 from artifacts.index.devices.torch_device import TorchDevice
+from artifacts.index.ivf_space import to_ivf_space
 from tests.artifacts.building import unit_vectors
 from tests.artifacts.index.ivf_building import CODECS, build_index
 
@@ -28,6 +30,50 @@ def test_training_rows_are_drawn_from_everywhere():
 
 def test_training_rows_are_all_rows_if_there_are_fewer():
     assert training_rows(5, 500, seed=0).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_every_row_is_as_likely_to_be_drawn():
+    for rows, sample in ((50, 10), (50, 24), (50, 40)):
+        counts = np.zeros(rows)
+        for seed in range(3000):
+            drawn = training_rows(rows, sample, seed)
+            assert len(drawn) == sample
+            counts[drawn] += 1
+        expected = 3000 * sample / rows
+        assert abs(counts - expected).max() < 5 * np.sqrt(expected)
+
+
+def test_memory_for_the_drawing_follows_the_sample():
+    tracemalloc.start()
+    try:
+        rows = training_rows(10**12, 20_000, seed=0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(rows), len(set(rows))) == (20_000, 20_000)
+    assert peak < 20_000 * 8 * 10
+
+
+@pytest.mark.parametrize("factory", ["OPQ4,IVF16,PQ4", "RR24,IVF16,RaBitQ", "IVF16,PQ4"])
+def test_sample_that_may_be_overwritten_is_rotated_in_its_file_and_trains_the_same(tmp_path: Path, factory: str):
+    vectors = unit_vectors(70_000, 24, clusters=20).astype(np.float32)
+    sample = np.memmap(tmp_path / "sample", np.float32, "w+", shape=vectors.shape)
+    sample[:] = vectors
+    trained = [
+        build.train(factory, 24, vectors, seed=0),
+        build.train(factory, 24, sample, seed=0, overwrite_sample=True),
+    ]
+    assert faiss.serialize_index(trained[0]).tobytes() == faiss.serialize_index(trained[1]).tobytes()
+    rotated = to_ivf_space(trained[1], vectors)[1]
+    assert np.array_equal(sample, rotated)
+    assert np.array_equal(rotated, vectors) == factory.startswith("IVF")
+
+
+def test_sample_that_may_not_be_overwritten_stays_as_it_is():
+    vectors = unit_vectors(600, 24).astype(np.float32)
+    before = vectors.copy()
+    build.train("OPQ4,IVF16,PQ4", 24, vectors, seed=0)
+    assert np.array_equal(vectors, before)
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -1,14 +1,15 @@
-"""A graph over the centroids of an IVF finds the lists that scoring all centroids finds."""
+"""Rounded centroids and a graph over centroids find the lists that scoring all centroids finds."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
 from artifacts.index import build, params
-from artifacts.index.coarse import has_graph
+from artifacts.index.coarse import RoundedCentroids, has_graph
 from tests.artifacts.building import queries_like, unit_vectors
 from tests.artifacts.index.ivf_building import CODECS, build_index
 
@@ -61,3 +62,30 @@ def test_index_is_read_with_its_graph_to_be_filled(tmp_path: Path) -> None:
     filled = [build.empty_copy(trained), build.read(tmp_path / "quantizer")]
     lists = [build.add(index, vectors, np.arange(len(vectors)))[0] for index in filled]
     assert (lists[0] == lists[1]).all()
+
+
+@pytest.mark.parametrize("dim", [32, 512, 40])
+@pytest.mark.parametrize("outlier", [0.0, 0.8])
+def test_rounded_centroids_find_the_nearest_lists(dim: int, outlier: float) -> None:
+    """Also where one number is large in all vectors, as in CLIP's, and rounds the others coarsely."""
+    centroids = unit_vectors(512, dim, clusters=20).astype(np.float32)
+    centroids[:, 3] += outlier
+    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
+    queries = queries_like(centroids, 30)
+    flat = faiss.IndexFlatIP(dim)
+    flat.add(centroids)
+    rounded = RoundedCentroids(faiss.IndexIVFFlat(flat, dim, 512, faiss.METRIC_INNER_PRODUCT))
+    found = rounded.nearest(queries, 16)
+    nearest = np.argsort(-(queries @ centroids.T), axis=1)[:, :8]
+    assert np.mean([len({*some} & {*best}) / 8 for some, best in zip(found, nearest, strict=True)]) > 0.995
+
+
+def test_rounding_of_a_vector_does_not_depend_on_the_others() -> None:
+    centroids = VECTORS[:300].astype(np.float32)
+    flat = faiss.IndexFlatIP(32)
+    flat.add(centroids)
+    rounded = RoundedCentroids(faiss.IndexIVFFlat(flat, 32, 300, faiss.METRIC_INNER_PRODUCT))
+    queries = np.concatenate([QUERIES, 100 * QUERIES, np.zeros((1, 32), np.float32)])
+    together = rounded.nearest(queries, 10)
+    alone = np.concatenate([rounded.nearest(queries[i : i + 1], 10) for i in range(len(queries))])
+    assert (together == alone).all()

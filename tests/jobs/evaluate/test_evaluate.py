@@ -15,11 +15,11 @@ from artifacts.release.release import Release
 from artifacts.settings import Settings
 from jobs.candidate import load_candidate
 from jobs.evaluate.calibration import recall
-from jobs.evaluate.measure import exact, scores
 from jobs.evaluate.queries import draw_queries
 from jobs.evaluate.report import render_report
 from jobs.evaluate.results import Evaluation
 from jobs.evaluate.step import run_evaluate
+from jobs.evaluate.truth import scores
 from jobs.publish import run_publish
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.workspace import EVALUATION, REPORT
@@ -124,9 +124,9 @@ def test_gate_chooses_parameters_for_an_approximate_index(tmp_path: Path, codec:
     queries = draw_queries(context.workspace, ColourWords(), 20, seed=settings.seed)[0]
     hits, plan = release.search(queries.vectors, 100, candidate.search["image"])
     assert plan.path == ("hnsw" if codec == "hnsw" else "ivf")
-    assert recall(scores(hits), scores(exact(release, queries.vectors, 100)), 100) == pytest.approx(
-        candidate.recall["image@100"], abs=1e-4
-    )
+    exact, _ = release.search(queries.vectors, 100, SearchParams(), exact=True)
+    found, truth = ([scores(query_hits) for query_hits in of_all] for of_all in (hits, exact))
+    assert recall(found, truth, 100) == pytest.approx(candidate.recall["image@100"], abs=1e-4)
     release.close()
     evaluation = json.loads(context.workspace.candidate.read_text(EVALUATION))
     trials = [trial for kind in evaluation["kinds"] for trial in kind["trials"]]

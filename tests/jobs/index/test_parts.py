@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artifacts.errors import StepFailed
+from artifacts.index.build import training_rows
 from artifacts.segments.segment import Segment
 from artifacts.storage import Folder
 from artifacts.store.store import Store
@@ -199,8 +200,11 @@ def test_build_that_is_killed_anywhere_goes_on_to_the_same_segment(
 def test_finished_parts_are_not_written_again(context: StepContext, monkeypatch: pytest.MonkeyPatch) -> None:
     run_train(context)
     run_parts(context, [1, 2])
-    totals = run_parts(context).report
-    assert [report.skipped for report in totals.reports] == [False, True, True, False]
+    result = run_parts(context)
+    assert [report.skipped for report in result.report.reports] == [False, True, True, False]
+    assert "products indexed" in result.note
+    assert run_parts(context).note == "nothing left to write: 810 products are in 4 finished parts"
+    assert run_parts(context, [2]).note.endswith("products are in 1 finished part")
 
 
 def test_part_that_is_gone_from_the_store_is_written_again(context: StepContext, expected: dict[str, Any]) -> None:
@@ -391,8 +395,7 @@ def test_sample_is_drawn_from_all_shards_by_the_seed(context: StepContext, tmp_p
     whole = draw_sample(embeddings, 8, 10_000, 0, tmp_path / "whole")
     assert np.array_equal(whole, everything)
     some = draw_sample(embeddings, 8, 100, 7, tmp_path / "some")
-    positions = np.sort(np.random.default_rng(7).choice(len(everything), 100, replace=False))
-    assert np.array_equal(some, everything[positions])
+    assert np.array_equal(some, everything[training_rows(len(everything), 100, 7)])
 
 
 def test_quantizer_is_kept_while_the_vectors_stay_alike(workspace: Path, tmp_path: Path) -> None:

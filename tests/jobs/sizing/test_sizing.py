@@ -157,6 +157,15 @@ def test_servers_follow_the_load_and_gpus_embed_only() -> None:
     assert on_gpus.replicas == sizing(qps=10_000).replicas
 
 
+def test_ground_truth_follows_rows_and_queries_and_its_decoding_takes_one_core() -> None:
+    assert sizing(200_000_000).truth_hours == pytest.approx(2 * sizing().truth_hours)
+    one, many = sizing(cores=1).truth_hours, sizing(cores=10**6).truth_hours
+    more = sizing(cores=1, evaluation_queries=800).truth_hours
+    assert many < one < more
+    assert (more - one) / (one - many) == pytest.approx(500 / 500, rel=0.01)  # 300 and 200 under filters, and 500 more
+    assert sizing(200_000_000).truth_memory_bytes < 4e9
+
+
 def test_sizes_are_those_of_the_chosen_index() -> None:
     plan = sizing()
     assert plan.choice.factory == "IVF65536_HNSW32,PQ64"
@@ -200,6 +209,7 @@ def test_command_prints_the_plan_and_its_error(tmp_path: Path) -> None:
     assert "128 of 781,250 pictures" in result.output
     assert "in 1 round of 26 tasks" in result.output
     assert "to seal" in result.output
+    assert "minutes on 16 cores for 1,000 queries of the gate with 102 GB of vectors" in result.output
     assert "Error of the model on the largest measurement" in result.output
     assert json.loads(json_file.read_text())["index"]["rows"] == 100_000_000
 

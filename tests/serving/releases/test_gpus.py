@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import structlog.testing
 from prometheus_client import REGISTRY
@@ -30,6 +32,10 @@ def on_gpus(settings: Settings, name: str = "cuda") -> Settings:
 
 def failures() -> float:
     return REGISTRY.get_sample_value("image_search_gpu_failures_total") or 0
+
+
+def too_deep() -> float:
+    return REGISTRY.get_sample_value("image_search_gpu_too_deep_total") or 0
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:shards", "cuda:1"])
@@ -65,11 +71,52 @@ def test_index_that_does_not_fit_is_served_by_the_cpu(published: Settings, gpus:
     assert [entry["error"] for entry in logs if "not copied" in entry["event"]] == ["out of memory"]
 
 
+def test_searches_that_are_too_deep_for_a_gpu_are_counted_and_answered(
+    published: Settings, gpus: FakeGpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, before = client_for(on_gpus(published)), too_deep()
+    assert client.get("/v1/search/text?q=shoes&limit=3").status_code == 200
+    assert too_deep() == before
+    monkeypatch.setattr("artifacts.index.gpus.pool.MAX_RESULTS", 10)
+    assert client.get("/v1/search/text?q=shoes&limit=4").status_code == 200
+    assert too_deep() == before + 1
+
+
+def watcher_for(settings: Settings) -> ReleaseWatcher:
+    return ReleaseWatcher(Store(settings.releases, settings.cache), settings.server.watching, VerificationCache(None))
+
+
+@pytest.mark.parametrize("memory", [40, 20])
+def test_base_that_does_not_fit_beside_the_one_before_is_copied_once_that_one_is_closed(
+    versions: Settings, gpus: FakeGpus, memory: int
+) -> None:
+    watcher = watcher_for(on_gpus(versions, "cuda:1").model_copy(update={"cursor_seconds": 0.0}))
+    watcher.poll()
+    old = watcher.snapshot()
+    first = [(1, 36)]
+    assert gpus.copied == first
+    gpus.memory = memory
+    publish_another(versions, 30)
+    with structlog.testing.capture_logs() as logs:
+        watcher.poll()
+        watcher.poll()  # a search still has the release before
+        assert gpus.copied == first
+        del old
+        gc.collect()
+        watcher.poll()
+        watcher.poll()
+    assert gpus.copied == first + ([(1, 30)] if memory == 40 else [])
+    outcomes = [entry["event"] for entry in logs if "copied" in entry["event"]]
+    assert outcomes == [
+        "index not copied to the GPUs; the CPU answers searches until the release before is closed",
+        "index copied to the GPUs" if memory == 40 else "index not copied to the GPUs; the CPU answers searches",
+    ]
+    watcher.close()
+
+
 def test_each_base_is_copied_once(versions: Settings, gpus: FakeGpus) -> None:
     settings = on_gpus(versions)
-    watcher = ReleaseWatcher(
-        Store(settings.releases, settings.cache), settings.server.watching, VerificationCache(None)
-    )
+    watcher = watcher_for(settings)
     for products in (36, 30, 36):  # the first one is still kept for searches that page through it
         publish_another(settings, products)
         watcher.poll()

@@ -57,13 +57,15 @@ class Autofaiss(Index):
 
     def sweeps(self, case: Case) -> list[list[Setting]]:
         if isinstance(self.inner, faiss.IndexHNSW):
-            return [[{"efSearch": ef} for ef in (100, 120, 140, 170, 200, 240, 280, 340, 400, 560, 800, 1600)]]
-        return [[{"nprobe": probes} for probes in (4, 8, 16, 32, 64, 128, 256, 512, 1024)]]
+            efs = (100, 120, 140, 170, 200, 240, 280, 340, 400, 560, 800, 1600)
+            filtered = (100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600)
+            return [[{"efSearch": ef} for ef in (efs if case.row_filter is None else filtered)]]
+        return [[{"nprobe": probes} for probes in (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)]]
 
     def search(self, setting: Setting, row_filter: RowFilter | None) -> Search:
         bitmap, selector = None, None
         if row_filter is not None:
-            bitmap = np.packbits(row_filter.allowed, bitorder="little")
+            bitmap = np.packbits(row_filter.find_allowed(), bitorder="little")
             selector = faiss.IDSelectorBitmap(bitmap)
         if isinstance(self.inner, faiss.IndexHNSW):
             params = faiss.SearchParametersHNSW(sel=selector, **setting)

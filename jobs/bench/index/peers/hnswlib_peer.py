@@ -39,12 +39,12 @@ class Hnswlib(Index):
 
     def sweeps(self, case: Case) -> list[list[Setting]]:
         efs = (100, 120, 140, 170, 200, 240, 280, 340, 400, 560, 800, 1600, 3200)
-        filtered = (100, 400, 1600, 6400, 25_600)
+        filtered = (100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600)
         return [[{"ef": ef} for ef in (efs if case.row_filter is None else filtered)]]
 
     def search(self, setting: Setting, row_filter: RowFilter | None) -> Search:
         self.index.set_ef(setting["ef"])
-        allows = None if row_filter is None else row_filter.allowed.tolist().__getitem__
+        allows = None if row_filter is None else row_filter.find_allowed().tolist().__getitem__
 
         def search(query: np.ndarray) -> np.ndarray:
             try:

@@ -19,14 +19,17 @@ from protocol import Case, Index, K, RowFilter, Search, Setting, blocks
 from stages import run
 
 _DIMENSIONS_A_BYTE = 8  # of a product quantizer, as in Lookalike
-_NPROBES = (4, 8, 16, 32, 64, 128, 256, 512)
+_NPROBES, _REFINES = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048), (2, 3, 4, 6, 8, 16)
 
 
 class Lance(Index):
     """A table with the rows' numbers, vectors and columns."""
 
+    def _lists(self) -> int:
+        return max(1, 2 ** round(np.log2(4 * np.sqrt(len(self.task.vectors)))))  # as many as Lookalike has
+
     def build(self) -> dict[str, Any]:
-        rows, dim = self.task.vectors.shape
+        dim = self.task.vectors.shape[1]
         types = [("id", pa.int64()), *((name, pa.int32()) for name in self.task.columns)]
         schema = pa.schema([*types, ("vector", pa.list_(pa.float32(), dim))])
 
@@ -39,8 +42,7 @@ class Lance(Index):
                 yield pa.record_batch(arrays, schema=schema)
 
         table = lancedb.connect(self.task.folder).create_table("rows", batches(), schema=schema, mode="overwrite")
-        lists = max(1, 2 ** round(np.log2(4 * np.sqrt(rows))))  # as many as Lookalike has
-        options: dict[str, Any] = {"num_partitions": lists}
+        options: dict[str, Any] = {"num_partitions": self._lists()}
         if self.task.index == "ivf_pq":
             options["num_sub_vectors"] = max(1, dim // _DIMENSIONS_A_BYTE)
         if self.task.index == "ivf_hnsw_sq":
@@ -63,16 +65,18 @@ class Lance(Index):
 
     def sweeps(self, case: Case) -> list[list[Setting]]:
         if self.task.index == "ivf_hnsw_sq":
-            factors = (2, 3, 4, 6, 8, 16)  # `ef` may not be less than the candidates
+            factors = (1, 2, 3, 4, 6, 8, 16)  # `ef` may not be less than the candidates
             return [[{"nprobes": 1, "refine": refine, "ef": K * refine * n} for n in factors] for refine in (1, 2)]
-        return [[{"nprobes": probes, "refine": refine} for probes in _NPROBES] for refine in (2, 4, 8, 16)]
+        nprobes = [probes for probes in _NPROBES if probes <= self._lists()]
+        return [[{"nprobes": probes, "refine": refine} for probes in nprobes] for refine in _REFINES]
 
     def search(self, setting: Setting, row_filter: RowFilter | None) -> Search:
         where = None if row_filter is None else row_filter.sql()
 
         def search(query: np.ndarray) -> np.ndarray:
             builder = self.table.search(query, vector_column_name="vector").distance_type("dot").limit(K)
-            builder = builder.nprobes(setting["nprobes"]).refine_factor(setting["refine"]).select(["id"])
+            builder = builder.nprobes(setting["nprobes"]).refine_factor(setting["refine"])
+            builder = builder.select(["id", "_distance"])  # without the second it would log a warning for each query
             if "ef" in setting:
                 builder = builder.ef(setting["ef"])
             if where is not None:

@@ -25,6 +25,9 @@ class MilvusLite(Index):
     def _client(self) -> MilvusClient:
         return MilvusClient(str(self.task.folder / "milvus.db"))
 
+    def _lists(self) -> int:
+        return int(2 ** round(np.log2(4 * np.sqrt(len(self.task.vectors)))))  # as many as Lookalike has
+
     def build(self) -> dict[str, Any]:
         rows, dim = self.task.vectors.shape
         client = self._client()
@@ -48,7 +51,7 @@ class MilvusLite(Index):
         if self.task.index == "hnsw":
             kind, params = "HNSW", {"M": 16, "efConstruction": 200}
         else:
-            kind, params = "IVF_SQ8", {"nlist": int(2 ** round(np.log2(4 * np.sqrt(rows))))}
+            kind, params = "IVF_SQ8", {"nlist": self._lists()}
         index = MilvusClient.prepare_index_params()
         index.add_index("vector", index_type=kind, metric_type="IP", params=params)
         client.create_index(_NAME, index, timeout=_SECONDS)
@@ -67,8 +70,11 @@ class MilvusLite(Index):
 
     def sweeps(self, case: Case) -> list[list[Setting]]:
         if self.task.index == "hnsw":
-            return [[{"ef": ef} for ef in (100, 120, 140, 170, 200, 240, 280, 340, 400, 560, 800, 1600)]]
-        return [[{"nprobe": probes} for probes in (4, 8, 16, 32, 64, 128, 256, 512)]]
+            efs = (100, 120, 140, 170, 200, 240, 280, 340, 400, 560, 800, 1600)
+            filtered = (100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600)
+            return [[{"ef": ef} for ef in (efs if case.row_filter is None else filtered)]]
+        nprobes = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+        return [[{"nprobe": probes} for probes in nprobes if probes <= self._lists()]]
 
     def search(self, setting: Setting, row_filter: RowFilter | None) -> Search:
         expression = "" if row_filter is None else _expression(row_filter)

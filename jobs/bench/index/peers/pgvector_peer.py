@@ -123,14 +123,14 @@ class Pgvector(Index):
 
     def sweeps(self, case: Case) -> list[list[Setting]]:
         if self.task.index == "ivfflat":
-            return [[{"ivfflat.probes": probes} for probes in (2, 4, 8, 16, 32, 64, 128, 256)]]
+            return [[{"ivfflat.probes": probes} for probes in (2, 4, 8, 16, 32, 64, 128, 256, 512)]]
         sweep: list[Setting] = [
             {"hnsw.ef_search": ef} for ef in (100, 120, 140, 170, 200, 240, 280, 340, 400, 560, 800, 1000)
         ]
         if case.row_filter is None:
             return [sweep]
         deep = {"hnsw.max_scan_tuples": len(self.task.vectors), "hnsw.scan_mem_multiplier": 8}
-        efs = (100, 200, 400, 1000)
+        efs = (100, 200, 400, 700, 1000)
         return [[{"hnsw.ef_search": ef, "hnsw.iterative_scan": "relaxed_order"} | deep for ef in efs]]
 
     def search(self, setting: Setting, row_filter: RowFilter | None) -> Search:

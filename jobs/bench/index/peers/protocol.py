@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,22 @@ class RowFilter:
         column: name of the column.
         any_of: the value is one of these; or
         below: the value is less than this.
-        allowed: bool[rows], the rows that pass.
+        values: int32[rows], the column.
     """
 
     column: str
     any_of: tuple[int, ...]
     below: int | None
-    allowed: np.ndarray
+    values: np.ndarray
+
+    @cached_property
+    def allowed(self) -> np.ndarray:
+        """bool[rows], the rows that pass: to judge results."""
+        return self.find_allowed()
+
+    def find_allowed(self) -> np.ndarray:
+        """Find the rows that pass, bool[rows]: for indexes that take these instead of an expression."""
+        return np.isin(self.values, self.any_of) if self.any_of else self.values < self.below
 
     def sql(self) -> str:
         """Return the filter as SQL."""
@@ -88,8 +98,12 @@ class Task:
         self.target: float = self._task["target"]
         self.seconds: float = self._task["seconds"]
         self.settings: dict[str, Setting] = self._task.get("settings", {})
-        self.vectors: np.ndarray = np.load(self.data / "vectors.npy", mmap_mode="r")
+        self.vectors = self.map_vectors()
         self.columns = {name: np.load(self.data / f"{name}.npy") for name in self._task["columns"]}
+
+    def map_vectors(self) -> np.ndarray:
+        """Map the vectors once more; the pages that are touched belong to this mapping, and go with it."""
+        return np.load(self.data / "vectors.npy", mmap_mode="r")
 
     def cases(self) -> list[Case]:
         """Read the cases, with their queries and truth."""
@@ -100,8 +114,7 @@ class Task:
         row_filter = None
         if kept is not None:
             values = self.columns[kept["column"]]
-            allowed = np.isin(values, kept["any_of"]) if kept["any_of"] else values < kept["below"]
-            row_filter = RowFilter(kept["column"], tuple(kept["any_of"]), kept["below"], allowed)
+            row_filter = RowFilter(kept["column"], tuple(kept["any_of"]), kept["below"], values)
         queries, truth = (np.load(self.data / case[name]) for name in ("queries", "truth"))
         return Case(case["name"], case["modality"], queries, truth, row_filter)
 
@@ -111,9 +124,12 @@ class Index(ABC):
 
     Attributes:
         unfiltered: why this index cannot search under a filter; empty if it can.
+        calibrates: whether the first setting of the first sweep is already the one to measure, and the others serve
+            the curve of recall and speed only.
     """
 
     unfiltered = ""
+    calibrates = False
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -137,19 +153,10 @@ class Index(ABC):
 
     @abstractmethod
     def search(self, setting: Setting, row_filter: RowFilter | None) -> Search:
-        """Return a search for one query. It is asked for once in each thread, and outside of what is timed."""
+        """Return a search for one query; prepare what needs the filter but no query, such as the rows that pass.
 
-    def chosen(self, points: list[Point], cheapest: list[Point]) -> Point:
-        """Return the setting to measure.
-
-        Args:
-            points: all that were tried.
-            cheapest: of each sweep the first that reaches the target. The fastest of them is chosen; if there are
-                none, the setting of the highest recall.
+        It is asked for once in each thread. The time that it takes counts for the first search only.
         """
-        if cheapest:
-            return max(cheapest, key=lambda point: point.qps)
-        return max(points, key=lambda point: point.recall_at_100)
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that this process, and a server that it has started, have used so far."""

@@ -37,6 +37,18 @@ def test_gpus_that_faiss_sees_come_first(name: str, expected: str, monkeypatch: 
     assert open_device(name).name == expected
 
 
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_tasks_take_gpus_in_turn(name: str, monkeypatch: pytest.MonkeyPatch):
+    FakeGpus(monkeypatch, 3)
+    assert [open_device(name, task).name for task in (0, 1, 2, 3, 7)] == [f"cuda {gpu}" for gpu in (0, 1, 2, 0, 1)]
+    assert open_device("cuda:2", 0).name == "cuda 2"
+
+
+def test_tasks_take_gpus_of_torch_in_turn(torch_gpu: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [open_device("cuda", task).name for task in (0, 1, 2)] == [f"torch cuda:{gpu}" for gpu in (0, 1, 0)]
+
+
 @pytest.mark.usefixtures("torch_gpu")
 @pytest.mark.parametrize("name", ["cuda", "cuda:0"])
 def test_a_gpu_that_only_torch_sees_is_taken(name: str):

@@ -22,11 +22,23 @@ NAMES = ["cuda", "cuda:1", "cuda:shards"]
 NEEDS_GPU = pytest.mark.skipif(faiss.get_num_gpus() == 0, reason="FAISS sees no GPU: it needs one, and the extra `gpu`")
 
 
-class Reports(list[tuple[str, bool]]):
-    """What a pool reports."""
+class Reports:
+    """What a pool reports.
 
-    def __call__(self, error: str, given_up: bool) -> None:
-        self.append((error, given_up))
+    Attributes:
+        failures: the error of each, and whether the GPUs were given up for it.
+        deep: number of queries that were too deep.
+    """
+
+    def __init__(self) -> None:
+        self.failures: list[tuple[str, bool]] = []
+        self.deep = 0
+
+    def failed(self, error: str, given_up: bool) -> None:
+        self.failures.append((error, given_up))
+
+    def too_deep(self, queries: int) -> None:
+        self.deep += queries
 
 
 @pytest.fixture
@@ -82,17 +94,22 @@ def test_graph_of_centroids_is_searched_as_a_flat_quantizer(tmp_path: Path, gpus
 
 
 def test_filtered_and_very_deep_searches_stay_on_the_cpu(tmp_path: Path, gpus: FakeGpus):
-    flat = flat_index(tmp_path)
-    index, lists = build_index(tmp_path, unit_vectors(3000, 24, clusters=50), "sq8", lists=64)
-    pool = GpuPool("cuda", Reports())
+    vectors = unit_vectors(3000, 24, clusters=50)
+    flat = flat_index(tmp_path, vectors)
+    index, lists = build_index(tmp_path, vectors, "sq8", lists=64)
+    reports = Reports()
+    pool = GpuPool("cuda", reports)
     flat.copy_to_gpus(pool)
     index.copy_to_gpus(pool)
     bitmap = np.packbits(np.arange(3000) % 2 == 0, bitorder="little")
-    flat.search(QUERIES[0], 10, bitmap[:250])
+    flat.search(QUERIES[0], 10, bitmap)
     index.candidates(QUERIES, 10, 6, bitmaps=[bitmap], rows_per_list=np.bincount(lists[::2], minlength=64))
     assert gpus.searches == 0
-    assert index.candidates(QUERIES[:1], 2500, 64).shape == (1, 2500)
-    assert pool.usable
+    assert reports.deep == 0
+    assert index.candidates(QUERIES[:3], 2500, 64).shape == (3, 2500)
+    assert (reports.deep, reports.failures, pool.usable) == (3, [], True)
+    assert len(flat.search(QUERIES[0], 1990, None)[1]) == 1990  # with the spare rows, more than a GPU returns
+    assert reports.deep == 4
 
 
 def test_rows_of_a_delta_are_found_beside_a_base_on_gpus(tmp_path: Path, gpus: FakeGpus):
@@ -121,8 +138,8 @@ def test_cpu_answers_when_gpus_fail_and_alone_after_three_failures(tmp_path: Pat
     gpus.broken = True
     for _ in range(3):
         assert index.search(QUERIES[0], 10, None)[1].tolist() == expected[1].tolist()
-    assert [given_up for _, given_up in reports] == [False, False, False, True]
-    assert "the GPU has failed" in reports[0][0]
+    assert [given_up for _, given_up in reports.failures] == [False, False, False, True]
+    assert "the GPU has failed" in reports.failures[0][0]
     asked = gpus.searches
     index.search(QUERIES[0], 10, None)
     assert (gpus.searches, pool.usable) == (asked, False)
@@ -169,4 +186,4 @@ def test_real_gpus_find_what_the_cpu_finds(tmp_path: Path, codec: str, name: str
     assert min(len(set(a) & set(b)) for a, b in zip(found, expected, strict=True)) >= 36
     scores, rows = flat.search(QUERIES[0], 30, None)
     assert (scores.tobytes(), rows.tolist()) == (expected_flat[0].tobytes(), expected_flat[1].tolist())
-    assert reports == []
+    assert reports.failures == []

@@ -91,6 +91,24 @@ def test_rows_and_queries_of_a_file_can_be_limited(tmp_path: Path) -> None:
     assert np.load(data.folder / data.cases[0].queries).shape == (20, DIM)
 
 
+def test_only_what_is_read_decides_whether_kept_data_is_taken(tmp_path: Path) -> None:
+    vectors, queries = clustered(ROWS, 1), clustered(30, 2)
+
+    def made(rows: int | None = 300) -> Path:
+        paths = write(tmp_path, vectors, queries)
+        return read_data(*paths, None, tmp_path / "index", rows=rows, queries=20).folder
+
+    first = made()
+    vectors[400], queries[25] = 7, 7  # neither is read
+    assert made() == first
+    assert made(500) != first
+    vectors[200] = 7
+    second = made()
+    assert second != first
+    queries[3] = 7
+    assert made() != second
+
+
 def test_hdf5_gives_vectors_queries_and_truth(tmp_path: Path) -> None:
     vectors, queries = clustered(ROWS, 1), clustered(30, 2)
     path = tmp_path / "angular.hdf5"

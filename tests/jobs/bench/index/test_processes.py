@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from jobs.bench.index.peers.measuring import memory_held
 from jobs.bench.index.processes import available_cores, run_stage
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory and cores are those of Linux")
@@ -34,6 +36,30 @@ def test_process_that_writes_no_result_has_failed(tmp_path: Path) -> None:
         threads=1, cores={available_cores()[0]}, seconds=60, path=tmp_path,
     )  # fmt: skip
     assert (outcome.result, outcome.error) == (None, "ended with code 0: nothing to say")
+
+
+def test_memory_held_is_of_the_process_and_of_what_it_has_started(tmp_path: Path) -> None:
+    before = memory_held()
+    server = subprocess.Popen(
+        [sys.executable, "-c", "data = bytearray(80_000_000); print(flush=True); input()"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"\n"
+    held = memory_held()
+    server.communicate(b"\n")
+    assert 70 < held.own_mb - before.own_mb < 200
+
+
+def test_mapped_files_are_apart_from_own_memory(tmp_path: Path) -> None:
+    path = tmp_path / "mapped.npy"
+    np.save(path, np.ones(10_000_000, np.float32))
+    before = memory_held()
+    mapped = np.load(path, mmap_mode="r")
+    assert mapped.sum() == 10_000_000
+    held = memory_held()
+    assert 35 < held.mapped_mb - before.mapped_mb < 60
+    assert held.own_mb - before.own_mb < 30
 
 
 def test_stage_ends_with_a_benchmark_that_is_terminated(tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ def test_every_codec_reaches_the_recall_it_is_tuned_to(measured: Path) -> None:
         assert 0 < found["resident_bytes"] < found["disk_bytes"]
         assert found["build_seconds"] > 0
         assert found["build_peak_mb"] > 10
+        assert found["search_own_mb"] > 10
+        assert found["search_mapped_mb"] > 10
         assert {(case["modality"], case["kind"]) for case in found["cases"]} == {
             (modality, kind) for modality in ("image", "text") for kind in ("none", "unrelated", "random")
         }
@@ -56,6 +58,8 @@ def test_every_codec_reaches_the_recall_it_is_tuned_to(measured: Path) -> None:
             assert case["recall_at_100"] >= 0.95
             assert case["qps"] == max(case["turns"]) > 0
             assert 0 < case["p50_ms"] <= case["p99_ms"]
+            assert case["first_ms"] > 0
+            assert 0 < case["queries"] <= 20
             assert (case["qps_all"] > 0) == (case["kind"] == "none")
             assert case["setting"] in [point["setting"] for point in case["curve"]]
 
@@ -63,7 +67,7 @@ def test_every_codec_reaches_the_recall_it_is_tuned_to(measured: Path) -> None:
 def test_tables_and_plot_show_every_codec(measured: Path) -> None:
     output = (measured / "output").read_text()
     for codec in CODECS:
-        assert output.count(f"lookalike {codec}") >= 3
+        assert output.count(f"lookalike {codec}") >= 4
     with Image.open(measured / "b.png") as picture:
         assert picture.width > 1000
         assert len(np.unique(np.asarray(picture.convert("L").resize((64, 64))))) > 10
@@ -91,7 +95,7 @@ def test_peer_gets_the_vectors_queries_filters_and_threads_of_the_task(data: Ind
     for case in found.cases:
         assert case.recall_at_10 == case.recall_at_100 == 1.0
         assert case.setting == {"share": 1.0}  # the cheapest that reaches the target
-        assert [point["setting"]["share"] for point in case.curve] == [0.25, 0.5, 1.0, 1.5]
+        assert [point["setting"]["share"] for point in case.curve] == [0.25, 0.5, 1.0, 1.5, 0.75, 0.875]
         assert len(case.turns) == 2
 
 
@@ -132,7 +136,7 @@ def test_built_index_is_kept_for_the_next_run(data: IndexData, tmp_path: Path) -
     again = measure(data, fake("exact"), tmp_path / "peers", filters=False, target=0.35)
     assert next(data.folder.rglob("builds")).read_text() == "built\n"
     assert again.contenders[0].build_seconds == first.contenders[0].build_seconds
-    assert again.contenders[0].cases[0].setting == {"share": 0.5}
+    assert again.contenders[0].cases[0].setting == {"share": 0.375}
 
 
 def test_peer_that_cannot_be_installed_is_reported(data: IndexData, tmp_path: Path) -> None:

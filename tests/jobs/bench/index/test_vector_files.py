@@ -98,8 +98,27 @@ def test_a_file_that_was_cut_off_is_named(tmp_path: Path, suffix: str) -> None:
 def test_a_vector_of_another_dimension_is_named(tmp_path: Path) -> None:
     path = tmp_path / "vectors.bvecs"
     path.write_bytes(b"".join(struct.pack("<i3B", dim, 1, 2, 3) for dim in (3, 3, 4)))
-    with pytest.raises(InputError, match="vector 2 has dimension 4, not 3"), open_vectors(path):
-        pass
+    with open_vectors(path) as file:
+        assert len(file.read(0, 2)) == 2
+        with pytest.raises(InputError, match="vector 2 has dimension 4, not 3"):
+            file.read(1)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_digest_is_that_of_the_first_vectors(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def digests(numbers: np.ndarray, *counts: int) -> list[str]:
+        monkeypatch.setattr(f"{__name__}.NUMBERS", numbers)
+        with open_vectors(written(tmp_path, suffix)) as file:
+            return [file.digest(count) for count in counts]
+
+    two, three, whole, more = digests(NUMBERS, 2, 3, 4, 9)
+    assert len({two, three, whole}) == 3
+    assert more == whole
+    other = NUMBERS.copy()
+    other[2] += 1
+    changed = digests(other, 2, 3)
+    assert changed[0] == two
+    assert changed[1] != three
 
 
 def test_a_vector_that_is_not_finite_is_named(tmp_path: Path) -> None:

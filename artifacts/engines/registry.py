@@ -10,7 +10,7 @@ from artifacts.errors import EngineError
 #: Kinds of engines, with the module and the class of each.
 ENGINES: dict[str, tuple[str, str]] = {
     "pgvector": ("artifacts.engines.pgvector", "PgvectorEngine"),
-    "milvus": ("artifacts.engines.milvus", "MilvusEngine"),
+    "milvus": ("artifacts.engines.milvus.engine", "MilvusEngine"),
     "qdrant": ("artifacts.engines.qdrant", "QdrantEngine"),
     "pinecone": ("artifacts.engines.pinecone", "PineconeEngine"),
 }

@@ -1,0 +1,75 @@
+"""Filters in Milvus' own language."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from artifacts.engines.collection import Collection
+from artifacts.products.filters import Condition, Filter, Value
+
+#: Milvus has at most 64 fields in a collection, and each column takes two; further columns are not filtered on.
+MOST_COLUMNS = 31
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def missing_field(field: str) -> str:
+    """Return the name of the boolean field that says whether a row has no value in a field.
+
+    Milvus has nulls from 2.5 on only, and what a comparison with them gives is its own affair: this is the same in all.
+    """
+    return f"{field}_missing"
+
+
+def expression(collection: Collection, conditions: Filter) -> str:
+    """Return a filter of a collection's rows, empty if all pass."""
+    stored = list(collection.columns)[:MOST_COLUMNS]
+    parts = [
+        part
+        for condition in conditions
+        if condition.column in stored
+        for part in _parts(collection.field(condition.column), condition)
+    ]
+    return " and ".join(parts)
+
+
+def rows_expression(rows: Sequence[int]) -> str:
+    """Return a filter for rows by their numbers."""
+    return f"id in [{', '.join(map(str, rows))}]"
+
+
+def _parts(name: str, condition: Condition) -> list[str]:
+    missing = missing_field(name)
+    parts = []
+    if condition.missing:
+        parts.append(f"{missing} == true")
+    if condition.needs_value:
+        parts.append(f"{missing} == false")
+    if condition.any_of:
+        parts.append(f"{name} in {_literals(condition.any_of)}")
+    if condition.none_of:
+        parts.append(f"({missing} == true or {name} not in {_literals(condition.none_of)})")
+    bounds = ((">=", condition.minimum), ("<=", condition.maximum), ("<", condition.below))
+    parts += [f"{name} {operator} {_literal(bound)}" for operator, bound in bounds if bound is not None]
+    return parts
+
+
+def _literals(values: Sequence[Value]) -> str:
+    return f"[{', '.join(map(_literal, values))}]"
+
+
+def _literal(value: Value) -> str:
+    """Return a value as Milvus reads it; the strings of JSON are among its own, whatever they hold."""
+    if isinstance(value, datetime):
+        return str(microseconds(value))
+    if isinstance(value, float):
+        return repr(min(max(value, -sys.float_info.max), sys.float_info.max))  # it has no infinity
+    return json.dumps(value, ensure_ascii=False)
+
+
+def microseconds(time: datetime) -> int:
+    """Return the microseconds since 1970 that a time is stored as."""
+    return (time - _EPOCH) // timedelta(microseconds=1)

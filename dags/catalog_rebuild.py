@@ -8,7 +8,7 @@
 | `embed` | turns pictures into vectors, in pool `gpu`; a Spark application for each group of shards |
 | `train` | plans the parts of the new base segment, and trains the quantizer that they share, unless a kept one fits |
 | `index` | writes the parts; a Spark application for each group of parts |
-| `seal` | makes the parts one segment |
+| `seal` | makes the parts one segment, and loads the engine with it if there is one |
 | `evaluate` | the gate: recall against exact search, and how many products are left |
 | `publish` | makes the candidate a version, serves it, prunes old ones; in pool `publish` |
 
@@ -94,14 +94,17 @@ def catalog_rebuild() -> None:
 
     @task
     def seal(params: Any = None, ti: Any = None) -> dict[str, Any]:
-        """Complete the candidate's segment."""
+        """Complete the candidate's segment, and load the engine with it; each part of the work can be done again."""
         from jobs.index.seal import run_seal
+        from jobs.load.step import run_load, uses_engine
         from jobs.rebase.step import run_rebase
 
         context = open_context(params)
-        result = run_seal(context)
+        note = run_seal(context).note
         candidate = run_rebase(context).report
-        push_note(ti, result.note)
+        if uses_engine(context):
+            note += f"; {run_load(context).note}"
+        push_note(ti, note)
         return {"segments": [segment.id for segment in candidate.segments], **candidate.counts.model_dump()}
 
     @task

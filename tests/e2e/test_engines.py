@@ -22,11 +22,14 @@ from jobs.compact.step import run_compact
 from jobs.refresh.step import run_refresh
 from jobs.steps import StepContext
 from serving.services import services_of
+from tests.milvus_server import MilvusServer
 from tests.pgvector_server import PgvectorServer
+from tests.pinecone_fake import PineconeFake
 from tests.pipeline import publish_small, small_settings, write_small_catalog
+from tests.qdrant_server import QdrantServer
 from tests.serving.answers import client_for, ids, photo, problem
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore:Api key is used:UserWarning")]
 
 Serve = Callable[[Settings], FlaskClient]
 
@@ -35,7 +38,7 @@ Running = tuple[dict[str, Any], Callable[[], None], Callable[[], None]]
 
 
 @contextmanager
-def pgvector() -> Iterator[Running]:
+def pgvector(folder: Path) -> Iterator[Running]:
     server = PgvectorServer()
     try:
         server.start()
@@ -45,12 +48,48 @@ def pgvector() -> Iterator[Running]:
         server.stop()
 
 
-ENGINES = [pytest.param(pgvector, id="pgvector", marks=pytest.mark.pgvector)]
+@contextmanager
+def milvus(folder: Path) -> Iterator[Running]:
+    server = MilvusServer()
+    try:
+        server.start()
+        options = {"engine": "milvus", "engine_url": server.url, "engine_key": server.key}
+        yield options, server.kill, server.start
+    finally:
+        server.stop()
+
+
+@contextmanager
+def qdrant(folder: Path) -> Iterator[Running]:
+    server = QdrantServer(folder, "s3cret")
+    try:
+        server.start()
+        yield {"engine": "qdrant", "engine_url": server.url, "engine_key": "s3cret"}, server.kill, server.start
+    finally:
+        server.kill()
+
+
+@contextmanager
+def pinecone(folder: Path) -> Iterator[Running]:
+    fake = PineconeFake(8, "s3cret")  # dimensions of the small catalog's encoder
+    try:
+        options = {"engine": "pinecone", "engine_url": fake.url, "engine_key": "s3cret"}
+        yield options, fake.stop, fake.start
+    finally:
+        fake.stop()
+
+
+ENGINES = [
+    pytest.param(pgvector, id="pgvector", marks=pytest.mark.pgvector),
+    pytest.param(milvus, id="milvus", marks=pytest.mark.milvus),
+    pytest.param(qdrant, id="qdrant"),
+    pytest.param(pinecone, id="pinecone"),
+]
 
 
 @pytest.fixture(params=ENGINES, scope="module")
-def running(request: pytest.FixtureRequest) -> Iterator[Running]:
-    with request.param() as running:
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with request.param(tmp_path_factory.mktemp("engine")) as running:
         yield running
 
 

@@ -19,6 +19,7 @@ from artifacts.engines.collection import BATCH_ROWS, Collection, RowBatch
 from artifacts.engines.pushdown import pushed_down
 from artifacts.engines.reference import NAME_PREFIX
 from artifacts.errors import EngineError
+from artifacts.products.filters import Condition
 from tests.artifacts.engines.conftest import FILTERS, SCHEMA, Rows
 
 
@@ -45,7 +46,8 @@ class EngineContract:
     recall = 0.95
 
     @pytest.fixture(scope="class")
-    def opened(self, engine: Engine, rows: Rows) -> Iterator[tuple[Collection, CollectionSearch]]:
+    @classmethod
+    def opened(cls, engine: Engine, rows: Rows) -> Iterator[tuple[Collection, CollectionSearch]]:
         with loaded(engine, rows) as opened:
             yield opened
 
@@ -87,8 +89,6 @@ class EngineContract:
     def test_search_that_nothing_passes_finds_nothing(
         self, engine: Engine, search: CollectionSearch, rows: Rows, effort: int
     ) -> None:
-        from artifacts.products.filters import Condition
-
         (found,) = search.search(rows.queries(1), 50, effort, (Condition("category", any_of=("no such",)),), 30)
         assert len(found.rows) == len(found.scores) == 0
 

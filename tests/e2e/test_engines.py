@@ -28,6 +28,7 @@ from tests.pinecone_fake import PineconeFake
 from tests.pipeline import publish_small, small_settings, write_small_catalog
 from tests.qdrant_server import QdrantServer
 from tests.serving.answers import client_for, ids, photo, problem
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore:Api key is used:UserWarning")]
 
@@ -250,7 +251,8 @@ def test_server_answers_503_while_the_engine_is_down_and_recovers_without_a_rest
         assert client.get("/v1/products/p004").status_code == 200  # needs no engine
     finally:
         start()
-    assert client.get("/readyz").status_code == 200
+    wait_until(lambda: client.get("/readyz").status_code == 200)
+    wait_until(lambda: client.get(SEARCHES["text"]).status_code == 200)  # Milvus loads its collections again first
     assert answers(client) == before
 
 

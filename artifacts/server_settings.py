@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
@@ -30,7 +32,8 @@ class EmbeddingStoreSettings(BaseSettings):
     def _check_embedding_store(cls, value: str) -> str:
         if "@" in value.partition("://")[2].partition("/")[0]:
             raise ValueError("contains credentials; give them as embedding_store_key")
-        return value
+        # Tasks of Spark run in another working directory: a relative path would lead elsewhere there.
+        return value if not value or "://" in value else str(Path(value).expanduser().absolute())
 
     @field_validator("embedding_store_key")
     @classmethod

@@ -17,6 +17,7 @@ KEY_BYTES = 32
 
 #: Largest difference between a norm and 1: float16 has 11 bits, and rounding errors of a vector's numbers add up.
 _NORM_TOLERANCE = 0.01
+_BLOCK_ROWS = 4096
 
 
 class EmbeddingStore(ABC):
@@ -53,6 +54,8 @@ class EmbeddingStore(ABC):
             self._read(encoder_id, list(rows), found, vectors)
             found &= _are_unit(vectors)
             vectors[~found] = 0
+        if len(rows) == len(keys):
+            return found, vectors
         return found[positions], vectors[positions]
 
     def put(self, encoder_id: str, keys: Sequence[bytes], vectors: np.ndarray) -> int:
@@ -97,5 +100,8 @@ def _check_keys(keys: Sequence[bytes]) -> None:
 
 def _are_unit(vectors: np.ndarray) -> np.ndarray:
     """Return which rows of float16[n, dim] are finite and of length 1, bool[n]."""
-    norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
+    norms = np.empty(len(vectors), np.float32)
+    for start in range(0, len(vectors), _BLOCK_ROWS):  # in float32 all at once would take three times the memory
+        block = vectors[start : start + _BLOCK_ROWS].astype(np.float32)
+        norms[start : start + _BLOCK_ROWS] = np.sqrt(np.einsum("ij,ij->i", block, block))
     return np.abs(norms - 1) < _NORM_TOLERANCE  # False for NaN, too

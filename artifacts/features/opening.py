@@ -17,7 +17,7 @@ def open_embedding_store(config: EmbeddingStoreConfig, *, seconds: float) -> Emb
         seconds: that a connection, and each call of a server, may take.
 
     Raises:
-        InputError: the URL is none that there is a store for, or the package of its client is not installed.
+        InputError: there is no store for such a URL, or the package of its client is not installed.
     """
     url, days = config.embedding_store, config.embedding_store_days
     if not url:

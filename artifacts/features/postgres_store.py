@@ -68,7 +68,7 @@ class PostgresStore(EmbeddingStore):
     def _read(self, encoder_id: str, keys: list[bytes], found: np.ndarray, vectors: np.ndarray) -> None:
         dim = vectors.shape[1]
         table = _table(encoder_id, dim)
-        with self._connection() as connection, connection.transaction(), connection.cursor(binary=True) as cursor:
+        with self._connection() as connection, connection.cursor(binary=True) as cursor:
             vector_type = self._vector_type(connection, table)
             if vector_type is None:
                 return
@@ -144,7 +144,7 @@ class PostgresStore(EmbeddingStore):
             self._idle.append(connection)
 
     def _connect(self) -> psycopg.Connection:
-        # No prepared statements: poolers such as PgBouncer hand a session to another client after each transaction.
+        # No prepared statements: poolers may hand a session to another client after each transaction.
         connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=None)
         connection.execute("select set_config('statement_timeout', %s, false)", [str(self._milliseconds)])
         return connection

@@ -26,7 +26,7 @@ from serving.metrics import CACHE_FAILURES, CACHE_HITS, CACHE_MISSES
 QUERY_PREPROCESSING = 1
 
 #: Label of the metrics.
-CACHE_NAME = "store"
+CACHE_NAME = "embedding_store"
 #: Seconds that a search waits for the store; encoding takes about as long.
 _WAIT = 0.05
 #: Seconds without calls of the store after one has failed or was too slow.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -139,6 +140,13 @@ def test_credentials_of_the_embedding_store_are_secret_and_have_no_place_in_its_
         Settings(embedding_store="postgresql://user:s3cret@127.0.0.1/shop")
     with pytest.raises(ValidationError, match="user:password"):
         Settings(embedding_store_key="s3cret")  # type: ignore[arg-type]
+
+
+def test_the_folder_of_the_embedding_store_is_the_same_in_any_working_directory() -> None:
+    assert Settings(embedding_store="features").embedding_store == str(Path("features").absolute())
+    assert Settings(embedding_store="~/features").embedding_store == str(Path.home() / "features")
+    assert Settings(embedding_store="s3://shop/features").embedding_store == "s3://shop/features"
+    assert Settings().embedding_store == ""
 
 
 @pytest.mark.parametrize("options", ["[1]", "{", '{"m": {}}', '{"m": true}'])

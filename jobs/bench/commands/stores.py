@@ -22,6 +22,9 @@ def bench_features(
             "Parquet, and a PostgreSQL and a Redis that are started for it, where their programs are installed.",
         ),
     ] = None,
+    turns: Annotated[
+        int, typer.Option("--turns", min=1, help="Measurements of each store, of which the best count.")
+    ] = 3,
     folder: FolderOption = Path("bench"),
     json_file: JsonOption = None,
 ) -> None:
@@ -32,6 +35,6 @@ def bench_features(
 
     key = settings_with().embedding_store_key.get_secret_value()
     with Reporter(err).step("measure", "stores") as step:
-        report = measure_features(rows, dim, urls or [], key, folder, progress=step.at)
+        report = measure_features(rows, dim, urls or [], key, folder, turns, progress=step.at)
         step.note(f"{sum(store.wrong for store in report.stores)} wrong vectors")
     write_report(report, json_file, features_table(report))

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +48,18 @@ class FeaturesReport:
 
     rows: int
     dim: int
+    turns: int  # of which the best counts
     stores: list[StoreReport]
 
 
 def measure_features(
-    rows: int, dim: int, urls: Sequence[str], key: str, folder: Path, progress: Progress = no_progress
+    rows: int,
+    dim: int,
+    urls: Sequence[str],
+    key: str,
+    folder: Path,
+    turns: int = 1,
+    progress: Progress = no_progress,
 ) -> FeaturesReport:
     """Measure a store in Parquet files, and PostgreSQL and Redis: those of `urls`, or servers started for it.
 
@@ -61,30 +68,40 @@ def measure_features(
         urls: of stores, see the setting `embedding_store`; without any, all kinds whose programs are installed.
         key: see the setting `embedding_store_key`; for `urls`.
         folder: for the Parquet files.
-        progress: called with the number of stores measured, and of all.
+        turns: measurements of each store, in turns; the best of each number counts, since a machine may be busy.
+        progress: called with the number of measurements done, and of all.
 
     Raises:
-        InputError: a URL is none that there is a store for.
+        InputError: there is no store for a URL.
         EmbeddingStoreError: a store does not answer.
     """
     random = np.random.default_rng(0)
     vectors = random.standard_normal((rows, dim), dtype=np.float32)
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
     known, unknown = (_draw_keys(random, rows) for _ in range(2))
-    reports: list[StoreReport] = []
     with ExitStack() as stack:
         configs = [EmbeddingStoreConfig(url, key if url.startswith(_WITH_KEY) else "") for url in urls]
         if not configs:
             parquet = EmbeddingStoreConfig(str(folder / "features"))
             started = [stack.enter_context(server()) for server in (started_postgres, started_redis)]
             configs = [parquet, *(config for config in started if config is not None)]
-        for config in configs:
-            progress(len(reports), len(configs))
-            store, place = open_place(config)
+        places = [open_place(config) for config in configs]
+        for store, _ in places:
             stack.callback(store.close)
-            reports.append(_measure(store, place, known, unknown, vectors))
-        progress(len(reports), len(configs))
-    return FeaturesReport(rows, dim, reports)
+        reports: list[list[StoreReport]] = [[] for _ in places]
+        for turn in range(turns):
+            for number, (store, place) in enumerate(places):
+                progress(turn * len(places) + number, turns * len(places))
+                reports[number].append(_measure(store, place, known, unknown, vectors))
+        progress(turns * len(places), turns * len(places))
+    return FeaturesReport(rows, dim, turns, [_best(of_store) for of_store in reports])
+
+
+def _best(reports: list[StoreReport]) -> StoreReport:
+    """Return the highest rates, the shortest times and the sum of what was wrong."""
+    rates = {name: max(getattr(report, name) for report in reports) for name in ("put", "put_again", "get", "get_half")}
+    times = {name: min(getattr(report, name) for report in reports) for name in ("single_p50_ms", "single_p99_ms")}
+    return replace(reports[0], **rates, **times, wrong=sum(report.wrong for report in reports))
 
 
 def _draw_keys(random: np.random.Generator, rows: int) -> list[bytes]:

@@ -10,7 +10,7 @@ from jobs.bench.show.common import number_table
 
 def features_table(report: FeaturesReport) -> Table:
     """Return a row for each store."""
-    title = f"Embedding stores: {report.rows:,} vectors of {report.dim} dimensions, rows a second of one client"
+    title = f"{report.rows:,} vectors of {report.dim} dimensions, rows a second of one client, best of {report.turns}"
     numbers = ("put", "put again", "get", "get, half known", "keys a get", "one key p50 ms", "p99 ms", "bytes a row")
     table = number_table(title, "store", *numbers)
     for store in report.stores:

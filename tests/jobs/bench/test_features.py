@@ -25,10 +25,10 @@ def check(report: StoreReport, dim: int) -> None:
 def test_bench_measures_parquet_and_removes_what_it_wrote(tmp_path: Path) -> None:
     steps: list[tuple[int, int | None]] = []
     url = str(tmp_path / "features")
-    report = measure_features(3000, 64, [url], "shop:s3cret", tmp_path, lambda *step: steps.append(step))
+    report = measure_features(3000, 64, [url], "shop:s3cret", tmp_path, 2, lambda *step: steps.append(step))
     assert (report.rows, report.dim, [store.kind for store in report.stores]) == (3000, 64, ["parquet"])
     check(report.stores[0], 64)
-    assert steps == [(0, 1), (1, 1)]
+    assert steps == [(0, 2), (1, 2), (2, 2)]
     assert list((tmp_path / "features").iterdir()) == []
 
 
@@ -49,7 +49,7 @@ def test_bench_measures_a_redis_that_is_named_and_removes_its_keys(tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.redis
 def test_bench_starts_the_servers_that_are_installed(tmp_path: Path) -> None:
-    arguments = ["bench", "features", "--rows", "1000", "--dim", "32", "--folder", str(tmp_path)]
+    arguments = ["bench", "features", "--rows", "1000", "--dim", "32", "--turns", "1", "--folder", str(tmp_path)]
     run = CliRunner().invoke(lookalike.app, [*arguments, "--json", str(tmp_path / "report.json")])
     assert run.exit_code == 0, run.output
     stores = json.loads((tmp_path / "report.json").read_text())["stores"]

@@ -30,7 +30,7 @@ DIGESTS = [f"{number:064x}" for number in range(1, 6)]
 
 
 def count(outcome: str) -> float:
-    return REGISTRY.get_sample_value(f"image_search_cache_{outcome}_total", {"cache": "store"}) or 0.0
+    return REGISTRY.get_sample_value(f"image_search_cache_{outcome}_total", {"cache": "embedding_store"}) or 0.0
 
 
 def unit(number: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 
 from artifacts.errors import EmbeddingStoreError
 from artifacts.features.base import EmbeddingStore
-from tests.artifacts.features.conftest import DIM, Place, keys, unit_vectors
+from tests.features import DIM, Place, keys, unit_vectors
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from artifacts.features import parquet_store
 from artifacts.features.parquet_file import VectorFile
 from artifacts.features.parquet_store import ParquetStore
 from artifacts.storage import TEMPORARY, Folder
-from tests.artifacts.features.conftest import DIM, keys, unit_vectors
+from tests.features import DIM, keys, unit_vectors
 
 
 def files(folder: Path) -> list[Path]:
@@ -113,7 +113,7 @@ def test_a_merge_that_is_killed_loses_nothing(tmp_path: Path) -> None:
     program = (
         "import os; from artifacts.storage import Folder;"
         "Folder.remove = lambda *_: os.kill(os.getpid(), 9);"
-        "from tests.artifacts.features.conftest import *; from artifacts.features.parquet_store import ParquetStore;"
+        "from tests.features import *; from artifacts.features.parquet_store import ParquetStore;"
         f"ParquetStore({str(tmp_path)!r}).put('e', keys(400, seed=5), unit_vectors(400, seed=5))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9

@@ -13,7 +13,7 @@ from psycopg import sql
 from artifacts.config import EmbeddingStoreConfig
 from artifacts.errors import EmbeddingStoreError
 from artifacts.features.opening import open_embedding_store
-from tests.artifacts.features.conftest import DIM, PostgresPlace, RedisPlace, keys, unit_vectors
+from tests.features import DIM, PostgresPlace, RedisPlace, keys, unit_vectors
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from jobs.steps import StepContext, StepResult
 from jobs.workspace.shards import ShardTotals
 from tests.catalogs import read_shards
 from tests.encoders import MeanColor
+from tests.features import PostgresPlace, postgres_with_pgvector
 from tests.pipeline import small_settings, write_small_catalog
 from tests.redis import RedisServer
 
@@ -62,9 +63,10 @@ def vectors(settings: Settings) -> dict[str, bytes]:
     return {key: np.array(vector, np.float16).tobytes() for key, vector in rows}
 
 
-def assert_new_workspace_embeds_nothing(tmp_path: Path, store: str | Path) -> None:
+def assert_new_workspace_embeds_nothing(tmp_path: Path, store: str | Path, **changes: object) -> None:
     catalog = write_small_catalog(tmp_path / "shop")
-    first, second = settings_of(tmp_path / "first", store), settings_of(tmp_path / "second", store, shards=3)
+    first = settings_of(tmp_path / "first", store, **changes)
+    second = settings_of(tmp_path / "second", store, shards=3, **changes)
     built = embed(catalog, first)
     assert (built.report.done, built.report.from_store) == (36, 0)
     rebuilt = embed(catalog, second)
@@ -81,6 +83,14 @@ def test_a_new_workspace_embeds_nothing_that_the_folder_of_the_store_has(tmp_pat
 @pytest.mark.redis
 def test_a_new_workspace_embeds_nothing_that_redis_has(tmp_path: Path, redis_server: RedisServer) -> None:
     assert_new_workspace_embeds_nothing(tmp_path, redis_server.url)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("may_create", [True, False], ids=["halfvec", "bytea"])
+def test_a_new_workspace_embeds_nothing_that_postgres_has(tmp_path: Path, may_create: bool) -> None:
+    with postgres_with_pgvector() as server:
+        place = PostgresPlace(server, may_create=may_create)
+        assert_new_workspace_embeds_nothing(tmp_path, place.url, embedding_store_key=place.key)
 
 
 def test_a_rebuild_from_the_store_does_not_load_the_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

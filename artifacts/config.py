@@ -71,6 +71,15 @@ class EngineConfig:
 
 
 @dataclass(frozen=True)
+class EmbeddingStoreConfig:
+    """Where vectors are that workspaces, catalogs and servers share."""
+
+    embedding_store: str = ""  # without credentials; empty: nowhere
+    embedding_store_key: str = field(default="", repr=False)  # user:password
+    embedding_store_days: float = 30  # in Redis; 0: for ever
+
+
+@dataclass(frozen=True)
 class GateConfig:
     """What a candidate has to reach to be published."""
 
@@ -102,6 +111,7 @@ class PipelineConfig:
     index: IndexConfig
     gate: GateConfig
     engine: EngineConfig = field(default_factory=EngineConfig)
+    features: EmbeddingStoreConfig = field(default_factory=EmbeddingStoreConfig)
     watermark_overlap_seconds: float = 300
 
 
@@ -238,3 +248,4 @@ class ServerConfig:
     caches: CacheConfig
     access: AccessConfig
     events: EventConfig
+    features: EmbeddingStoreConfig = field(default_factory=EmbeddingStoreConfig)

@@ -19,6 +19,7 @@
     │   └── PublishConflict        another process moved CURRENT in the meantime
     ├── EngineError              an engine refuses what was asked of it, or differs from its segment
     │   └── EngineUnavailable      an engine cannot be reached, or does not answer in time: another try may succeed
+    ├── EmbeddingStoreError      an embedding store cannot be reached, or refuses; what it would have said is computed
     ├── Busy                     the server has more requests than it can answer in time
     ├── GateFailed               the candidate is below the recall target or has shrunk too far: not published
     ├── StepFailed               a step of the pipeline cannot continue (too many rejects, a worker that failed)
@@ -173,6 +174,10 @@ class EngineError(LookalikeError):
 
 class EngineUnavailable(EngineError):
     """An engine cannot be reached, or does not answer in time."""
+
+
+class EmbeddingStoreError(LookalikeError):
+    """An embedding store cannot be reached, does not answer in time, or refuses."""
 
 
 class Busy(LookalikeError):

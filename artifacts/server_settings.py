@@ -1,9 +1,46 @@
-"""The settings of the server: name, default, meaning. `artifacts.settings` reads them."""
+"""The settings of the server, and of the embedding store that it shares with the pipeline: name, default, meaning.
+
+`artifacts.settings` reads them.
+"""
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
+
+
+class EmbeddingStoreSettings(BaseSettings):
+    """Where workspaces, catalogs and servers share vectors."""
+
+    # ── the embedding store ──────────────────────────────────────────────────────────────────────────────────────
+    embedding_store: str = Field(
+        default="",
+        description="Where workspaces, catalogs and servers share vectors: a folder or fsspec URL (Parquet), "
+        "postgresql://… or redis://…, without credentials; empty: nowhere.",
+    )
+    embedding_store_key: SecretStr = Field(
+        default=SecretStr(""), description="user:password of the PostgreSQL or Redis of embedding_store."
+    )
+    embedding_store_days: float = Field(
+        default=30, ge=0, le=36_500, description="Days that a Redis keeps vectors; 0: until it evicts them."
+    )
+
+    @field_validator("embedding_store")
+    @classmethod
+    def _check_embedding_store(cls, value: str) -> str:
+        if "@" in value.partition("://")[2].partition("/")[0]:
+            raise ValueError("contains credentials; give them as embedding_store_key")
+        # Tasks of Spark run in another working directory: a relative path would lead elsewhere there.
+        return value if not value or "://" in value else str(Path(value).expanduser().absolute())
+
+    @field_validator("embedding_store_key")
+    @classmethod
+    def _check_embedding_store_key(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and ":" not in value.get_secret_value():
+            raise ValueError("is not like user:password; for a Redis without users, :password")
+        return value
 
 
 class ServerSettings(BaseSettings):

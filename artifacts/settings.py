@@ -15,6 +15,7 @@ from artifacts.config import (
     AccessConfig,
     CacheConfig,
     DownloadLimits,
+    EmbeddingStoreConfig,
     EncoderConfig,
     EngineConfig,
     EventConfig,
@@ -30,12 +31,12 @@ from artifacts.config import (
     StreamConfig,
 )
 from artifacts.pipeline_settings import PipelineSettings, StreamSettings, json_object, json_values
-from artifacts.server_settings import ServerSettings
+from artifacts.server_settings import EmbeddingStoreSettings, ServerSettings
 
 Group = TypeVar("Group")
 
 
-class Settings(ServerSettings, StreamSettings, PipelineSettings):
+class Settings(ServerSettings, EmbeddingStoreSettings, StreamSettings, PipelineSettings):
     """See the fields. Unknown LOOKALIKE_ variables are ignored; values out of range are refused by name."""
 
     model_config = SettingsConfigDict(env_prefix="LOOKALIKE_", frozen=True, extra="forbid")
@@ -56,6 +57,7 @@ class Settings(ServerSettings, StreamSettings, PipelineSettings):
                 engine_key=self.engine_key.get_secret_value(),
                 engine_options=json_values("engine_options", self.engine_options),
             ),
+            features=self._features,
         )
 
     @property
@@ -82,7 +84,12 @@ class Settings(ServerSettings, StreamSettings, PipelineSettings):
             caches=self._group(CacheConfig),
             access=self._group(AccessConfig, api_keys=tuple(key.strip() for key in keys if key.strip())),
             events=self._group(EventConfig),
+            features=self._features,
         )
+
+    @property
+    def _features(self) -> EmbeddingStoreConfig:
+        return self._group(EmbeddingStoreConfig, embedding_store_key=self.embedding_store_key.get_secret_value())
 
     def _group(self, group: type[Group], **values: Any) -> Group:
         """Return a group with the settings of its fields' names, and `values` for the other fields."""

@@ -15,6 +15,7 @@ from flask_openapi.models.info import Info
 from flask_openapi.openapi import OpenAPI
 
 from artifacts.config import ServerConfig
+from artifacts.features.opening import open_embedding_store
 from artifacts.settings import Settings
 from artifacts.store.store import Store
 from serving.api.auth import guard
@@ -31,6 +32,7 @@ from serving.ranking.rankers import load_ranker
 from serving.releases.verification_cache import VerificationCache
 from serving.releases.watcher import ReleaseWatcher
 from serving.schemas import Problem
+from serving.search.seen_pictures import SeenPictures
 from serving.search.service import SearchService
 from serving.services import Services, install
 
@@ -38,6 +40,9 @@ PAGE = Path(__file__).parent / "page"
 
 #: Room for form fields and multipart boundaries beside the pictures.
 _FORM_BYTES = 1_000_000
+
+#: Seconds that a call of the embedding store may take in the background; searches wait for it much shorter.
+_STORE_TIMEOUT = 2.0
 
 _CONTENT_POLICY = "default-src 'self'; img-src 'self' https: http: data: blob:; object-src 'none'; base-uri 'none'"
 
@@ -98,7 +103,13 @@ def _make_services(app: OpenAPI, config: ServerConfig, shared_dir: Path | None) 
         watcher=ReleaseWatcher(
             Store(watching.releases, watching.cache, to_serve=True), watching, VerificationCache(shared_dir)
         ),
-        search=SearchService(load_ranker(config.ranking), open_caches(config.caches), config.limits, config.ranking),
+        search=SearchService(
+            load_ranker(config.ranking),
+            open_caches(config.caches),
+            SeenPictures(open_embedding_store(config.features, seconds=_STORE_TIMEOUT)),
+            config.limits,
+            config.ranking,
+        ),
         admission=admission,
         load_shedder=load_shedder,
         events=EventLog(config.events.events, config.events.events_seconds),

@@ -31,6 +31,7 @@ class Services:
     def close(self) -> None:
         """Write out what is pending and release what is open; for the end of a process."""
         self.events.close()
+        self.search.close()
         self.watcher.close()
 
 

@@ -1,8 +1,8 @@
 """Step 3: images/shard-….parquet → embeddings/<encoder>/shard-….parquet, one row for each distinct picture.
 
 A vector is stored under the sha256 of its picture, so only pictures that this encoder has seen neither in the shard
-nor in a refresh go through the model: the cost of a rebuild grows with what changed. Decoding and preprocessing run in
-threads, some batches ahead of the model; only vectors leave the process.
+nor in a refresh, and that the embedding store lacks, go through the model: the cost of a rebuild grows with what
+changed. Decoding and preprocessing run in threads, some batches ahead of the model; only vectors leave the process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from artifacts.config import EncoderConfig
+from artifacts.config import EmbeddingStoreConfig, EncoderConfig
 from artifacts.encoders.identity import (
     EncoderIdentity,
     encoder_identity,
@@ -25,10 +25,12 @@ from artifacts.encoders.identity import (
     load_verified,
 )
 from artifacts.errors import CorruptFile, StepFailed
+from artifacts.features.opening import open_embedding_store
 from artifacts.plugins import PREFIX
 from artifacts.schema import OK
 from jobs.embed.cache import VectorTable, read_cached, read_refreshed
 from jobs.embed.model import encode_batches, limit_threads
+from jobs.embed.stored import stored_vectors
 from jobs.parquet import corruption_guard, read_parquet
 from jobs.spark.gpu import assigned_gpu
 from jobs.steps import ShardPlan, ShardTask, StepContext, StepResult, run_plan, split_shards
@@ -36,14 +38,19 @@ from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.shards import ShardCounts, ShardFolder, ShardReport, ShardTotals
 from jobs.workspace.workspace import Workspace
 
+_NO_STORE = EmbeddingStoreConfig()
+
 
 def run_encoder(context: StepContext) -> StepResult[EncoderIdentity]:
-    """Identify the encoder, so that a wrong spec or device is noticed before anything is downloaded.
+    """Identify the encoder, so that a wrong spec, device or store is noticed before anything is downloaded.
 
     Raises:
         EncoderError: the encoder cannot be loaded, or there is no such device.
+        InputError: the settings name an embedding store that does not exist; whether it answers is not tried.
     """
     config = context.config.encoder
+    if (store := open_embedding_store(context.config.features, seconds=1)) is not None:
+        store.close()
     identity = encoder_identity(config.encoder, config.device, context.config.cache)
     if config.device not in ("auto", "cpu") and not config.encoder.startswith(PREFIX):
         from artifacts.encoders.torch_base import resolve_device  # imports torch
@@ -81,6 +88,7 @@ def plan_embed(context: StepContext, shards: Sequence[int] | None = None, *, reu
         StepFailed: the download step has not been done.
     """
     workspace, config, cache = context.workspace, context.config.encoder, context.config.cache
+    features = context.config.features
     # If the identity is not known, all shards go to the workers, which identify the encoder themselves.
     identity = known_identity(config.encoder, config.device, cache)
 
@@ -92,8 +100,9 @@ def plan_embed(context: StepContext, shards: Sequence[int] | None = None, *, reu
 
     def make_task(threads: int) -> ShardTask:
         return partial(
-            _embed_on_worker, workspace, config=config, cache=cache, identity=identity, threads=threads, reuse=reuse
-        )
+            _embed_on_worker, workspace,
+            config=config, features=features, cache=cache, identity=identity, threads=threads, reuse=reuse,
+        )  # fmt: skip
 
     done, changed = split_shards(range(workspace.shards) if shards is None else shards, unchanged)
     preload = _encoder_modules(config.encoder) if _needs_model(workspace, identity, changed) else ()
@@ -120,6 +129,7 @@ def _embed_on_worker(
     workspace: Workspace,
     shard: int,
     config: EncoderConfig,
+    features: EmbeddingStoreConfig,
     cache: Path,
     identity: EncoderIdentity | None,
     threads: int,
@@ -127,7 +137,9 @@ def _embed_on_worker(
 ) -> ShardReport:
     if config.device == "auto" and (gpu := assigned_gpu()):
         config = replace(config, device=gpu)
-    return embed_shard(workspace, shard, config, cache=cache, identity=identity, threads=threads, reuse=reuse)
+    return embed_shard(
+        workspace, shard, config, features=features, cache=cache, identity=identity, threads=threads, reuse=reuse
+    )
 
 
 def embed_shard(
@@ -136,6 +148,7 @@ def embed_shard(
     config: EncoderConfig,
     *,
     cache: Path,
+    features: EmbeddingStoreConfig = _NO_STORE,
     identity: EncoderIdentity | None = None,
     threads: int | None = None,
     reuse: bool = True,
@@ -143,6 +156,7 @@ def embed_shard(
     """Embed the pictures of one shard, unless that is done. The encoder is loaded only if there are new pictures.
 
     Args:
+        features: the embedding store, which is asked for new pictures first, and given what the encoder computes.
         cache: folder on this machine in which the encoder's identity is remembered.
         identity: the encoder's, where it is known without loading it.
         threads: for the model on a CPU and for decoding; None leaves the libraries' defaults.
@@ -166,18 +180,24 @@ def embed_shard(
         if reuse and (missing := table.missing()):
             refreshed = read_refreshed(workspace, known.slug, known.dim, missing)
             reused += sum(table.take_from(vectors) for vectors in refreshed)
-        if missing := table.missing():
-            encoder = load_verified(config, known, cache)
-            if threads:
-                limit_threads(threads)
-            with ThreadPoolExecutor(max(2, threads or 0), "embed-decode") as pool:
-                pictures = _jpegs(images, shard, missing)
-                for batch_keys, vectors in encode_batches(pictures, encoder, config.embed_batch, pool):
-                    table.put(batch_keys, vectors)
+        with stored_vectors(features, known) as stored:
+            reused += stored.take(table)
+            if missing := table.missing():
+                encoder = load_verified(config, known, cache)
+                if threads:
+                    limit_threads(threads)
+                with ThreadPoolExecutor(max(2, threads or 0), "embed-decode") as pool:
+                    pictures = _jpegs(images, shard, missing)
+                    for batch_keys, vectors in encode_batches(pictures, encoder, config.embed_batch, pool):
+                        table.put(batch_keys, vectors)
+                        stored.add(batch_keys, vectors)
         table.write(path)
         counts = table.counts()
-        pictures = sum(pictures_of[key] for key in table.good_keys())
-        return ShardCounts(rows=len(keys), ok=counts.pop(OK, 0), failed=dict(counts), reused=reused, pictures=pictures)
+        return ShardCounts(
+            rows=len(keys), ok=counts.pop(OK, 0), failed=dict(counts), reused=reused,
+            pictures=sum(pictures_of[key] for key in table.good_keys()),
+            from_store=stored.taken, store_failures=stored.failures,
+        )  # fmt: skip
 
     try:
         return embeddings.run(shard, _fingerprint(source, known.id), work)

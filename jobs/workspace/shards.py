@@ -45,6 +45,8 @@ class ShardReport:
     recheck_failed: int = 0  # of `ok`, pictures that could not be asked for again, and were kept
     oldest_fetched_at: datetime | None = UNKNOWN_AGE  # of the pictures that can be asked for again; None: no such one
     pictures: int | None = None  # of the embed step, pictures with a vector; None: written before it was counted
+    from_store: int = 0  # of `reused`, vectors that the embedding store had
+    store_failures: int = 0  # calls of the embedding store that failed; what it was asked for counts as not found
     seconds: float = 0.0
     skipped: Annotated[bool, Field(exclude=True)] = False  # an earlier report matched; never stored
 
@@ -71,6 +73,8 @@ class ShardCounts:
     recheck_failed: int = 0
     oldest_fetched_at: datetime | None = None
     pictures: int | None = None
+    from_store: int = 0
+    store_failures: int = 0
 
 
 def shard_name(shard: int) -> str:
@@ -205,6 +209,7 @@ class ShardFolder:
             rows=counts.rows, ok=counts.ok, failed=dict(sorted(counts.failed.items())), reused=counts.reused,
             bytes=size, sha256=digest, content=counts.content, recheck_failed=counts.recheck_failed,
             oldest_fetched_at=counts.oldest_fetched_at, pictures=counts.pictures,
+            from_store=counts.from_store, store_failures=counts.store_failures,
             seconds=round(time.monotonic() - began, 3),
         )  # fmt: skip
         write_record(self.folder, report_name(shard), report)
@@ -212,7 +217,9 @@ class ShardFolder:
 
 
 def _skipped(report: ShardReport) -> ShardReport:
-    return replace(report, skipped=True, reused=report.ok, recheck_failed=0, seconds=0.0)
+    return replace(
+        report, skipped=True, reused=report.ok, recheck_failed=0, from_store=0, store_failures=0, seconds=0.0
+    )
 
 
 @dataclass(frozen=True)
@@ -246,6 +253,16 @@ class ShardTotals:
         return sum(report.recheck_failed for report in self.reports)
 
     @property
+    def from_store(self) -> int:
+        """Of `reused`, vectors that the embedding store had."""
+        return sum(report.from_store for report in self.reports)
+
+    @property
+    def store_failures(self) -> int:
+        """Calls of the embedding store that failed."""
+        return sum(report.store_failures for report in self.reports)
+
+    @property
     def failed(self) -> dict[str, int]:
         """Reason -> rows."""
         counts: dict[str, int] = {}
@@ -265,4 +282,9 @@ class ShardTotals:
         rate = f" ({self.done / self.seconds:,.0f}/s)" if self.done and self.seconds else ""
         kept = f", {self.reused:,} kept from before" if self.reused else ""
         unchecked = f", {self.recheck_failed:,} of them after a failed re-check" if self.recheck_failed else ""
-        return f"{self.done:,} {what} {verb}{rate}{kept}{unchecked}{f'; failed: {failed}' if failed else ''}"
+        stored = f", {self.from_store:,} of them from the embedding store" if self.from_store else ""
+        missed = f"; {self.store_failures:,} calls of the embedding store failed" if self.store_failures else ""
+        return (
+            f"{self.done:,} {what} {verb}{rate}{kept}{unchecked}{stored}"
+            f"{f'; failed: {failed}' if failed else ''}{missed}"
+        )

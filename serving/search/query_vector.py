@@ -23,6 +23,7 @@ from artifacts.release.release import Release
 from serving.cache import Cache
 from serving.releases.snapshot import Snapshot
 from serving.search.query import Query, QueryPicture
+from serving.search.seen_pictures import SeenPictures
 from serving.search.task import SearchTask
 
 #: A crop is cut from a picture decoded at this multiple of the usual size, so that a small part of a large photo keeps
@@ -30,13 +31,15 @@ from serving.search.task import SearchTask
 _CROP_DETAIL = 4
 
 
-def encode_queries(tasks: Sequence[SearchTask], snapshot: Snapshot, limits: QueryLimits, cache: Cache) -> None:
+def encode_queries(
+    tasks: Sequence[SearchTask], snapshot: Snapshot, limits: QueryLimits, cache: Cache, seen: SeenPictures
+) -> None:
     """Set the vector of each task, or its problem.
 
-    One call of the encoder for all texts, and one for all pictures, that are not in the cache.
+    One call of the encoder for all texts, and one for all pictures, that are neither in the cache nor seen before.
     """
     texts = _encode_texts(tasks, snapshot, cache)
-    pictures = _encode_pictures(tasks, snapshot, limits, cache)
+    pictures = _encode_pictures(tasks, snapshot, limits, cache, seen)
     for task, picture_vectors in zip(tasks, pictures, strict=True):
         try:
             if isinstance(picture_vectors, InputError):
@@ -74,33 +77,39 @@ def _read_cache(cache: Cache, keys: Sequence[str], dim: int) -> dict[str, np.nda
 
 
 def _encode_pictures(
-    tasks: Sequence[SearchTask], snapshot: Snapshot, limits: QueryLimits, cache: Cache
+    tasks: Sequence[SearchTask], snapshot: Snapshot, limits: QueryLimits, cache: Cache, seen: SeenPictures
 ) -> list[list[np.ndarray] | InputError]:
     """Return for each task the vectors of its pictures, or why one of them cannot be read."""
     # Queries are read as the catalog was, or a catalog's own picture would not give its own vector.
     side = int(snapshot.manifest.settings.get("picture_side", PICTURE_SIDE))
-    keys = [[f"{snapshot.encoder.id}:{side}:{picture.digest}" for picture in task.query.pictures] for task in tasks]
-    vectors = _read_cache(cache, list({key for task_keys in keys for key in task_keys}), snapshot.encoder.dim)
+    encoder = snapshot.encoder
+    digests = {picture.digest for task in tasks for picture in task.query.pictures}
+    keys = {digest: f"{encoder.id}:{side}:{digest}" for digest in digests}
+    cached = _read_cache(cache, list(keys.values()), encoder.dim)
+    vectors = {digest: cached[key] for digest, key in keys.items() if key in cached}
+    known = seen.get_many(encoder.id, side, encoder.dim, [digest for digest in digests if digest not in vectors])
+    vectors |= known
     errors: dict[int, InputError] = {}
     missing: dict[str, Image.Image] = {}
     for position, task in enumerate(tasks):
         try:
-            for key, picture in zip(keys[position], task.query.pictures, strict=True):
-                if key not in vectors and key not in missing:
-                    missing[key] = _decode(picture, limits, side)
+            for picture in task.query.pictures:
+                if picture.digest not in vectors and picture.digest not in missing:
+                    missing[picture.digest] = _decode(picture, limits, side)
         except PictureError as error:
             errors[position] = QueryPictureError(task.query.field_name("images"), error.detail, error.reason)
     encoded: dict[str, np.ndarray] = {}
     for start in range(0, len(missing), limits.embed_batch):
         batch = list(missing)[start : start + limits.embed_batch]
         # Preprocessed in the request's own thread: only the model's call is shared with other requests.
-        prepared = [snapshot.encoder.prepare(missing[key]) for key in batch]
+        prepared = [encoder.prepare(missing[digest]) for digest in batch]
         encoded.update(zip(batch, snapshot.encode_pictures(prepared), strict=True))
-    cache.put_many({key: vector.tobytes() for key, vector in encoded.items()})
+    encoded = seen.put_many(encoder.id, side, encoded)
+    cache.put_many({keys[digest]: vector.tobytes() for digest, vector in (known | encoded).items()})
     vectors |= encoded
     return [
-        errors[position] if position in errors else [vectors[key] for key in task_keys]
-        for position, task_keys in enumerate(keys)
+        errors[position] if position in errors else [vectors[picture.digest] for picture in task.query.pictures]
+        for position, task in enumerate(tasks)
     ]
 
 

@@ -20,6 +20,7 @@ from serving.search.query_vector import encode_queries
 from serving.search.ranking import rank_hits
 from serving.search.render import render
 from serving.search.result_cache import cache_answers, cache_key, cached_answers
+from serving.search.seen_pictures import SeenPictures
 from serving.search.task import RankedHit, SearchTask
 from serving.timing import RequestTimer
 
@@ -30,12 +31,16 @@ class SearchService:
     Args:
         ranker: orders the most similar products.
         caches: of query vectors and of whole answers.
+        seen: vectors of pictures in the embedding store.
         limits: the largest request that is answered.
         ranking: the order of results where a request does not say otherwise.
     """
 
-    def __init__(self, ranker: Ranker, caches: Caches, limits: QueryLimits, ranking: RankingConfig) -> None:
-        self._ranker, self._caches, self._limits, self._ranking = ranker, caches, limits, ranking
+    def __init__(
+        self, ranker: Ranker, caches: Caches, seen: SeenPictures, limits: QueryLimits, ranking: RankingConfig
+    ) -> None:
+        self._ranker, self._caches, self._seen = ranker, caches, seen
+        self._limits, self._ranking = limits, ranking
         self._facets = FacetCounter()
 
     def run(self, tasks: Sequence[SearchTask], snapshot: Snapshot, timer: RequestTimer) -> None:
@@ -51,7 +56,7 @@ class SearchService:
             self._read(task, snapshot)
         self._reuse_answers(_open(tasks), snapshot, timer)
         timer.mark("read")
-        encode_queries(_open(tasks), snapshot, self._limits, self._caches.embeddings)
+        encode_queries(_open(tasks), snapshot, self._limits, self._caches.embeddings, self._seen)
         timer.mark("encode")
         searches = _open(tasks)
         for group in _plan(searches, snapshot):
@@ -71,6 +76,10 @@ class SearchService:
             if task.answer is not None:
                 _stamp(task, timer)
         cache_answers(self._caches.results, searches)
+
+    def close(self) -> None:
+        """Store the vectors that are pending."""
+        self._seen.close()
 
     def _read(self, task: SearchTask, snapshot: Snapshot) -> None:
         """Parse what the caller sent, and check it against the release."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -99,6 +100,7 @@ EXCEPTIONS = {
     (config.ReleaseWatching, "engine_key"),
     (config.AccessConfig, "api_keys"),
     (config.EngineConfig, "engine_key"),
+    (config.EmbeddingStoreConfig, "embedding_store_key"),
     (config.EngineConfig, "engine_options"),
 }
 GROUPS = [
@@ -127,6 +129,24 @@ def test_engine_credentials_are_secret_and_have_no_place_in_the_address() -> Non
     assert settings.pipeline.engine.engine_options == {"m": 16}
     with pytest.raises(ValidationError, match="engine_key"):
         Settings(engine_url="postgresql://user:s3cret@127.0.0.1/shop")
+
+
+def test_credentials_of_the_embedding_store_are_secret_and_have_no_place_in_its_url() -> None:
+    settings = Settings(embedding_store="redis://cache:6379/0", embedding_store_key="shop:s3cret")  # type: ignore[arg-type]
+    assert "s3cret" not in repr(settings) + repr(settings.pipeline) + repr(settings.server)
+    assert settings.pipeline.features == settings.server.features
+    assert settings.pipeline.features.embedding_store_key == "shop:s3cret"
+    with pytest.raises(ValidationError, match="give them as embedding_store_key"):
+        Settings(embedding_store="postgresql://user:s3cret@127.0.0.1/shop")
+    with pytest.raises(ValidationError, match="user:password"):
+        Settings(embedding_store_key="s3cret")  # type: ignore[arg-type]
+
+
+def test_the_folder_of_the_embedding_store_is_the_same_in_any_working_directory() -> None:
+    assert Settings(embedding_store="features").embedding_store == str(Path("features").absolute())
+    assert Settings(embedding_store="~/features").embedding_store == str(Path.home() / "features")
+    assert Settings(embedding_store="s3://shop/features").embedding_store == "s3://shop/features"
+    assert Settings().embedding_store == ""
 
 
 @pytest.mark.parametrize("options", ["[1]", "{", '{"m": {}}', '{"m": true}'])

@@ -1,6 +1,6 @@
 """The verbs of `lookalike bench`. Each imports the modules that it needs: they load FAISS, torch and matplotlib.
 
-`options` has what several of them share; `indexes`, `servers` and `freshness` have the verbs.
+`options` has what several of them share; `indexes`, `servers`, `freshness` and `stores` have the verbs.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import typer
 from jobs.bench.commands.freshness import bench_refresh, bench_stream
 from jobs.bench.commands.indexes import bench_build, bench_filters, bench_index
 from jobs.bench.commands.servers import bench_serve, bench_stress, bench_texts
+from jobs.bench.commands.stores import bench_features
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure claims about speed and recall, side by side in one run.")
 
@@ -22,6 +23,7 @@ _VERBS = {
     "texts": bench_texts,
     "refresh": bench_refresh,
     "stream": bench_stream,
+    "features": bench_features,
 }
 for name, verb in _VERBS.items():
     bench_app.command(name)(verb)

@@ -153,21 +153,21 @@ class Engine(ABC):
         """Return the row that loading goes on with, a multiple of BATCH_ROWS; rows after it may be there too."""
         return first_missing_row(lambda rows: self.has(collection, rows), collection.rows, BATCH_ROWS, self.writers)
 
-    def check(self, collection: Collection, rows: np.ndarray, vectors: np.ndarray) -> None:
+    def check(self, collection: Collection, rows: np.ndarray, vectors: np.ndarray, *, count: bool = True) -> None:
         """Check a complete collection against the segment: the number of rows, and the vectors of a sample.
 
         Args:
             rows: int64[m], of the sample.
             vectors: float32[m, dim], as the segment has them.
+            count: whether all rows are counted.
 
         Raises:
             EngineError: it differs, and what to do about it.
             EngineUnavailable: the engine does not answer.
         """
         again = f"drop {collection.name} in {self.kind} at {self.address.url} and run the load step again"
-        count = self.count(collection)
-        if count != collection.rows:
-            raise EngineError(f"{collection.name} has {count:,} rows, its segment {collection.rows:,}; {again}")
+        if count and (found := self.count(collection)) != collection.rows:
+            raise EngineError(f"{collection.name} has {found:,} rows, its segment {collection.rows:,}; {again}")
         search = self.open(collection)
         try:
             stored = search.vectors(rows, seconds=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,6 +33,16 @@ class EngineRef(BaseModel):
     options: dict[str, int | float | str] = Field(default_factory=dict)
 
 
-def collection_name(segment_id: str) -> str:
-    """Return the name of a segment's collection."""
-    return f"{NAME_PREFIX}{segment_id}"
+def collection_name(segment_id: str, store_url: str) -> str:
+    """Return the name of a segment's collection.
+
+    Args:
+        store_url: of the store of releases. Two stores with the same segment have a collection each: pruning one must
+            not take the other's.
+    """
+    return f"{NAME_PREFIX}{segment_id}_{hashlib.sha256(store_url.encode()).hexdigest()[:8]}"
+
+
+def renamed(name: str, segment_id: str) -> str:
+    """Return the name of a segment's collection beside that of another segment of the same store."""
+    return f"{NAME_PREFIX}{segment_id}_{name.rpartition('_')[2]}"

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from artifacts.errors import CorruptFile, IncompatibleRelease
+from artifacts.products.database import ProductDatabase
 from artifacts.segments.info import INFO_FILE, read_info, sha256_of_info
 from artifacts.segments.segment import OpenEngine, Segment
 from artifacts.store.manifest import Manifest, SegmentRef
@@ -18,6 +19,7 @@ def open_segments(
     *,
     verify: bool,
     threads: int,
+    to_serve: bool,
     open_engine: OpenEngine | None,
 ) -> list[Segment]:
     """Open the segments of a version, the base first; see Release for the arguments and the errors."""
@@ -32,12 +34,24 @@ def open_segments(
         for reference, folder in zip(manifest.segments, folders, strict=True):
             base = segments[0] if segments else None
             segment = _find_shared(reference, folder, base, shared)
-            segments.append(segment or Segment(folder, base, verify=verify, threads=threads, open_engine=open_engine))
+            segments.append(
+                segment
+                or Segment(folder, base, verify=verify, threads=threads, to_serve=to_serve, open_engine=open_engine)
+            )
         _validate_segments(manifest, segments)
     except BaseException:
         close_unshared(segments, opened)
         raise
     return segments
+
+
+def open_database(base: Segment, delta: Segment | None, threads: int) -> ProductDatabase:
+    """Return the database of a base, or a new one of a base with its delta, of `threads` for one SQL statement."""
+    if delta is None:
+        assert base.database is not None  # noqa: S101  (a base has one)
+        return base.database
+    changes = delta.folder, delta.products.table.schema
+    return ProductDatabase(base.folder, base.products.table.schema, delta=changes, threads=threads)
 
 
 def close_unshared(segments: Iterable[Segment], opened: Collection[Segment]) -> None:

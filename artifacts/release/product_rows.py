@@ -29,7 +29,7 @@ class ProductRows:
     """
 
     def __init__(self, base: Segment, delta: Segment | None) -> None:
-        self._delta = delta
+        self._base, self._delta = base, delta
         self._base_rows = base.info.rows
         # One release answers with one type: an attribute may have been a number in the base, and be a text now.
         self._base_table = base.products if delta is None else base.products.with_types_of(delta.products.schema)
@@ -61,6 +61,18 @@ class ProductRows:
         if self._delta is None:
             return self._base_table.product_ids(rows)
         return self._collect(rows, lambda table, numbers: table.product_ids(numbers))
+
+    def thumbnails(self, rows: np.ndarray) -> list[bytes | None]:
+        """Return the stored thumbnail of each of the rows int64[n], JPEG; None where none is stored."""
+        jpegs: list[bytes | None] = [None] * len(rows)
+        in_delta = rows >= self._base_rows
+        for segment, selected, first in ((self._base, ~in_delta, 0), (self._delta, in_delta, self._base_rows)):
+            if segment is not None and segment.thumbnails:
+                positions = np.flatnonzero(selected)
+                found = segment.thumbnails.take(rows[positions] - first)
+                for position, jpeg in zip(positions.tolist(), found, strict=True):
+                    jpegs[position] = jpeg
+        return jpegs
 
     def arrays(self, rows: np.ndarray, columns: Iterable[str]) -> dict[str, np.ndarray]:
         """Return columns of rows as arrays [n], as `artifacts.products.table.as_numpy` converts them.

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from artifacts.engines.base import Engine
 from artifacts.engines.pool import EnginePool
 from artifacts.index.params import SearchParams
-from artifacts.products.database import FacetCount, ProductDatabase
+from artifacts.products.database import FacetCount
 from artifacts.products.filters import Filter
 from artifacts.release.counts import ProductCounts
 from artifacts.release.hits import Hit, Picture
-from artifacts.release.opening import close_unshared, open_segments
+from artifacts.release.opening import close_unshared, open_database, open_segments
 from artifacts.release.product_rows import ProductRows
 from artifacts.release.row_filters import ReleaseFilters
 from artifacts.release.search import search_products, validate_queries
@@ -39,6 +39,7 @@ class Release:
         verify: check every file's digest before it is mapped; see Segment.
         threads: threads of one SQL statement.
         opened: segments of other releases. Those that this release has too are shared, not opened again.
+        to_serve: whether the release is opened as a server does it: without vectors that the engine has.
         engines: of this process, for a release whose candidates an engine finds.
 
     Attributes:
@@ -61,20 +62,18 @@ class Release:
         verify: bool = True,
         threads: int = 1,
         opened: Collection[Segment] = (),
+        to_serve: bool = False,
         engines: EnginePool | None = None,
     ) -> None:
         self.manifest = manifest
-
-        def open_engine(kind: str) -> Engine:
-            return (engines or EnginePool()).engine(kind, manifest.engine_url)
-
+        open_engine = partial((engines or EnginePool()).engine, recorded_url=manifest.engine_url)
         self.segments = open_segments(
-            manifest, folders, opened, verify=verify, threads=threads, open_engine=open_engine
+            manifest, folders, opened, verify=verify, threads=threads, to_serve=to_serve, open_engine=open_engine
         )
         self.base = self.segments[0]
         self.delta = self.segments[1] if len(self.segments) > 1 else None
         try:
-            self._database = self._open_database(threads)
+            self._database = open_database(self.base, self.delta, threads)
             self._rows = ProductRows(self.base, self.delta)
         except BaseException:
             close_unshared(self.segments, opened)
@@ -83,13 +82,6 @@ class Release:
         self.searcher = Searcher(self.base, self.delta)
         self._filters = ReleaseFilters(self.base, self.delta, self.searcher, self._database)
         self._counts = ProductCounts(self.base, self.delta, self._filters, self._database, self.columns)
-
-    def _open_database(self, threads: int) -> ProductDatabase:
-        if self.delta is None and self.base.database is not None:
-            return self.base.database
-        assert self.delta is not None  # noqa: S101  (only a delta has no database of its own)
-        delta = self.delta.folder, self.delta.products.table.schema
-        return ProductDatabase(self.base.folder, self.base.products.table.schema, delta=delta, threads=threads)
 
     def close(self) -> None:
         """Close all segments, also those that are shared with other releases."""
@@ -195,15 +187,7 @@ class Release:
 
     def thumbnails(self, rows: np.ndarray) -> list[bytes | None]:
         """Return the stored thumbnail of each of the rows int64[n], JPEG; None where none is stored."""
-        jpegs: list[bytes | None] = [None] * len(rows)
-        in_delta = rows >= self.base.info.rows
-        for segment, selected, first in ((self.base, ~in_delta, 0), (self.delta, in_delta, self.base.info.rows)):
-            if segment is not None and segment.thumbnails:
-                positions = np.flatnonzero(selected)
-                found = segment.thumbnails.take(rows[positions] - first)
-                for position, jpeg in zip(positions.tolist(), found, strict=True):
-                    jpegs[position] = jpeg
-        return jpegs
+        return self._rows.thumbnails(rows)
 
     def product_vectors(self, product_id: str) -> np.ndarray | None:
         """Return the stored vectors of a product, float32[pictures, dim]; None if it is not in the release."""

@@ -11,8 +11,8 @@ from artifacts.engines.base import CollectionSearch
 from artifacts.errors import EngineError
 from artifacts.index.vectors import KnnQueries, best, fp16_view
 
-#: Seconds for the vectors of one search.
-_SECONDS = 5.0
+#: Seconds for the vectors of a page of results, whose deadline is not known here.
+_SECONDS = 2.0
 
 #: Rows whose vectors one search fetches to score them, at most.
 MAX_FETCHED_ROWS = 10_000
@@ -30,14 +30,17 @@ class EngineVectors:
         self.dim, self._segments = dim, segments
         self.rows = sum(rows for rows, _ in segments)
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
+    def take(self, rows: np.ndarray, seconds: float = _SECONDS) -> np.ndarray:
         """Return the vectors of int64[m] row numbers in their order, float32[m, dim].
+
+        Args:
+            seconds: after which the engine's answer is no longer waited for.
 
         Raises:
             EngineUnavailable: the engine does not answer in time.
         """
         vectors = np.empty((len(rows), self.dim), np.float32)
-        ends, first_row = time.monotonic() + _SECONDS, 0
+        ends, first_row = time.monotonic() + seconds, 0
         for count, search in self._segments:
             mine = (rows >= first_row) & (rows < first_row + count)
             if mine.any():

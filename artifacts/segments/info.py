@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from artifacts.engines.reference import EngineRef, collection_name
+from artifacts.engines.reference import EngineRef, renamed
 from artifacts.errors import CorruptFile
 from artifacts.schema import FORMAT_VERSION
 from artifacts.storage import sha256_of
@@ -96,7 +96,7 @@ class SegmentInfo(BaseModel):
 
     def engine_for(self, segment_id: str) -> EngineRef | None:
         """Return the entry for the engine of a segment that continues this one; None if this one has none."""
-        return self.engine and self.engine.model_copy(update={"name": collection_name(segment_id)})
+        return self.engine and self.engine.model_copy(update={"name": renamed(self.engine.name, segment_id)})
 
     def needed_files(self, *, to_serve: bool) -> dict[str, FileInfo]:
         """Return the files that a process needs: to serve searches, not the vectors if the engine has them."""

@@ -48,6 +48,7 @@ class Segment:
         verify: check every file's size and sha256 first. False is only for callers that have just done so: FAISS loads
             damaged files without an error, and a file shorter than its mapping kills the process.
         threads: threads of one SQL statement.
+        to_serve: take vectors from the engine, if it alone has them on a server.
         open_engine: returns the engine of a kind, for a segment whose candidates an engine finds; it is called when the
             engine is first needed.
 
@@ -78,16 +79,17 @@ class Segment:
         *,
         verify: bool = True,
         threads: int = 1,
+        to_serve: bool = False,
         open_engine: OpenEngine | None = None,
     ) -> None:
         self.folder, self._open_engine = folder, open_engine
-        self.info = verify_segment(folder) if verify else read_info(folder)
+        self.info = verify_segment(folder, to_serve=to_serve) if verify else read_info(folder)
         self._check_base(base)
         rows, codec = self.info.rows, self.info.index.codec
         self._check_size("rows of parts", rows, sum(self.info.part_rows))
         vectors = self._files(VECTORS_FILE, 2 * self.info.dim)
         self.vectors: Vectors | EngineVectors
-        if self._scores_by_engine and not all(path.exists() for path, _ in vectors):
+        if self._scores_by_engine and to_serve:  # the files may be there, and are not verified
             self.vectors = EngineVectors(self.info.dim, [(rows, lambda: self.engine_search)])
         else:
             self.vectors = Vectors(*(map_vectors(path, part_rows, self.info.dim) for path, part_rows in vectors))

@@ -6,12 +6,12 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from artifacts.errors import ReleaseError
 from artifacts.storage import TEMPORARY, Folder
-from artifacts.store.manifest import Manifest, manifest_name
+from artifacts.store.manifest import Manifest, manifest_name, named_at
 
 #: Age up to which segments that no version names are kept: a build that has not published yet may use them.
 GRACE_SECONDS = 24 * 3600
@@ -38,6 +38,29 @@ def newest_of_another_base(versions: list[str], current: str | None, manifest: C
             if manifest(version).segments[:1] != base:
                 return version
     return None
+
+
+def reasons_to_keep(
+    versions: list[str], current: str | None, manifest: Callable[[str], Manifest], keep: int, grace_seconds: float
+) -> dict[str, str]:
+    """Return the versions to keep, each with the reason in a few words.
+
+    Args:
+        versions: the complete ones, sorted.
+        current: the version that is served.
+        manifest: reads a version's manifest.
+        keep: number of newest versions.
+        grace_seconds: age up to which versions are kept.
+    """
+    oldest = datetime.now(UTC) - timedelta(seconds=grace_seconds)
+    young = [version for version in versions if (time := named_at(version)) and time >= oldest]
+    before = newest_of_another_base(versions, current, manifest) if keep > 1 else None
+    kept = dict.fromkeys(young, f"published in the last {grace_seconds / 60:.0f} minutes")
+    if before:
+        kept[before] = "newest of the base before"
+    if current:
+        kept[current] = "served"
+    return kept | dict.fromkeys(versions[max(0, len(versions) - keep) :], "newest")
 
 
 def remove_versions(

@@ -11,25 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from artifacts.errors import CorruptFile, EngineError, ReleaseError
+from artifacts.errors import CorruptFile, ReleaseError
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS, SegmentInfo, read_info, sha256_of_info, verify_segment
 from artifacts.storage import TEMPORARY, Folder, fsync, temporary_in
 from artifacts.store.manifest import SegmentRef
 from artifacts.store.staged_parts import StagedParts
 from artifacts.versioned_json import parse_description
-
-if TYPE_CHECKING:
-    from artifacts.engines.pool import EnginePool
-
-_log = logging.getLogger(__name__)
 
 
 class SegmentStore:
@@ -202,32 +195,6 @@ class SegmentStore:
         """Make segments on this machine young for `prune` and `discard_unused`; those that are gone are left out."""
         for segment_id in segment_ids:
             _mark_as_used(self.path(segment_id))
-
-    def drop_from_engine(self, segment_id: str, engines: EnginePool | None, url: str = "") -> bool:
-        """Drop the rows of a segment from its engine; return whether no engine has them any more.
-
-        Args:
-            engines: of this process; None if it has none.
-            url: address of the engine, if a manifest tells it.
-        """
-        try:
-            content = self.folder.read_bytes(f"segments/{segment_id}/{INFO_FILE}")
-        except FileNotFoundError:
-            return True  # it was never complete, so no engine was loaded with it
-        try:
-            engine = parse_description(SegmentInfo, content, segment_id, "segment's description").engine
-        except ReleaseError:
-            return True  # of 0.1, or damaged: it cannot have been served by an engine
-        if engine is None:
-            return True
-        if engines is None:
-            return False
-        try:
-            engines.engine(engine.kind, url).drop(engine.name)
-        except EngineError as error:
-            _log.warning("segment %s is kept: its rows in %s were not dropped: %s", segment_id, engine.kind, error)
-            return False
-        return True
 
     def remove(self, segment_id: str) -> None:
         """Remove a segment from the store and from this machine."""

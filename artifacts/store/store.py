@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +13,14 @@ from artifacts.lease import Lease
 from artifacts.repeated import repeated
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS
 from artifacts.storage import Folder
-from artifacts.store.manifest import Manifest, SegmentRef, manifest_name, named_at
+from artifacts.store.collections import COLLECTION_GRACE_SECONDS, drop_collection, keep_collections
+from artifacts.store.manifest import Manifest, SegmentRef, manifest_name
 from artifacts.store.pointer import Pointer
 from artifacts.store.prune import (
     CACHE_GRACE_SECONDS,
     GRACE_SECONDS,
     VERSION_GRACE_SECONDS,
-    newest_of_another_base,
+    reasons_to_keep,
     remove_segments,
     remove_temporaries,
     remove_versions,
@@ -161,7 +161,7 @@ class Store:
             with contextlib.suppress(ReleaseError):  # it cannot be opened, so it needs no segment
                 if segment_id in {segment.id for segment in self.manifest(version).segments}:
                     return
-        if self.segments.drop_from_engine(segment_id, engines):
+        if drop_collection(self.folder, segment_id, engines):
             self.segments.remove(segment_id)
 
     # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -226,20 +226,9 @@ class Store:
         self._pointer.move(version, expected=current)
         return version
 
-    def reasons_to_keep(
-        self, versions: list[str], keep: int, *, grace_seconds: float = VERSION_GRACE_SECONDS
-    ) -> dict[str, str]:
+    def reasons_to_keep(self, versions: list[str], keep: int, grace: float = VERSION_GRACE_SECONDS) -> dict[str, str]:
         """Return the versions that `prune` keeps, of these sorted ones, each with the reason in a few words."""
-        current = self.current()
-        oldest = datetime.now(UTC) - timedelta(seconds=grace_seconds)
-        young = [version for version in versions if (time := named_at(version)) and time >= oldest]
-        before = newest_of_another_base(versions, current, self.manifest) if keep > 1 else None
-        kept = dict.fromkeys(young, f"published in the last {grace_seconds / 60:.0f} minutes")
-        if before:
-            kept[before] = "newest of the base before"
-        if current:
-            kept[current] = "served"
-        return kept | dict.fromkeys(versions[max(0, len(versions) - keep) :], "newest")
+        return reasons_to_keep(versions, self.current(), self.manifest, keep, grace)
 
     def prune(self, keep: int, *, grace_seconds: float = GRACE_SECONDS, engines: EnginePool | None = None) -> list[str]:
         """Remove old versions, segments that no version names, and leftovers.
@@ -253,8 +242,8 @@ class Store:
         Args:
             grace_seconds: age up to which other segments, incomplete versions and leftovers are kept: a build that has
                 not published yet may be writing them. Versions and their segments are kept no longer either.
-            engines: of this process. Segments whose rows an engine has are removed from both, or from neither if the
-                engine does not answer or no engines are given.
+            engines: of this process. A segment whose rows an engine has is removed from both, some time after it was
+                first found unnamed; see `artifacts.store.collections`.
 
         Returns:
             The removed paths within the store.
@@ -264,22 +253,24 @@ class Store:
         """
         versions = self.versions()
         version_grace = min(grace_seconds, VERSION_GRACE_SECONDS)
-        kept = self.reasons_to_keep(versions, keep, grace_seconds=version_grace)
+        kept = self.reasons_to_keep(versions, keep, version_grace)
         named = {segment.id for version in kept for segment in self.manifest(version).segments}
-        unnamed: set[str] = set()
-        urls: dict[str, str] = {}  # of the engines of segments that only removed versions name
+        urls: dict[str, str] = {}  # of the engines, for the segments that only removed versions name
         for version in set(versions).difference(kept):
             with contextlib.suppress(ReleaseError):  # of an unreadable version, the longer grace holds
                 manifest = self.manifest(version)
-                unnamed |= {segment.id for segment in manifest.segments}
                 urls |= dict.fromkeys((segment.id for segment in manifest.segments), manifest.engine_url)
         removed = remove_versions(self.folder, versions, kept, grace_seconds)
-        graces = dict.fromkeys(unnamed, version_grace)
+        graces = dict.fromkeys(urls, version_grace)
+        keep_collections(self.folder, named)
+        collection_grace = min(grace_seconds, COLLECTION_GRACE_SECONDS)
         removed += remove_segments(
             self.folder,
             named,
             lambda segment_id: graces.get(segment_id, grace_seconds),
-            lambda segment_id: self.segments.drop_from_engine(segment_id, engines, urls.get(segment_id, "")),
+            lambda segment_id: drop_collection(
+                self.folder, segment_id, engines, url=urls.get(segment_id, ""), grace_seconds=collection_grace
+            ),
         )
         remove_temporaries(self.folder, self.segments.local_folder, grace_seconds)
         self.prune_cache(grace_seconds=grace_seconds)

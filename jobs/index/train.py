@@ -107,7 +107,7 @@ def _plan_for_engine(
         "engine", engine.kind, engine=engine, parts=split_parts(counts, config.index.rows_per_index),
     )  # fmt: skip
     name = segment_id(rows_of(workspace, identity, config), plan)
-    engine = engine.model_copy(update={"name": collection_name(name)})
+    engine = engine.model_copy(update={"name": collection_name(name, context.store.folder.url)})
     plan = replace(plan, segment_id=name, engine=engine)
     plan.save(workspace)
     return plan

@@ -74,6 +74,12 @@ def run_load(context: StepContext) -> StepResult[Candidate]:
     return StepResult(any(loaded), f"{rows:,} rows in {engine.kind}{'' if any(loaded) else ', as before'}", candidate)
 
 
+def discard(context: StepContext, segment_id: str) -> None:
+    """Remove a segment that was written in vain from the store and from its engine, unless a version names it."""
+    with engine_pool(context) as engines:
+        context.store.discard(segment_id, engines)
+
+
 def _load(context: StepContext, segment: Segment) -> bool:
     """Load and check one segment; returns whether it was not complete before."""
     engine, collection = segment.engine, segment.collection
@@ -81,7 +87,8 @@ def _load(context: StepContext, segment: Segment) -> bool:
     if is_new:
         engine.build(collection, _batches(segment), context.progress)
     rows = np.unique(np.linspace(0, segment.info.rows - 1, _SAMPLE).astype(np.int64))
-    engine.check(collection, rows, segment.vectors.take(rows))
+    # Counting a hundred million rows takes long, and a collection that was complete has been counted.
+    engine.check(collection, rows, segment.vectors.take(rows), count=is_new)
     return is_new
 
 

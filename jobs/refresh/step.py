@@ -21,7 +21,7 @@ from artifacts.storage import sha256_of
 from jobs.catalog.changes import CatalogChanges, find_changes, no_changes
 from jobs.catalog.compare.selection import Selection
 from jobs.download.refetch import NOTHING, Refetch
-from jobs.load.step import engine_pool
+from jobs.load.step import discard
 from jobs.progress import QUIET, Reporter
 from jobs.publish import until_published
 from jobs.refresh.changed import changed_products, rejects_of, require_selected, selection_of
@@ -275,8 +275,7 @@ class _Refresh:
             published = publish_candidate(replace(context, workspace=workspace), self.reporter)
         except LookalikeError:
             if delta is not None and delta != served.delta:
-                with engine_pool(context) as engines:
-                    context.store.discard(delta.id, engines)  # the next attempt writes its own
+                discard(context, delta.id)  # the next attempt writes its own
             raise
         now_served = Served.of(context.store, published.version)
         self._memory.keep(now_served, changes, began)

@@ -22,7 +22,7 @@ from artifacts.config import ReleaseWatching
 from artifacts.encoders.base import Encoder
 from artifacts.encoders.registry import load_encoder
 from artifacts.engines.pool import EnginePool
-from artifacts.errors import DeviceError, EngineUnavailable, IncompatibleRelease, LookalikeError
+from artifacts.errors import DeviceError, EngineError, IncompatibleRelease, LookalikeError
 from artifacts.index.gpus.pool import GpuPool
 from artifacts.release.release import Release
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS, read_info
@@ -38,6 +38,9 @@ _log = structlog.get_logger()
 
 #: Limit of queries in one call of the index; more would delay all of them by more than the shared work saves.
 _INDEX_BATCH = 16
+
+#: Calls of an engine that run at the same time, and the seconds in which it has to say that it is there.
+_ENGINE_CALLS, _ENGINE_SECONDS = 16, 5.0
 
 
 class LoadError(Exception):
@@ -109,7 +112,7 @@ class ReleaseLoader:
             # FAISS, Arrow, DuckDB, torch, a store's client and custom encoders all raise errors of their own, and none
             # may stop the watcher. Errors up to the fetch are often temporary; later ones last, because a version
             # never changes.
-            passing = isinstance(error, OSError | EngineUnavailable)
+            passing = isinstance(error, OSError | EngineError)  # an engine that lacks a collection may be loaded again
             lasting = not passing and (fetched or isinstance(error, LookalikeError))
             raise LoadError(str(error), lasting=lasting) from error
 
@@ -140,16 +143,32 @@ class ReleaseLoader:
         self, manifest: Manifest, folders: list[Path], segments: Sequence[Segment], snapshots: Sequence[Snapshot]
     ) -> Snapshot:
         release = Release(
-            manifest, folders, verify=False, threads=self._config.native_threads, opened=segments, engines=self._engines
+            manifest,
+            folders,
+            verify=False,
+            threads=self._config.native_threads,
+            opened=segments,
+            to_serve=True,
+            engines=self._engines,
         )
+        try:
+            return self._warmed(release, segments, snapshots)
+        except BaseException:
+            release.close_unshared(segments)
+            raise
+
+    def _warmed(self, release: Release, segments: Sequence[Segment], snapshots: Sequence[Snapshot]) -> Snapshot:
+        release.ping_engine(_ENGINE_SECONDS)  # before an encoder is loaded for nothing
         if self._gpus is not None and release.base not in segments:
             earlier = {id(snapshot.release.base): snapshot.release.base for snapshot in snapshots}
             self._retry = _copy_to_gpus(release.base, self._gpus, list(earlier.values()))
-        encoder = self._load_encoder(manifest)
+        encoder = self._load_encoder(release.manifest)
+        # An engine computes elsewhere: a call of it keeps no core busy.
+        concurrency = self._concurrency if release.base.info.engine is None else _ENGINE_CALLS
         snapshot = Snapshot(
             release,
             encoder,
-            Batcher("index", functools.partial(search_index, release), _INDEX_BATCH, self._concurrency),
+            Batcher("index", functools.partial(search_index, release), _INDEX_BATCH, concurrency),
             Batcher("text", encoder.encode_texts, self._config.embed_batch),
             Batcher("image", encoder.encode_prepared, self._config.embed_batch),
         )

@@ -100,7 +100,7 @@ def search_index(release: Release, queries: Sequence[IndexQuery]) -> list[IndexR
         hits, plan = release.search(
             np.stack([queries[position].vector for position in positions]), depth, params, conditions,
             excluded=[queries[position].excluded for position in positions],
-            seconds=min(ENGINE_SECONDS, min(queries[position].expires for position in positions) - time.perf_counter()),
+            seconds=min(ENGINE_SECONDS, max(queries[position].expires for position in positions) - time.perf_counter()),
         )  # fmt: skip
         results |= {position: (hit_list, plan) for position, hit_list in zip(positions, hits, strict=True)}
     return [results[position] for position in range(len(queries))]

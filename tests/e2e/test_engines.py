@@ -17,6 +17,7 @@ from artifacts.engines.reference import collection_name
 from artifacts.engines.registry import open_engine
 from artifacts.segments.search import engine as engine_search
 from artifacts.settings import Settings
+from artifacts.store.manifest import SegmentRef
 from artifacts.store.store import Store
 from jobs.compact.step import run_compact
 from jobs.refresh.step import run_refresh
@@ -223,13 +224,17 @@ def test_pruned_segments_are_dropped_from_the_engine(tmp_path: Path, running: Ru
     change_catalog(catalog)
     publish_small(catalog, settings)
     (after,) = store.manifest().segments
+
+    def name_of(segment: SegmentRef) -> str:
+        return collection_name(segment.id, store.folder.url)
+
     engine = open_engine(running[0]["engine"], EngineAddress(running[0]["engine_url"], running[0]["engine_key"]))
-    assert {collection_name(before.id), collection_name(after.id)} <= set(engine.names())
+    assert {name_of(before), name_of(after)} <= set(engine.names())
     engines = EnginePool(key=running[0]["engine_key"])  # the manifests name the address
     store.prune(1, grace_seconds=0, engines=engines)
     engines.close()
-    assert collection_name(before.id) not in engine.names()
-    assert collection_name(after.id) in engine.names()
+    assert name_of(before) not in engine.names()
+    assert name_of(after) in engine.names()
     engine.close()
 
 

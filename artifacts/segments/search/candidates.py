@@ -80,6 +80,8 @@ class Candidates(ABC):
     """
 
     max_nprobe: int
+    #: Rows that one search returns at most; None for no limit.
+    max_results: int | None = None
     #: Whether scores are exact; False if an engine's own are returned.
     scores_exactly: bool = True
 

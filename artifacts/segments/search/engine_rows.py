@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -51,6 +52,10 @@ class EngineRows:
         # Threads are started by the first search, after a server has forked.
         self._pool = ThreadPoolExecutor(_THREADS, "engine-search") if len(self._segments) > 1 else None
 
+    def most(self, k: int) -> int:
+        """Return how many rows a search for `k` of each segment can return."""
+        return sum(min(k, segment.collection.rows) for segment in self._segments)
+
     @property
     def max_effort(self) -> int:
         """The greatest effort of use; 1 where there is nothing to choose."""
@@ -71,21 +76,30 @@ class EngineRows:
         Raises:
             EngineUnavailable: the engine does not answer in time.
         """
-        if seconds <= 0:
-            raise EngineUnavailable("there is no time left to ask the engine")
+        ends = time.monotonic() + seconds
         effort = min(effort, self.max_effort)
 
         def search(segment: _SegmentRows) -> list[Found]:
             pushed = pushed_down(conditions, segment.collection.columns, self.capabilities.conditions)
-            found = segment.search.search(queries, min(k, segment.collection.rows), effort, pushed, seconds)
+            found = segment.search.search(queries, min(k, segment.collection.rows), effort, pushed, _left(ends))
             return [Found(each.rows + segment.first_row, each.scores) for each in found]
 
         base, *others = self._segments
-        if self._pool is None:
-            return search(base)
-        waiting = [self._pool.submit(search, other) for other in others]
-        results = [search(base), *(future.result() for future in waiting)]
+        waiting = [] if self._pool is None else [self._pool.submit(search, other) for other in others]
+        results = [search(base)]
+        for future in waiting:
+            try:
+                results.append(future.result(_left(ends)))
+            except TimeoutError:
+                raise EngineUnavailable("the engine has not answered in time for the delta") from None
         return [_merged(found) for found in zip(*results, strict=True)]
+
+
+def _left(ends: float) -> float:
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise EngineUnavailable("there is no time left to ask the engine")
+    return left
 
 
 def _merged(found: tuple[Found, ...]) -> Found:

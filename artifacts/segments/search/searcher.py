@@ -125,7 +125,8 @@ class Searcher:
 
         Args:
             queries: float32[n, dim], L2-normalised.
-            k: rows for each query; min(k, allowed rows) are returned, however few are allowed.
+            k: rows for each query; min(k, allowed rows) are returned, however few are allowed. An engine may return
+                fewer: up to its limit, and where it misses rows while too many are allowed to score one by one.
             row_filter: the allowed rows; all if None.
             path: "exact" to score every allowed row, whatever it costs; "ivf" never to; None for the cheaper way.
             seconds: after which an engine's answer is no longer waited for.

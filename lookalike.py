@@ -25,6 +25,8 @@ from jobs.console import (
     CodecOption,
     DimOption,
     EncoderOption,
+    EngineOption,
+    EngineUrlOption,
     ExplainOption,
     MemoryBudgetOption,
     NlistOption,
@@ -77,6 +79,8 @@ def build(
     releases: ReleasesOption = None,
     workspace: WorkspaceOption = None,
     encoder: EncoderOption = None,
+    engine: EngineOption = None,
+    engine_url: EngineUrlOption = None,
     codec: CodecOption = None,
     memory_budget: MemoryBudgetOption = None,
     nlist: NlistOption = None,
@@ -99,8 +103,8 @@ def build(
     if (rows is not None or dim is not None) and not explain:
         raise typer.BadParameter("they are for --explain-index", param_hint="--rows, --dim")
     settings = settings_with(
-        releases=releases, workspace=workspace, encoder=encoder, codec=codec, memory_budget=memory_budget, nlist=nlist,
-        shards=shards,
+        releases=releases, workspace=workspace, encoder=encoder, engine=engine, engine_url=engine_url, codec=codec,
+        memory_budget=memory_budget, nlist=nlist, shards=shards,
     )  # fmt: skip
     if explain:
         for line in explain_index(settings.pipeline, rows, dim):

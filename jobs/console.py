@@ -25,6 +25,22 @@ CatalogOption = Annotated[
 ]
 EncoderOption = Annotated[str | None, typer.Option("--encoder", help="Encoder spec, such as `sample`.")]
 
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--engine", help="faiss, or an engine: pgvector, milvus, qdrant, pinecone.", rich_help_panel="The engine"
+    ),
+]
+EngineUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--engine-url",
+        metavar="URL",
+        help="Its address, without credentials: those are in LOOKALIKE_ENGINE_KEY.",
+        rich_help_panel="The engine",
+    ),
+]
+
 _INDEX = "The index"
 CodecOption = Annotated[
     str | None, typer.Option("--codec", help="pq, opq, rabitq, sq8, hnsw, flat or auto.", rich_help_panel=_INDEX)

@@ -1,9 +1,11 @@
-"""`lookalike build --explain-index`: the index that a build would choose, its size, and the reasons."""
+"""`lookalike build --explain-index`: the index that a build would choose, or the engine in its place, and why."""
 
 from __future__ import annotations
 
-from artifacts.config import PipelineConfig
+from artifacts.config import EngineConfig, PipelineConfig
 from artifacts.encoders.identity import encoder_identity
+from artifacts.engines.collection import BATCH_ROWS
+from artifacts.engines.reference import collection_name
 from artifacts.errors import InputError, StepFailed
 from artifacts.index.choosing import IndexChoice, choose, size_text
 from jobs.workspace.workspace import Workspace
@@ -24,8 +26,11 @@ def explain_index(config: PipelineConfig, rows: int | None, dim: int | None) -> 
         rows = _pictures_of(config.workspace)
     if dim is None:
         dim = encoder_identity(config.encoder.encoder, config.encoder.device, config.cache).dim
+    size = f"{rows:,} rows of {dim} numbers"
+    if config.engine.engine != "faiss":
+        return [size, *describe_engine(config.engine, rows, dim)]
     choice = choose(rows, dim, config.index)
-    return [f"{rows:,} rows of {dim} numbers", *describe(choice), *choice.reasons]
+    return [size, *describe(choice), *choice.reasons]
 
 
 def describe(choice: IndexChoice) -> list[str]:
@@ -38,6 +43,27 @@ def describe(choice: IndexChoice) -> list[str]:
         f"{size_text(choice.resident_bytes)} resident in all"
     )
     return lines
+
+
+def describe_engine(config: EngineConfig, rows: int, dim: int) -> list[str]:
+    """Return what an engine takes the place of, what it is loaded with, and what stays on servers, as lines."""
+    where = f"at {config.engine_url}" if config.engine_url else "at no address yet: a build needs engine_url"
+    vectors = size_text(2 * dim * rows)
+    options = ", ".join(f"{name} {value}" for name, value in config.engine_options.items())
+    if config.engine_vectors == "server":
+        stays = f"Servers keep the vectors, {vectors} of files, and score exactly what {config.engine} finds."
+    else:
+        stays = f"Servers have product rows and no vectors: {config.engine} gives scores, and vectors where needed."
+    return [
+        f"engine {config.engine} {where}",
+        f"No FAISS files: {collection_name('<segment id>')} holds the rows of a segment.",
+        f"It is loaded with {vectors} of float16 vectors and the columns of filters, {BATCH_ROWS:,} rows a batch.",
+        stays,
+        f"Its index is built with {options}, and else with {config.engine}'s defaults."
+        if options
+        else f"Its index is built with {config.engine}'s defaults; engine_options has others.",
+        "codec, memory_budget and nlist are for FAISS files, and do not count.",
+    ]
 
 
 def _pictures_of(url: str) -> int:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import lookalike
+from artifacts.config import PipelineConfig
+from artifacts.errors import InputError
 from artifacts.store.store import Store
 from jobs.workspace.records import write_record
 from jobs.workspace.shards import ShardReport, report_name
@@ -136,6 +138,52 @@ def test_index_is_explained_for_the_pictures_of_a_workspace(
     assert sorted(tmp_path.rglob("*")) == before  # nothing is built
 
 
+SIZE = ("--rows", "100000000", "--dim", "512")
+
+
+def test_engine_is_explained_in_place_of_an_index(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_ENGINE_KEY", "shop:s3cret")
+    lines = explained(capsys, monkeypatch, *SIZE, "--engine", "milvus", "--engine-url", "http://milvus.internal:19530")
+    assert lines[:3] == [
+        "100,000,000 rows of 512 numbers",
+        "engine milvus at http://milvus.internal:19530",
+        "No FAISS files: lookalike_<segment id> holds the rows of a segment.",
+    ]
+    assert "Servers keep the vectors, 102 GB of files, and score exactly what milvus finds." in lines
+    assert not any("IVF" in line or "s3cret" in line for line in lines)
+
+
+def test_engine_is_explained_with_its_options_and_where_vectors_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_ENGINE_VECTORS", "engine")
+    monkeypatch.setenv("LOOKALIKE_ENGINE_OPTIONS", '{"index": "ivfflat", "lists": 4000}')
+    lines = explained(capsys, monkeypatch, *SIZE, "--engine", "pgvector")
+    assert lines[1] == "engine pgvector at no address yet: a build needs engine_url"
+    assert any(line.startswith("Servers have product rows and no vectors") for line in lines)
+    assert "Its index is built with index ivfflat, lists 4000, and else with pgvector's defaults." in lines
+
+
+def test_build_loads_the_engine_that_its_options_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    configs: list[PipelineConfig] = []
+
+    def build(source: str, config: PipelineConfig, *rest: object) -> None:
+        configs.append(config)
+        raise InputError("far enough")
+
+    monkeypatch.setattr("jobs.build.build", build)
+    monkeypatch.setenv("LOOKALIKE_ENGINE", "milvus")
+    folders = ("--releases", str(tmp_path / "releases"), "--workspace", str(tmp_path / "workspace"))
+    options = ("--engine", "qdrant", "--engine-url", "http://127.0.0.1:6333")
+    monkeypatch.setattr("sys.argv", ["lookalike", "build", "--catalog", "c.csv", *folders, *options])
+    with pytest.raises(SystemExit):
+        lookalike.main()
+    (config,) = configs
+    assert (config.engine.engine, config.engine.engine_url) == ("qdrant", "http://127.0.0.1:6333")
+
+
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
@@ -149,6 +197,16 @@ def test_index_is_explained_for_the_pictures_of_a_workspace(
         (("--explain-index", "--rows", "5", "--dim", "5", "--memory-budget", "12X"), 2, "'12X' is not a size such as"),
         (("--rows", "5", "--catalog", "c.csv"), 2, "they are for --explain-index"),
         ((), 2, "name the catalog"),
+        (
+            ("--explain-index", *SIZE, "--engine", "weaviate"),
+            2,
+            "settings: engine: Input should be 'faiss', 'pgvector'",
+        ),
+        (
+            ("--explain-index", *SIZE, "--engine", "qdrant", "--engine-url", "http://shop:s3cret@qdrant:6333"),
+            2,
+            "engine_url: Value error, contains credentials; give them as engine_key",
+        ),
     ],
 )
 def test_what_cannot_be_built_or_explained_is_refused(
@@ -161,3 +219,4 @@ def test_what_cannot_be_built_or_explained_is_refused(
     ended, text = run(capsys, monkeypatch, "build", *options)
     assert ended == status
     assert message in text
+    assert "s3cret" not in text

@@ -15,12 +15,13 @@ import typer.main
 from prometheus_client import REGISTRY
 
 import lookalike
+from artifacts.engines.registry import ENGINES
 from artifacts.schema import Reason
 from artifacts.settings import Settings
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-README_MAX_BYTES = 8000
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+README_MAX_BYTES = 10_000
 
 
 def read(name: str) -> str:
@@ -59,6 +60,38 @@ def test_readme_links_every_page() -> None:
     text = read("README.md")
     pages = (ROOT / "docs").glob("*.md")
     assert [page.name for page in pages if f"](docs/{page.name})" not in text] == []
+
+
+def test_every_system_in_the_readme_has_code_and_a_test() -> None:
+    rows = re.findall(
+        r"^\| (.+?) \| (.+?) \| (.+?) \|$", between("README.md", "<!-- systems:", "<!-- /systems -->"), re.M
+    )
+    systems = {
+        system: (re.findall(r"\((.+?)\)", code), re.findall(r"\((.+?)\)", tests)) for system, code, tests in rows[1:]
+    }
+    assert len(systems) >= 12
+    for system, (code, tests) in systems.items():
+        assert code, system
+        assert tests, system
+        assert [path for path in [*code, *tests] if not (ROOT / path).is_file()] == []
+        assert all(path.split("/")[0] in ("artifacts", "dags", "jobs", "serving") for path in code), system
+        assert all(re.search(r"^\s*def test_", read(path), re.MULTILINE) for path in tests), system
+
+
+def test_every_engine_has_a_page_that_names_its_extra_and_is_linked() -> None:
+    for kind in ENGINES:
+        assert f"(engines/{kind}.md)" in read("docs/engines.md")
+        assert f"lookalike[{kind}]" in read(f"docs/engines/{kind}.md")
+    assert {page.stem for page in (ROOT / "docs/engines").glob("*.md")} == set(ENGINES)
+
+
+def test_every_engine_option_of_a_page_is_in_the_overview() -> None:
+    text = section("docs/engines.md", "Setting one up")
+    for kind in set(ENGINES) - {"pinecone"}:  # which has none
+        rows = re.findall(r"^\| (`.+?`) \|", section(f"docs/engines/{kind}.md", "Options"), re.MULTILINE)
+        names = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+        assert len(names) > 4
+        assert [name for name in names if f"`{name}`" not in text] == []
 
 
 # ── reference ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -5,7 +5,7 @@ from __future__ import annotations
 from artifacts.config import EngineConfig, PipelineConfig
 from artifacts.encoders.identity import encoder_identity
 from artifacts.engines.collection import BATCH_ROWS
-from artifacts.engines.reference import collection_name
+from artifacts.engines.reference import NAME_PREFIX
 from artifacts.errors import InputError, StepFailed
 from artifacts.index.choosing import IndexChoice, choose, size_text
 from jobs.workspace.workspace import Workspace
@@ -56,7 +56,7 @@ def describe_engine(config: EngineConfig, rows: int, dim: int) -> list[str]:
         stays = f"Servers have product rows and no vectors: {config.engine} gives scores, and vectors where needed."
     return [
         f"engine {config.engine} {where}",
-        f"No FAISS files: {collection_name('<segment id>')} holds the rows of a segment.",
+        f"No FAISS files: {NAME_PREFIX}<segment id>_<store> holds the rows of a segment.",
         f"It is loaded with {vectors} of float16 vectors and the columns of filters, {BATCH_ROWS:,} rows a batch.",
         stays,
         f"Its index is built with {options}, and else with {config.engine}'s defaults."

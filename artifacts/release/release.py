@@ -39,7 +39,7 @@ class Release:
         verify: check every file's digest before it is mapped; see Segment.
         threads: threads of one SQL statement.
         opened: segments of other releases. Those that this release has too are shared, not opened again.
-        to_serve: whether the release is opened as a server does it: without vectors that the engine has.
+        to_serve: whether vectors that the engine has are left to it, as on a server.
         engines: of this process, for a release whose candidates an engine finds.
 
     Attributes:
@@ -268,11 +268,6 @@ class Release:
     def attributes(self) -> list[str]:
         """Names of the catalog's own columns."""
         return self._rows.attributes
-
-    @property
-    def lists(self) -> int:
-        """Number of IVF lists; 0 where the index has none."""
-        return self.base.info.index.lists
 
     def count(self, conditions: Filter) -> int:
         """Return the number of products that pass a filter."""

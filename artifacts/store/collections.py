@@ -32,15 +32,15 @@ _log = logging.getLogger(__name__)
 
 
 def drop_collection(
-    folder: Folder, segment_id: str, engines: EnginePool | None, *, url: str = "", grace_seconds: float = 0
+    folder: Folder, engines: EnginePool | None, grace_seconds: float, segment_id: str, url: str = ""
 ) -> bool:
     """Drop the collection of a segment that no version names; return whether no engine has one any more.
 
     Args:
         folder: of the store.
         engines: of this process; None if it has none.
-        url: address of the engine, if a manifest tells it.
         grace_seconds: for which the collection is kept from the first call on.
+        url: address of the engine, if a manifest tells it.
     """
     engine = _engine_of(folder, segment_id)
     if engine is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -161,7 +162,7 @@ class Store:
             with contextlib.suppress(ReleaseError):  # it cannot be opened, so it needs no segment
                 if segment_id in {segment.id for segment in self.manifest(version).segments}:
                     return
-        if drop_collection(self.folder, segment_id, engines):
+        if drop_collection(self.folder, engines, 0, segment_id):
             self.segments.remove(segment_id)
 
     # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -263,14 +264,12 @@ class Store:
         removed = remove_versions(self.folder, versions, kept, grace_seconds)
         graces = dict.fromkeys(urls, version_grace)
         keep_collections(self.folder, named)
-        collection_grace = min(grace_seconds, COLLECTION_GRACE_SECONDS)
+        drop = partial(drop_collection, self.folder, engines, min(grace_seconds, COLLECTION_GRACE_SECONDS))
         removed += remove_segments(
             self.folder,
             named,
-            lambda segment_id: graces.get(segment_id, grace_seconds),
-            lambda segment_id: drop_collection(
-                self.folder, segment_id, engines, url=urls.get(segment_id, ""), grace_seconds=collection_grace
-            ),
+            lambda name: graces.get(name, grace_seconds),
+            lambda name: drop(name, urls.get(name, "")),
         )
         remove_temporaries(self.folder, self.segments.local_folder, grace_seconds)
         self.prune_cache(grace_seconds=grace_seconds)

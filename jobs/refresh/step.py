@@ -1,7 +1,6 @@
 """`lookalike refresh`: compares a catalog with the served release, and publishes what differs as the next delta.
 
-Nothing is written over what is served: the delta is a new segment, and CURRENT moves when the gate has passed it. A
-refresh that was killed is begun again, and finds what it has downloaded.
+Nothing is written over what is served: the delta is a new segment, and CURRENT moves when the gate has passed it.
 """
 
 from __future__ import annotations

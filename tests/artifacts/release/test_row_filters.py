@@ -53,7 +53,10 @@ def test_row_filters_hold_the_rows_of_the_products_that_pass(catalog: Catalog):
         lists = [segment.lists for segment in catalog.release.segments if segment.lists is not None]
         if lists and row_filter.rows_per_list is not None:
             of_rows = Joined(*(part for each in lists for part in each.parts)).gather(row_filter.rows)
-            assert row_filter.rows_per_list.tolist() == np.bincount(of_rows, minlength=catalog.release.lists).tolist()
+            assert (
+                row_filter.rows_per_list.tolist()
+                == np.bincount(of_rows, minlength=catalog.release.base.info.index.lists).tolist()
+            )
 
 
 def test_a_row_filter_takes_one_bit_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -262,7 +262,7 @@ class Store:
                 manifest = self.manifest(version)
                 urls |= dict.fromkeys((segment.id for segment in manifest.segments), manifest.engine_url)
         removed = remove_versions(self.folder, versions, kept, grace_seconds)
-        graces = dict.fromkeys(urls, version_grace)
+        ages = dict.fromkeys(urls, version_grace)
         keep_collections(self.folder, named)
         drop = partial(drop_collection, self.folder, engines, min(grace_seconds, COLLECTION_GRACE_SECONDS))
         removed += remove_segments(

@@ -149,7 +149,7 @@ def test_engine_is_explained_in_place_of_an_index(
     assert lines[:3] == [
         "100,000,000 rows of 512 numbers",
         "engine milvus at http://milvus.internal:19530",
-        "No FAISS files: lookalike_<segment id> holds the rows of a segment.",
+        "No FAISS files: lookalike_<segment id>_<store> holds the rows of a segment.",
     ]
     assert "Servers keep the vectors, 102 GB of files, and score exactly what milvus finds." in lines
     assert not any("IVF" in line or "s3cret" in line for line in lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -86,19 +86,26 @@ def remove_versions(
 
 
 def remove_segments(
-    folder: Folder, kept: Collection[str], grace_seconds: Callable[[str], float], drop: Callable[[str], bool]
+    folder: Folder,
+    kept: Collection[str],
+    ages: Mapping[str, float],
+    grace_seconds: float,
+    drop: Callable[[str], bool],
 ) -> list[str]:
     """Remove segments that are not kept and old enough; return their paths within the store.
 
     Args:
         folder: of the store.
-        grace_seconds: called with a segment's id, returns the age up to which it is kept.
+        ages: in seconds, up to which some segments are kept.
+        grace_seconds: age up to which the others are kept.
         drop: called with a segment's id before it is removed; a segment is kept if it returns False.
     """
     removed = []
     for segment_id in folder.names("segments"):
         name = f"segments/{segment_id}"
-        if segment_id not in kept and _age(folder, name) > grace_seconds(segment_id) and drop(segment_id):
+        if segment_id in kept or _age(folder, name) <= ages.get(segment_id, grace_seconds):
+            continue
+        if drop(segment_id):
             folder.remove(name)
             removed.append(name)
     return removed

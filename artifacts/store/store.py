@@ -262,15 +262,10 @@ class Store:
                 manifest = self.manifest(version)
                 urls |= dict.fromkeys((segment.id for segment in manifest.segments), manifest.engine_url)
         removed = remove_versions(self.folder, versions, kept, grace_seconds)
-        ages = dict.fromkeys(urls, version_grace)
         keep_collections(self.folder, named)
+        ages = dict.fromkeys(urls, version_grace)
         drop = partial(drop_collection, self.folder, engines, min(grace_seconds, COLLECTION_GRACE_SECONDS))
-        removed += remove_segments(
-            self.folder,
-            named,
-            lambda name: graces.get(name, grace_seconds),
-            lambda name: drop(name, urls.get(name, "")),
-        )
+        removed += remove_segments(self.folder, named, ages, grace_seconds, lambda each: drop(each, urls.get(each, "")))
         remove_temporaries(self.folder, self.segments.local_folder, grace_seconds)
         self.prune_cache(grace_seconds=grace_seconds)
         return removed

@@ -259,7 +259,7 @@ def releases_prune(
 
     settings = settings_with(releases=releases, keep_releases=keep)
     store = _store(settings)
-    engines = EnginePool(settings.engine_url, settings.engine_key.get_secret_value())
+    engines = EnginePool(settings.engine, settings.engine_url, settings.engine_key.get_secret_value())
     removed = store.prune(settings.keep_releases, engines=engines)
     engines.close()
     out.print("\n".join(f"removed {name}" for name in removed) or "Nothing to remove.", highlight=False)

@@ -169,6 +169,7 @@ class ReleaseWatching:
     cursor_seconds: float = 300
     native_threads: int = 1
     workers: int = 1
+    engine: EngineKind = "faiss"  # that the address and the credential belong to; faiss: to any
     engine_url: str = ""  # empty: the address in the manifest
     engine_key: str = field(default="", repr=False)
 

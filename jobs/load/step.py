@@ -31,7 +31,7 @@ def engine_pool(context: StepContext) -> Iterator[EnginePool]:
     from artifacts.engines.pool import EnginePool
 
     config = context.config.engine
-    pool = EnginePool(config.engine_url, config.engine_key)
+    pool = EnginePool(config.engine, config.engine_url, config.engine_key)
     try:
         yield pool
     finally:

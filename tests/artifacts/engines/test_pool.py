@@ -17,7 +17,7 @@ def test_engines_of_another_kind_are_opened_where_their_release_says_and_without
     engines = EnginePool("qdrant", NEW, "s3cret")
     assert engines.engine("qdrant", OLD).address == EngineAddress(NEW, "s3cret")
     assert engines.engine("milvus", OLD).address == EngineAddress(OLD)
-    with pytest.raises(EngineError, match="where milvus is; .* the configured engine is qdrant"):
+    with pytest.raises(EngineError, match=r"where milvus is; .* the configured engine is qdrant"):
         engines.engine("milvus")
     engines.close()
 

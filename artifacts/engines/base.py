@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from artifacts.config import check_no_credentials
 from artifacts.engines.collection import BATCH_ROWS, Batches, Collection, RowBatch
 from artifacts.engines.loading import first_missing_row, write_batches
 from artifacts.errors import EngineError
@@ -53,12 +54,21 @@ class EngineAddress:
     """Where an engine is, and how a process identifies itself there.
 
     Attributes:
-        url: without credentials; recorded in manifests.
+        url: without credentials; recorded in manifests, and part of messages.
         key: a token, or `user:password`; never recorded and never logged.
+
+    Raises:
+        EngineError: the URL holds credentials.
     """
 
     url: str
     key: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            check_no_credentials("engine_url", self.url)
+        except ValueError as error:
+            raise EngineError(f"engine_url {error}") from error
 
     def __repr__(self) -> str:
         return f"EngineAddress({self.url!r})"

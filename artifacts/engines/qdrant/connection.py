@@ -31,7 +31,7 @@ class Connection:
         try:
             self._client = self._connect()
         except (ValueError, RuntimeError, OSError) as error:  # RuntimeError: another process has opened the folder
-            raise EngineError(f"qdrant: {address.url.rpartition('@')[2]!r} cannot be opened: {error}") from error
+            raise EngineError(f"qdrant: {address.url!r} cannot be opened: {error}") from error
 
     def _connect(self) -> QdrantClient:
         url = self._address.url
@@ -40,8 +40,8 @@ class Connection:
         if url.startswith("path:"):
             return QdrantClient(path=url.removeprefix("path:"), force_disable_check_same_thread=True)
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-            raise ValueError("engine_url has to be of the form http://host:6333, without credentials")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("engine_url has to be of the form http://host:6333")
         if not (self._address.key.isascii() and self._address.key.isprintable()):
             raise ValueError("engine_key contains characters that an HTTP header cannot; copy it again")
         return QdrantClient(

@@ -177,7 +177,7 @@ def test_addresses_with_credentials_are_refused_without_repeating_them(name: str
     with pytest.raises(ValidationError, match=rf"{name}\n.*give them as {place}") as caught:
         Settings(**{name: url})
     assert "s3cret" not in str(caught.value)
-    with pytest.raises(EngineError, match="engine_url .*engine_key") as refused:
+    with pytest.raises(EngineError, match=r"engine_url .*engine_key") as refused:
         EngineAddress(url)
     assert "s3cret" not in str(refused.value)
     with pytest.raises(InputError, match=r"embedding_store .*embedding_store_key") as unopened:

@@ -7,7 +7,7 @@ EngineError where it would fail again; messages name the engine and the address,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -135,6 +135,14 @@ class Engine(ABC):
 
     def __init__(self, address: EngineAddress) -> None:
         self.address = address
+
+    @abstractmethod
+    def check_options(self, options: Mapping[str, int | float | str]) -> None:
+        """Check the options of a collection, as far as they do not depend on its rows. The engine is not asked.
+
+        Raises:
+            EngineError: one is unknown, or its value is not one that it takes.
+        """
 
     # ── loading ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from flask.testing import FlaskClient
 from structlog.testing import capture_logs
@@ -23,7 +21,7 @@ ADDRESS = "http://milvus.internal:19530"
     ],
     ids=["down", "wrong credential", "no client"],
 )
-def failing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[EngineError, str]]:
+def failing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[EngineError, str]:
     """Engines that fail in every call: the error, and what is said of it."""
     error, _ = request.param
 
@@ -32,7 +30,7 @@ def failing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(Release, "search", fail)
     monkeypatch.setattr(Release, "ping_engine", fail)
-    yield request.param
+    return request.param
 
 
 @pytest.mark.parametrize("path", ["/v1/search/text?q=red", "/readyz"])

@@ -7,7 +7,7 @@ EngineError where it would fail again; messages name the engine and the address,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -16,6 +16,7 @@ import numpy as np
 from artifacts.config import check_no_credentials
 from artifacts.engines.collection import BATCH_ROWS, Batches, Collection, RowBatch
 from artifacts.engines.loading import first_missing_row, write_batches
+from artifacts.engines.reference import collection_name
 from artifacts.errors import EngineError
 from artifacts.products.filters import Filter
 
@@ -242,6 +243,11 @@ class Engine(ABC):
     @abstractmethod
     def names(self) -> list[str]:
         """Return the names of all collections that begin with NAME_PREFIX, complete or not."""
+
+    def names_of_no_segment(self, segment_ids: Iterable[str]) -> list[str]:
+        """Return the names of collections that belong to none of these segments: another store may use them."""
+        own = {collection_name(segment_id) for segment_id in segment_ids}
+        return [name for name in self.names() if name not in own]
 
     @abstractmethod
     def drop(self, name: str) -> None:

@@ -84,7 +84,7 @@ class Found:
 
 
 class CollectionSearch(ABC):
-    """An open collection. Safe to use from several threads at once."""
+    """An open collection. Safe to use from several threads at once; its connections are the engine's."""
 
     @abstractmethod
     def search(self, queries: np.ndarray, k: int, effort: int, conditions: Filter, seconds: float) -> list[Found]:
@@ -110,9 +110,6 @@ class CollectionSearch(ABC):
             EngineUnavailable: no answer in time, or no connection.
             EngineError: a row is missing.
         """
-
-    def close(self) -> None:  # noqa: B027  (some have nothing to close)
-        """Close connections."""
 
 
 class Engine(ABC):
@@ -187,11 +184,7 @@ class Engine(ABC):
         count = self.count(collection)
         if count != collection.rows:
             raise EngineError(f"{collection.name} has {count:,} rows, its segment {collection.rows:,}; {again}")
-        search = self.open(collection)
-        try:
-            stored = search.vectors(rows, seconds=60)
-        finally:
-            search.close()
+        stored = self.open(collection).vectors(rows, seconds=60)
         if stored.shape != vectors.shape or not np.allclose(stored, vectors, atol=_TOLERANCE):
             raise EngineError(f"{collection.name} has other vectors than its segment; {again}")
 

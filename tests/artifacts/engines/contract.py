@@ -35,7 +35,6 @@ def loaded(engine: Engine, rows: Rows, name: str = "") -> Iterator[tuple[Collect
     try:
         yield collection, search
     finally:
-        search.close()
         engine.drop(collection.name)
 
 

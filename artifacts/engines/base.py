@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
+import pyarrow as pa
 
 from artifacts.config import check_no_credentials
 from artifacts.engines.collection import BATCH_ROWS, Batches, Collection, RowBatch
 from artifacts.engines.loading import first_missing_row, write_batches
 from artifacts.engines.reference import collection_name
 from artifacts.errors import EngineError
-from artifacts.products.filters import Filter
+from artifacts.products.columns import TEXT, type_of_column
+from artifacts.products.filters import Condition, Filter
 
 #: Parts of a Condition. Ranges of numbers, integers and times are `range`, those of texts `text_range`.
 ConditionKind = Literal["any_of", "none_of", "range", "text_range", "missing"]
@@ -30,6 +32,10 @@ Progress = Callable[[int, int], None]
 
 #: Largest difference between a stored number of a vector and what an engine returns: float16 has 11 bits.
 _TOLERANCE = 2e-3
+
+
+#: Values that a check filters by, and characters of such a value at most.
+_FILTERS, _FILTER_CHARS = 4, 100
 
 
 @dataclass(frozen=True)
@@ -169,12 +175,22 @@ class Engine(ABC):
         """Return the row that loading goes on with, a multiple of BATCH_ROWS; rows after it may be there too."""
         return first_missing_row(lambda rows: self.has(collection, rows), collection.rows, BATCH_ROWS, self.writers)
 
-    def check(self, collection: Collection, rows: np.ndarray, vectors: np.ndarray) -> None:
-        """Check a complete collection against the segment: the number of rows, and the vectors of a sample.
+    def check(
+        self,
+        collection: Collection,
+        rows: np.ndarray,
+        vectors: np.ndarray,
+        columns: Callable[[np.ndarray], pa.Table],
+    ) -> None:
+        """Check a complete collection against the segment: the number of rows, and vectors and filters of a sample.
+
+        Wrong columns would cost recall and nothing else, so nobody would notice them. Searches filter by one column,
+        the first of texts: all columns of a row are written together.
 
         Args:
             rows: int64[m], of the sample.
             vectors: float32[m, dim], as the segment has them.
+            columns: returns the collection's columns of int64[n] rows, as the segment has them.
 
         Raises:
             EngineError: it differs, and what to do about it.
@@ -184,9 +200,21 @@ class Engine(ABC):
         count = self.count(collection)
         if count != collection.rows:
             raise EngineError(f"{collection.name} has {count:,} rows, its segment {collection.rows:,}; {again}")
-        stored = self.open(collection).vectors(rows, seconds=60)
+        search = self.open(collection)
+        stored = search.vectors(rows, seconds=60)
         if stored.shape != vectors.shape or not np.allclose(stored, vectors, atol=_TOLERANCE):
             raise EngineError(f"{collection.name} has other vectors than its segment; {again}")
+        column = next((name for name, dtype in collection.columns.items() if type_of_column(dtype) == TEXT), None)
+        if column is None:
+            return
+        effort = max(self.capabilities.efforts, default=0)
+        for value, place in _sampled_values(columns(rows)[column]).items():
+            only = (Condition(column, any_of=(value,)),)
+            (found,) = search.search(vectors[place][None], min(10, count), effort, only, seconds=60)
+            values = columns(np.sort(found.rows))[column].to_pylist()
+            if set(values) != {value}:
+                wrong = "no rows" if not values else "rows of others"
+                raise EngineError(f"{collection.name} finds {wrong} where {column} is {value!r}; {again}")
 
     @abstractmethod
     def create(self, collection: Collection) -> None:
@@ -248,3 +276,9 @@ class Engine(ABC):
 
     def close(self) -> None:  # noqa: B027  (some have nothing to close)
         """Close connections."""
+
+
+def _sampled_values(values: pa.ChunkedArray) -> dict[str, int]:
+    """Return a few different texts with the position of each; none that an engine may cut, or have no filter for."""
+    places = {value: place for place, value in enumerate(values.to_pylist()) if value and len(value) <= _FILTER_CHARS}
+    return dict(list(places.items())[:_FILTERS])

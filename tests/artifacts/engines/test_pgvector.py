@@ -367,5 +367,5 @@ def test_long_vectors_are_loaded(engine: Engine) -> None:
     collection = Collection(new_name(), 3, 4_000, {})
     columns = pa.table({"none": [None] * 3}).select([])
     engine.build(collection, lambda first: iter([RowBatch(0, vectors, columns)]), no_progress)
-    engine.check(collection, np.arange(3), vectors.astype(np.float32))
+    engine.check(collection, np.arange(3), vectors.astype(np.float32), lambda rows: columns)
     engine.drop(collection.name)

@@ -239,7 +239,7 @@ def test_load_goes_on_after_the_server_was_killed(fragile: QdrantServer) -> None
     engine = opened(fragile)
     engine.build(collection, rows.batches, no_progress)
     assert engine.count(collection) == 9_000
-    engine.check(collection, np.arange(0, 9_000, 50), rows.vectors[::50].astype(np.float32))
+    engine.check(collection, np.arange(0, 9_000, 50), rows.vectors[::50].astype(np.float32), rows.columns)
     engine.drop(collection.name)
 
 

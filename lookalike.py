@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Column, Table
 
-from artifacts.errors import LookalikeError
+from artifacts.errors import EngineError, LookalikeError
 from artifacts.settings import Settings
 from jobs.bench.commands import bench_app
 from jobs.commands import backfill, compact, refresh, stream
@@ -45,6 +45,7 @@ from jobs.console import (
 from jobs.sizing.command import size
 
 if TYPE_CHECKING:
+    from artifacts.engines.pool import EnginePool
     from artifacts.store.store import Store
 
 app = typer.Typer(
@@ -263,13 +264,29 @@ def releases_prune(
 
     settings = settings_with(releases=releases, keep_releases=keep)
     store = _store(settings)
-    engines = EnginePool(settings.engine_url, settings.engine_key.get_secret_value())
+    engines = EnginePool(settings.engine, settings.engine_url, settings.engine_key.get_secret_value())
     removed = store.prune(settings.keep_releases, engines=engines)
-    engines.close()
     out.print("\n".join(f"removed {name}" for name in removed) or "Nothing to remove.", highlight=False)
+    if settings.engine != "faiss" and settings.engine_url:
+        _print_unused(settings.engine, engines, store)
+    engines.close()
     kept = Counter(store.reasons_to_keep(store.versions(), settings.keep_releases).values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in kept.items())
     out.print(f"Versions kept: {kept.total()} ({reasons or 'none'})", highlight=False, soft_wrap=True)
+
+
+def _print_unused(kind: str, engines: EnginePool, store: Store) -> None:
+    """Print which collections of an engine belong to no segment of a store, if there are any."""
+    try:
+        names = engines.engine(kind).names_of_no_segment(store.folder.names("segments"))
+    except EngineError as error:
+        err.print(f"{kind} did not list its collections: {error}", highlight=False, soft_wrap=True)
+        return
+    if names:
+        count = "1 collection" if len(names) == 1 else f"{len(names):,} collections"
+        belong, them = ("belongs", "it") if len(names) == 1 else ("belong", "them")
+        text = f"{count} in {kind} {belong} to no segment of this store; another store may use {them}: "
+        out.print(text + ", ".join(names), highlight=False, soft_wrap=True)
 
 
 def _store(settings: Settings) -> Store:

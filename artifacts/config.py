@@ -6,13 +6,42 @@ Fields have the names of the settings that they come from, so a setting can be f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 EngineKind = Literal["faiss", "pgvector", "milvus", "qdrant", "pinecone"]
 Codec = Literal["pq", "opq", "rabitq", "sq8", "hnsw", "flat", "auto"]
+
+
+#: Addresses of servers, in which an @ follows credentials. In others it is part of a name: abfs://container@account.
+_SERVERS = re.compile(r"(https?|rediss?|unix|postgres(ql)?(\+psycopg)?)://", re.IGNORECASE)
+
+#: A parameter that holds a credential, after ? or &, or as in "host=127.0.0.1 password=…".
+_SECRET = re.compile(
+    r"(?:^|[?&;#\s])([\w.-]*(?:password|passwd|pwd|secret|token|signature|api[_-]?key)[\w.-]*)\s*=", re.IGNORECASE
+)
+
+
+def check_no_credentials(setting: str, url: str) -> None:
+    """Check that an address, which is logged and recorded, holds no credentials.
+
+    Args:
+        setting: that the address was given as; its credentials are those of `<setting>_key`, without "_url".
+
+    Raises:
+        ValueError: it does; the message says where they belong, and does not repeat them.
+    """
+    place = f"{setting.removesuffix('_url')}_key"
+    userinfo = (url.partition("://")[2] or url).partition("/")[0].rpartition("@")[0]
+    # An unescaped slash in a password ends what should be the host.
+    if ":" in userinfo or (_SERVERS.match(url) and "@" in url.partition("?")[0]):
+        raise ValueError(f"contains credentials; give them as {place}")
+    if found := _SECRET.search(unquote(url)):
+        raise ValueError(f"contains credentials ({found[1]}); leave that out, and give them as {place}")
 
 
 # ── the pipeline ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -169,6 +198,7 @@ class ReleaseWatching:
     cursor_seconds: float = 300
     native_threads: int = 1
     workers: int = 1
+    engine: EngineKind = "faiss"  # that the address and the credential belong to; faiss: to any
     engine_url: str = ""  # empty: the address in the manifest
     engine_key: str = field(default="", repr=False)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings
 
-from artifacts.config import Codec, EngineKind
+from artifacts.config import Codec, EngineKind, check_no_credentials
 
 
 def number_of_bytes(value: Any) -> int:
@@ -188,8 +188,7 @@ class PipelineSettings(BaseSettings):
     @field_validator("engine_url")
     @classmethod
     def _check_engine_url(cls, value: str) -> str:
-        if "@" in value.partition("://")[2].partition("/")[0]:
-            raise ValueError("contains credentials; give them as engine_key")
+        check_no_credentials("engine_url", value)
         return value
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
+from artifacts.config import check_no_credentials
+
 
 class EmbeddingStoreSettings(BaseSettings):
     """Where workspaces, catalogs and servers share vectors."""
@@ -30,8 +32,7 @@ class EmbeddingStoreSettings(BaseSettings):
     @field_validator("embedding_store")
     @classmethod
     def _check_embedding_store(cls, value: str) -> str:
-        if "@" in value.partition("://")[2].partition("/")[0]:
-            raise ValueError("contains credentials; give them as embedding_store_key")
+        check_no_credentials("embedding_store", value)
         # Tasks of Spark run in another working directory: a relative path would lead elsewhere there.
         return value if not value or "://" in value else str(Path(value).expanduser().absolute())
 

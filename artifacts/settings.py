@@ -39,7 +39,7 @@ Group = TypeVar("Group")
 class Settings(ServerSettings, EmbeddingStoreSettings, StreamSettings, PipelineSettings):
     """See the fields. Unknown LOOKALIKE_ variables are ignored; values out of range are refused by name."""
 
-    model_config = SettingsConfigDict(env_prefix="LOOKALIKE_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="LOOKALIKE_", frozen=True, extra="forbid", hide_input_in_errors=True)
 
     # ── groups ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -14,6 +14,7 @@ from artifacts.errors import (
     Busy,
     CursorGone,
     EncoderError,
+    EngineError,
     EngineUnavailable,
     LookalikeError,
     NoRelease,
@@ -33,7 +34,10 @@ _log = structlog.get_logger()
 
 
 def describe(error: LookalikeError) -> Problem | None:
-    """Return the problem to report to the caller, or None if the error is the server's own."""
+    """Return the problem to report to the caller, or None if the error is the server's own.
+
+    What an engine says is logged.
+    """
     match error:
         case QueryPictureError():
             return _problem(_PICTURE_STATUS.get(error.reason, 422), f"{error.field}: {error.detail}", error.field)
@@ -45,8 +49,12 @@ def describe(error: LookalikeError) -> Problem | None:
             return _problem(404, str(error), "product_id")
         case CursorGone():
             return _problem(410, str(error), "cursor")
-        case EngineUnavailable():
-            return _problem(503, "the search engine behind this server does not answer; try again a little later")
+        case EngineError():
+            # The reason names the engine's address, which is the operator's affair, as is mending a wrong credential:
+            # another try may succeed then.
+            _log.warning("engine", error=str(error))
+            does = "does not answer" if isinstance(error, EngineUnavailable) else "cannot be used at the moment"
+            return _problem(503, f"the search engine behind this server {does}; try again a little later")
         case NoRelease() | Busy():
             return _problem(503, str(error))
     return None

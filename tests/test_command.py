@@ -9,12 +9,16 @@ import pytest
 
 import lookalike
 from artifacts.config import PipelineConfig
+from artifacts.engines.base import EngineAddress
+from artifacts.engines.registry import open_engine
 from artifacts.errors import InputError
 from artifacts.store.store import Store
 from jobs.workspace.records import write_record
 from jobs.workspace.shards import ShardReport, report_name
 from jobs.workspace.workspace import Workspace
 from tests.artifacts.building import manifest_of, store_segment
+from tests.artifacts.engines.conftest import DIM, Rows
+from tests.pinecone_fake import PineconeFake
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
@@ -94,6 +98,44 @@ def test_prune_prints_how_many_versions_are_kept_and_why(
     *removed, last = capsys.readouterr().out.splitlines()
     assert [line.split("/")[0] for line in removed] == ["removed versions"] * 2
     assert last == "Versions kept: 4 (1 published in the last 5 minutes, 3 newest)"
+
+
+def test_prune_lists_the_collections_of_the_engine_that_belong_to_no_segment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = Store(str(tmp_path / "releases"), tmp_path / "cache")
+    store.publish(manifest_of([store_segment(store, "0a")]), {}, expected=None)
+    fake = PineconeFake(DIM, "s3cret")
+    engine = open_engine("pinecone", EngineAddress(fake.url, "s3cret"))
+    few = Rows(5)
+    for name in ("lookalike_0a", "lookalike_0b", "lookalike_0c", "shop"):
+        engine.build(few.collection(name), few.batches, lambda done, total: None)
+    for name, value in {"engine": "pinecone", "engine_url": fake.url, "engine_key": "s3cret"}.items():
+        monkeypatch.setenv(f"LOOKALIKE_{name.upper()}", value)
+    prune = ("releases", "prune", "--releases", store.folder.url)
+    listed = "2 collections in pinecone belong to no segment of this store; another store may use them: "
+
+    def pruned() -> tuple[list[str], str]:
+        monkeypatch.setattr("sys.argv", ["lookalike", *prune])
+        with pytest.raises(SystemExit) as ended:
+            lookalike.main()
+        assert ended.value.code == 0
+        printed = capsys.readouterr()
+        return printed.out.splitlines(), printed.err
+
+    try:
+        assert pruned()[0][1] == f"{listed}lookalike_0b, lookalike_0c"
+        engine.drop("lookalike_0c")
+        assert pruned()[0][1].endswith("belongs to no segment of this store; another store may use it: lookalike_0b")
+        engine.drop("lookalike_0b")
+        assert pruned()[0][1].startswith("Versions kept: 1")
+        assert {"lookalike_0a"} == set(engine.names())
+    finally:
+        engine.close()
+        fake.stop()
+    lines, problem = pruned()
+    assert lines[-1].startswith("Versions kept: 1")
+    assert "pinecone did not list its collections" in problem
 
 
 # ── the choice of the index ──────────────────────────────────────────────────────────────────────────────────────────

@@ -7,16 +7,20 @@ EngineError where it would fail again; messages name the engine and the address,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
+import pyarrow as pa
 
+from artifacts.config import check_no_credentials
 from artifacts.engines.collection import BATCH_ROWS, Batches, Collection, RowBatch
 from artifacts.engines.loading import first_missing_row, write_batches
+from artifacts.engines.reference import collection_name
 from artifacts.errors import EngineError
-from artifacts.products.filters import Filter
+from artifacts.products.columns import TEXT, type_of_column
+from artifacts.products.filters import Condition, Filter
 
 #: Parts of a Condition. Ranges of numbers, integers and times are `range`, those of texts `text_range`.
 ConditionKind = Literal["any_of", "none_of", "range", "text_range", "missing"]
@@ -28,6 +32,10 @@ Progress = Callable[[int, int], None]
 
 #: Largest difference between a stored number of a vector and what an engine returns: float16 has 11 bits.
 _TOLERANCE = 2e-3
+
+
+#: Values that a check filters by, and characters of such a value at most.
+_FILTERS, _FILTER_CHARS = 4, 100
 
 
 @dataclass(frozen=True)
@@ -53,12 +61,21 @@ class EngineAddress:
     """Where an engine is, and how a process identifies itself there.
 
     Attributes:
-        url: without credentials; recorded in manifests.
+        url: without credentials; recorded in manifests, and part of messages.
         key: a token, or `user:password`; never recorded and never logged.
+
+    Raises:
+        EngineError: the URL holds credentials.
     """
 
     url: str
     key: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            check_no_credentials("engine_url", self.url)
+        except ValueError as error:
+            raise EngineError(f"engine_url {error}") from error
 
     def __repr__(self) -> str:
         return f"EngineAddress({self.url!r})"
@@ -73,7 +90,7 @@ class Found:
 
 
 class CollectionSearch(ABC):
-    """An open collection. Safe to use from several threads at once."""
+    """An open collection. Safe to use from several threads at once; its connections are the engine's."""
 
     @abstractmethod
     def search(self, queries: np.ndarray, k: int, effort: int, conditions: Filter, seconds: float) -> list[Found]:
@@ -100,9 +117,6 @@ class CollectionSearch(ABC):
             EngineError: a row is missing.
         """
 
-    def close(self) -> None:  # noqa: B027  (some have nothing to close)
-        """Close connections."""
-
 
 class Engine(ABC):
     """Loads, opens and drops collections. A collection that is complete never changes.
@@ -125,6 +139,14 @@ class Engine(ABC):
 
     def __init__(self, address: EngineAddress) -> None:
         self.address = address
+
+    @abstractmethod
+    def check_options(self, options: Mapping[str, int | float | str]) -> None:
+        """Check the options of a collection, as far as they do not depend on its rows. The engine is not asked.
+
+        Raises:
+            EngineError: one is unknown, or its value is not one that it takes.
+        """
 
     # ── loading ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -153,12 +175,24 @@ class Engine(ABC):
         """Return the row that loading goes on with, a multiple of BATCH_ROWS; rows after it may be there too."""
         return first_missing_row(lambda rows: self.has(collection, rows), collection.rows, BATCH_ROWS, self.writers)
 
-    def check(self, collection: Collection, rows: np.ndarray, vectors: np.ndarray, *, count: bool = True) -> None:
-        """Check a complete collection against the segment: the number of rows, and the vectors of a sample.
+    def check(
+        self,
+        collection: Collection,
+        rows: np.ndarray,
+        vectors: np.ndarray,
+        columns: Callable[[np.ndarray], pa.Table],
+        *,
+        count: bool = True,
+    ) -> None:
+        """Check a complete collection against the segment: the number of rows, and vectors and filters of a sample.
+
+        Wrong columns would cost recall and nothing else, so nobody would notice them. Searches filter by one column,
+        the first of texts: all columns of a row are written together.
 
         Args:
             rows: int64[m], of the sample.
             vectors: float32[m, dim], as the segment has them.
+            columns: returns the collection's columns of int64[n] rows, as the segment has them.
             count: whether all rows are counted.
 
         Raises:
@@ -169,12 +203,20 @@ class Engine(ABC):
         if count and (found := self.count(collection)) != collection.rows:
             raise EngineError(f"{collection.name} has {found:,} rows, its segment {collection.rows:,}; {again}")
         search = self.open(collection)
-        try:
-            stored = search.vectors(rows, seconds=60)
-        finally:
-            search.close()
+        stored = search.vectors(rows, seconds=60)
         if stored.shape != vectors.shape or not np.allclose(stored, vectors, atol=_TOLERANCE):
             raise EngineError(f"{collection.name} has other vectors than its segment; {again}")
+        column = next((name for name, dtype in collection.columns.items() if type_of_column(dtype) == TEXT), None)
+        if column is None:
+            return
+        effort = max(self.capabilities.efforts, default=0)
+        for value, place in _sampled_values(columns(rows)[column]).items():
+            only = (Condition(column, any_of=(value,)),)
+            (found,) = search.search(vectors[place][None], min(10, collection.rows), effort, only, seconds=60)
+            values = columns(np.sort(found.rows))[column].to_pylist()
+            if set(values) != {value}:
+                wrong = "no rows" if not values else "rows of others"
+                raise EngineError(f"{collection.name} finds {wrong} where {column} is {value!r}; {again}")
 
     @abstractmethod
     def create(self, collection: Collection) -> None:
@@ -225,9 +267,20 @@ class Engine(ABC):
     def names(self) -> list[str]:
         """Return the names of all collections that begin with NAME_PREFIX, complete or not."""
 
+    def names_of_no_segment(self, segment_ids: Iterable[str]) -> list[str]:
+        """Return the names of collections that belong to none of these segments: another store may use them."""
+        own = {collection_name(segment_id) for segment_id in segment_ids}
+        return [name for name in self.names() if name not in own]
+
     @abstractmethod
     def drop(self, name: str) -> None:
         """Remove a collection; nothing happens if there is none."""
 
     def close(self) -> None:  # noqa: B027  (some have nothing to close)
         """Close connections."""
+
+
+def _sampled_values(values: pa.ChunkedArray) -> dict[str, int]:
+    """Return a few different texts with the position of each; none that an engine may cut, or have no filter for."""
+    places = {value: place for place, value in enumerate(values.to_pylist()) if value and len(value) <= _FILTER_CHARS}
+    return dict(list(places.items())[:_FILTERS])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from artifacts.config import EngineKind
 from artifacts.engines.base import Engine, EngineAddress
 from artifacts.engines.registry import open_engine
 from artifacts.errors import EngineError
@@ -12,13 +13,18 @@ from artifacts.errors import EngineError
 class EnginePool:
     """Opens engines with the address and the credential of this process. Safe to use from several threads at once.
 
+    A store may have segments of another engine than the configured one, since a shop can move: those are asked for
+    where their manifests say, and never with the credential of the configured one.
+
     Args:
+        kind: of the engine that `url` and `key` belong to; "faiss" if none is configured: to all kinds, as on a server,
+            which is told an address and a credential only.
         url: address that takes the place of the recorded one; empty for the recorded one.
-        key: credential for all of them; see EngineAddress.
+        key: credential; see EngineAddress.
     """
 
-    def __init__(self, url: str = "", key: str = "") -> None:
-        self._url, self._key = url, key
+    def __init__(self, kind: EngineKind = "faiss", url: str = "", key: str = "") -> None:
+        self._kind, self._url, self._key = kind, url, key
         self._lock = threading.Lock()
         self._opened: dict[tuple[str, str], Engine] = {}
 
@@ -32,12 +38,15 @@ class EnginePool:
         Raises:
             EngineError: there is no address, no such kind, or its client is not installed.
         """
-        url = self._url or recorded_url
+        is_configured = self._kind in ("faiss", kind)
+        url = (self._url if is_configured else "") or recorded_url
         if not url:
-            raise EngineError(f"engine_url: say where {kind} is; the release does not")
+            other = "" if is_configured else f", and the configured engine is {self._kind}"
+            raise EngineError(f"engine_url: say where {kind} is; the release does not{other}")
+        key = self._key if is_configured else ""
         with self._lock:
             if (kind, url) not in self._opened:
-                self._opened[kind, url] = open_engine(kind, EngineAddress(url, self._key))
+                self._opened[kind, url] = open_engine(kind, EngineAddress(url, key))
             return self._opened[kind, url]
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from artifacts.config import EmbeddingStoreConfig
+from artifacts.config import EmbeddingStoreConfig, check_no_credentials
 from artifacts.errors import InputError
 from artifacts.features.base import EmbeddingStore
 
@@ -17,11 +17,16 @@ def open_embedding_store(config: EmbeddingStoreConfig, *, seconds: float) -> Emb
         seconds: that a connection, and each call of a server, may take.
 
     Raises:
-        InputError: there is no store for such a URL, or the package of its client is not installed.
+        InputError: there is no store for such a URL, it holds credentials, or the package of its client is not
+            installed.
     """
     url, days = config.embedding_store, config.embedding_store_days
     if not url:
         return None
+    try:
+        check_no_credentials("embedding_store", url)  # it is part of messages
+    except ValueError as error:
+        raise InputError(f"embedding_store {error}") from error
     scheme = url.partition("://")[0] if "://" in url else ""
     user, _, password = config.embedding_store_key.partition(":")
     if scheme in _POSTGRES:

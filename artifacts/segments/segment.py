@@ -203,8 +203,6 @@ class Segment:
 
     def close(self) -> None:
         """Close the files of product rows and thumbnails; mapped vectors and indexes go with the object."""
-        if self._engine_search is not None:
-            self._engine_search.close()
         self.products.close()
         if self.updates:
             self.updates.close()

@@ -89,12 +89,17 @@ class Manifest(BaseModel):
 
     @property
     def content_id(self) -> str:
-        """Digest of the segments, the encoder and the search parameters: the same id means the same answers."""
+        """Digest of the segments, the encoder, the search parameters and the address of the engine, if there is one.
+
+        The same id means the same answers, from the same place.
+        """
         digest = hashlib.sha256(str(self.encoder["id"]).encode())
         for segment in self.segments:
             digest.update(f"{segment.id} {segment.info_sha256}".encode())
         for modality, params in sorted(self.search.items()):
             digest.update(f"{modality} {params}".encode())
+        if self.engine_url:  # releases without an engine have kept their ids
+            digest.update(f"engine {self.engine_url}".encode())
         return digest.hexdigest()[:12]
 
     def named(self, after: Iterable[str] = ()) -> Manifest:

@@ -129,7 +129,7 @@ def _publish(context: StepContext, merged: Served, base: SegmentRef, reporter: R
         segments=segments,
         counts=manifest.counts,
         settings=manifest.settings,
-        engine_url=manifest.engine_url and (context.config.engine.engine_url or manifest.engine_url),
+        engine_url=served.engine_url(context.config.engine),
         sources=known_positions(context.workspace, manifest),
         calibrated=True,
         search=manifest.search,

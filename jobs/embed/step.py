@@ -29,6 +29,7 @@ from artifacts.features.opening import open_embedding_store
 from artifacts.plugins import PREFIX
 from artifacts.schema import OK
 from jobs.embed.cache import VectorTable, read_cached, read_refreshed
+from jobs.embed.engine import check_engine
 from jobs.embed.model import encode_batches, limit_threads
 from jobs.embed.stored import stored_vectors
 from jobs.parquet import corruption_guard, read_parquet
@@ -42,15 +43,18 @@ _NO_STORE = EmbeddingStoreConfig()
 
 
 def run_encoder(context: StepContext) -> StepResult[EncoderIdentity]:
-    """Identify the encoder, so that a wrong spec, device or store is noticed before anything is downloaded.
+    """Identify the encoder, so that a wrong spec, device, store or engine is noticed before anything is downloaded.
 
     Raises:
         EncoderError: the encoder cannot be loaded, or there is no such device.
         InputError: the settings name an embedding store that does not exist; whether it answers is not tried.
+            Or they name an engine without its address.
+        EngineError: the engine cannot be loaded: see `check_engine`.
     """
     config = context.config.encoder
     if (store := open_embedding_store(context.config.features, seconds=1)) is not None:
         store.close()
+    check_engine(context.config.engine)
     identity = encoder_identity(config.encoder, config.device, context.config.cache)
     if config.device not in ("auto", "cpu") and not config.encoder.startswith(PREFIX):
         from artifacts.encoders.torch_base import resolve_device  # imports torch

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from artifacts.config import PipelineConfig
 from artifacts.encoders.identity import EncoderIdentity
 from artifacts.engines.reference import EngineRef
-from artifacts.errors import CorruptFile, InputError, StepFailed
+from artifacts.errors import CorruptFile, StepFailed
 from artifacts.schema import FORMAT_VERSION, OK
+from jobs.embed.engine import require_engine_url
 from jobs.parquet import read_parquet
 from jobs.workspace.fingerprints import fingerprint
 from jobs.workspace.records import read_record, write_record
@@ -111,8 +112,7 @@ def engine_of(config: PipelineConfig) -> EngineRef | None:
     engine = config.engine
     if engine.engine == "faiss":
         return None
-    if not engine.engine_url:
-        raise InputError(f"engine_url: say where {engine.engine} is, or set engine to faiss")
+    require_engine_url(engine)
     return EngineRef(kind=engine.engine, name="", vectors=engine.engine_vectors, options=dict(engine.engine_options))
 
 

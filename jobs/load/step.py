@@ -17,6 +17,8 @@ from jobs.candidate import Candidate, load_candidate
 from jobs.steps import StepContext, StepResult
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from artifacts.engines.collection import Batches
     from artifacts.engines.pool import EnginePool
     from artifacts.segments.segment import Segment
@@ -31,7 +33,7 @@ def engine_pool(context: StepContext) -> Iterator[EnginePool]:
     from artifacts.engines.pool import EnginePool
 
     config = context.config.engine
-    pool = EnginePool(config.engine_url, config.engine_key)
+    pool = EnginePool(config.engine, config.engine_url, config.engine_key)
     try:
         yield pool
     finally:
@@ -88,7 +90,7 @@ def _load(context: StepContext, segment: Segment) -> bool:
         engine.build(collection, _batches(segment), context.progress)
     rows = np.unique(np.linspace(0, segment.info.rows - 1, _SAMPLE).astype(np.int64))
     # Counting a hundred million rows takes long, and a collection that was complete has been counted.
-    engine.check(collection, rows, segment.vectors.take(rows), count=is_new)
+    engine.check(collection, rows, segment.vectors.take(rows), lambda numbers: _columns(segment, numbers), count=is_new)
     return is_new
 
 
@@ -100,7 +102,11 @@ def _batches(segment: Segment) -> Batches:
     def read(first_row: int) -> Iterator[RowBatch]:
         for first in range(first_row, collection.rows, BATCH_ROWS):
             rows = np.arange(first, min(first + BATCH_ROWS, collection.rows))
-            columns = segment.products.rows_table(rows).select(list(collection.columns))
-            yield RowBatch(first, segment.vectors.gather_ascending(rows), columns)
+            yield RowBatch(first, segment.vectors.gather_ascending(rows), _columns(segment, rows))
 
     return read
+
+
+def _columns(segment: Segment, rows: np.ndarray) -> pa.Table:
+    """Return the columns that can be filtered on, of these rows."""
+    return segment.products.rows_table(rows).select(list(segment.collection.columns))

@@ -156,7 +156,7 @@ def make_candidate(
             segments=segments,
             counts=counts_of(folders, Counter(rows["reason"].to_pylist())),
             settings=manifest.settings,
-            engine_url=manifest.engine_url and (context.config.engine.engine_url or manifest.engine_url),
+            engine_url=served.engine_url(context.config.engine),
             sources=sources,
             calibrated=True,
             search=manifest.search,

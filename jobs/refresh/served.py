@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from artifacts.config import EncoderConfig
+from artifacts.config import EncoderConfig, EngineConfig
 from artifacts.encoders.identity import EncoderIdentity, encoder_identity
 from artifacts.errors import EncoderError, IncompatibleRelease, PublishConflict, StepFailed
 from artifacts.products.table import ARROW_FILE
@@ -72,6 +72,12 @@ class Served:
         """Return what this version would be with another base, made with an encoder, and no delta."""
         manifest = self.manifest.model_copy(update={"segments": [base], "encoder": dict(encoder)})
         return Served(manifest, store.fetch(manifest))
+
+    def engine_url(self, config: EngineConfig) -> str:
+        """Return where the base's engine is: as configured, if the base is of the configured engine, else as before."""
+        engine = read_info(self.folders[0]).engine
+        is_configured = engine is not None and engine.kind == config.engine
+        return (config.engine_url if is_configured else "") or self.manifest.engine_url
 
     def require_encoder(self, encoder: EncoderConfig, cache: Path) -> EncoderIdentity:
         """Return the identity of a configured encoder, if this version was embedded with it.

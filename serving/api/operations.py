@@ -8,10 +8,8 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 
-from artifacts.errors import EngineUnavailable
 from artifacts.release.release import Release
 from serving import metrics
-from serving.problems import problem
 from serving.responses import errors, json_of, operation_id
 from serving.schemas import EngineAnswer, Health, Readiness, ReleaseAnswer
 from serving.services import services
@@ -62,10 +60,7 @@ def healthz() -> Response:
 def readyz() -> Response:
     watcher = services().watcher
     snapshot = watcher.snapshot()  # NoRelease becomes 503
-    try:
-        snapshot.release.ping_engine(_ENGINE_SECONDS)
-    except EngineUnavailable as error:
-        return problem(503, str(error))
+    snapshot.release.ping_engine(_ENGINE_SECONDS)  # so does EngineError
     version = snapshot.manifest.version
     failure = watcher.failure
     refused = f"{failure.version} was refused: {failure.error}" if failure else None

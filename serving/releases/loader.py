@@ -71,7 +71,7 @@ class ReleaseLoader:
         self._store, self._config, self._verification_cache = store, config, verification_cache
         self._gpus = None if config.search_device == "cpu" else GpuPool(config.search_device, GpuReports())
         self._retry: _Retry | None = None
-        self._engines = EnginePool(config.engine_url, config.engine_key)
+        self._engines = EnginePool(config.engine, config.engine_url, config.engine_key)
         # A call of the index keeps one core busy, and the cores are shared with the other workers.
         self._concurrency = max(1, len(os.sched_getaffinity(0)) // config.workers // config.native_threads)
 

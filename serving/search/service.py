@@ -50,7 +50,7 @@ class SearchService:
 
         Raises:
             Busy: the deadline has passed.
-            EngineUnavailable: the engine of the release does not answer within it.
+            EngineError: the engine of the release does not answer within it, or refuses.
         """
         for task in tasks:
             self._read(task, snapshot)

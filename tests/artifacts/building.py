@@ -147,6 +147,7 @@ def manifest_of(
     second: int = 0,
     search: Mapping[str, SearchParams] | None = None,
     encoder: Mapping[str, Any] = ENCODER,
+    engine_url: str = "",
 ) -> Manifest:
     """Make a manifest created so many seconds after 2026 began, under its version name."""
     draft = Manifest(
@@ -156,6 +157,7 @@ def manifest_of(
         segments=list(segments),
         search=dict(search or {"image": SearchParams()}),
         counts=Counts(input_rows=1, indexed=1, pictures=1),
+        engine_url=engine_url,
     )
     return draft.named()
 

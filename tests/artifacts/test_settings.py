@@ -9,6 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from artifacts import config
+from artifacts.engines.base import EngineAddress
+from artifacts.errors import EngineError, InputError
+from artifacts.features.opening import open_embedding_store
 from artifacts.settings import Settings
 
 BOUNDED = {
@@ -147,6 +150,67 @@ def test_the_folder_of_the_embedding_store_is_the_same_in_any_working_directory(
     assert Settings(embedding_store="~/features").embedding_store == str(Path.home() / "features")
     assert Settings(embedding_store="s3://shop/features").embedding_store == "s3://shop/features"
     assert Settings().embedding_store == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:s3cret@127.0.0.1/shop",
+        "postgresql://user:s3cret@127.0.0.1,other/shop",
+        "postgresql://s3cret@127.0.0.1/shop",
+        "postgresql://user:half/s3cret@127.0.0.1/shop",
+        "postgresql://127.0.0.1/shop?user=u&password=s3cret",
+        "postgresql://127.0.0.1/shop?sslpassword=s3cret",
+        "postgresql://127.0.0.1/shop?pass%77ord=s3cret",
+        "host=127.0.0.1 password=s3cret",
+        "redis://127.0.0.1/0?password=s3cret",
+        "redis://:s3cret@127.0.0.1/0",
+        "unix:///run/redis.sock?db=1&PASSWORD=s3cret",
+        "http://user:s3cret@127.0.0.1:6333",
+        "http://127.0.0.1:6333?api_key=s3cret",
+        "user:s3cret@127.0.0.1:6333",
+        "sftp://user:s3cret@127.0.0.1/features",
+    ],
+)
+@pytest.mark.parametrize(("name", "place"), [("engine_url", "engine_key"), ("embedding_store", "embedding_store_key")])
+def test_addresses_with_credentials_are_refused_without_repeating_them(name: str, place: str, url: str) -> None:
+    with pytest.raises(ValidationError, match=rf"{name}\n.*give them as {place}") as caught:
+        Settings(**{name: url})
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(EngineError, match=r"engine_url .*engine_key") as refused:
+        EngineAddress(url)
+    assert "s3cret" not in str(refused.value)
+    with pytest.raises(InputError, match=r"embedding_store .*embedding_store_key") as unopened:
+        open_embedding_store(config.EmbeddingStoreConfig(url), seconds=1)
+    assert "s3cret" not in str(unopened.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://127.0.0.1:5432/shop?sslmode=verify-full&sslkey=/etc/shop.key&passfile=/etc/pgpass",
+        "redis://cache:6379/0?socket_timeout=1",
+        "https://milvus:19530/shop",
+        "path:/var/lib/qdrant",
+        "abfs://features@account.dfs.core.windows.net/shop",
+        "s3://shop/a@b",
+    ],
+)
+def test_addresses_without_credentials_are_taken_as_they_are(url: str) -> None:
+    assert Settings(engine_url=url).engine_url == url
+    if "://" in url:
+        assert Settings(embedding_store=url).embedding_store == url
+
+
+def test_messages_about_settings_name_the_field_and_what_is_wrong_but_not_the_value() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(port=123_456, codec="zip", embedding_store_key="s3cret")  # type: ignore[arg-type]
+    message = str(caught.value)
+    assert "port\n  Input should be less than or equal to 65535" in message
+    assert "codec\n  Input should be 'pq'," in message
+    assert "embedding_store_key\n  Value error, is not like user:password" in message
+    assert "s3cret" not in message
+    assert "123456" not in message
 
 
 @pytest.mark.parametrize("options", ["[1]", "{", '{"m": {}}', '{"m": true}'])

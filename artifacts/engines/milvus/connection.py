@@ -70,13 +70,11 @@ class Connection:
             token or `user:password`.
 
     Raises:
-        EngineError: the address is none of Milvus', or has credentials.
+        EngineError: the address is none of Milvus'.
     """
 
     def __init__(self, address: EngineAddress) -> None:
         parts = urlsplit(address.url)
-        if parts.username or parts.password:
-            raise EngineError("engine_url has credentials; put them into engine_key")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise EngineError(f"engine_url {address.url!r} is none of Milvus'; it looks like http://milvus:19530")
         self._address = address

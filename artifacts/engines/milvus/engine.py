@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,6 +43,9 @@ class MilvusEngine(Engine):
         super().__init__(address)
         self._connection = Connection(address)
         self._made: set[str] = set()  # collections that this object has made and that have no rows yet
+
+    def check_options(self, options: Mapping[str, int | float | str]) -> None:
+        index_options(options)
 
     def create(self, collection: Collection) -> None:
         options = index_options(collection.options)

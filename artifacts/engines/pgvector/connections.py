@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from urllib.parse import urlsplit
 
 import numpy as np
 import psycopg
@@ -115,7 +114,7 @@ class Connections:
         address: its URL as libpq takes it, `postgresql://host:port/database?sslmode=…`; its key is `user:password`.
 
     Raises:
-        EngineError: the URL is not one of PostgreSQL, or holds a password.
+        EngineError: the URL is not one of PostgreSQL.
     """
 
     def __init__(self, address: EngineAddress) -> None:
@@ -124,11 +123,8 @@ class Connections:
             raise EngineError(f"engine_url: {self.url!r} is not of the form postgresql://host:port/database")
         try:
             given = conninfo.conninfo_to_dict(self.url)
-            has_password = given.get("password") is not None or bool(urlsplit(self.url).password)
-        except (psycopg.ProgrammingError, ValueError):
+        except psycopg.ProgrammingError:
             raise EngineError("engine_url: PostgreSQL cannot read it; use postgresql://host:port/database") from None
-        if has_password:
-            raise EngineError("engine_url: leave the password out, and give user:password as engine_key")
         user, _, password = address.key.partition(":")
         credentials = {"user": user, "password": password}
         self._parameters = _DEFAULTS | given | {name: value for name, value in credentials.items() if value}

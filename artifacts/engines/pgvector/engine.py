@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from psycopg import sql
 from artifacts.engines.base import ALL_CONDITIONS, Capabilities, CollectionSearch, Engine, EngineAddress
 from artifacts.engines.collection import Collection, RowBatch
 from artifacts.engines.pgvector.connections import Connection, Connections
+from artifacts.engines.pgvector.options import index_options
 from artifacts.engines.pgvector.search import PgvectorSearch
 from artifacts.engines.pgvector.table import Table
 from artifacts.engines.reference import NAME_PREFIX
@@ -43,6 +45,9 @@ class PgvectorEngine(Engine):
     def __init__(self, address: EngineAddress) -> None:
         super().__init__(address)
         self._connections = Connections(address)
+
+    def check_options(self, options: Mapping[str, int | float | str]) -> None:
+        index_options(options, rows=0)
 
     def create(self, collection: Collection) -> None:
         table = Table(collection)

@@ -39,7 +39,7 @@ class PgvectorSearch(CollectionSearch):
     passed: at least as many as the effort says, since their order is only roughly that of their scores.
 
     Args:
-        connections: to its database; not closed by `close`, since the engine's other collections use them, too.
+        connections: to its database, which the engine's other collections use, too.
         table: of the collection.
     """
 

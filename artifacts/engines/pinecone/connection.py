@@ -38,8 +38,8 @@ class IndexCalls:
     def __init__(self, address: EngineAddress) -> None:
         parts = urlsplit(address.url)
         is_local = parts.hostname in ("localhost", "127.0.0.1", "::1")
-        if parts.username is not None or not parts.hostname or parts.scheme not in ("https", *["http"] * is_local):
-            raise EngineError("engine_url of pinecone has to be the index's host, https://…, without credentials")
+        if not parts.hostname or parts.scheme not in ("https", *["http"] * is_local):
+            raise EngineError("engine_url of pinecone has to be the index's host, https://…")
         if not address.key or not (address.key.isascii() and address.key.isprintable()):
             raise EngineError("engine_key of pinecone has to be an API key of its project")
         self._address = address

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,9 @@ from artifacts.products.filters import Condition, Filter
 _RECORDS, _BYTES, _METADATA, _IN = 1_000, 1_990_000, 40_000, 10_000
 
 
-def refuse_options(collection: Collection) -> None:
-    if collection.options:
-        raise EngineError(
-            f"engine_options of pinecone: {next(iter(collection.options))}: there are none; an index has them"
-        )
+def refuse_options(options: Mapping[str, int | float | str]) -> None:
+    if options:
+        raise EngineError(f"engine_options of pinecone: {next(iter(options))}: there are none; an index has them")
 
 
 def rows_in(stats: Any, name: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,11 @@ class PineconeEngine(Engine):
         super().__init__(address)
         self._index = IndexCalls(address)
 
+    def check_options(self, options: Mapping[str, int | float | str]) -> None:
+        refuse_options(options)
+
     def create(self, collection: Collection) -> None:
-        refuse_options(collection)
+        refuse_options(collection.options)
         stats = self._index.stats()
         if stats.dimension != collection.dim:
             raise EngineError(
@@ -82,7 +86,7 @@ class PineconeEngine(Engine):
             rows = self._wait_for_change(collection, rows)
 
     def is_complete(self, collection: Collection) -> bool:
-        refuse_options(collection)
+        refuse_options(collection.options)
         # A namespace is named after its segment's content, so what is in it cannot be another segment's.
         return self.count(collection) == collection.rows
 
@@ -101,7 +105,7 @@ class PineconeEngine(Engine):
         return count
 
     def open(self, collection: Collection) -> CollectionSearch:
-        refuse_options(collection)
+        refuse_options(collection.options)
         if not self.count(collection):
             raise EngineError(f"{self._index} has no namespace {collection.name}; run the load step again")
         return PineconeSearch(self._index, collection)

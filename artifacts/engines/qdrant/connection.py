@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,8 +17,8 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from artifacts.engines.base import EngineAddress
 from artifacts.errors import EngineError, EngineUnavailable
 
-#: Seconds that the calls of this thread may take. Qdrant's client knows whole seconds only.
-_seconds: ContextVar[float] = ContextVar("seconds", default=30)
+#: When the calls of this thread have to end, of `time.monotonic`. Qdrant's client knows whole seconds only.
+_ends: ContextVar[float] = ContextVar("ends")
 
 _OTHER = "the answer is not one of Qdrant's; is engine_url the right address?"
 
@@ -31,7 +32,7 @@ class Connection:
         try:
             self._client = self._connect()
         except (ValueError, RuntimeError, OSError) as error:  # RuntimeError: another process has opened the folder
-            raise EngineError(f"qdrant: {address.url.rpartition('@')[2]!r} cannot be opened: {error}") from error
+            raise EngineError(f"qdrant: {address.url!r} cannot be opened: {error}") from error
 
     def _connect(self) -> QdrantClient:
         url = self._address.url
@@ -40,15 +41,15 @@ class Connection:
         if url.startswith("path:"):
             return QdrantClient(path=url.removeprefix("path:"), force_disable_check_same_thread=True)
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-            raise ValueError("engine_url has to be of the form http://host:6333, without credentials")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("engine_url has to be of the form http://host:6333")
         if not (self._address.key.isascii() and self._address.key.isprintable()):
             raise ValueError("engine_key contains characters that an HTTP header cannot; copy it again")
         return QdrantClient(
             url=url,
             api_key=self._address.key or None,
             check_compatibility=False,  # would ask the server in a thread of its own
-            event_hooks={"request": [_limit]},
+            event_hooks={"request": [_limit_request], "response": [_limit_response]},
         )
 
     def __str__(self) -> str:
@@ -56,10 +57,10 @@ class Connection:
 
     @contextmanager
     def client(self, seconds: float) -> Iterator[QdrantClient]:
-        """Yield the client for calls that take `seconds` at most."""
+        """Yield the client for calls that take `seconds` in all at most."""
         if seconds <= 0:
             raise EngineUnavailable(f"{self} is not asked, since no time is left")
-        token = _seconds.set(seconds)
+        token = _ends.set(time.monotonic() + seconds)
         if self._lock is not None:
             self._lock.acquire()
         try:
@@ -80,7 +81,7 @@ class Connection:
         finally:
             if self._lock is not None:
                 self._lock.release()
-            _seconds.reset(token)
+            _ends.reset(token)
 
     def _refusal(self, error: UnexpectedResponse) -> EngineError:
         status = error.status_code or 0
@@ -95,5 +96,39 @@ class Connection:
         self._client.close()
 
 
-def _limit(request: httpx.Request) -> None:
-    request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), _seconds.get())
+class _TimeLeft(dict[str, float]):
+    """The timeouts of a request. Each phase (pool, connect, write, read) asks for its own when it begins.
+
+    Numbers would be the time of each phase, and a request could take their sum.
+    """
+
+    def __init__(self, ends: float) -> None:
+        self._ends = ends
+
+    def get(self, key: str, default: float | None = None) -> float:  # type: ignore[override]
+        return max(self._ends - time.monotonic(), 0.001)
+
+
+class _TimedBody(httpx.SyncByteStream):
+    """The body of an answer, which has to be there in time: the time of a read is only that of its next piece."""
+
+    def __init__(self, body: httpx.SyncByteStream, ends: float) -> None:
+        self._body, self._ends = body, ends
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._body:
+            yield piece
+            if time.monotonic() > self._ends:
+                raise httpx.ReadTimeout("the answer did not end in time")
+
+    def close(self) -> None:
+        self._body.close()
+
+
+def _limit_request(request: httpx.Request) -> None:
+    request.extensions["timeout"] = _TimeLeft(_ends.get())
+
+
+def _limit_response(response: httpx.Response) -> None:
+    assert isinstance(response.stream, httpx.SyncByteStream)  # noqa: S101  (the client is synchronous)
+    response.stream = _TimedBody(response.stream, _ends.get())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -42,14 +43,14 @@ class QdrantOptions(BaseModel):
     replication_factor: int = Field(default=1, ge=1)
 
 
-def options_of(collection: Collection) -> QdrantOptions:
+def options_of(options: Mapping[str, int | float | str]) -> QdrantOptions:
     """Return the options of a collection.
 
     Raises:
         EngineError: one is unknown or out of range.
     """
     try:
-        return QdrantOptions.model_validate(dict(collection.options))
+        return QdrantOptions.model_validate(dict(options))
     except ValidationError as error:
         wrong = error.errors()[0]
         name = ".".join(map(str, wrong["loc"]))
@@ -60,7 +61,7 @@ def options_of(collection: Collection) -> QdrantOptions:
 def shape_of(collection: Collection) -> str:
     """Return a text that differs if a collection has other rows, columns or options, for the metadata in Qdrant."""
     columns = [str(dtype) for dtype in collection.columns.values()]
-    options = options_of(collection).model_dump(exclude={"oversampling"})
+    options = options_of(collection.options).model_dump(exclude={"oversampling"})
     return json.dumps({"rows": collection.rows, "dim": collection.dim, "columns": columns, "options": options})
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,11 @@ class QdrantEngine(Engine):
         super().__init__(address)
         self._server = Connection(address)
 
+    def check_options(self, options: Mapping[str, int | float | str]) -> None:
+        options_of(options)
+
     def create(self, collection: Collection) -> None:
-        options, name, shape = options_of(collection), collection.name, shape_of(collection)
+        options, name, shape = options_of(collection.options), collection.name, shape_of(collection)
         with self._server.client(_LOAD_SECONDS) as client:
             exists = client.collection_exists(name)
             if exists and (client.get_collection(name).config.metadata or {}).get("shape") != shape:
@@ -106,7 +110,7 @@ class QdrantEngine(Engine):
         return np.isin(rows, np.array([point.id for point in found], np.int64))
 
     def complete(self, collection: Collection) -> None:
-        name, threshold = collection.name, options_of(collection).indexing_threshold
+        name, threshold = collection.name, options_of(collection.options).indexing_threshold
         count = self.count(collection)
         if count != collection.rows:
             raise EngineError(f"{name} has {count:,} of {collection.rows:,} rows; run the load step again")
@@ -141,7 +145,7 @@ class QdrantEngine(Engine):
             return client.count(collection.name, exact=True).count
 
     def open(self, collection: Collection) -> CollectionSearch:
-        options = options_of(collection)
+        options = options_of(collection.options)
         with self._server.client(_ASK_SECONDS) as client:
             if not client.collection_exists(collection.name):
                 raise EngineError(f"{self._server} has no collection {collection.name}; run the load step again")

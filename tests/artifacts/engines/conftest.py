@@ -70,6 +70,9 @@ class Rows:
     def collection(self, name: str) -> Collection:
         return Collection(name, len(self.vectors), DIM, SCHEMA)
 
+    def columns(self, rows: np.ndarray) -> pa.Table:
+        return self.table.take(pa.array(rows))
+
     @property
     def batches(self) -> Batches:
         def read(first_row: int) -> Iterator[RowBatch]:

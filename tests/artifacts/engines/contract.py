@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from artifacts.engines.base import CollectionSearch, Engine
@@ -35,8 +36,12 @@ def loaded(engine: Engine, rows: Rows, name: str = "") -> Iterator[tuple[Collect
     try:
         yield collection, search
     finally:
-        search.close()
         engine.drop(collection.name)
+
+
+def _empty(rows: Rows) -> pa.Table:
+    """The table of rows without any value."""
+    return pa.table({field.name: pa.nulls(len(rows.table), field.type) for field in rows.table.schema})
 
 
 class EngineContract:
@@ -134,7 +139,8 @@ class EngineContract:
             assert not engine.is_complete(collection)
             engine.build(collection, many.batches, no_progress)
             assert engine.count(collection) == len(many.vectors)
-            engine.check(collection, np.arange(0, len(many.vectors), 97), many.vectors[::97].astype(np.float32))
+            sample = np.arange(0, len(many.vectors), 97)
+            engine.check(collection, sample, many.vectors[sample].astype(np.float32), many.columns)
         finally:
             engine.drop(collection.name)
 
@@ -143,12 +149,26 @@ class EngineContract:
     ) -> None:
         sample = np.arange(0, len(rows.vectors), 50)
         vectors = rows.vectors[sample].astype(np.float32)
-        engine.check(opened[0], sample, vectors)
+        engine.check(opened[0], sample, vectors, rows.columns)
         with pytest.raises(EngineError, match="other vectors"):
-            engine.check(opened[0], sample, vectors[::-1])
+            engine.check(opened[0], sample, vectors[::-1], rows.columns)
         more = Collection(opened[0].name, opened[0].rows + 1, opened[0].dim, opened[0].columns)
         with pytest.raises(EngineError, match="rows"):
-            engine.check(more, sample, vectors)
+            engine.check(more, sample, vectors, rows.columns)
+
+    def test_check_refuses_columns_of_other_rows_and_columns_without_values(self, engine: Engine) -> None:
+        few = Rows(300)
+        sample = np.arange(0, 300, 7)
+        for wrong, problem in (
+            (few.table.take(np.roll(np.arange(300), 1)), "rows of others"),
+            (_empty(few), "no rows"),
+        ):
+            loaded_rows = Rows(300)
+            loaded_rows.table = wrong
+            with loaded(engine, loaded_rows) as (collection, _):
+                engine.check(collection, sample, few.vectors[sample].astype(np.float32), loaded_rows.columns)
+                with pytest.raises(EngineError, match=f"{problem} where category is"):
+                    engine.check(collection, sample, few.vectors[sample].astype(np.float32), few.columns)
 
     def test_names_lists_collections_and_drop_removes_them(self, engine: Engine) -> None:
         few = Rows(20)

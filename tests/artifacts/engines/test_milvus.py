@@ -67,7 +67,7 @@ class ServerTests(EngineContract):
             engine.write(collection, replace(batch, vectors=batch.vectors[::-1]))
             engine.complete(collection)
             assert engine.count(collection) == 300
-            engine.check(collection, np.arange(300), few.vectors[::-1].astype(np.float32))
+            engine.check(collection, np.arange(300), few.vectors[::-1].astype(np.float32), few.columns)
         finally:
             engine.drop(NAME)
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -186,6 +188,31 @@ def test_search_of_a_frozen_server_ends_in_time(fragile: QdrantServer, few: Rows
         assert len(search.search(few.queries(1), 5, 64, (), 30)[0].rows) == 5
 
 
+def test_search_of_a_server_whose_answer_trickles_ends_in_time() -> None:
+    """Each piece comes in time; the whole does not."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+        def trickle() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):  # the client leaves
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                for _ in range(100):
+                    connection.sendall(b" ")
+                    time.sleep(0.1)
+
+        server = threading.Thread(target=trickle)
+        server.start()
+        engine = open_engine("qdrant", EngineAddress(url))
+        start = time.monotonic()
+        with pytest.raises(EngineUnavailable, match="in time"):
+            engine.ping(0.5)
+        assert time.monotonic() - start < 5
+        engine.close()
+        server.join()
+
+
 def test_open_search_goes_on_after_the_server_was_killed_and_started_again(fragile: QdrantServer, few: Rows) -> None:
     with loaded(opened(fragile), few) as (collection, search):
         (before,) = search.search(few.queries(1), 20, 256, (), 30)
@@ -212,7 +239,7 @@ def test_load_goes_on_after_the_server_was_killed(fragile: QdrantServer) -> None
     engine = opened(fragile)
     engine.build(collection, rows.batches, no_progress)
     assert engine.count(collection) == 9_000
-    engine.check(collection, np.arange(0, 9_000, 50), rows.vectors[::50].astype(np.float32))
+    engine.check(collection, np.arange(0, 9_000, 50), rows.vectors[::50].astype(np.float32), rows.columns)
     engine.drop(collection.name)
 
 

@@ -276,16 +276,16 @@ def releases_prune(
 
 
 def _print_unused(kind: str, engines: EnginePool, store: Store) -> None:
-    """Print which collections of an engine belong to no segment of a store, if there are any."""
+    """Print which of a store's collections in an engine belong to none of its segments, if there are any."""
     try:
-        names = engines.engine(kind).names_of_no_segment(store.folder.names("segments"))
+        names = engines.engine(kind).orphans(store.folder.names("segments"), store.folder.url)
     except EngineError as error:
         err.print(f"{kind} did not list its collections: {error}", highlight=False, soft_wrap=True)
         return
     if names:
         count = "1 collection" if len(names) == 1 else f"{len(names):,} collections"
-        belong, them = ("belongs", "it") if len(names) == 1 else ("belong", "them")
-        text = f"{count} in {kind} {belong} to no segment of this store; another store may use {them}: "
+        belong = "belongs" if len(names) == 1 else "belong"
+        text = f"{count} in {kind} {belong} to no segment of this store any more; drop what no build is loading: "
         out.print(text + ", ".join(names), highlight=False, soft_wrap=True)
 
 

@@ -112,20 +112,39 @@ def _edge_config(wanted: models.CreateCollection) -> edge.EdgeConfig:
     )
 
 
+#: Signal 9 when the parent ends: prctl(2), PR_SET_PDEATHSIG.
+_OPTIMIZER = """
+import ctypes, sys, qdrant_edge
+ctypes.CDLL(None).prctl(1, 9)
+shard = qdrant_edge.EdgeShard.load(sys.argv[1])
+shard.optimize()
+shard.close()
+"""
+
+
 class _Stored:
     """One collection: a shard of the core, and beside it how it was created."""
 
     def __init__(self, folder: Path, wanted: models.CreateCollection | None = None) -> None:
-        self._file, shard = folder / "collection.json", str(folder / "shard")
+        self._file, self._folder = folder / "collection.json", str(folder / "shard")
         if wanted is None:
             self.wanted = models.CreateCollection.model_validate_json(self._file.read_bytes())
-            self.shard = edge.EdgeShard.load(shard)
+            self._shard = edge.EdgeShard.load(self._folder)
         else:
             (folder / "shard").mkdir(parents=True)
-            self.wanted, self.shard = wanted, edge.EdgeShard.create(shard, _edge_config(wanted))
+            self.wanted, self._shard = wanted, edge.EdgeShard.create(self._folder, _edge_config(wanted))
             self.save()
         self._optimizing: threading.Thread | None = None
         self._optimized = False
+        self._usable = threading.Event()
+        self._usable.set()
+        self._described = self._shard.info()
+
+    @property
+    def shard(self) -> edge.EdgeShard:
+        """The shard, once it is not being optimized."""
+        self._usable.wait()
+        return self._shard
 
     def save(self) -> None:
         self._file.write_text(self.wanted.model_dump_json(exclude_unset=True))
@@ -136,17 +155,24 @@ class _Stored:
         if wanted.optimizers_config is not None:
             self.wanted.optimizers_config = wanted.optimizers_config
             if wanted.optimizers_config.indexing_threshold and self._optimizing is None:
+                self._described = self.shard.info()
+                self._usable.clear()
                 self._optimizing = threading.Thread(target=self._optimize, daemon=True)
                 self._optimizing.start()
         self.save()
 
     def _optimize(self) -> None:
-        self.shard.optimize()
+        # By a process of its own, which ends with this one: the core holds Python's lock for as long as it takes, and
+        # a Qdrant answers meanwhile.
+        self._shard.close()
+        subprocess.run([sys.executable, "-c", _OPTIMIZER, self._folder], check=True)
+        self._shard = edge.EdgeShard.load(self._folder)
         self._optimized = True
+        self._usable.set()
 
     @property
     def info(self) -> dict[str, Any]:
-        shard, wanted = self.shard.info(), self.wanted
+        shard, wanted = self._shard.info() if self._usable.is_set() else self._described, self.wanted
         waits = bool(wanted.optimizers_config and wanted.optimizers_config.indexing_threshold) and not self._optimized
         status = "green" if not waits else "grey" if self._optimizing is None else "yellow"
         assert wanted.hnsw_config is not None

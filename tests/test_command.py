@@ -10,6 +10,7 @@ import pytest
 import lookalike
 from artifacts.config import PipelineConfig
 from artifacts.engines.base import EngineAddress
+from artifacts.engines.reference import collection_name
 from artifacts.engines.registry import open_engine
 from artifacts.errors import InputError
 from artifacts.store.store import Store
@@ -108,12 +109,14 @@ def test_prune_lists_the_collections_of_the_engine_that_belong_to_no_segment(
     fake = PineconeFake(DIM, "s3cret")
     engine = open_engine("pinecone", EngineAddress(fake.url, "s3cret"))
     few = Rows(5)
-    for name in ("lookalike_0a", "lookalike_0b", "lookalike_0c", "shop"):
+    first, second, third = (collection_name(segment, store.folder.url) for segment in ("0a", "0b", "0c"))
+    foreign = collection_name("0d", "another store")
+    for name in (first, second, third, foreign, "shop"):
         engine.build(few.collection(name), few.batches, lambda done, total: None)
     for name, value in {"engine": "pinecone", "engine_url": fake.url, "engine_key": "s3cret"}.items():
         monkeypatch.setenv(f"LOOKALIKE_{name.upper()}", value)
     prune = ("releases", "prune", "--releases", store.folder.url)
-    listed = "2 collections in pinecone belong to no segment of this store; another store may use them: "
+    listed = "2 collections in pinecone belong to no segment of this store any more; drop what no build is loading: "
 
     def pruned() -> tuple[list[str], str]:
         monkeypatch.setattr("sys.argv", ["lookalike", *prune])
@@ -124,12 +127,12 @@ def test_prune_lists_the_collections_of_the_engine_that_belong_to_no_segment(
         return printed.out.splitlines(), printed.err
 
     try:
-        assert pruned()[0][1] == f"{listed}lookalike_0b, lookalike_0c"
-        engine.drop("lookalike_0c")
-        assert pruned()[0][1].endswith("belongs to no segment of this store; another store may use it: lookalike_0b")
-        engine.drop("lookalike_0b")
+        assert pruned()[0][1] == f"{listed}{second}, {third}"
+        engine.drop(third)
+        assert pruned()[0][1].endswith(f"drop what no build is loading: {second}")
+        engine.drop(second)
         assert pruned()[0][1].startswith("Versions kept: 1")
-        assert {"lookalike_0a"} == set(engine.names())
+        assert {first, foreign} == set(engine.names())
     finally:
         engine.close()
         fake.stop()

@@ -17,7 +17,7 @@ import pyarrow as pa
 from artifacts.config import check_no_credentials
 from artifacts.engines.collection import BATCH_ROWS, Batches, Collection, RowBatch
 from artifacts.engines.loading import first_missing_row, write_batches
-from artifacts.engines.reference import collection_name
+from artifacts.engines.reference import NAME_PREFIX, collection_name
 from artifacts.errors import EngineError
 from artifacts.products.columns import TEXT, type_of_column
 from artifacts.products.filters import Condition, Filter
@@ -267,10 +267,11 @@ class Engine(ABC):
     def names(self) -> list[str]:
         """Return the names of all collections that begin with NAME_PREFIX, complete or not."""
 
-    def names_of_no_segment(self, segment_ids: Iterable[str]) -> list[str]:
-        """Return the names of collections that belong to none of these segments: another store may use them."""
-        own = {collection_name(segment_id) for segment_id in segment_ids}
-        return [name for name in self.names() if name not in own]
+    def orphans(self, segment_ids: Iterable[str], store_url: str) -> list[str]:
+        """Return the names of a store's collections that belong to none of its segments."""
+        own = {collection_name(segment_id, store_url) for segment_id in segment_ids}
+        suffix = collection_name("", store_url).removeprefix(NAME_PREFIX)
+        return [name for name in self.names() if name not in own and name.endswith(suffix)]
 
     @abstractmethod
     def drop(self, name: str) -> None:

@@ -74,7 +74,7 @@ def drawn_catalog(
         schema = segment_schema({})
         writer = SegmentWriter(folder, dim, schema, config)
         for block in space.pictures(rows, config.seed + 1):
-            products = _product_rows(writer.rows, block.categories, schema, config.seed)
+            products = product_rows(writer.rows, block.categories, schema, config.seed)
             writer.add(products, block.vectors.astype(np.float16))
         writer.finish("bench", "bench", inputs=inputs, progress=progress)
     segment = Segment(folder, verify=False)
@@ -87,14 +87,15 @@ def drawn_catalog(
 
 
 def _to_queries(modality: str, drawn: Drawn) -> Queries:
-    return Queries(modality, drawn.vectors, np.array([_category_name(number) for number in drawn.categories]))
+    return Queries(modality, drawn.vectors, np.array([category_name(number) for number in drawn.categories]))
 
 
-def _category_name(number: int) -> str:
+def category_name(number: int) -> str:
+    """Return the name of a drawn category."""
     return f"c{number:03d}"
 
 
-def _product_rows(first: int, categories: np.ndarray, schema: pa.Schema, seed: int) -> pa.Table:
+def product_rows(first: int, categories: np.ndarray, schema: pa.Schema, seed: int) -> pa.Table:
     """Draw product rows with every column that answers contain and ranking reads; 30 % have no rating.
 
     Args:
@@ -104,7 +105,7 @@ def _product_rows(first: int, categories: np.ndarray, schema: pa.Schema, seed: i
     rows = len(categories)
     random = np.random.default_rng((seed, first))
     ids = [f"p{first + row}" for row in range(rows)]
-    names = [_category_name(number) for number in categories]
+    names = [category_name(number) for number in categories]
     added = np.datetime64(_NEWEST, "us") - (random.random(rows) * _OLDEST_DAYS * 86_400e6).astype("timedelta64[us]")
     columns = {
         "product_id": pa.array(ids),

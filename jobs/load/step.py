@@ -14,7 +14,7 @@ import numpy as np
 
 from artifacts.segments.info import read_info
 from jobs.candidate import Candidate, load_candidate
-from jobs.steps import StepContext, StepResult
+from jobs.steps import Progress, StepContext, StepResult
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,7 +69,7 @@ def run_load(context: StepContext) -> StepResult[Candidate]:
     with engine_pool(context) as engines:
         release = Release(manifest, context.store.fetch(manifest), verify=False, engines=engines)
         try:
-            loaded = [_load(context, segment) for segment in release.segments if segment.info.rows]
+            loaded = [load_segment(segment, context.progress) for segment in release.segments if segment.info.rows]
         finally:
             release.close()
     rows = sum(info.rows for info in infos)
@@ -82,12 +82,21 @@ def discard(context: StepContext, segment_id: str) -> None:
         context.store.discard(segment_id, engines)
 
 
-def _load(context: StepContext, segment: Segment) -> bool:
-    """Load and check one segment; returns whether it was not complete before."""
+def load_segment(segment: Segment, progress: Progress) -> bool:
+    """Load the engine with one segment, and check a sample of it; return whether it was not complete before.
+
+    Args:
+        segment: open, with rows.
+        progress: called with the number of rows written, and of all.
+
+    Raises:
+        EngineError: the engine refuses the rows, or holds others.
+        EngineUnavailable: it does not answer.
+    """
     engine, collection = segment.engine, segment.collection
     is_new = not engine.is_complete(collection)
     if is_new:
-        engine.build(collection, _batches(segment), context.progress)
+        engine.build(collection, _batches(segment), progress)
     rows = np.unique(np.linspace(0, segment.info.rows - 1, _SAMPLE).astype(np.int64))
     # Counting a hundred million rows takes long, and a collection that was complete has been counted.
     engine.check(collection, rows, segment.vectors.take(rows), lambda numbers: _columns(segment, numbers), count=is_new)

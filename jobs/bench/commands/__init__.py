@@ -10,7 +10,7 @@ import typer
 from jobs.bench.commands.freshness import bench_refresh, bench_stream
 from jobs.bench.commands.indexes import bench_build, bench_filters, bench_index
 from jobs.bench.commands.servers import bench_serve, bench_stress, bench_texts
-from jobs.bench.commands.stores import bench_features
+from jobs.bench.commands.stores import bench_engines, bench_features
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure claims about speed and recall, side by side in one run.")
 
@@ -24,6 +24,7 @@ _VERBS = {
     "refresh": bench_refresh,
     "stream": bench_stream,
     "features": bench_features,
+    "engines": bench_engines,
 }
 for name, verb in _VERBS.items():
     bench_app.command(name)(verb)

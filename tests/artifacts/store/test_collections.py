@@ -1,0 +1,92 @@
+"""Collections of segments that no version names are dropped after a while, and with them the segments."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from artifacts.engines.reference import EngineRef
+from artifacts.errors import EngineUnavailable
+from artifacts.segments.info import INFO_FILE, read_info
+from artifacts.storage import Folder
+from artifacts.store.collections import drop_collection, keep_collections
+from tests.artifacts.building import unit_vectors, write_segment
+
+URL = "postgresql://127.0.0.1/shop"
+
+
+class Pool:
+    """Takes the place of the engines of a process."""
+
+    def __init__(self) -> None:
+        self.dropped: list[tuple[str, str, str]] = []
+        self.is_down = False
+
+    def engine(self, kind: str, recorded_url: str = "") -> Any:
+        pool = self
+
+        class Engine:
+            def drop(self, name: str) -> None:
+                if pool.is_down:
+                    raise EngineUnavailable("down")
+                pool.dropped.append((kind, recorded_url, name))
+
+        return Engine()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """A store with a segment of files, `a`, and one of an engine, `b`."""
+    for name in ("a", "b"):
+        write_segment(tmp_path / "segments" / name, unit_vectors(5), segment_id=name)
+    path = tmp_path / "segments/b"
+    info = read_info(path).model_copy(update={"engine": EngineRef(kind="pgvector", name="lookalike_b_0")})
+    (path / INFO_FILE).chmod(0o644)
+    (path / INFO_FILE).write_text(info.model_dump_json())
+    return Folder(str(tmp_path))
+
+
+def since(folder: Folder, age: timedelta) -> None:
+    """Let `b` have been found unnamed so long ago."""
+    marker = json.loads(folder.read_bytes("unnamed/b.json"))
+    marker["since"] = (datetime.now(UTC) - age).isoformat()
+    folder.write_text("unnamed/b.json", json.dumps(marker))
+
+
+def test_collection_is_dropped_once_it_was_unnamed_for_the_grace_at_its_recorded_address(folder: Folder) -> None:
+    pool = Pool()
+    assert not drop_collection(folder, pool, 3600, "b", URL)  # type: ignore[arg-type]
+    assert not drop_collection(folder, pool, 3600, "b")  # type: ignore[arg-type]
+    since(folder, timedelta(hours=2))
+    assert drop_collection(folder, pool, 3600, "b")  # type: ignore[arg-type]
+    assert pool.dropped == [("pgvector", URL, "lookalike_b_0")]
+    assert folder.names("unnamed") == []
+
+
+def test_segment_stays_while_its_engine_is_down_or_unknown(folder: Folder) -> None:
+    pool = Pool()
+    pool.is_down = True
+    assert not drop_collection(folder, pool, 0, "b", URL)  # type: ignore[arg-type]
+    assert not drop_collection(folder, None, 0, "b", URL)
+    pool.is_down = False
+    assert drop_collection(folder, pool, 0, "b")  # type: ignore[arg-type]
+    assert pool.dropped == [("pgvector", URL, "lookalike_b_0")]
+
+
+def test_segments_of_files_and_incomplete_ones_have_nothing_to_drop(folder: Folder) -> None:
+    assert drop_collection(folder, None, 3600, "a")
+    assert drop_collection(folder, None, 3600, "missing")
+    assert folder.names("unnamed") == []
+
+
+def test_segment_that_is_named_again_begins_its_grace_anew(folder: Folder) -> None:
+    pool = Pool()
+    drop_collection(folder, pool, 3600, "b", URL)  # type: ignore[arg-type]
+    since(folder, timedelta(hours=2))
+    keep_collections(folder, {"b"})
+    assert not drop_collection(folder, pool, 3600, "b", URL)  # type: ignore[arg-type]
+    assert pool.dropped == []

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import shutil
+from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 
+from artifacts.engines.reference import EngineRef, VectorsAt
 from artifacts.release.release import Release
+from artifacts.segments.writer import SegmentWriter
+from artifacts.settings import Settings
 from artifacts.store.store import Store
-from tests.artifacts.building import store_segment, unit_vectors, write_segment
+from tests.artifacts.building import DIM, ENCODER, product_table, store_segment, unit_vectors, write_segment
 from tests.artifacts.store.store_building import Opener, overwrite, publish
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -168,3 +172,24 @@ def test_verify_replaces_a_damaged_copy_in_the_cache(open_remote: Opener):
     (folder / "part-00000/vectors.f16").write_bytes(content)
     assert store.verify()
     Release(store.manifest(), [folder]).close()
+
+
+@pytest.mark.parametrize(("vectors", "fetched"), [("server", True), ("engine", False)])
+def test_server_fetches_no_vectors_that_it_takes_from_an_engine(
+    open_remote: Opener, tmp_path: Path, vectors: VectorsAt, fetched: bool
+) -> None:
+    writer = open_remote("one")
+    engine = EngineRef(kind="pgvector", name="lookalike_a_0", vectors=vectors)
+    products = product_table([f"p{row}" for row in range(5)])
+    with writer.new_segment("a") as folder:
+        segment = SegmentWriter(folder, DIM, products.schema, Settings().pipeline.index)
+        segment.add(products, unit_vectors(5))
+        segment.finish("a", str(ENCODER["id"]), engine=engine)
+    reference = writer.reference("a")
+    server = Store(writer.folder.url, tmp_path / "cache-server", to_serve=True)
+    path = server.verified(reference)
+    assert (path / "part-00000/vectors.f16").exists() == fetched
+    assert (path / "part-00000/products.arrow").exists()
+    assert server.verified(reference) == path  # complete as it is
+    job = Store(writer.folder.url, tmp_path / "cache-server")
+    assert (job.verified(reference) / "part-00000/vectors.f16").exists()  # a step on the same machine needs them

@@ -114,6 +114,7 @@ class StagedParts:
             FileNotFoundError: a file is missing, or is another one.
         """
         target = folder / part_name(number)
+        shutil.rmtree(target, ignore_errors=True)  # of an earlier call that failed
         target.mkdir()
         for name, file in files.items():
             if self._folder.is_local:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,8 +29,14 @@ from jobs.parquet import open_for_batches
 from jobs.steps import StepContext, StepResult
 from jobs.workspace.workspace import CANDIDATE_REJECTS, INDEX_PLAN, Workspace
 
+if TYPE_CHECKING:
+    from artifacts.segments.info import FileInfo
+
 #: Age up to which the records of other segments are kept: a build may be writing them, or return to them.
 _KEPT = timedelta(days=7)
+
+#: Seconds that another build may take to put a part in the place of an equal one: two renames.
+_REPLACING_SECONDS = 2.0
 
 #: Rows of the catalog's state that are copied at once.
 _BLOCK = 65_536
@@ -144,7 +153,6 @@ def _seal(context: StepContext, plan: IndexPlan, records: list[PartRecord]) -> f
 
     workspace, store = context.workspace, context.store
     schema = segment_schema(attributes_of(product_schema(workspace)))
-    staged = store.segments.staged(plan.segment_id)
     files = {
         f"{part_name(number)}/{name}": file
         for number, record in enumerate(records)
@@ -155,12 +163,8 @@ def _seal(context: StepContext, plan: IndexPlan, records: list[PartRecord]) -> f
         return mean
     with store.new_segment(plan.segment_id, files) as folder:
         for part in plan.parts:
-            try:
-                staged.bring(part.number, folder, records[part.number].files)
-            except FileNotFoundError:
-                if _is_sealed(store, plan):  # another process has removed these parts after it sealed them
-                    return mean
-                raise StepFailed(f"part {part.number} is no longer in the store; run the index step again") from None
+            if not _bring(store, plan, part.number, folder, records[part.number].files):
+                return mean
         with pq.ParquetWriter(folder / STATE_FILE, STATE, compression="zstd") as writer:
             for batch in _state(workspace, plan):
                 writer.write_batch(batch)
@@ -197,6 +201,25 @@ def _seal(context: StepContext, plan: IndexPlan, records: list[PartRecord]) -> f
         )
         seal_segment(folder, info, files)
     return mean
+
+
+def _bring(store: Store, plan: IndexPlan, number: int, folder: Path, files: Mapping[str, FileInfo]) -> bool:
+    """Put a part into the segment's folder; return False if another build has sealed the segment meanwhile.
+
+    Raises:
+        StepFailed: the part is not there.
+    """
+    staged, ends = store.segments.staged(plan.segment_id), time.monotonic() + _REPLACING_SECONDS
+    while True:
+        try:
+            staged.bring(number, folder, files)
+            return True
+        except FileNotFoundError:
+            if _is_sealed(store, plan):  # and its parts were removed afterwards
+                return False
+            if time.monotonic() > ends:
+                raise StepFailed(f"part {number} is no longer in the store; run the index step again") from None
+        time.sleep(0.05)  # another build of the same parts may be putting its own in the place of this one
 
 
 def _is_sealed(store: Store, plan: IndexPlan) -> bool:

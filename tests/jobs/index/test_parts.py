@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -298,6 +299,20 @@ def test_builds_at_the_same_time_end_with_one_segment(
         result = run_seal(context)
         assert not result.changed
         assert content(context, result.report) == expected
+
+
+def test_seal_waits_for_a_part_that_another_build_is_replacing(context: StepContext) -> None:
+    plan = run_train(context).report
+    run_parts(context)
+    (part,) = context.store.segment_path(plan.segment_id).parent.glob("*/part-00002")
+    aside = part.with_name("aside")
+    part.rename(aside)
+    timer = threading.Timer(0.3, lambda: aside.rename(part))
+    timer.start()
+    try:
+        assert run_seal(context).changed
+    finally:
+        timer.join()
 
 
 @pytest.mark.spark

@@ -52,7 +52,8 @@ class ServerTests(EngineContract):
     """Tests of a server that is killed, suspended or asked for what is special to Milvus."""
 
     @pytest.fixture(scope="class")
-    def engine(self, server: MilvusServer | MilvusLiteServer) -> Iterator[Engine]:
+    @classmethod
+    def engine(cls, server: MilvusServer | MilvusLiteServer) -> Iterator[Engine]:
         engine = open_engine("milvus", EngineAddress(server.url, server.key))
         yield engine
         engine.close()
@@ -118,7 +119,8 @@ class ServerTests(EngineContract):
 @pytest.mark.milvus
 class TestMilvus(ServerTests):
     @pytest.fixture(scope="class")
-    def server(self, milvus: MilvusServer) -> MilvusServer:
+    @classmethod
+    def server(cls, milvus: MilvusServer) -> MilvusServer:
         return milvus
 
     @pytest.mark.parametrize(
@@ -179,7 +181,8 @@ class TestMilvus(ServerTests):
 @pytest.mark.server
 class TestMilvusLite(ServerTests):
     @pytest.fixture(scope="class")
-    def server(self, milvus_lite: MilvusLiteServer) -> MilvusLiteServer:
+    @classmethod
+    def server(cls, milvus_lite: MilvusLiteServer) -> MilvusLiteServer:
         return milvus_lite
 
 

@@ -55,7 +55,8 @@ def engine(fake: PineconeFake) -> Iterator[Engine]:
 
 class TestPinecone(EngineContract):
     @pytest.fixture(scope="class")
-    def engine(self) -> Iterator[Engine]:
+    @classmethod
+    def engine(cls) -> Iterator[Engine]:
         fake = PineconeFake(DIM, KEY, lag=0.2)
         engine = opened(fake)
         yield engine

@@ -53,7 +53,8 @@ class TestQdrantInProcess(EngineContract):
     """The client's own imitation of a Qdrant, which searches exactly."""
 
     @pytest.fixture(scope="class")
-    def engine(self) -> Iterator[Engine]:
+    @classmethod
+    def engine(cls) -> Iterator[Engine]:
         engine = open_engine("qdrant", EngineAddress("memory:"))
         yield engine
         engine.close()
@@ -63,7 +64,8 @@ class TestQdrantCore(EngineContract):
     """Qdrant's core behind the part of its REST API that is used."""
 
     @pytest.fixture(scope="class")
-    def engine(self, running: QdrantServer) -> Iterator[Engine]:
+    @classmethod
+    def engine(cls, running: QdrantServer) -> Iterator[Engine]:
         engine = opened(running)
         yield engine
         engine.close()

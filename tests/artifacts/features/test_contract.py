@@ -10,7 +10,7 @@ import pytest
 
 from artifacts.errors import EmbeddingStoreError
 from artifacts.features.base import EmbeddingStore
-from tests.features import DIM, Place, keys, unit_vectors
+from tests.features import DIM, MemoryPlace, Place, keys, unit_vectors
 
 
 @pytest.fixture
@@ -156,7 +156,10 @@ def test_many_writers_and_readers_at_once_lose_and_mix_nothing(place: Place) -> 
     assert np.array_equal(got, every_vector)
 
 
-def test_one_store_can_be_used_by_several_threads(store: EmbeddingStore) -> None:
+def test_one_store_can_be_used_by_several_threads(place: Place, store: EmbeddingStore) -> None:
+    if isinstance(place, MemoryPlace):
+        pytest.skip("a file in memory:// can be read before it is written; object stores and renamed files cannot")
+
     def work(seed: int) -> bool:
         store.put("e", keys(200, seed), unit_vectors(200, seed))
         found, got = store.get("e", DIM, keys(200, seed))

@@ -238,8 +238,12 @@ def test_wrong_credential_is_named_and_never_repeated(fake: PineconeFake, few: R
         assert "wr0ng" not in str(raised.value)
 
 
-def test_credential_is_in_no_log(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG):
+def test_credential_is_in_no_log(
+    engine: Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Other tests may have configured logging, which disables the loggers that it does not name.
+    monkeypatch.setattr(logging.getLogger("httpx"), "disabled", False)
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "httpx"):
         engine.names()
     assert "/namespaces" in caplog.text
     assert KEY not in caplog.text

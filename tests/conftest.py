@@ -12,6 +12,7 @@ import pytest
 
 from tests.pgvector_server import pgvector_programs
 from tests.postgres import postgres_programs
+from tests.redis import RedisServer
 from tests.servers import PictureServer
 
 # No test is a timed one: machines are busy. The examples are the same at each run, so that a red run is the change's
@@ -34,6 +35,14 @@ def server(running_server: PictureServer) -> PictureServer:
     """A picture server whose counters start at zero."""
     running_server.reset()
     return running_server
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    server = RedisServer()
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,7 +40,7 @@ _PORTS = (
 )  # fmt: skip
 
 
-class _Server:
+class _Server(ABC):
     """A process that can be killed and started again, suspended and resumed.
 
     Attributes:
@@ -61,8 +62,9 @@ class _Server:
             self.process = self._started(log)
         wait_until(self._answers, seconds=180)
 
+    @abstractmethod
     def _started(self, log: BinaryIO) -> subprocess.Popen[bytes]:
-        raise NotImplementedError
+        """Return the process, which is starting."""
 
     def _answers(self) -> bool:
         assert self.process is not None

@@ -53,6 +53,10 @@ class QdrantServer:
             self.process.wait()
             self.process = None
 
+    def stop(self) -> None:
+        """Kill it: its folder keeps what it has."""
+        self.kill()
+
 
 # ── a collection ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

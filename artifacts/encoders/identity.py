@@ -1,11 +1,11 @@
 """Encoder identities: the id of an encoder, its dimension and its description, known without loading the encoder.
 
 An id is a digest of weights and preprocessing, and computing it takes seconds of importing torch and reading weights.
-So it is remembered in a file on this machine, with the stamps of everything that it was computed from, see
+So it is remembered in a file on this machine, with the versions of everything that it was computed from, see
 `artifacts.encoders.inputs`. Any difference has the encoder loaded again.
 
-Stamps are sizes and times, not contents, so an identity decides only which work can be skipped. The gate loads the
-encoder and compares its id before a new segment is published.
+Versions of files are sizes and times, not contents, so an identity decides only which work can be skipped. The gate
+loads the encoder and compares its id before a new segment is published.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def known_identity(spec: str, device: str, cache: Path) -> EncoderIdentity | Non
         return EncoderIdentity.of(load_encoder(spec, device))
     entry = _in_memory.get((cache, spec)) or _read(cache).get(spec)
     try:
-        if entry is None or entry["inputs"] != EncoderInputs.of(spec, entry["weights"]).stamps:
+        if entry is None or entry["inputs"] != EncoderInputs.of(spec, entry["weights"]).versions:
             return None
         return EncoderIdentity(entry["description"]["id"], entry["slug"], entry["description"])
     except (KeyError, TypeError, AttributeError):
@@ -109,14 +109,14 @@ def known_identity(spec: str, device: str, cache: Path) -> EncoderIdentity | Non
 def remember_identity(encoder: Encoder, cache: Path) -> EncoderIdentity:
     """Remember the identity of a loaded encoder on this machine, unless its inputs have changed since it was loaded.
 
-    It is remembered in this process only if the cache cannot be written, or if the stamps do not include the weights.
+    It is remembered in this process only if the cache cannot be written, or if the weights' versions are not known.
     """
     identity = EncoderIdentity.of(encoder)
     inputs = loaded_from(encoder)
     if inputs is None or inputs != EncoderInputs.of(encoder.spec):
         return identity
     entry = {
-        "inputs": inputs.stamps,
+        "inputs": inputs.versions,
         "weights": inputs.weights,
         "slug": identity.slug,
         "description": identity.describe(),

@@ -1,7 +1,7 @@
-"""The inputs of an encoder's id, as stamps: whether an id still holds is known by comparing them.
+"""What an encoder's id is computed from, as versions: whether an id still holds is known by comparing them.
 
-They are versions of packages, the modules of `artifacts.encoders`, and the files of the weights where they are found.
-Stamps of files are sizes and times, not contents.
+They are versions of packages, of the modules of `artifacts.encoders`, and of the files of the weights where they are
+found. A file's version is its size and times, not its content.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class EncoderInputs:
 
     Attributes:
         weights: where the weights of a hub's model are on this machine: files and folders.
-        stamps: of packages, modules and files, as JSON can hold them.
-        located: whether the stamps include the weights.
+        versions: of packages, modules and files, as JSON can hold them.
+        located: whether the versions include those of the weights.
     """
 
     weights: list[str]
-    stamps: dict[str, Any]
+    versions: dict[str, Any]
     located: bool
 
     @classmethod
@@ -46,12 +46,12 @@ class EncoderInputs:
         if weights is None:
             weights = [] if folder else _downloaded_weights(spec)
         paths = [*weights, folder] if folder else weights
-        stamps = {
+        versions = {
             "packages": {name: _version(name) for name in _PACKAGES},
-            "modules": _digest(_stamps(Path(__file__).parent, "*.py")),
-            "files": _digest([_stamps(Path(path)) for path in paths]),
+            "modules": _digest(_file_versions(Path(__file__).parent, "*.py")),
+            "files": _digest([_file_versions(Path(path)) for path in paths]),
         }
-        return cls(list(weights), stamps, located=bool(paths))
+        return cls(list(weights), versions, located=bool(paths))
 
 
 def _version(package: str) -> str | None:
@@ -71,21 +71,21 @@ def _local_folder(spec: str) -> str | None:
     return None
 
 
-def _stamps(path: Path, pattern: str = "*") -> dict[str, list[int]]:
+def _file_versions(path: Path, pattern: str = "*") -> dict[str, list[int]]:
     """Size in bytes, mtime and ctime in ns of a file, or of the files below a folder, by path."""
     paths = path.rglob(pattern) if path.is_dir() else [path]
-    stamps: dict[str, list[int]] = {}
+    versions: dict[str, list[int]] = {}
     with contextlib.suppress(OSError):
         for file in sorted(paths):
             with contextlib.suppress(OSError):
                 if file.is_file():
                     status = file.stat()
-                    stamps[os.fspath(file)] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-    return stamps
+                    versions[os.fspath(file)] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    return versions
 
 
-def _digest(stamps: object) -> str:
-    return hashlib.sha256(json.dumps(stamps, sort_keys=True).encode()).hexdigest()
+def _digest(versions: object) -> str:
+    return hashlib.sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()
 
 
 def _downloaded_weights(spec: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What an engine has to do. Each engine is one module beside this one, and imports its client in its constructor.
+"""What an engine has to do. Each engine is a package beside this module, and the only one that imports its client.
 
 Errors of a client become EngineUnavailable where another try may succeed (no connection, time over, overloaded), and
 EngineError where it would fail again; messages name the engine and the address, never a credential.
@@ -32,7 +32,6 @@ Progress = Callable[[int, int], None]
 
 #: Largest difference between a stored number of a vector and what an engine returns: float16 has 11 bits.
 _TOLERANCE = 2e-3
-
 
 #: Values that a check filters by, and characters of such a value at most.
 _FILTERS, _FILTER_CHARS = 4, 100

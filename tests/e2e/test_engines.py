@@ -29,6 +29,7 @@ from tests.pinecone_fake import PineconeFake
 from tests.pipeline import publish_small, small_settings, write_small_catalog
 from tests.qdrant_server import QdrantServer
 from tests.serving.answers import client_for, ids, photo, problem
+from tests.waiting import running as running_server
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore:Api key is used:UserWarning")]
@@ -41,34 +42,22 @@ Running = tuple[dict[str, Any], Callable[[], None], Callable[[], None]]
 
 @contextmanager
 def pgvector(folder: Path) -> Iterator[Running]:
-    server = PgvectorServer()
-    try:
-        server.start()
+    with running_server(PgvectorServer()) as server:
         options = {"engine": "pgvector", "engine_url": server.url, "engine_key": "shop:s3cret"}
         yield options, server.kill, server.start
-    finally:
-        server.stop()
 
 
 @contextmanager
 def milvus(folder: Path) -> Iterator[Running]:
-    server = MilvusServer()
-    try:
-        server.start()
+    with running_server(MilvusServer()) as server:
         options = {"engine": "milvus", "engine_url": server.url, "engine_key": server.key}
         yield options, server.kill, server.start
-    finally:
-        server.stop()
 
 
 @contextmanager
 def qdrant(folder: Path) -> Iterator[Running]:
-    server = QdrantServer(folder, "s3cret")
-    try:
-        server.start()
+    with running_server(QdrantServer(folder, "s3cret")) as server:
         yield {"engine": "qdrant", "engine_url": server.url, "engine_key": "s3cret"}, server.kill, server.start
-    finally:
-        server.kill()
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,11 @@ from flask.testing import FlaskClient
 
 from artifacts.settings import Settings
 from tests.pipeline import publish_small, small_settings, write_small_catalog
-from tests.redis import RedisServer
 from tests.serving.answers import client_for
 from tests.serving.versions import copy_versions, make_versions
 
 #: Settings for tests of searches: no caches, and a deadline that a busy machine meets. Tests of both set their own.
 PLAIN: dict[str, Any] = {"embedding_cache_seconds": 0, "result_cache_seconds": 0, "deadline_seconds": 600}
-
-
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture(scope="session")

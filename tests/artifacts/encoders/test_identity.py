@@ -177,7 +177,7 @@ def test_changed_weights_of_a_hub_model_change_its_inputs(
     inputs = EncoderInputs.of(spec)
     assert (inputs.located, inputs.weights) == (True, [str(snapshots)])
     (snapshots / "model.safetensors").write_text("weights")
-    assert EncoderInputs.of(spec).stamps != inputs.stamps
+    assert EncoderInputs.of(spec).versions != inputs.versions
     assert EncoderInputs.of(spec) == EncoderInputs.of(spec, inputs.weights)
 
 

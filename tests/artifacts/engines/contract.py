@@ -8,6 +8,7 @@ class TestPgvector(EngineContract):
 from __future__ import annotations
 
 import contextlib
+import logging
 import uuid
 from collections.abc import Iterator
 
@@ -42,6 +43,18 @@ def loaded(engine: Engine, rows: Rows, name: str = "") -> Iterator[tuple[Collect
 def _empty(rows: Rows) -> pa.Table:
     """The table of rows without any value."""
     return pa.table({field.name: pa.nulls(len(rows.table), field.type) for field in rows.table.schema})
+
+
+def require_request_logged_without_key(
+    engine: Engine, path: str, key: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Check that the client's own log names a request, and not the credential that it was sent with."""
+    # Other tests may have configured logging, which disables the loggers that it does not name.
+    monkeypatch.setattr(logging.getLogger("httpx"), "disabled", False)
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "httpx"):
+        engine.names()
+    assert path in caplog.text
+    assert key not in caplog.text
 
 
 class EngineContract:

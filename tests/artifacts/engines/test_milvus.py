@@ -23,29 +23,21 @@ from artifacts.products.filters import Condition
 from tests.artifacts.engines.conftest import Rows, unit_vectors
 from tests.artifacts.engines.contract import EngineContract, loaded, no_progress
 from tests.milvus_server import MilvusLiteServer, MilvusServer
-from tests.waiting import wait_until
+from tests.waiting import running, wait_until
 
 NAME = "lookalike_0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
 def milvus() -> Iterator[MilvusServer]:
-    server = MilvusServer()
-    try:
-        server.start()
+    with running(MilvusServer()) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="module")
 def milvus_lite() -> Iterator[MilvusLiteServer]:
-    server = MilvusLiteServer()
-    try:
-        server.start()
+    with running(MilvusLiteServer()) as server:
         yield server
-    finally:
-        server.stop()
 
 
 class ServerTests(EngineContract):

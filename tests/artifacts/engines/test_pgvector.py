@@ -24,19 +24,15 @@ from artifacts.products.filters import Condition
 from tests.artifacts.engines.conftest import Rows
 from tests.artifacts.engines.contract import EngineContract, loaded, no_progress
 from tests.pgvector_server import PgvectorServer
-from tests.waiting import wait_until
+from tests.waiting import running, wait_until
 
 pytestmark = pytest.mark.pgvector
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PgvectorServer]:
-    server = PgvectorServer()
-    try:
-        server.start()
+    with running(PgvectorServer()) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="module")

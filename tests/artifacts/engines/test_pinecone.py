@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -19,7 +18,12 @@ from artifacts.engines.registry import open_engine
 from artifacts.errors import EngineError, EngineUnavailable
 from artifacts.products.filters import Condition
 from tests.artifacts.engines.conftest import DIM, Rows
-from tests.artifacts.engines.contract import EngineContract, loaded, no_progress
+from tests.artifacts.engines.contract import (
+    EngineContract,
+    loaded,
+    no_progress,
+    require_request_logged_without_key,
+)
 from tests.pinecone_fake import PineconeFake
 
 KEY = "s3cret-key"
@@ -241,12 +245,7 @@ def test_wrong_credential_is_named_and_never_repeated(fake: PineconeFake, few: R
 def test_credential_is_in_no_log(
     engine: Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Other tests may have configured logging, which disables the loggers that it does not name.
-    monkeypatch.setattr(logging.getLogger("httpx"), "disabled", False)
-    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "httpx"):
-        engine.names()
-    assert "/namespaces" in caplog.text
-    assert KEY not in caplog.text
+    require_request_logged_without_key(engine, "/namespaces", KEY, caplog, monkeypatch)
 
 
 def test_engine_that_was_used_can_be_used_after_a_fork(engine: Engine, few: Rows) -> None:

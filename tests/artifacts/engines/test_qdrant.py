@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import socket
@@ -24,7 +23,12 @@ from artifacts.engines.registry import open_engine
 from artifacts.errors import EngineError, EngineUnavailable
 from artifacts.products.filters import Condition
 from tests.artifacts.engines.conftest import Rows
-from tests.artifacts.engines.contract import EngineContract, loaded, no_progress
+from tests.artifacts.engines.contract import (
+    EngineContract,
+    loaded,
+    no_progress,
+    require_request_logged_without_key,
+)
 from tests.qdrant_server import QdrantServer
 
 KEY = "s3cret-key"
@@ -259,12 +263,7 @@ def test_wrong_credential_is_named_and_never_repeated(running: QdrantServer, few
 def test_credential_is_in_no_log(
     engine: Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Other tests may have configured logging, which disables the loggers that it does not name.
-    monkeypatch.setattr(logging.getLogger("httpx"), "disabled", False)
-    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "httpx"):
-        engine.names()
-    assert "/collections" in caplog.text
-    assert KEY not in caplog.text
+    require_request_logged_without_key(engine, "/collections", KEY, caplog, monkeypatch)
 
 
 def test_searches_of_several_threads_have_their_own_results_and_deadlines(engine: Engine, few: Rows) -> None:

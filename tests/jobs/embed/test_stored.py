@@ -6,7 +6,6 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +26,6 @@ from tests.encoders import MeanColor
 from tests.features import PostgresPlace, postgres_with_pgvector
 from tests.pipeline import small_settings, write_small_catalog
 from tests.redis import RedisServer
-
-
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    server.start()
-    yield server
-    server.kill()
 
 
 def settings_of(folder: Path, store: str | Path, **changes: object) -> Settings:

@@ -5,6 +5,7 @@ Imports neither `jobs` nor `serving`. Inside, imports point downwards only:
     release                                 an open version: its segments, searched as one
     store                                   versions, manifests and the pointer to the version being served
     segments                                indexed pictures with vectors, index and product rows, in one folder
+    engines                                 vector databases that find candidates in place of FAISS files
     products | index | encoders             rows and filters; FAISS; models
     features                                embedding stores: vectors that workspaces and servers share
     plugins | pictures | versioned_json     user-supplied classes; image files; descriptions of releases and segments

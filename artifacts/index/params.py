@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 #: PQ learns 256 values for each part, from at least as many vectors; below that, a flat index is better anyway.
 MIN_TRAIN_ROWS = 256
 
+#: Stored vectors that are decoded at once: 33 MB of float32 at 512-d.
+BLOCK_ROWS = 16_384
+
 #: The number of lists grows with the square root of the rows, and from here on from a higher value.
 MIDDLE_ROWS, MIDDLE_LISTS = 10_000_000, 16_384
 

@@ -17,9 +17,7 @@ import numpy as np
 
 from artifacts.index.devices.threads import one_thread
 from artifacts.index.joined import Joined
-
-#: Rows decoded at once: 33 MB of float32 at 512-d.
-BLOCK_ROWS = 16_384
+from artifacts.index.params import BLOCK_ROWS
 
 #: Numbers of queries from which on ground truth uses matrix products: 8 queries x 512-d.
 _PRODUCT_NUMBERS = 4096

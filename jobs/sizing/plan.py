@@ -10,7 +10,7 @@ from itertools import pairwise
 from artifacts.config import IndexConfig
 from artifacts.errors import InputError
 from artifacts.index.choosing import IndexChoice, choose
-from artifacts.index.vectors import BLOCK_ROWS
+from artifacts.index.params import BLOCK_ROWS
 from artifacts.segments.index_writer import rows_per_part
 from jobs.index.plan import split_parts
 from jobs.sizing.measured import Measured, bundled_points

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -174,6 +175,9 @@ def test_engine_finds_what_files_find_through_refresh_compaction_and_rollback(
         for each in (client, expected)
     ]
     assert ids(pictures[0]) == ids(pictures[1])
+    for numbers in ([0.0] * 8, [float("nan")] * 8, [1.0] * 7):
+        response = client.post("/v1/search", data=json.dumps({"vector": numbers}), content_type="application/json")
+        assert response.status_code == 422
     first = Store(settings.releases, settings.cache).current()
 
     change_catalog(catalog)

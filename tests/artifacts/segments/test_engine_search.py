@@ -12,9 +12,10 @@ import pytest
 from artifacts.engines.base import ALL_CONDITIONS, Capabilities, CollectionSearch, Found
 from artifacts.engines.collection import Collection
 from artifacts.engines.reference import EngineRef
-from artifacts.errors import EngineUnavailable
+from artifacts.errors import EngineUnavailable, QueryError
 from artifacts.index.params import SearchParams
 from artifacts.products.filters import Condition, Filter
+from artifacts.release.search import search_products
 from artifacts.segments.search import engine as engine_search
 from artifacts.segments.search.searcher import Searcher
 from artifacts.segments.segment import Segment
@@ -153,6 +154,23 @@ def test_rows_whose_attributes_changed_are_found_by_the_new_ones(
     assert {conditions for _, _, conditions in engine.calls} == (
         {(Condition("price", maximum=99.0),)} if few else {(Condition("price", maximum=99.0),), ()}
     )
+
+
+def test_more_results_than_the_engine_has_in_one_answer_are_refused_or_cut(tmp_path: Path) -> None:
+    searcher = opened(tmp_path, ExactEngine(max_results=50), "engine")
+
+    def found(k: int, pictures: int) -> list[int]:
+        hits, _ = search_products(
+            searcher, lambda rows: [f"p{row // pictures}" for row in rows.tolist()], pictures, None,
+            queries_like(unit_vectors(ROWS), 1), k, PARAMS, excluded=[()], exact=False, seconds=30,
+        )  # fmt: skip
+        return [hit.row for hit in hits[0]]
+
+    assert len(found(50, 1)) == 50
+    with pytest.raises(QueryError, match="at most 50") as raised:
+        found(51, 1)
+    assert raised.value.field == "offset"
+    assert 0 < len(found(45, 3)) <= 45  # as many products as fifty rows have
 
 
 def test_no_time_left_is_unavailable(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from artifacts.engines.reference import EngineRef
 from artifacts.index import planner
 from artifacts.index.params import SearchParams
 from artifacts.products.conform import conform
@@ -78,6 +79,7 @@ def write_segment(
     settings: Settings | None = None,
     thumbnails: Sequence[bytes | None] = (),
     encoder_id: str = ENCODER["id"],  # type: ignore[assignment]
+    engine: EngineRef | None = None,
 ) -> SegmentInfo:
     """Write a base of these rows; by default of products p0, p1, … with a price of 0, 1, …."""
     rows = len(vectors)
@@ -87,7 +89,7 @@ def write_segment(
     writer = SegmentWriter(folder, vectors.shape[1], products.schema, config)
     if rows:
         writer.add(products, vectors, thumbnails)
-    return writer.finish(segment_id, encoder_id)
+    return writer.finish(segment_id, encoder_id, engine=engine)
 
 
 def write_delta(

@@ -19,9 +19,7 @@ from artifacts.release.search import search_products
 from artifacts.segments.search import engine as engine_search
 from artifacts.segments.search.searcher import Searcher
 from artifacts.segments.segment import Segment
-from artifacts.segments.writer import SegmentWriter
-from artifacts.settings import Settings
-from tests.artifacts.building import DIM, product_table, queries_like, unit_vectors, write_delta
+from tests.artifacts.building import DIM, product_table, queries_like, unit_vectors, write_delta, write_segment
 
 ROWS = 400
 PARAMS = SearchParams(nprobe=10, rescore=2, filtered_probes=2, filtered_rescore=2)
@@ -34,6 +32,7 @@ class ExactEngine:
     max_results: int | None = None
     most_found: int = 10**9
     missing: int = 0  # last rows that it does not find
+    filters: bool = True
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
     calls: list[tuple[int, int, Filter]] = field(default_factory=list)  # k, effort, conditions
     fetched: list[int] = field(default_factory=list)
@@ -53,7 +52,7 @@ class _Search(CollectionSearch):
     def search(self, queries: np.ndarray, k: int, effort: int, conditions: Filter, seconds: float) -> list[Found]:
         self._engine.calls.append((k, effort, conditions))
         allowed = np.arange(len(self._vectors) - self._engine.missing)
-        for condition in conditions:  # prices are row numbers
+        for condition in conditions if self._engine.filters else ():  # prices are row numbers
             allowed = allowed[allowed <= condition.maximum]
         allowed = allowed if effort >= 100 else allowed[: self._engine.most_found]
         found: list[Found] = []
@@ -77,11 +76,8 @@ def filters_reach_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 def opened(folder: Path, engine: ExactEngine, vectors_at: str = "server", **delta: Any) -> Searcher:
     """A base of ROWS products with prices of 0, 1, …, and a delta if there are arguments for one."""
     vectors = unit_vectors(ROWS)
-    products = product_table([f"p{row}" for row in range(ROWS)], price=[float(row) for row in range(ROWS)])
-    writer = SegmentWriter(folder / "base", DIM, products.schema, Settings().pipeline.index)
-    writer.add(products, vectors)
     reference = EngineRef(kind="exact_engine", name="lookalike_base_0", vectors=vectors_at)  # type: ignore[arg-type]
-    writer.finish("base", "toy", engine=reference)
+    write_segment(folder / "base", vectors, segment_id="base", engine=reference)
     engine.vectors["lookalike_base_0"] = vectors
 
     def open_segment(name: str, base: Segment | None = None) -> Segment:
@@ -133,6 +129,30 @@ def test_rows_that_the_engine_misses_are_scored_one_by_one(tmp_path: Path, vecto
     found, _ = searcher.search(queries, 60, PARAMS)
     assert [set(each.rows.tolist()) for each in found] == [best(query, 60) for query in queries]
     assert engine.fetched == ([] if vectors_at == "server" else [ROWS])  # once for all queries
+
+
+@pytest.mark.parametrize("vectors_at", ["server", "engine"])
+def test_rows_that_the_engine_should_have_left_out_are_not_returned(tmp_path: Path, vectors_at: str) -> None:
+    engine = ExactEngine(filters=False)
+    searcher = opened(tmp_path, engine, vectors_at, deleted=["p3", "p5"])
+    (query,) = queries_like(unit_vectors(ROWS)[[3, 5]], 1)
+    (found,), _ = searcher.search(query[None], 20, PARAMS)
+    assert len(found.rows) == 20
+    assert not {3, 5} & set(found.rows.tolist())
+    row_filter = searcher.changed(cheap(searcher, 99), np.empty(0, np.int64))
+    (found,), _ = searcher.search(query[None], 20, PARAMS, row_filter)
+    expected = np.argsort(-(unit_vectors(ROWS)[:100].astype(np.float32) @ query))
+    assert set(found.rows.tolist()) == set(expected[~np.isin(expected, [3, 5])][:20].tolist())
+
+
+def test_rows_of_the_delta_are_numbered_after_those_of_the_base(tmp_path: Path) -> None:
+    engine = ExactEngine()
+    new = unit_vectors(3, seed=5)
+    searcher = opened(tmp_path, engine, vectors=new, products=product_table(["n0", "n1", "n2"]))
+    engine.vectors["lookalike_delta_0"] = new
+    (found,), _ = searcher.search(new[1].astype(np.float32)[None], 5, PARAMS)
+    assert found.rows[0] == ROWS + 1
+    assert found.scores[0] == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("vectors_at", ["server", "engine"])

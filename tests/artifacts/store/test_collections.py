@@ -11,10 +11,10 @@ import pytest
 
 from artifacts.engines.reference import EngineRef
 from artifacts.errors import EngineUnavailable
-from artifacts.segments.info import INFO_FILE, read_info
 from artifacts.storage import Folder
 from artifacts.store.collections import drop_collection, keep_collections
-from tests.artifacts.building import unit_vectors, write_segment
+from artifacts.store.store import Store
+from tests.artifacts.building import manifest_of, store_segment, unit_vectors, write_segment
 
 URL = "postgresql://127.0.0.1/shop"
 
@@ -41,12 +41,9 @@ class Pool:
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     """A store with a segment of files, `a`, and one of an engine, `b`."""
-    for name in ("a", "b"):
-        write_segment(tmp_path / "segments" / name, unit_vectors(5), segment_id=name)
-    path = tmp_path / "segments/b"
-    info = read_info(path).model_copy(update={"engine": EngineRef(kind="pgvector", name="lookalike_b_0")})
-    (path / INFO_FILE).chmod(0o644)
-    (path / INFO_FILE).write_text(info.model_dump_json())
+    engine = EngineRef(kind="pgvector", name="lookalike_b_0")
+    write_segment(tmp_path / "segments/a", unit_vectors(5), segment_id="a")
+    write_segment(tmp_path / "segments/b", unit_vectors(5), segment_id="b", engine=engine)
     return Folder(str(tmp_path))
 
 
@@ -90,3 +87,19 @@ def test_segment_that_is_named_again_begins_its_grace_anew(folder: Folder) -> No
     keep_collections(folder, {"b"})
     assert not drop_collection(folder, pool, 3600, "b", URL)  # type: ignore[arg-type]
     assert pool.dropped == []
+
+
+def test_pruning_keeps_a_segment_until_its_collection_is_dropped(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "releases"), tmp_path / "cache")
+    segments = []
+    for second, name in enumerate(("a", "b")):
+        segments.append(store_segment(store, name, engine=EngineRef(kind="pgvector", name=f"lookalike_{name}_0")))
+        store.publish(manifest_of(segments[-1:], second=second, engine_url=URL), {}, expected=store.current())
+    pool = Pool()
+    pool.is_down = True
+    store.prune(1, grace_seconds=0, engines=pool)  # type: ignore[arg-type]
+    assert store.folder.names("segments") == ["a", "b"]
+    pool.is_down = False
+    removed = store.prune(1, grace_seconds=0, engines=pool)  # type: ignore[arg-type]
+    assert removed == ["segments/a"]
+    assert pool.dropped == [("pgvector", URL, "lookalike_a_0")]  # at the address of a version that is gone

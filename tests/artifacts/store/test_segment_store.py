@@ -12,10 +12,8 @@ import pytest
 
 from artifacts.engines.reference import EngineRef, VectorsAt
 from artifacts.release.release import Release
-from artifacts.segments.writer import SegmentWriter
-from artifacts.settings import Settings
 from artifacts.store.store import Store
-from tests.artifacts.building import DIM, ENCODER, product_table, store_segment, unit_vectors, write_segment
+from tests.artifacts.building import store_segment, unit_vectors, write_segment
 from tests.artifacts.store.store_building import Opener, overwrite, publish
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -180,12 +178,7 @@ def test_server_fetches_no_vectors_that_it_takes_from_an_engine(
 ) -> None:
     writer = open_remote("one")
     engine = EngineRef(kind="pgvector", name="lookalike_a_0", vectors=vectors)
-    products = product_table([f"p{row}" for row in range(5)])
-    with writer.new_segment("a") as folder:
-        segment = SegmentWriter(folder, DIM, products.schema, Settings().pipeline.index)
-        segment.add(products, unit_vectors(5))
-        segment.finish("a", str(ENCODER["id"]), engine=engine)
-    reference = writer.reference("a")
+    reference = store_segment(writer, "a", engine=engine)
     server = Store(writer.folder.url, tmp_path / "cache-server", to_serve=True)
     path = server.verified(reference)
     assert (path / "part-00000/vectors.f16").exists() == fetched

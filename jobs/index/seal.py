@@ -148,7 +148,15 @@ def _seal(context: StepContext, plan: IndexPlan, records: list[PartRecord]) -> f
     from artifacts.products.database import DUCKDB_FILE  # imports DuckDB and FAISS
     from artifacts.products.table import ARROW_FILE
     from artifacts.products.writer import numbered_rows, write_database
-    from artifacts.segments.info import QUANTIZER_FILE, STATE_FILE, IndexInfo, PartInfo, SegmentInfo, part_name
+    from artifacts.segments.info import (
+        QUANTIZER_FILE,
+        SIMILARITY_FILE,
+        STATE_FILE,
+        IndexInfo,
+        PartInfo,
+        SegmentInfo,
+        part_name,
+    )
     from artifacts.segments.sealing import seal_segment
 
     workspace, store = context.workspace, context.store
@@ -171,6 +179,9 @@ def _seal(context: StepContext, plan: IndexPlan, records: list[PartRecord]) -> f
         if plan.quantizer:
             with quantizers.file_of(workspace, plan.quantizer) as path:
                 shutil.copyfile(path, folder / QUANTIZER_FILE)
+            similarity = quantizers.list_similarity(workspace, plan.quantizer)
+            if similarity is not None:
+                similarity.tofile(folder / SIMILARITY_FILE)
 
         def product_rows() -> Iterator[pa.RecordBatch]:
             for part in plan.parts:

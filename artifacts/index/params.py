@@ -44,12 +44,16 @@ class SearchParams:
     filtered_rescore: int = 16
 
     def deeper(self, factor: float) -> SearchParams:
-        """Multiply the probes by `factor` and the candidates by half of it (at least by 1)."""
+        """Multiply the probes by `factor` and the candidates by half of it (at least by 1).
+
+        The breadth is multiplied by its root: twice as wide, about four times as many lists are probed.
+        """
         more = max(1.0, factor / 2)
         return replace(
             self,
             nprobe=math.ceil(self.nprobe * factor),
             rescore=math.ceil(self.rescore * more),
+            filtered_probes=math.ceil(self.filtered_probes * math.sqrt(factor)),
             filtered_rescore=math.ceil(self.filtered_rescore * more),
         )
 

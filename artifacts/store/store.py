@@ -55,6 +55,10 @@ class Store:
         self.lease = Lease(self.folder, "publish.lease")
         self.segments = SegmentStore(self.folder, cache, to_serve=to_serve)
 
+    def load_lease(self, segment_id: str) -> Lease:
+        """Return the lease of loading an engine with a segment, which two processes must not do at the same time."""
+        return Lease(self.folder, f"load-{segment_id}.lease")
+
     # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def current(self) -> str | None:

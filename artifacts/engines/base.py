@@ -214,8 +214,9 @@ class Engine(ABC):
             (found,) = search.search(vectors[place][None], min(10, collection.rows), effort, only, seconds=60)
             values = columns(np.sort(found.rows))[column].to_pylist()
             if set(values) != {value}:
-                wrong = "no rows" if not values else "rows of others"
-                raise EngineError(f"{collection.name} finds {wrong} where {column} is {value!r}; {again}")
+                wrong = "rows of others" if values else "no rows"
+                advice = "" if values else "; if it says so again, its index misses them: choose another"
+                raise EngineError(f"{collection.name} finds {wrong} where {column} is {value!r}; {again}{advice}")
 
     @abstractmethod
     def create(self, collection: Collection) -> None:
@@ -259,6 +260,15 @@ class Engine(ABC):
         Raises:
             EngineUnavailable: it does not.
         """
+
+    def ping_collection(self, collection: Collection, seconds: float) -> None:
+        """Return if the engine answers, and can search a complete collection: most can as soon as they answer.
+
+        Raises:
+            EngineUnavailable: it does not, or cannot yet.
+            EngineError: it has no such collection, or cannot before somebody mends it.
+        """
+        self.ping(seconds)
 
     # ── housekeeping ─────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -208,6 +208,16 @@ class Segment:
                 self._engine_search = self.engine.open(self.collection)
             return self._engine_search
 
+    def ping_engine(self, seconds: float) -> None:
+        """Return if the engine can search this segment, or none has to.
+
+        Raises:
+            EngineUnavailable: it does not say so within so many seconds.
+            EngineError: it lacks the segment.
+        """
+        if self.info.engine is not None and self.info.rows:
+            self.engine.ping_collection(self.collection, seconds)
+
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from artifacts.lease import Lease
 from artifacts.repeated import repeated
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS
 from artifacts.storage import Folder
-from artifacts.store.collections import COLLECTION_GRACE_SECONDS, drop_collection, keep_collections
+from artifacts.store.collections import COLLECTION_GRACE_SECONDS, drop_collection, keep_collections, load_lease_name
 from artifacts.store.manifest import Manifest, SegmentRef, manifest_name
 from artifacts.store.pointer import Pointer
 from artifacts.store.prune import (
@@ -54,6 +54,10 @@ class Store:
         self._pointer = Pointer(self.folder)
         self.lease = Lease(self.folder, "publish.lease")
         self.segments = SegmentStore(self.folder, cache, to_serve=to_serve)
+
+    def load_lease(self, segment_id: str) -> Lease:
+        """Return the lease of loading an engine with a segment, which two processes must not do at the same time."""
+        return Lease(self.folder, load_lease_name(segment_id))
 
     # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────
 

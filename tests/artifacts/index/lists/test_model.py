@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from artifacts.index.list_model import ListModel
+from artifacts.index.lists.model import ListModel
 
 RANDOM = np.random.default_rng(0)
 DIM, LISTS, ROWS, PROBES = 64, 200, 150, 8

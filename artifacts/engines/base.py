@@ -266,10 +266,15 @@ class Engine(ABC):
     def names(self) -> list[str]:
         """Return the names of all collections that begin with NAME_PREFIX, complete or not."""
 
-    def orphans(self, segment_ids: Iterable[str], store_url: str) -> list[str]:
-        """Return the names of a store's collections that belong to none of its segments."""
-        own = {collection_name(segment_id, store_url) for segment_id in segment_ids}
-        suffix = collection_name("", store_url).removeprefix(NAME_PREFIX)
+    def orphans(self, segment_ids: Iterable[str], store: str) -> list[str]:
+        """Return the names of the collections that belong to none of the segments of a store.
+
+        Args:
+            segment_ids: of all segments of the store.
+            store: its identity.
+        """
+        own = {collection_name(segment_id, store) for segment_id in segment_ids}
+        suffix = collection_name("", store).removeprefix(NAME_PREFIX)
         return [name for name in self.names() if name not in own and name.endswith(suffix)]
 
     @abstractmethod

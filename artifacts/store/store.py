@@ -15,6 +15,7 @@ from artifacts.repeated import repeated
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS
 from artifacts.storage import Folder
 from artifacts.store.collections import COLLECTION_GRACE_SECONDS, drop_collection, keep_collections
+from artifacts.store.identity import identity_of
 from artifacts.store.manifest import Manifest, SegmentRef, manifest_name
 from artifacts.store.pointer import Pointer
 from artifacts.store.prune import (
@@ -54,6 +55,10 @@ class Store:
         self._pointer = Pointer(self.folder)
         self.lease = Lease(self.folder, "publish.lease")
         self.segments = SegmentStore(self.folder, cache, to_serve=to_serve)
+
+    def identity(self) -> str:
+        """Return the random text that collections of this store are named after; see `artifacts.store.identity`."""
+        return identity_of(self.folder)
 
     # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────
 

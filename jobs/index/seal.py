@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.encoders.identity import EncoderIdentity, encoder_identity
+from artifacts.engines.reference import EngineRef, collection_name
 from artifacts.errors import CorruptFile, StepFailed
 from artifacts.schema import REJECTS, STATE, attributes_of, segment_schema
 from artifacts.store.manifest import Counts
@@ -196,11 +197,18 @@ def _seal(context: StepContext, plan: IndexPlan, records: list[PartRecord]) -> f
             encoder_id=plan.encoder_id,
             parts=[PartInfo(rows=part.rows) for part in plan.parts],
             index=index,
-            engine=plan.engine,
+            engine=_engine_of(store, plan),
             columns={name: str(dtype) for name, dtype in zip(schema.names, schema.types, strict=True)},
         )
         seal_segment(folder, info, files)
     return mean
+
+
+def _engine_of(store: Store, plan: IndexPlan) -> EngineRef | None:
+    """Return the planned engine with the name of the collection: a plan may have been made for another store."""
+    if plan.engine is None:
+        return None
+    return plan.engine.model_copy(update={"name": collection_name(plan.segment_id, store.identity())})
 
 
 def _bring(store: Store, plan: IndexPlan, number: int, folder: Path, files: Mapping[str, FileInfo]) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from artifacts.encoders.identity import EncoderIdentity, encoder_identity
-from artifacts.engines.reference import EngineRef, collection_name
+from artifacts.engines.reference import EngineRef
 from artifacts.errors import CorruptFile
 from artifacts.index.choosing import IndexChoice, choose
 from jobs.catalog.report import read_catalog_report
@@ -106,9 +106,7 @@ def _plan_for_engine(
         inputs, read_catalog_report(workspace).read_at, "", identity.id, identity.slug, identity.dim, sum(counts),
         "engine", engine.kind, engine=engine, parts=split_parts(counts, config.index.rows_per_index),
     )  # fmt: skip
-    name = segment_id(rows_of(workspace, identity, config), plan)
-    engine = engine.model_copy(update={"name": collection_name(name, context.store.folder.url)})
-    plan = replace(plan, segment_id=name, engine=engine)
+    plan = replace(plan, segment_id=segment_id(rows_of(workspace, identity, config), plan))
     plan.save(workspace)
     return plan
 

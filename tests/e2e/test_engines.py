@@ -219,7 +219,7 @@ def test_pruned_segments_are_dropped_from_the_engine(tmp_path: Path, running: Ru
     (after,) = store.manifest().segments
 
     def name_of(segment: SegmentRef) -> str:
-        return collection_name(segment.id, store.folder.url)
+        return collection_name(segment.id, store.identity())
 
     engine = open_engine(running[0]["engine"], EngineAddress(running[0]["engine_url"], running[0]["engine_key"]))
     assert {name_of(before), name_of(after)} <= set(engine.names())

@@ -180,10 +180,8 @@ class Engine(ABC):
         rows: np.ndarray,
         vectors: np.ndarray,
         columns: Callable[[np.ndarray], pa.Table],
-        *,
-        count: bool = True,
     ) -> None:
-        """Check a complete collection against the segment: the number of rows, and vectors and filters of a sample.
+        """Check a complete collection against the segment: vectors and filters of a sample. `complete` has counted.
 
         Wrong columns would cost recall and nothing else, so nobody would notice them. Searches filter by one column,
         the first of texts: all columns of a row are written together.
@@ -192,15 +190,12 @@ class Engine(ABC):
             rows: int64[m], of the sample.
             vectors: float32[m, dim], as the segment has them.
             columns: returns the collection's columns of int64[n] rows, as the segment has them.
-            count: whether all rows are counted.
 
         Raises:
             EngineError: it differs, and what to do about it.
             EngineUnavailable: the engine does not answer.
         """
-        again = f"drop {collection.name} in {self.kind} at {self.address.url} and run the load step again"
-        if count and (found := self.count(collection)) != collection.rows:
-            raise EngineError(f"{collection.name} has {found:,} rows, its segment {collection.rows:,}; {again}")
+        again = self._how_to_begin_again(collection)
         search = self.open(collection)
         stored = search.vectors(rows, seconds=60)
         if stored.shape != vectors.shape or not np.allclose(stored, vectors, atol=_TOLERANCE):
@@ -217,6 +212,19 @@ class Engine(ABC):
                 wrong = "no rows" if not values else "rows of others"
                 raise EngineError(f"{collection.name} finds {wrong} where {column} is {value!r}; {again}")
 
+    def check_count(self, collection: Collection, found: int) -> None:
+        """Check the number of rows that an engine has found.
+
+        Raises:
+            EngineError: it is not that of the collection, and what to do about it.
+        """
+        if found != collection.rows:
+            again = self._how_to_begin_again(collection)
+            raise EngineError(f"{collection.name} has {found:,} rows, its segment {collection.rows:,}; {again}")
+
+    def _how_to_begin_again(self, collection: Collection) -> str:
+        return f"drop {collection.name} in {self.kind} at {self.address.url} and run the load step again"
+
     @abstractmethod
     def create(self, collection: Collection) -> None:
         """Make an empty collection, unless it is there; one of another shape or other options is replaced."""
@@ -231,7 +239,11 @@ class Engine(ABC):
 
     @abstractmethod
     def complete(self, collection: Collection) -> None:
-        """Build the index over all rows that were written, and return once the collection can be searched."""
+        """Count the rows, build the index over them, and return once the collection can be searched.
+
+        Raises:
+            EngineError: rows are missing; the collection is not complete then.
+        """
 
     @abstractmethod
     def is_complete(self, collection: Collection) -> bool:

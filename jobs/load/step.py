@@ -98,8 +98,7 @@ def load_segment(segment: Segment, progress: Progress) -> bool:
     if is_new:
         engine.build(collection, _batches(segment), progress)
     rows = np.unique(np.linspace(0, segment.info.rows - 1, _SAMPLE).astype(np.int64))
-    # Counting a hundred million rows takes long, and a collection that was complete has been counted.
-    engine.check(collection, rows, segment.vectors.take(rows), lambda numbers: _columns(segment, numbers), count=is_new)
+    engine.check(collection, rows, segment.vectors.take(rows), lambda numbers: _columns(segment, numbers))
     return is_new
 
 

@@ -82,6 +82,7 @@ class MilvusEngine(Engine):
 
     def complete(self, collection: Collection) -> None:
         self._make_searchable(collection)
+        self.check_count(collection, self.count(collection))
 
     def is_complete(self, collection: Collection) -> bool:
         # Not whether the index is finished: Milvus merges segments as it likes, and builds theirs anew.

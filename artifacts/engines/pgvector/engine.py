@@ -118,6 +118,7 @@ class PgvectorEngine(Engine):
                 connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table.name))
                 if _comment(connection, collection.name) == table.comment(complete=True):
                     return  # by another process, which this one waited for
+                self.check_count(collection, _count(connection, table))
                 if table.options.maintenance_work_mem is not None:
                     memory = sql.Literal(table.options.maintenance_work_mem)
                     connection.execute(sql.SQL("SET LOCAL maintenance_work_mem = {}").format(memory))
@@ -136,9 +137,7 @@ class PgvectorEngine(Engine):
 
     def count(self, collection: Collection) -> int:
         with self._connections.use(_LONG_SECONDS) as connection:
-            statement = sql.SQL("SELECT count(*) FROM {}").format(Table(collection).name)
-            found = connection.execute(statement).fetchone()
-        return found[0] if found else 0
+            return _count(connection, Table(collection))
 
     def open(self, collection: Collection) -> CollectionSearch:
         if not self.is_complete(collection):
@@ -168,6 +167,11 @@ class PgvectorEngine(Engine):
 
     def close(self) -> None:
         self._connections.close()
+
+
+def _count(connection: Connection, table: Table) -> int:
+    found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table.name)).fetchone()
+    return found[0] if found else 0
 
 
 def _comment(connection: Connection, name: str) -> str | None:

@@ -111,9 +111,7 @@ class QdrantEngine(Engine):
 
     def complete(self, collection: Collection) -> None:
         name, threshold = collection.name, options_of(collection.options).indexing_threshold
-        count = self.count(collection)
-        if count != collection.rows:
-            raise EngineError(f"{name} has {count:,} of {collection.rows:,} rows; run the load step again")
+        self.check_count(collection, self.count(collection))
         end = time.monotonic() + _INDEX_SECONDS
         status = models.CollectionStatus.GREY
         while status != models.CollectionStatus.GREEN:

@@ -68,6 +68,10 @@ class TestPinecone(EngineContract):
         fake.stop()
         assert fake.wrong_answers == []
 
+    @pytest.fixture(autouse=True)
+    def give_up_missing_rows_soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("artifacts.engines.pinecone.engine._APPEAR_SECONDS", 2.0)
+
 
 @pytest.fixture(scope="module")
 def few() -> Rows:

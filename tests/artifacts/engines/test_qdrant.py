@@ -135,18 +135,6 @@ def test_collection_with_other_options_or_rows_is_built_anew(engine: Engine, few
         engine.drop(collection.name)
 
 
-def test_collection_that_lacks_rows_is_not_completed(engine: Engine, few: Rows) -> None:
-    collection = with_options(few)
-    engine.create(collection)
-    try:
-        engine.write(collection, next(iter(Rows(20).batches(0))))
-        with pytest.raises(EngineError, match="20 of 300 rows"):
-            engine.complete(collection)
-        assert not engine.is_complete(collection)
-    finally:
-        engine.drop(collection.name)
-
-
 # ── filters ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

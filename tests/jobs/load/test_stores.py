@@ -49,5 +49,5 @@ def test_pruning_a_store_keeps_collections_that_another_store_of_the_same_path_a
     engines = EnginePool(key="shop:s3cret")
     staging.prune(1, grace_seconds=0, engines=engines)
     engines.close()
-    assert set(engine.names()) == {*collections(production), *collections(staging)}
+    assert {*collections(production), *collections(staging)} <= set(engine.names())
     engine.close()

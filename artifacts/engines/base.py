@@ -260,9 +260,22 @@ class Engine(ABC):
         """Open a complete collection; connections are made when they are needed.
 
         Raises:
-            EngineError: there is no such collection.
+            EngineError: there is no such collection, or it is not complete.
             EngineUnavailable: the engine does not answer.
         """
+
+    def require_complete(self, collection: Collection) -> None:
+        """Check that a collection is complete.
+
+        Raises:
+            EngineError: it is not, or there is none.
+            EngineUnavailable: the engine does not answer.
+        """
+        if not self.is_complete(collection):
+            raise EngineError(
+                f"{self.kind} at {self.address.url} has no complete collection {collection.name} of this shape; run "
+                "the load step again"
+            )
 
     @abstractmethod
     def ping(self, seconds: float) -> None:

@@ -106,6 +106,7 @@ class MilvusEngine(Engine):
             if state == LoadState.NotLoad:
                 raise EngineError(f"{collection.name} in {self._connection} is not loaded; load it there")
             raise EngineUnavailable(f"{self._connection} is still loading {collection.name}")
+        self.require_complete(collection)
         return _MilvusSearch(self._connection, collection, options, self._vector_type(collection.name))
 
     def ping(self, seconds: float) -> None:

@@ -140,11 +140,7 @@ class PgvectorEngine(Engine):
             return _count(connection, Table(collection))
 
     def open(self, collection: Collection) -> CollectionSearch:
-        if not self.is_complete(collection):
-            raise EngineError(
-                f"pgvector at {self.address.url} has no complete table {collection.name} of this shape; run the load "
-                "step again"
-            )
+        self.require_complete(collection)
         return PgvectorSearch(self._connections, Table(collection))
 
     def ping(self, seconds: float) -> None:

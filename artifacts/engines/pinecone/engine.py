@@ -105,9 +105,7 @@ class PineconeEngine(Engine):
         return count
 
     def open(self, collection: Collection) -> CollectionSearch:
-        refuse_options(collection.options)
-        if not self.count(collection):
-            raise EngineError(f"{self._index} has no namespace {collection.name}; run the load step again")
+        self.require_complete(collection)
         return PineconeSearch(self._index, collection)
 
     def ping(self, seconds: float) -> None:

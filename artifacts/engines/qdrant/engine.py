@@ -143,11 +143,8 @@ class QdrantEngine(Engine):
             return client.count(collection.name, exact=True).count
 
     def open(self, collection: Collection) -> CollectionSearch:
-        options = options_of(collection.options)
-        with self._server.client(_ASK_SECONDS) as client:
-            if not client.collection_exists(collection.name):
-                raise EngineError(f"{self._server} has no collection {collection.name}; run the load step again")
-        return QdrantSearch(self._server, collection, options)
+        self.require_complete(collection)
+        return QdrantSearch(self._server, collection, options_of(collection.options))
 
     def ping(self, seconds: float) -> None:
         with self._server.client(seconds) as client:

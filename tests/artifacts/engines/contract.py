@@ -157,7 +157,7 @@ class EngineContract:
         finally:
             engine.drop(collection.name)
 
-    def test_collection_that_lacks_rows_is_refused_each_time(self, engine: Engine) -> None:
+    def test_collection_that_lacks_rows_is_refused_each_time_and_not_opened(self, engine: Engine) -> None:
         few = Rows(600)
         collection = few.collection(f"{NAME_PREFIX}{uuid.uuid4().hex[:16]}")
         try:
@@ -168,6 +168,8 @@ class EngineContract:
                 with pytest.raises(EngineError, match="400 rows"):
                     engine.complete(collection)
                 assert not engine.is_complete(collection)
+                with pytest.raises(EngineError, match=r"no complete collection|is not loaded"):
+                    engine.open(collection)
         finally:
             engine.drop(collection.name)
 

@@ -21,7 +21,7 @@ class EngineRef(BaseModel):
         name: of the collection, table or namespace.
         vectors: "server" if servers have the segment's vectors and score candidates exactly; "engine" if they take
             scores and vectors from the engine.
-        options: how the engine's index was built, by the engine's own names.
+        options: what the content of the collection depends on, by the engine's own names, defaults included.
     """
 
     model_config = ConfigDict(frozen=True)

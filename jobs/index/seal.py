@@ -63,6 +63,7 @@ def run_seal(context: StepContext) -> StepResult[Candidate]:
             "read_at": catalog.read_at,
             "settings": recorded_settings(context.config),
             "engine_url": context.config.engine.engine_url if plan.engine else "",
+            "engine_options": _further_options(context, plan),
         }
     )
     if candidate != before:
@@ -209,6 +210,14 @@ def _engine_of(store: Store, plan: IndexPlan) -> EngineRef | None:
     if plan.engine is None:
         return None
     return plan.engine.model_copy(update={"name": collection_name(plan.segment_id, store.identity())})
+
+
+def _further_options(context: StepContext, plan: IndexPlan) -> dict[str, int | float | str]:
+    """Return the options that say how the engine loads and searches the segment, and not what it holds."""
+    if plan.engine is None:
+        return {}
+    given = context.config.engine.engine_options
+    return {name: value for name, value in given.items() if name not in plan.engine.options}
 
 
 def _bring(store: Store, plan: IndexPlan, number: int, folder: Path, files: Mapping[str, FileInfo]) -> bool:

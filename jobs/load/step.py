@@ -93,12 +93,14 @@ def load_segment(segment: Segment, progress: Progress) -> bool:
         EngineError: the engine refuses the rows, or holds others.
         EngineUnavailable: it does not answer.
     """
+    from artifacts.engines.checking import check_sample
+
     engine, collection = segment.engine, segment.collection
     is_new = not engine.is_complete(collection)
     if is_new:
         engine.build(collection, _batches(segment), progress)
     rows = np.unique(np.linspace(0, segment.info.rows - 1, _SAMPLE).astype(np.int64))
-    engine.check(collection, rows, segment.vectors.take(rows), lambda numbers: _columns(segment, numbers))
+    check_sample(engine, collection, rows, segment.vectors.take(rows), lambda numbers: _columns(segment, numbers))
     return is_new
 
 

@@ -44,13 +44,16 @@ class MilvusEngine(Engine):
         self._connection = Connection(address)
         self._made: set[str] = set()  # collections that this object has made and that have no rows yet
 
-    def check_options(self, options: Mapping[str, int | float | str]) -> None:
-        index_options(options)
+    @classmethod
+    def stored_options(cls, options: Mapping[str, int | float | str]) -> dict[str, int | float | str]:
+        return index_options(options).stored
 
     def create(self, collection: Collection) -> None:
         options = index_options(collection.options)
-        if self._is_as_asked(collection):
+        if self._has_shape(collection):
             return
+        if self._described(collection.name) is not None and self._index(collection.name) is not None:
+            self.refuse_to_replace(collection)
         self.drop(collection.name)
 
         def make(client: Any, seconds: float) -> None:
@@ -87,7 +90,7 @@ class MilvusEngine(Engine):
     def is_complete(self, collection: Collection) -> bool:
         # Not whether the index is finished: Milvus merges segments as it likes, and builds theirs anew.
         return (
-            self._is_as_asked(collection)
+            self._has_shape(collection)
             and self._index(collection.name) is not None
             and self._load_state(collection.name)[0]
             and self.count(collection) == collection.rows
@@ -142,20 +145,10 @@ class MilvusEngine(Engine):
             _SECONDS, lambda client, seconds: client.describe_index(name, "vector", timeout=seconds)
         )
 
-    def _is_as_asked(self, collection: Collection) -> bool:
-        """Return whether a collection is there, of this shape and, as far as Milvus tells, of these options."""
-        options = index_options(collection.options)
+    def _has_shape(self, collection: Collection) -> bool:
+        """Return whether a collection is there, of this dimension and with these columns."""
         there = self._described(collection.name)
-        if there is None:
-            return False
-        # "auto" keeps what is there: it depends on the server's version, which is upgraded under its collections.
-        vector_type = _vector_type_of(there) if options.vector_type == "auto" else DataType[options.vector_type]
-        index = self._index(collection.name)
-        return (
-            has_shape(there, collection, vector_type)
-            and there["num_shards"] == options.shards
-            and (index is None or options.are_those_of(index))
-        )
+        return there is not None and has_shape(there, collection, _vector_type_of(there))
 
     def _vector_type(self, name: str) -> DataType:
         there = self._described(name)

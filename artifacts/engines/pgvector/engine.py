@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import psycopg
@@ -46,18 +47,23 @@ class PgvectorEngine(Engine):
         super().__init__(address)
         self._connections = Connections(address)
 
-    def check_options(self, options: Mapping[str, int | float | str]) -> None:
-        index_options(options, rows=0)
+    @classmethod
+    def stored_options(cls, options: Mapping[str, int | float | str]) -> dict[str, int | float | str]:
+        checked = index_options(options, rows=0)
+        stored = {"index": checked.index, **checked.built}
+        return stored if "lists" in options else {name: value for name, value in stored.items() if name != "lists"}
 
     def create(self, collection: Collection) -> None:
         table = Table(collection)
         with self._connections.use(_SECONDS) as connection:
             self._check_extension(connection)
             with connection.transaction():
-                found = _comment(connection, collection.name)
-                if found in (table.comment(complete=False), table.comment(complete=True)):
+                found = _described(connection, collection.name)
+                if found is not None and table.has_shape(found):
                     return
                 if found is not None:
+                    if found.get("complete"):
+                        self.refuse_to_replace(collection)
                     connection.execute(sql.SQL("DROP TABLE {}").format(table.name))
                 connection.execute(table.created())
                 _set_comment(connection, table, complete=False)
@@ -116,7 +122,7 @@ class PgvectorEngine(Engine):
                 # The server ends a build whose client has died.
                 connection.execute("SET LOCAL client_connection_check_interval = '10s'")
                 connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table.name))
-                if _comment(connection, collection.name) == table.comment(complete=True):
+                if _is_complete(connection, table):
                     return  # by another process, which this one waited for
                 self.check_count(collection, _count(connection, table))
                 if table.options.maintenance_work_mem is not None:
@@ -133,7 +139,7 @@ class PgvectorEngine(Engine):
     def is_complete(self, collection: Collection) -> bool:
         table = Table(collection)
         with self._connections.use(_SECONDS) as connection:
-            return _comment(connection, collection.name) == table.comment(complete=True)
+            return _is_complete(connection, table)
 
     def count(self, collection: Collection) -> int:
         with self._connections.use(_LONG_SECONDS) as connection:
@@ -141,7 +147,9 @@ class PgvectorEngine(Engine):
 
     def open(self, collection: Collection) -> CollectionSearch:
         self.require_complete(collection)
-        return PgvectorSearch(self._connections, Table(collection))
+        with self._connections.use(_SECONDS) as connection:
+            described = _described(connection, collection.name) or {}
+        return PgvectorSearch(self._connections, Table(collection), described["index"].get("lists"))
 
     def ping(self, seconds: float) -> None:
         with self._connections.use(seconds) as connection:
@@ -158,7 +166,7 @@ class PgvectorEngine(Engine):
 
     def drop(self, name: str) -> None:
         with self._connections.use(_SECONDS) as connection, connection.transaction():
-            if _comment(connection, name) is not None:
+            if _described(connection, name) is not None:
                 connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
 
     def close(self) -> None:
@@ -170,14 +178,24 @@ def _count(connection: Connection, table: Table) -> int:
     return found[0] if found else 0
 
 
-def _comment(connection: Connection, name: str) -> str | None:
-    """Return the comment of a table in the first schema of the search_path: "" without one; None without the table."""
+def _is_complete(connection: Connection, table: Table) -> bool:
+    found = _described(connection, table.collection.name)
+    return found is not None and table.has_shape(found) and found.get("complete") is True
+
+
+def _described(connection: Connection, name: str) -> dict[str, Any] | None:
+    """Return what the comment of a table in the first schema of the search_path says; None if there is no table."""
     found = connection.execute(
         "SELECT coalesce(obj_description(oid, 'pg_class'), '') FROM pg_class "
         "WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND relname = %s",
         (name,),
     ).fetchone()
-    return found[0] if found else None
+    if found is None:
+        return None
+    try:
+        return dict(json.loads(found[0]))
+    except (ValueError, TypeError):  # not written here
+        return {}
 
 
 def _set_comment(connection: Connection, table: Table, complete: bool) -> None:

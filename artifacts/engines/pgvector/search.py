@@ -41,11 +41,12 @@ class PgvectorSearch(CollectionSearch):
     Args:
         connections: to its database, which the engine's other collections use, too.
         table: of the collection.
+        lists: of its index; None for HNSW.
     """
 
-    def __init__(self, connections: Connections, table: Table) -> None:
+    def __init__(self, connections: Connections, table: Table, lists: int | None) -> None:
         self._connections = connections
-        self._table = table
+        self._table, self._lists = table, lists
         self._estimates: dict[Filter, int] = {}
 
     def search(self, queries: np.ndarray, k: int, effort: int, conditions: Filter, seconds: float) -> list[Found]:
@@ -105,9 +106,8 @@ class PgvectorSearch(CollectionSearch):
             filtered: whether rows are dropped on the way.
             cheap: rows that the exact way would read for the same time.
         """
-        options = self._table.options
-        if options.index == "ivfflat":
-            probes = math.ceil((options.lists or 1) * min(effort, 1000) / 1000)
+        if self._lists is not None:
+            probes = math.ceil(self._lists * min(effort, 1000) / 1000)
             return {"ivfflat.probes": str(max(1, probes)), "ivfflat.iterative_scan": "relaxed_order"}
         return {
             "hnsw.ef_search": str(min(_MOST_EF, max(effort, rows, 1))),

@@ -91,15 +91,19 @@ class Table:
         """Types of the columns that can be filtered on, by their names in the table."""
         return {self.collection.field(name): type_of_column(dtype) for name, dtype in self.collection.columns.items()}
 
+    @cached_property
+    def _shape(self) -> dict[str, Any]:
+        columns = {name: dtype.sql for name, dtype in self.types.items()}
+        return {"rows": self.collection.rows, "dim": self.collection.dim, "columns": columns}
+
     def comment(self, complete: bool) -> str:
         """Return what the comment of the table says: its shape, how its index is built, and whether it is."""
-        shape = {
-            "rows": self.collection.rows,
-            "dim": self.collection.dim,
-            "columns": {name: dtype.sql for name, dtype in self.types.items()},
-            "index": {"method": self.options.index, **self.options.built},
-        }
-        return json.dumps({**shape, "complete": complete})
+        index = {"method": self.options.index, **self.options.built}
+        return json.dumps({**self._shape, "index": index, "complete": complete})
+
+    def has_shape(self, described: dict[str, Any]) -> bool:
+        """Return whether a comment, as parsed, is that of such a table, however its index is built."""
+        return described.items() >= self._shape.items()
 
     def created(self) -> sql.Composed:
         """Return the statement that creates the table."""

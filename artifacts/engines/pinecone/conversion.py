@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,6 @@ from artifacts.products.filters import Condition, Filter
 #: Limits of Pinecone: records and bytes of a request, bytes of a record's metadata, values of `$in`. Its MB and KB are
 #: taken as the smaller ones, and of a request's some bytes are left for what surrounds the records.
 _RECORDS, _BYTES, _METADATA, _IN = 1_000, 1_990_000, 40_000, 10_000
-
-
-def refuse_options(options: Mapping[str, int | float | str]) -> None:
-    if options:
-        raise EngineError(f"engine_options of pinecone: {next(iter(options))}: there are none; an index has them")
 
 
 def rows_in(stats: Any, name: str) -> int:

@@ -127,16 +127,6 @@ def test_throttled_requests_are_sent_again(fake: PineconeFake, engine: Engine, f
         assert engine.count(collection) == 300
 
 
-def test_namespace_with_more_rows_is_replaced(engine: Engine, few: Rows) -> None:
-    name = f"{NAME_PREFIX}more"
-    with loaded(engine, few, name):
-        less = Rows(20)
-        collection = less.collection(name)
-        assert not engine.is_complete(collection)
-        engine.build(collection, less.batches, no_progress)
-        assert engine.count(collection) == 20
-
-
 def test_index_for_other_vectors_is_refused(engine: Engine, few: Rows) -> None:
     with pytest.raises(EngineError, match="vectors of 16 numbers, the segment's have 17"):
         engine.build(replace(few.collection(f"{NAME_PREFIX}x"), dim=17), few.batches, no_progress)

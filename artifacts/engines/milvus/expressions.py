@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,9 @@ from artifacts.products.filters import Condition, Filter, Value
 
 #: Milvus has at most 64 fields in a collection, and each column takes two; further columns are not filtered on.
 MOST_COLUMNS = 31
+
+#: What may not stand in a literal by itself. Further escapes, such as JSON's, are not known to every Milvus.
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -62,12 +64,14 @@ def _literals(values: Sequence[Value]) -> str:
 
 
 def _literal(value: Value) -> str:
-    """Return a value as Milvus reads it; the strings of JSON are among its own, whatever they hold."""
+    """Return a value as Milvus reads it."""
     if isinstance(value, datetime):
         return str(microseconds(value))
     if isinstance(value, float):
         return repr(min(max(value, -sys.float_info.max), sys.float_info.max))  # it has no infinity
-    return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return f'"{value.translate(_ESCAPES)}"'
+    return str(value).lower()  # true and false
 
 
 def microseconds(time: datetime) -> int:

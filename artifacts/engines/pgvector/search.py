@@ -11,9 +11,9 @@ from psycopg import sql
 
 from artifacts.engines.base import CollectionSearch, Found
 from artifacts.engines.pgvector.connections import Connection, Connections, HalfVector, halfvec_header
-from artifacts.engines.pgvector.table import PARAMETER_TYPES, Table
+from artifacts.engines.pgvector.table import PARAMETER_TYPES, Table, storable
 from artifacts.errors import EngineError
-from artifacts.products.filters import Condition, Filter
+from artifacts.products.filters import Condition, Filter, Value
 
 #: Highest `hnsw.ef_search`; an iterative scan goes on for more rows.
 _MOST_EF = 1000
@@ -138,11 +138,15 @@ def _where(table: Table, conditions: Filter) -> tuple[sql.Composable, dict[str, 
 
     def bound(value: Any) -> sql.Placeholder:
         name = f"value{len(values)}"
-        values[name] = value
+        values[name] = [_storable(each) for each in value] if isinstance(value, list) else _storable(value)
         return sql.Placeholder(name)
 
     parts = [part for condition in conditions for part in _parts(table, condition, bound)]
     return sql.SQL(" AND ").join(parts) if parts else sql.SQL("TRUE"), values
+
+
+def _storable(value: Value) -> Value:
+    return storable(value) if isinstance(value, str) else value
 
 
 def _parts(table: Table, condition: Condition, bound: Callable[[Any], sql.Placeholder]) -> Iterator[sql.Composed]:

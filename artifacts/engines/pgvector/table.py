@@ -48,9 +48,13 @@ _INTEGER = struct.Struct(">iq").pack
 _BOOLEAN = struct.Struct(">i?").pack
 
 
+def storable(text: str) -> str:
+    """Return a text as it is stored and compared: PostgreSQL's have no NUL."""
+    return text.replace("\x00", "\x01")
+
+
 def _text(value: str) -> bytes:
-    # PostgreSQL's texts have no NUL. No filter's value has one either (QueryError), so only the order matters.
-    text = value.replace("\x00", "\x01").encode()
+    text = storable(value).encode()
     return struct.pack(">i", len(text)) + text
 
 

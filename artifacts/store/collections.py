@@ -45,7 +45,7 @@ def drop_collection(
     engine = _engine_of(folder, segment_id)
     if engine is None:
         return True
-    name = f"{_UNNAMED}/{segment_id}.json"
+    name = _marker_of(segment_id)
     if not folder.exists(name):
         folder.write_text(name, json.dumps({"since": datetime.now(UTC).isoformat(), "engine_url": url}) + "\n")
     marker = json.loads(folder.read_bytes(name))
@@ -61,11 +61,20 @@ def drop_collection(
     return True
 
 
-def keep_collections(folder: Folder, named: Collection[str]) -> None:
-    """Forget that segments were unnamed which a version names again."""
-    for name in folder.names(_UNNAMED):
-        if name.removesuffix(".json") in named:
-            folder.remove(f"{_UNNAMED}/{name}")
+def unnamed_segments(folder: Folder) -> list[str]:
+    """Return the segments that pruning has found to be unnamed, and kept for their collections."""
+    return [name.removesuffix(".json") for name in folder.names(_UNNAMED)]
+
+
+def keep_collections(folder: Folder, segment_ids: Collection[str]) -> None:
+    """Forget that segments were unnamed: a version names them again, or is about to."""
+    for segment_id in unnamed_segments(folder):
+        if segment_id in segment_ids:
+            folder.remove(_marker_of(segment_id))
+
+
+def _marker_of(segment_id: str) -> str:
+    return f"{_UNNAMED}/{segment_id}.json"
 
 
 def _engine_of(folder: Folder, segment_id: str) -> EngineRef | None:

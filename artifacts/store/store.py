@@ -14,7 +14,7 @@ from artifacts.lease import Lease
 from artifacts.repeated import repeated
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS
 from artifacts.storage import Folder
-from artifacts.store.collections import COLLECTION_GRACE_SECONDS, drop_collection, keep_collections
+from artifacts.store.collections import COLLECTION_GRACE_SECONDS, drop_collection, keep_collections, unnamed_segments
 from artifacts.store.identity import identity_of
 from artifacts.store.manifest import Manifest, SegmentRef, manifest_name
 from artifacts.store.pointer import Pointer
@@ -268,7 +268,7 @@ class Store:
                 urls |= dict.fromkeys((segment.id for segment in manifest.segments), manifest.engine_url)
         removed = remove_versions(self.folder, versions, kept, grace_seconds)
         keep_collections(self.folder, named)
-        ages = dict.fromkeys(urls, version_grace)
+        ages = dict.fromkeys([*urls, *unnamed_segments(self.folder)], version_grace)
         drop = partial(drop_collection, self.folder, engines, min(grace_seconds, COLLECTION_GRACE_SECONDS))
         removed += remove_segments(self.folder, named, ages, grace_seconds, lambda each: drop(each, urls.get(each, "")))
         remove_temporaries(self.folder, self.segments.local_folder, grace_seconds)

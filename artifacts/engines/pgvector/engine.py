@@ -15,12 +15,13 @@ from psycopg import sql
 
 from artifacts.engines.base import ALL_CONDITIONS, Capabilities, CollectionSearch, Engine, EngineAddress
 from artifacts.engines.collection import Collection, RowBatch
-from artifacts.engines.pgvector.connections import Connection, Connections
+from artifacts.engines.pgvector.connections import Connections
 from artifacts.engines.pgvector.options import index_options
 from artifacts.engines.pgvector.search import PgvectorSearch
 from artifacts.engines.pgvector.table import Table
 from artifacts.engines.reference import NAME_PREFIX
 from artifacts.errors import EngineError
+from artifacts.postgres.connection import Connection
 
 _log = logging.getLogger(__name__)
 

@@ -10,9 +10,11 @@ import numpy as np
 from psycopg import sql
 
 from artifacts.engines.base import CollectionSearch, Found
-from artifacts.engines.pgvector.connections import Connection, Connections, HalfVector, halfvec_header
+from artifacts.engines.pgvector.connections import Connections
 from artifacts.engines.pgvector.table import PARAMETER_TYPES, Table, storable
 from artifacts.errors import EngineError
+from artifacts.postgres.binary import HalfVector, halfvec_dtype
+from artifacts.postgres.connection import Connection
 from artifacts.products.filters import Condition, Filter, Value
 
 #: Highest `hnsw.ef_search`; an iterative scan goes on for more rows.
@@ -80,9 +82,10 @@ class PgvectorSearch(CollectionSearch):
         if missing:
             name = self._table.collection.name
             raise EngineError(f"{name} in pgvector at {self._connections.url} has no row {missing[0]:,}")
-        header, dim = len(halfvec_header(0)) // 2, self._table.collection.dim
-        numbers = np.frombuffer(b"".join(by_row[row] for row in wanted.tolist()), ">f2")
-        return numbers.reshape(len(wanted), header + dim)[:, header:].astype(np.float32)[positions]
+        found = np.frombuffer(
+            b"".join(by_row[row] for row in wanted.tolist()), halfvec_dtype(self._table.collection.dim)
+        )
+        return found["vector"].astype(np.float32)[positions]
 
     def _passing(self, connection: Connection, conditions: Filter) -> int:
         """Return about how many rows pass a filter, as the planner of PostgreSQL estimates it."""

@@ -15,9 +15,9 @@ import pyarrow as pa
 from psycopg import sql
 
 from artifacts.engines.collection import Collection, RowBatch
-from artifacts.engines.pgvector.connections import halfvec_header
 from artifacts.engines.pgvector.options import IndexOptions, index_options
 from artifacts.errors import EngineError
+from artifacts.postgres.binary import COPY_END, COPY_HEADER, halfvec_header
 from artifacts.products.columns import BOOLEAN, INTEGER, NUMBER, TEXT, TIME, ColumnType, type_of_column
 
 #: PostgreSQL's names of the types of values.
@@ -151,7 +151,7 @@ class Table:
         for name, of_type in zip(self.collection.columns, self.types.values(), strict=True):
             fields.append(_column(batch.columns.column(name), of_type))
         rows = b"".join(chain.from_iterable(zip(*fields, strict=False)))  # some are repeated without end
-        return b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0) + rows + struct.pack(">h", -1)
+        return COPY_HEADER + rows + COPY_END
 
 
 def _column(column: pa.ChunkedArray, of_type: ColumnType) -> list[bytes]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
+from artifacts.errors import EngineTooSlow
 from artifacts.index.params import SearchParams
 from artifacts.segments.search.engine import EngineCandidates
 from artifacts.segments.search.searcher import Searcher
@@ -85,6 +87,9 @@ def calibrate(
         search: returns the best `DEPTH` scores of every query.
         lists: of the index, or rows in a graph; 0 for a flat index, which has nothing to choose.
         depths: that are tried.
+
+    Raises:
+        EngineTooSlow: all of them are too slow. Those that are slower than one that is are not tried.
     """
     if lists == 0:
         return SearchParams(), [_trial(search, truth, SearchParams())]
@@ -98,9 +103,12 @@ def calibrate(
 
     good: dict[SearchParams, float] = {}
     for rescore in depths.rescores:
-        if nprobe := _fewest_probes(lambda nprobe, rescore=rescore: recall_at(nprobe, rescore), nprobes, target):
-            params = SearchParams(nprobe, rescore)
-            good[params] = trials[params].milliseconds
+        with suppress(EngineTooSlow):
+            if nprobe := _fewest_probes(lambda nprobe, rescore=rescore: recall_at(nprobe, rescore), nprobes, target):
+                params = SearchParams(nprobe, rescore)
+                good[params] = trials[params].milliseconds
+    if not trials:
+        raise EngineTooSlow("the engine takes longer for a search than servers wait, whatever the search parameters")
     if not good:
         best = max(trials, key=lambda params: trials[params].recall_at_100)
         return best, _in_order(trials)
@@ -146,7 +154,8 @@ def _fastest_times(
     fastest = dict(times)
     for _ in range(_REPEATS if len(fastest) > 1 else 0):
         for params, before in fastest.items():
-            fastest[params] = min(before, time_of(params))
+            with suppress(EngineTooSlow):  # this time
+                fastest[params] = min(before, time_of(params))
     return fastest
 
 
@@ -171,14 +180,15 @@ def calibrate_filtered(
     fewest = math.inf  # probes that reach the target
     all_lists = lists / params.nprobe  # multiple of nprobe that probes every list
     for rescore in depths.filtered_rescores:
-        for probes in _FILTERED_PROBES:
-            if probes > 2 * all_lists or probes >= fewest:
-                break  # an earlier depth has reached the target with as many
-            trial = replace(params, filtered_probes=probes, filtered_rescore=rescore)
-            value, seconds = _timed(lambda trial=trial: lowest_recall(trial))
-            best = max(best, (value, trial), key=lambda pair: pair[0])
-            if value >= target + MARGIN:
-                good[trial], fewest = seconds, probes
-                break
+        with suppress(EngineTooSlow):
+            for probes in _FILTERED_PROBES:
+                if probes > 2 * all_lists or probes >= fewest:
+                    break  # an earlier depth has reached the target with as many
+                trial = replace(params, filtered_probes=probes, filtered_rescore=rescore)
+                value, seconds = _timed(lambda trial=trial: lowest_recall(trial))
+                best = max(best, (value, trial), key=lambda pair: pair[0])
+                if value >= target + MARGIN:
+                    good[trial], fewest = seconds, probes
+                    break
     fastest = _fastest_times(lambda trial: _timed(lambda: lowest_recall(trial))[1], good)
     return min(fastest, key=fastest.__getitem__) if fastest else best[1]

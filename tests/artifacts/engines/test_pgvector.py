@@ -221,6 +221,60 @@ def test_build_that_is_ended_while_it_indexes_is_not_complete_and_can_be_repeate
     engine.drop(collection.name)
 
 
+def test_builds_of_one_collection_at_once_load_it_once(server: PgvectorServer) -> None:
+    rows = Rows(5_000)
+    for _ in range(3):
+        collection = rows.collection(new_name())
+        engines = [open_engine("pgvector", EngineAddress(server.url, "shop:s3cret")) for _ in range(3)]
+        for engine in engines:
+            engine.ping(30)
+        rows.first_rows_read.clear()
+        with ThreadPoolExecutor(3) as pool:
+            builds = [pool.submit(engine.build, collection, rows.batches, no_progress) for engine in engines]
+            for build in builds:
+                build.result()
+        assert rows.first_rows_read == [0]
+        assert engines[0].count(collection) == 5_000
+        engines[0].drop(collection.name)
+        for engine in engines:
+            engine.close()
+
+
+def test_first_builds_in_a_database_at_once_make_one_extension(server: PgvectorServer) -> None:
+    with server.connect() as connection:
+        connection.execute("CREATE DATABASE fresh")
+    url = server.url.replace("/postgres", "/fresh", 1)
+    engines = [open_engine("pgvector", EngineAddress(url, "shop:s3cret")) for _ in range(4)]
+    for engine in engines:
+        engine.ping(30)
+    few = Rows(20)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda engine: engine.build(few.collection(new_name()), few.batches, no_progress), engines))
+    assert len(engines[0].names()) == 4
+    for engine in engines:
+        engine.close()
+
+
+def test_build_that_died_holds_no_other_back(server: PgvectorServer, engine: Engine) -> None:
+    rows = Rows(300)
+    collection = rows.collection(new_name())
+    other = open_engine("pgvector", EngineAddress(server.url, "shop:s3cret"))
+
+    def dying(first_row: int) -> Iterator[RowBatch]:
+        with server.connect() as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lookalike'"
+            )
+        yield from rows.batches(first_row)
+
+    with pytest.raises(EngineUnavailable):
+        other.build(collection, dying, no_progress)
+    engine.build(collection, rows.batches, no_progress)
+    assert engine.count(collection) == 300
+    engine.drop(collection.name)
+    other.close()
+
+
 def test_build_with_too_little_memory_is_logged(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     vectors = np.random.default_rng(1).standard_normal((1_500, 512)).astype(np.float16)
     collection = Collection(new_name(), 1_500, 512, {}, {"maintenance_work_mem": "1MB", "parallel_workers": 0})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,13 @@ def test_load_that_left_a_gap_is_refused_until_the_collection_is_dropped(
     with server.connect() as connection:
         connection.execute(f"DROP TABLE {table_of(context)}".encode())
     assert run_load(context).note == "150 rows in pgvector"
+
+
+def test_loads_of_one_candidate_at_once_end_with_one_collection(context: StepContext, server: PgvectorServer) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(run_load, [context] * 3))
+    assert any(result.changed for result in results)
+    with server.connect() as connection:
+        counted = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table_of(context))))
+        assert counted.fetchone() == (150,)
+    assert not run_load(context).changed

@@ -25,6 +25,7 @@ from tests.artifacts.engines.contract import (
     require_request_logged_without_key,
 )
 from tests.pinecone_fake import PineconeFake
+from tests.waiting import wait_until
 
 KEY = "s3cret-key"
 
@@ -198,6 +199,22 @@ def test_search_of_an_index_that_hangs_ends_in_time(fake: PineconeFake, engine: 
             engine.ping(0.2)
         with pytest.raises(EngineUnavailable, match="no time is left"):
             search.search(few.queries(1), 5, 0, (), -0.1)
+        fake.proceed.set()
+        assert len(search.search(few.queries(1), 5, 0, (), 30)[0].rows) == 5
+
+
+def test_closing_ends_the_calls_in_progress_and_the_next_ones_work(
+    fake: PineconeFake, engine: Engine, few: Rows
+) -> None:
+    with loaded(engine, few) as (_, search), ThreadPoolExecutor(2) as pool:
+        fake.proceed.clear()
+        arrived = fake.requests + 2
+        calls = [pool.submit(search.search, few.queries(1), 5, 0, (), 60) for _ in range(2)]
+        wait_until(lambda: fake.requests == arrived)
+        engine.close()
+        for call in calls:
+            with pytest.raises(EngineUnavailable, match="was closed"):
+                call.result(30)
         fake.proceed.set()
         assert len(search.search(few.queries(1), 5, 0, (), 30)[0].rows) == 5
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, TypeVar
 
+from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from artifacts.config import (
@@ -95,3 +96,7 @@ class Settings(ServerSettings, EmbeddingStoreSettings, StreamSettings, PipelineS
         """Return a group with the settings of its fields' names, and `values` for the other fields."""
         names = {each.name for each in fields(group)} - set(values)  # type: ignore[arg-type]
         return group(**values, **{name: getattr(self, name) for name in names})
+
+
+#: Names of the settings that are credentials. Their text forms, and their dumps, have stars in place of the value.
+SECRETS = frozenset(name for name, field in Settings.model_fields.items() if field.annotation is SecretStr)

@@ -49,7 +49,7 @@ from typing import Any
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import CronPartitionTimetable, dag, task
 from common import DEFAULT_ARGS, PUBLICATION, PUBLISH_POOL, announce, log, open_context, push_note, skip_run
-from parameters import backfill_params, backfill_requests, checked_params, require_catalog
+from parameters import SETTINGS, backfill_params, backfill_requests, checked_params, require_catalog
 
 
 @dag(
@@ -85,7 +85,7 @@ def catalog_backfill() -> None:
             push_note(ti, "dry run: " + "; ".join(" ".join(line.split()) for line in lines))
             return None
         if params["encoder"]:
-            shared = ("catalog", "releases", "workspace", "encoder", "codec", "shards", "publish")
+            shared = ("catalog", "publish", *SETTINGS)
             ti.xcom_push(key="conf", value={name: params[name] for name in shared})
             return "rebuild"
         results = [run_backfill(steps, request) for request in requests]

@@ -22,8 +22,8 @@ from airflow.sdk import Asset, AssetAlias, ExceptionRetryPolicy, RetryAction, Re
 from airflow.sdk.exceptions import AirflowSkipException
 from parameters import settings_from
 
-from artifacts.errors import LookalikeError, PublishConflict
-from artifacts.settings import Settings
+from artifacts.errors import EngineUnavailable, LookalikeError, PublishConflict
+from artifacts.settings import SECRETS, Settings
 
 if TYPE_CHECKING:
     from jobs.steps import StepContext
@@ -58,6 +58,7 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_policy": ExceptionRetryPolicy(  # the first rule that matches counts
         [
             RetryRule(PublishConflict, RetryAction.RETRY, reason="another publication came first"),
+            RetryRule(EngineUnavailable, RetryAction.RETRY, reason="the engine did not answer"),
             RetryRule(FINAL_ERRORS, RetryAction.FAIL, reason="would fail again"),
         ]
     ),
@@ -191,13 +192,14 @@ def spark_submit_script() -> str:
 def spark_arguments(settings: Settings, groups: int, shards: int | None = None) -> list[list[str]]:
     """Return, for each group of shards, the arguments of `jobs/spark_submit.py` after the step.
 
-    Every setting that is not the default is among them: the driver may run without this process's variables.
+    Every setting that is not the default is among them, since the driver may run without this process's variables; but
+    for credentials, which anybody on a machine can read in arguments: the driver needs the variables of those.
 
     Args:
         groups: the most groups; with fewer shards, there are as many groups as shards.
         shards: of the step; those of the settings by default.
     """
-    changed = settings.model_dump(exclude_defaults=True, exclude={"shards", "workspace"})
+    changed = settings.model_dump(exclude_defaults=True, exclude={"shards", "workspace", *SECRETS})
     shared = ["--workspace", settings.workspace, "--set", f"shards={settings.shards}"]
     for name, value in changed.items():
         shared += ["--set", f"{name}={value}"]

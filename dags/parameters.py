@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from airflow.sdk import Param
 
-from artifacts.config import Codec
+from artifacts.config import Codec, EngineKind
 from artifacts.errors import CatalogError, InputError
 from artifacts.settings import Settings
 
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from jobs.download.refetch import Refetch
 
 #: Parameters that are settings of the same name.
-_SETTINGS = ("releases", "workspace", "encoder", "codec", "shards")
+SETTINGS = ("releases", "workspace", "encoder", "codec", "shards", "engine", "engine_url")
 _ENCODER_PATTERN = r"^(sample|(open_clip|local-dir|timm|python):.+)$"
+#: Airflow records what it does not refuse.
+_NO_CREDENTIALS_PATTERN = r"^[^@]*$"
 #: What Airflow itself adds to the conf of a run that another DAG triggers.
 _RESERVED = frozenset({"openlineage"})
 #: Begins of what Airflow renders in a task's arguments, and never in a run's conf.
@@ -34,46 +36,37 @@ _TEMPLATES = ("{{", "{%")
 
 def shared_params() -> dict[str, Param]:
     """The parameters of every DAG."""
-    settings = Settings()
-    descriptions = {name: field.description for name, field in Settings.model_fields.items()}
+    catalog = Param(
+        os.environ.get("LOOKALIKE_CATALOG"),
+        type=["null", "string"],
+        minLength=1,
+        title="Catalog",
+        description="File, folder, glob or database URL; {date} stands for the date of a partition. Without "
+        "LOOKALIKE_CATALOG, required.",
+    )
+    url = Settings.model_fields["engine_url"].description
     return {
-        "catalog": Param(
-            os.environ.get("LOOKALIKE_CATALOG"),
-            type=["null", "string"],
-            minLength=1,
-            title="Catalog",
-            description="File, folder, glob or database URL; {date} stands for the date of a partition. Without "
-            "LOOKALIKE_CATALOG, required.",
-        ),
-        "releases": Param(
-            settings.releases, type="string", minLength=1, title="Releases", description=descriptions["releases"]
-        ),
-        "workspace": Param(
-            settings.workspace, type="string", minLength=1, title="Workspace", description=descriptions["workspace"]
-        ),
-        "encoder": Param(
-            settings.encoder,
+        "catalog": catalog,
+        "releases": _setting("releases", "Releases", type="string", minLength=1),
+        "workspace": _setting("workspace", "Workspace", type="string", minLength=1),
+        "encoder": _setting("encoder", "Encoder", type="string", pattern=_ENCODER_PATTERN),
+        "codec": _setting("codec", "Codec", type="string", enum=list(get_args(Codec))),
+        "shards": _setting("shards", "Shards", type="integer", minimum=1, maximum=100_000),
+        "engine": _setting("engine", "Engine", type="string", enum=list(get_args(EngineKind))),
+        "engine_url": _setting(
+            "engine_url",
+            "Engine's address",
             type="string",
-            pattern=_ENCODER_PATTERN,
-            title="Encoder",
-            description=descriptions["encoder"],
-        ),
-        "codec": Param(
-            settings.codec,
-            type="string",
-            enum=list(get_args(Codec)),
-            title="Codec",
-            description=descriptions["codec"],
-        ),
-        "shards": Param(
-            settings.shards,
-            type="integer",
-            minimum=1,
-            maximum=100_000,
-            title="Shards",
-            description=descriptions["shards"],
+            pattern=_NO_CREDENTIALS_PATTERN,
+            description=f"{url} Its credential is LOOKALIKE_ENGINE_KEY, where tasks run.",
         ),
     }
+
+
+def _setting(name: str, title: str, **schema: Any) -> Param:
+    """A parameter with the default and the description of a setting."""
+    schema.setdefault("description", Settings.model_fields[name].description)
+    return Param(getattr(Settings(), name), title=title, **schema)
 
 
 def rebuild_params() -> dict[str, Param]:
@@ -214,7 +207,7 @@ def require_catalog(params: Mapping[str, Any]) -> None:
 
 def settings_from(params: Mapping[str, Any]) -> Settings:
     """Return the worker's settings, overridden by the run's parameters of the same names."""
-    return Settings(**{name: params[name] for name in _SETTINGS if params.get(name) is not None})
+    return Settings(**{name: params[name] for name in SETTINGS if params.get(name) is not None})
 
 
 def refetch_from(params: Mapping[str, Any]) -> Refetch:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from artifacts.errors import InputError
-from artifacts.settings import Settings
+from artifacts.settings import SECRETS, Settings
 
 # In a file or a pipe tables are 200 columns wide, so that versions and paths are not wrapped.
 out = Console(width=None if sys.stdout.isatty() else 200)
@@ -123,4 +123,5 @@ def _name_another(name: str) -> str:
 def variables_of(settings: Settings) -> dict[str, str]:
     """Return the settings that differ from the defaults as LOOKALIKE_ variables, for another process."""
     values = settings.model_dump(mode="json", exclude_defaults=True)
+    values |= {name: getattr(settings, name).get_secret_value() for name in SECRETS & values.keys()}
     return {f"LOOKALIKE_{name.upper()}": str(value) for name, value in values.items()}

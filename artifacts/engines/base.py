@@ -262,6 +262,15 @@ class Engine(ABC):
             EngineUnavailable: it does not.
         """
 
+    def ping_collection(self, collection: Collection, seconds: float) -> None:
+        """Return if the engine answers, and can search a complete collection: most can as soon as they answer.
+
+        Raises:
+            EngineUnavailable: it does not, or cannot yet.
+            EngineError: it has no such collection, or cannot before somebody mends it.
+        """
+        self.ping(seconds)
+
     # ── housekeeping ─────────────────────────────────────────────────────────────────────────────────────────────
 
     @abstractmethod

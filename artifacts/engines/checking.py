@@ -58,8 +58,9 @@ def check_sample(
         (found,) = search.search(vectors[position][None], min(10, collection.rows), effort, only, _SECONDS)
         values = columns(np.sort(found.rows))[column].to_pylist()
         if set(values) != {value}:
-            wrong = "no rows" if not values else "rows of others"
-            raise EngineError(f"{collection.name} finds {wrong} where {column} is {value!r}; {again}")
+            wrong = "rows of others" if values else "no rows"
+            advice = "" if values else "; if it says so again, its index misses them: choose another"
+            raise EngineError(f"{collection.name} finds {wrong} where {column} is {value!r}; {again}{advice}")
 
 
 def _sampled_values(values: pa.ChunkedArray) -> dict[str, int]:

@@ -17,7 +17,7 @@ from artifacts.index.devices.assignment import assign
 from artifacts.index.devices.device import CPU, Device
 from artifacts.index.devices.threads import one_thread
 from artifacts.index.ivf_space import rotate_sample, to_ivf_space, train_rotation
-from artifacts.index.training import Progress, no_progress, train_centroids
+from artifacts.index.training import Progress, no_progress, train_clusters
 from artifacts.index.vectors import fp16_index
 
 #: Vectors that a codec and a rotation are trained on; FAISS takes 65,536 of them for PQ and OPQ.
@@ -52,8 +52,8 @@ def train(
     device: Device = CPU,
     overwrite_sample: bool = False,
     progress: Progress = no_progress,
-) -> faiss.Index:
-    """Train an index on a sample, and return it empty. It does not depend on the device.
+) -> tuple[faiss.Index, np.ndarray]:
+    """Train an index on a sample. It does not depend on the device.
 
     Args:
         factory: FAISS factory string with an IVF, whose quantizer is flat or an HNSW graph.
@@ -61,6 +61,10 @@ def train(
         overwrite_sample: whether a codec that rotates vectors may rotate the sample in place; else a rotated copy of
             all of it is in memory.
         progress: called after each step of the k-means.
+
+    Returns:
+        The trained, empty index, and how alike the sample's vectors in each list are, float32[lists]; see
+        `artifacts.index.training.Clusters`.
 
     Raises:
         ValueError: there are fewer vectors than lists.
@@ -70,7 +74,7 @@ def train(
     train_rotation(index, few)
     ivf, few = to_ivf_space(index, few)
     sample = rotate_sample(index, sample, overwrite=overwrite_sample)
-    centroids = train_centroids(sample, ivf.nlist, seed=seed, device=device, progress=progress)
+    centroids, similarity = train_clusters(sample, ivf.nlist, seed=seed, device=device, progress=progress)
     set_centroids(ivf, centroids)
     ivf = faiss.downcast_index(ivf)
     if isinstance(ivf, faiss.IndexIVFPQ):
@@ -83,7 +87,7 @@ def train(
     with one_thread():  # the k-means of PQ are small: two threads that share their cores took 18 s, one took 3
         ivf.train_encoder(len(few), faiss.swig_ptr(few), faiss.swig_ptr(lists))
     ivf.is_trained = index.is_trained = True
-    return index
+    return index, similarity
 
 
 def empty_copy(trained: faiss.Index) -> faiss.Index:

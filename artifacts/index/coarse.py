@@ -52,20 +52,28 @@ class RoundedCentroids:
             self._rounded = rounded = faiss.IndexScalarQuantizer(self._exact.d, signed_bytes, metric)
             rounded.add(_rounded(centroids, np.abs(centroids).max()))
 
-    def nearest(self, vectors: np.ndarray, count: int) -> np.ndarray:
+    def nearest(self, vectors: np.ndarray, count: int, only: np.ndarray | None = None) -> np.ndarray:
         """Return the lists nearest to each vector, independent of the other vectors but for rounding.
 
         Args:
             vectors: float32[n, dim].
-            count: no more than there are lists.
+            count: no more than there are lists, or than `only` has.
+            only: int64[m], the lists to choose from; all if None.
 
         Returns:
             int64[n, count], in any order.
         """
+        params = None
+        if only is not None:
+            chosen = np.zeros(self._exact.ntotal, bool)
+            chosen[only] = True
+            bitmap = np.packbits(chosen, bitorder="little")
+            params = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap))
         with one_thread():  # FAISS gives one vector to one thread anyway, which would wait for the others
             if self._rounded is None:
-                return self._exact.search(vectors, count)[1]
-            return self._rounded.search(_rounded(vectors, np.abs(vectors).max(axis=1, keepdims=True)), count)[1]
+                return self._exact.search(vectors, count, params=params)[1]
+            rounded = _rounded(vectors, np.abs(vectors).max(axis=1, keepdims=True))
+            return self._rounded.search(rounded, count, params=params)[1]
 
 
 def _rounded(vectors: np.ndarray, largest: np.ndarray) -> np.ndarray:

@@ -13,17 +13,12 @@ import faiss
 import numpy as np
 
 from artifacts.index.build import map_file
-from artifacts.index.coarse import RoundedCentroids, centroids_of, exact_quantizer, has_graph, nearest_by_graph
-from artifacts.index.devices.assignment import inner_products
 from artifacts.index.gpus.copies import FlatCopies, IvfCopies, search_lists
 from artifacts.index.gpus.pool import GpuPool
 from artifacts.index.ivf_space import codec_of, rotate, rotation_matrix
 from artifacts.index.params import IvfShape
+from artifacts.index.probing import AllowedRows, Probing
 from artifacts.index.vectors import best, fp16_view
-
-#: Lists found beside the requested ones, and for each of these. All are scored in float32: rounding swaps lists only
-#: where all of these are almost equally near.
-_SPARE_LISTS, _SPARE_PER_LIST = 8, 0.125
 
 #: Rows of a flat index that GPUs find beside the requested ones, and how much their scores may be off.
 _SPARE_ROWS, _ROUNDING = 64, 1e-4
@@ -81,13 +76,17 @@ class IvfIndex:
     Args:
         paths: at least one file; their ids are row numbers.
         base: the index of a base that these files' delta belongs to: their rows are then numbered from the base's.
+        similarity: of a base, how alike the rows of each list are, float32[lists]; None if it was built before this was
+            kept.
 
     Attributes:
         lists: number of IVF lists.
         rows: in all files.
     """
 
-    def __init__(self, paths: Sequence[Path], base: IvfIndex | None = None) -> None:
+    def __init__(
+        self, paths: Sequence[Path], base: IvfIndex | None = None, similarity: np.ndarray | None = None
+    ) -> None:
         indexes = [map_file(path) for path in paths]
         ivfs = [faiss.extract_index_ivf(index) for index in indexes]
         self.indexes = indexes if base is None else [*base.indexes, *indexes]
@@ -98,12 +97,14 @@ class IvfIndex:
         self._base, self._copies = base, None
         self.lists: int = self.ivfs[0].nlist
         if base is None:
-            self._rotation, self._centroids = rotation_matrix(indexes[0]), centroids_of(self.ivfs[0])
-            self._rounded = None if has_graph(self.ivfs[0]) else RoundedCentroids(self.ivfs[0])
+            self._rotation, self._probing = rotation_matrix(indexes[0]), Probing(self.ivfs[0], similarity)
         else:
-            self._rotation, self._centroids, self._rounded = base._rotation, base._centroids, base._rounded
+            self._rotation, self._probing = base._rotation, base._probing
         self.rows: int = sum(ivf.ntotal for ivf in self.ivfs)
-        self.shape = IvfShape(codec_of(self.indexes[0]), self.rows, self.lists, self.ivfs[0].d, self.ivfs[0].code_size)
+        first = self.ivfs[0]
+        self.shape = IvfShape(
+            codec_of(self.indexes[0]), self.rows, self.lists, first.d, first.code_size, self._probing.has_model
+        )
 
     def copy_to_gpus(self, pool: GpuPool) -> None:
         """Search a base on GPUs from now on; see `IvfCopies` for the errors.
@@ -117,79 +118,48 @@ class IvfIndex:
         """The copies of the base, if there are any."""
         return self._copies if self._base is None else self._base._copies
 
-    def candidates(
-        self,
-        queries: np.ndarray,
-        k: int,
-        nprobe: int,
-        *,
-        bitmaps: Sequence[np.ndarray] | None = None,
-        rows_per_list: np.ndarray | None = None,
-    ) -> np.ndarray:
-        """Return the rows that score highest by their codes. Those of one query do not depend on the other queries.
+    def candidates(self, queries: np.ndarray, k: int, nprobe: int, allowed: AllowedRows | None = None) -> np.ndarray:
+        """Return the rows that score highest by their codes, int64[n, k] as `probe` does."""
+        return self.probe(queries, k, nprobe, allowed)[0]
+
+    def probe(
+        self, queries: np.ndarray, k: int, nprobe: int, allowed: AllowedRows | None = None
+    ) -> tuple[np.ndarray, int]:
+        """Find the rows that score highest by their codes. Those of one query do not depend on the other queries.
 
         Args:
             queries: float32[n, dim].
-            bitmaps: of the base and of the delta, uint8, one bit a row, little-endian: only these rows.
-            rows_per_list: int[lists], number of allowed rows in each list: lists without any are not probed, so the
-                probes go to the nearest lists that can hold a result.
+            nprobe: lists to probe; under a filter, see `AllowedRows`.
+            allowed: only these rows; all if None.
 
         Returns:
-            Row numbers int64[n, k], best first; -1 where there are fewer.
+            Row numbers int64[n, k], best first, -1 where there are fewer; and the number of lists that were probed, for
+            the query with the most.
         """
         inner = rotate(self._rotation, queries)
-        centroid_scores, lists = self._choose_lists(inner, nprobe, rows_per_list)
+        if allowed is None:
+            find = None if self._gpus is None else self._gpus.nearest_lists
+            centroid_scores, lists = self._probing.nearest(inner, min(nprobe, self.lists), find)
+        else:
+            centroid_scores, lists = self._probing.allowed(inner, nprobe, allowed)
         results: list[tuple[np.ndarray, np.ndarray]] = []
         params = faiss.SearchParametersIVF(nprobe=lists.shape[1])
         copied = 0
-        if bitmaps is None and self._gpus is not None:
+        if allowed is None and self._gpus is not None:
             found = self._gpus.search(inner, k, lists, centroid_scores)
             if found is not None:
                 results, copied = found, self._segments.count(0)
         for ivf, segment in zip(self.ivfs[copied:], self._segments[copied:], strict=True):
             first_row = self._first_rows[segment]
-            if bitmaps is not None:
-                params.sel = faiss.IDSelectorBitmap(bitmaps[segment])
+            if allowed is not None:
+                params.sel = faiss.IDSelectorBitmap(allowed.bitmaps[segment])
             scores, rows = search_lists(ivf, inner, k, lists, centroid_scores, params)
             if first_row:
                 rows += first_row * (rows >= 0)
             results.append((scores, rows))
         if len(results) == 1:
-            return results[0][1]
+            return results[0][1], lists.shape[1]
         # Only the best of all files are worth scoring exactly: each costs a read of its vector, likely from disk.
         scores, rows = (np.concatenate(arrays, axis=1) for arrays in zip(*results, strict=True))
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]  # where there are fewer rows, scores are the lowest
-        return np.take_along_axis(rows, order, axis=1)
-
-    def _choose_lists(
-        self, queries: np.ndarray, nprobe: int, rows_per_list: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the scores of the centroids float32[n, p] and the lists int64[n, p] to probe, nearest first."""
-        if rows_per_list is None:
-            return self._nearest_lists(queries, min(nprobe, self.lists))
-        bitmap = np.zeros((self.lists + 7) // 8, np.uint8)
-        packed = np.packbits(rows_per_list > 0, bitorder="little")
-        bitmap[: len(packed)] = packed
-        probes = max(1, min(nprobe, int((rows_per_list > 0).sum())))
-        params = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap))
-        return exact_quantizer(self.ivfs[0]).search(queries, probes, params=params)
-
-    def _nearest_lists(self, queries: np.ndarray, probes: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return centroid scores float32[n, probes] and lists int64[n, probes], independent of the number of queries.
-
-        A few lists more than requested are found roughly, or by a graph, and those are scored one by one.
-        """
-        depth = min(probes + _SPARE_LISTS + int(_SPARE_PER_LIST * probes), self.lists)
-        lists = self._candidate_lists(queries, depth)
-        scores = inner_products(queries, self._centroids, lists)
-        order = np.lexsort((lists, -scores))[:, :probes]
-        nearest = np.take_along_axis(scores, order, axis=1), np.take_along_axis(lists, order, axis=1)
-        return np.ascontiguousarray(nearest[0]), np.ascontiguousarray(nearest[1])
-
-    def _candidate_lists(self, queries: np.ndarray, count: int) -> np.ndarray:
-        """Return the lists nearest to each query but for rounding, int64[n, count] in any order."""
-        if self._gpus is not None and (lists := self._gpus.nearest_lists(queries, count)) is not None:
-            return lists
-        if self._rounded is None:
-            return nearest_by_graph(self.ivfs[0], queries, count)
-        return self._rounded.nearest(queries, count)
+        return np.take_along_axis(rows, order, axis=1), lists.shape[1]

@@ -32,23 +32,28 @@ class SearchParams:
     Attributes:
         nprobe: IVF lists to probe. In an HNSW graph, efSearch for 100 results; see artifacts.index.planner.depth_for.
         rescore: candidates to score exactly, as a multiple of the number of results. Not used in an HNSW graph.
-        filtered_probes: under a filter, the minimum factor on `nprobe`; see artifacts.index.planner.
+        filtered_probes: how widely to probe under a filter: the breadth of artifacts.index.list_model. In a graph, and
+            where the base has no model, a factor on `nprobe`; see artifacts.index.planner.
         filtered_rescore: `rescore` under a filter. The rows that pass may all be far from the query and at much the
             same distance, where the codes' errors matter more.
     """
 
     nprobe: int = 32
     rescore: int = 4
-    filtered_probes: int = 8
+    filtered_probes: int = 16
     filtered_rescore: int = 16
 
     def deeper(self, factor: float) -> SearchParams:
-        """Multiply the probes by `factor` and the candidates by half of it (at least by 1)."""
+        """Multiply the probes by `factor` and the candidates by half of it (at least by 1).
+
+        The breadth is multiplied by its root: twice as wide, about four times as many lists are probed.
+        """
         more = max(1.0, factor / 2)
         return replace(
             self,
             nprobe=math.ceil(self.nprobe * factor),
             rescore=math.ceil(self.rescore * more),
+            filtered_probes=math.ceil(self.filtered_probes * math.sqrt(factor)),
             filtered_rescore=math.ceil(self.filtered_rescore * more),
         )
 
@@ -62,6 +67,7 @@ class IvfShape:
     lists: int
     dim: int
     code_size: int  # bytes of one row's code
+    has_model: bool = False  # a model chooses the lists under a filter, see artifacts.index.list_model
 
 
 def lists_for(rows: int) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,6 +44,23 @@ _SUM_BLOCK = 1024
 _ROUNDING = 1e-6
 
 
+#: Pairs of vectors that the mean of all clusters counts as in the similarity of each, of which some have few vectors.
+_PRIOR_PAIRS = 10
+
+
+class Clusters(NamedTuple):
+    """The result of a k-means.
+
+    Attributes:
+        centroids: float32[count, dim], L2-normalised. Some are equal only if there are fewer different vectors.
+        similarity: float32[count], how alike the vectors of each cluster are: the root of the mean cosine of two of
+            them, which is the length of their mean, and their mean cosine with the centroid.
+    """
+
+    centroids: np.ndarray
+    similarity: np.ndarray
+
+
 def no_progress(done: int, total: int) -> None:
     """The progress callback of a caller that shows none."""
 
@@ -55,7 +73,7 @@ def comparisons(count: int) -> float:
     return top + _ITERATIONS * count / top + _REFINING_ITERATIONS * count
 
 
-def train_centroids(
+def train_clusters(
     vectors: np.ndarray,
     count: int,
     *,
@@ -63,16 +81,13 @@ def train_centroids(
     device: Device,
     two_level_from: int = TWO_LEVEL_CENTROIDS,
     progress: Progress = no_progress,
-) -> np.ndarray:
+) -> Clusters:
     """Train centroids; a cluster that gets empty takes over a part of the most spread one.
 
     Args:
         vectors: float32 or float16 [n, dim], L2-normalised, n at least `count`; not copied as a whole.
         count: of centroids.
         two_level_from: number of centroids from which they are trained in two levels.
-
-    Returns:
-        float32[count, dim], L2-normalised. Some are equal only if there are fewer different vectors.
 
     Raises:
         ValueError: there are fewer vectors than centroids.
@@ -86,21 +101,21 @@ def train_centroids(
 
 def _train(
     vectors: np.ndarray, count: int, random: np.random.Generator, device: Device, progress: Progress = no_progress
-) -> np.ndarray:
-    centroids = _unit(vectors[_draw_distinct(vectors, count, random)])
+) -> Clusters:
+    clusters = Clusters(_unit(vectors[_draw_distinct(vectors, count, random)]), np.ones(count, np.float32))
     for done in range(1, _ITERATIONS + 1):
-        centroids = _improve(vectors, centroids, device)
+        clusters = _improve(vectors, clusters.centroids, device)
         progress(done, _ITERATIONS)
-    return centroids
+    return clusters
 
 
-def _train_two_levels(vectors: np.ndarray, count: int, seed: int, device: Device, progress: Progress) -> np.ndarray:
+def _train_two_levels(vectors: np.ndarray, count: int, seed: int, device: Device, progress: Progress) -> Clusters:
     """Train a few clusters, then in each of them centroids in proportion to its vectors, then all of them together."""
     random = np.random.default_rng(seed)
     top_count = max(2, round(math.sqrt(count) / _TOP_SHARE))
     steps, done = 1 + top_count + _REFINING_ITERATIONS, 1
     drawn = random.choice(len(vectors), size=min(len(vectors), top_count * _TOP_ROWS), replace=False)
-    top = _train(vectors[np.sort(drawn)], top_count, random, device)
+    top = _train(vectors[np.sort(drawn)], top_count, random, device).centroids
     order, sizes = _by_cluster(assign(vectors, top, device)[0], top_count)
     progress(done, steps)
     ends = np.cumsum(sizes)
@@ -109,13 +124,13 @@ def _train_two_levels(vectors: np.ndarray, count: int, seed: int, device: Device
     for number, (size, end, share) in enumerate(zip(sizes, ends, shares, strict=True)):
         if share:
             members = vectors[np.sort(order[end - size : end])]
-            trained.append(_train(members, int(share), np.random.default_rng((seed, number)), device))
+            trained.append(_train(members, int(share), np.random.default_rng((seed, number)), device).centroids)
         progress(done := done + 1, steps)
-    centroids = np.concatenate(trained)
+    clusters = Clusters(np.concatenate(trained), np.ones(count, np.float32))
     for _ in range(_REFINING_ITERATIONS):
-        centroids = _improve(vectors, centroids, device)
+        clusters = _improve(vectors, clusters.centroids, device)
         progress(done := done + 1, steps)
-    return centroids
+    return clusters
 
 
 def _draw_distinct(vectors: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
@@ -129,8 +144,8 @@ def _draw_distinct(vectors: np.ndarray, count: int, random: np.random.Generator)
     return drawn[np.concatenate([np.sort(first), repeated])[:count]]
 
 
-def _improve(vectors: np.ndarray, centroids: np.ndarray, device: Device) -> np.ndarray:
-    """Return the centroids after one iteration of Lloyd's algorithm."""
+def _improve(vectors: np.ndarray, centroids: np.ndarray, device: Device) -> Clusters:
+    """Return the clusters after one iteration of Lloyd's algorithm."""
     numbers, cosines = assign(vectors, centroids, device)
     order, sizes = _by_cluster(numbers, len(centroids))
     sums = np.zeros_like(centroids)
@@ -142,7 +157,23 @@ def _improve(vectors: np.ndarray, centroids: np.ndarray, device: Device) -> np.n
     centroids = centroids.copy()
     centroids[moved] = _unit(sums[moved])
     _fill_empty(centroids, vectors, order, sizes, cosines)
-    return centroids
+    return Clusters(centroids, _similarity(sums, sizes))
+
+
+def _similarity(sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return how alike the vectors of each cluster are, float32[count]; see `Clusters`.
+
+    Of pairs of different vectors: with itself a vector has a cosine of 1, which would make means of few too long.
+
+    Args:
+        sums: float32[count, dim], of the vectors of each cluster.
+        sizes: int64[count], their numbers.
+    """
+    lengths = np.einsum("ij,ij->i", sums, sums, dtype=np.float64)
+    cosines, pairs = lengths - sizes, sizes * (sizes - 1)  # sums over all pairs of a cluster, and their numbers
+    mean = cosines.sum() / max(1, pairs.sum())
+    similarity = (cosines + _PRIOR_PAIRS * mean) / (pairs + _PRIOR_PAIRS)
+    return np.sqrt(np.clip(similarity, 0, 1)).astype(np.float32)
 
 
 def _fill_empty(

@@ -19,7 +19,7 @@ from artifacts.release.release import Release
 from artifacts.schema import DELETED
 from artifacts.segments.delta_writer import read_quantizer
 from artifacts.segments.index_writer import Progress, fill_index, no_progress, rows_per_part, write_index
-from artifacts.segments.info import QUANTIZER_FILE, STATE_FILE, IndexInfo, SegmentInfo
+from artifacts.segments.info import QUANTIZER_FILE, SIMILARITY_FILE, STATE_FILE, IndexInfo, SegmentInfo
 from artifacts.segments.rows_writer import RowsWriter
 from artifacts.segments.segment import Segment
 
@@ -112,6 +112,8 @@ def _write_index(
         shutil.copyfile(base.folder / QUANTIZER_FILE, writer.folder / QUANTIZER_FILE)
     else:
         build.write(trained, writer.folder / QUANTIZER_FILE)
+    if SIMILARITY_FILE in base.info.files:
+        shutil.copyfile(base.folder / SIMILARITY_FILE, writer.folder / SIMILARITY_FILE)
     info = fill_index(writer.parts(), trained, base.info.index, known_lists=lists, copy=copy)
     similarities = [
         (segment.info.index.centroid_similarity, count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -230,13 +231,14 @@ class Release:
         return take_vectors(self.searcher.vectors, _rows_of(hits), seconds)
 
     def ping_engine(self, seconds: float) -> None:
-        """Return if the engine of the release answers, or it has none.
+        """Return if the engine of the release can search its segments, or it has none.
 
         Raises:
-            EngineUnavailable: it does not answer within so many seconds.
+            EngineUnavailable, EngineError: it does not say so within so many seconds, or lacks one.
         """
-        if self.base.info.engine is not None:
-            self.base.engine.ping(seconds)
+        ends = time.monotonic() + seconds
+        for each in self.segments:
+            each.ping_engine(max(0.001, ends - time.monotonic()))
 
     # ── the whole release ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -8,6 +8,7 @@
       products.arrow       product rows in row order: to read
       thumbnails.parquet   only where pictures have no public URL
     quantizer.faiss        the trained, empty index (only for an IVF, and not in a delta)
+    similarity.f32         float32[lists], beside it: how alike the rows of each IVF list are
     products.duckdb        the product rows of all parts: to filter and count, and product_id -> rows
     state.parquet          what the catalog said of every product: for refreshes, not read here
   and in a delta

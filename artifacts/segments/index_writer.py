@@ -16,7 +16,7 @@ from artifacts.index.devices.device import CPU, Device
 from artifacts.index.devices.opening import open_device
 from artifacts.index.graph import write_graph
 from artifacts.index.vectors import Vectors
-from artifacts.segments.info import INDEX_FILE, LISTS_FILE, QUANTIZER_FILE, IndexInfo
+from artifacts.segments.info import INDEX_FILE, LISTS_FILE, QUANTIZER_FILE, SIMILARITY_FILE, IndexInfo
 
 #: Rows whose vectors are in memory at once while the index is filled: 256 MB of float32 at 512-d.
 _ADD_BLOCK = 131_072
@@ -62,10 +62,11 @@ def write_index(folder: Path, parts: Parts, config: IndexConfig, progress: Progr
         return IndexInfo(codec=choice.codec, factory=choice.factory)
     sample = build.training_rows(vectors.rows, choice.train_rows, config.seed)
     device = open_device(config.index_device)
-    trained = build.train(
+    trained, similarity = build.train(
         choice.factory, vectors.dim, vectors.take(sample), seed=config.seed, device=device, overwrite_sample=True
     )
     build.write(trained, folder / QUANTIZER_FILE)
+    similarity.tofile(folder / SIMILARITY_FILE)
     info = IndexInfo(
         codec=choice.codec, factory=choice.factory, lists=choice.lists, train_rows=len(sample), seed=config.seed
     )

@@ -21,6 +21,7 @@ INDEX_FILE = "index.faiss"
 LISTS_FILE = "lists.i32"
 # in the segment
 QUANTIZER_FILE = "quantizer.faiss"
+SIMILARITY_FILE = "similarity.f32"
 STATE_FILE = "state.parquet"
 # only in a delta
 DELETED_FILE = "deleted.bits"

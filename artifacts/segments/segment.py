@@ -28,6 +28,7 @@ from artifacts.segments.info import (
     DELETED_FILE,
     INFO_FILE,
     LISTS_FILE,
+    SIMILARITY_FILE,
     UPDATES_FILE,
     VECTORS_FILE,
     read_info,
@@ -100,7 +101,10 @@ class Segment:
         self.flat = FlatIndex(index[0]) if codec == "flat" else None
         self.graph = GraphIndex(index[0]) if codec == "hnsw" else None
         whole = self.flat or self.graph  # indexes without lists
-        self.ivf = None if whole or self.info.engine else IvfIndex(index, None if base is None else base.ivf)
+        self.ivf = None
+        if not whole and not self.info.engine:
+            similarity = self._similarity() if SIMILARITY_FILE in self.info.files else None
+            self.ivf = IvfIndex(index, None if base is None else base.ivf, similarity)
         lists = [] if self.ivf is None else self._files(LISTS_FILE, 4)
         self.lists = RowLists(*(_map_lists(path, part_rows) for path, part_rows in lists)) if lists else None
         base_rows = 0 if base is None or whole else base.info.rows
@@ -160,6 +164,11 @@ class Segment:
             self._check_size(f"bytes of {path}", part_rows * row_bytes, size)
         return [(self.folder / path, part_rows) for path, part_rows in found]
 
+    def _similarity(self) -> np.ndarray:
+        size = self.info.files[SIMILARITY_FILE].bytes
+        self._check_size(f"bytes of {SIMILARITY_FILE}", self.info.index.lists * 4, size)
+        return np.fromfile(self.folder / SIMILARITY_FILE, np.float32)
+
     def _check_size(self, noun: str, expected: int, actual: int) -> None:
         """Refuse files that are intact but do not belong together: mapping or searching them could crash."""
         if expected != actual:
@@ -202,6 +211,16 @@ class Segment:
             if self._engine_search is None:
                 self._engine_search = self.engine.open(self.collection)
             return self._engine_search
+
+    def ping_engine(self, seconds: float) -> None:
+        """Return if the engine can search this segment, or none has to.
+
+        Raises:
+            EngineUnavailable: it does not say so within so many seconds.
+            EngineError: it lacks the segment.
+        """
+        if self.info.engine is not None and self.info.rows:
+            self.engine.ping_collection(self.collection, seconds)
 
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────────
 

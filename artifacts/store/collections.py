@@ -57,8 +57,14 @@ def drop_collection(
     except EngineError as error:
         _log.warning("segment %s is kept: its rows in %s were not dropped: %s", segment_id, engine.kind, error)
         return False
+    folder.remove(load_lease_name(segment_id))  # of a load that was killed
     folder.remove(name)
     return True
+
+
+def load_lease_name(segment_id: str) -> str:
+    """Return the name of the lease's file that a process holds while it loads an engine with a segment."""
+    return f"load-{segment_id}.lease"
 
 
 def unnamed_segments(folder: Folder) -> list[str]:

@@ -63,6 +63,20 @@ def reasons_to_keep(
     return kept | dict.fromkeys(versions[max(0, len(versions) - keep) :], "newest")
 
 
+def engine_urls(versions: Iterable[str], manifest: Callable[[str], Manifest]) -> dict[str, str]:
+    """Return the address of the engine for each segment of some versions; those that cannot be read are left out.
+
+    Args:
+        manifest: reads a version's manifest.
+    """
+    urls: dict[str, str] = {}
+    for version in versions:
+        with contextlib.suppress(ReleaseError):
+            read = manifest(version)
+            urls |= dict.fromkeys((segment.id for segment in read.segments), read.engine_url)
+    return urls
+
+
 def remove_versions(
     folder: Folder, versions: Collection[str], kept: Collection[str], grace_seconds: float
 ) -> list[str]:

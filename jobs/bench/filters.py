@@ -21,6 +21,7 @@ import numpy as np
 from artifacts.config import GateConfig
 from artifacts.index.devices.threads import one_thread
 from artifacts.index.params import SearchParams
+from artifacts.index.probing import AllowedRows
 from artifacts.segments.row_filter import RowFilter
 from artifacts.segments.search.searcher import Searcher, SearchPath
 from jobs.bench.catalog import BenchCatalog, Queries
@@ -253,7 +254,8 @@ def _searches(searcher: Searcher, params: SearchParams, row_filter: RowFilter | 
     (bitmap,) = row_filter.bitmaps
 
     def with_id_selector(query: np.ndarray) -> np.ndarray:
-        rows = ivf.candidates(query, DEPTH * params.rescore, params.nprobe, bitmaps=row_filter.bitmaps)[0]
+        all_lists = AllowedRows(row_filter.bitmaps, np.ones(ivf.lists, np.int64))
+        rows = ivf.candidates(query, DEPTH * params.rescore, params.nprobe, all_lists)[0]
         return searcher.vectors.score(query[0], rows[rows >= 0], DEPTH)[0]
 
     def with_post_filter(query: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ Works on scores alone, so that the gate can use it on a release and a benchmark 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -35,12 +34,13 @@ class Depths:
     filtered_rescores: tuple[int, ...]
 
 
-IVF_DEPTHS = Depths((4, 8, 16, 32, 64, 128, 256, 512, 1024), (1, 2, 3, 4, 6, 8, 16, 32), (2, 4, 8, 16, 32))
+IVF_DEPTHS = Depths((4, 8, 16, 32, 64, 128, 256, 512, 1024), (1, 2, 3, 4, 6, 8, 16, 32), (1, 2, 3, 4, 6, 8, 16, 32))
 #: In a graph, nprobe is efSearch for DEPTH results, so no less than them; and nothing is rescored by codes.
 GRAPH_DEPTHS = Depths((100, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096), (1,), (1,))
 #: Of an engine, whose own scores order the candidates; its efforts take the place of nprobes.
 ENGINE_DEPTHS = Depths((1,), (1, 2, 4, 8), (1, 2, 4, 8, 16))
-_FILTERED_PROBES = (1, 2, 4, 8, 16, 32, 64)
+#: Breadths, or factors on nprobe, under filters; see SearchParams.
+_FILTERED_PROBES = (2, 4, 8, 16, 32, 64, 128)
 #: Chosen parameters must beat the target by this much, since they are chosen on the queries they are measured with.
 MARGIN = 0.005
 #: Gain of recall by the next nprobe from which on deeper ones are tried, once many lists are probed: with too few
@@ -104,7 +104,7 @@ def calibrate(
     good: dict[SearchParams, float] = {}
     for rescore in depths.rescores:
         with suppress(EngineTooSlow):
-            if nprobe := _fewest_probes(lambda nprobe, rescore=rescore: recall_at(nprobe, rescore), nprobes, target):
+            if nprobe := _smallest(lambda nprobe, rescore=rescore: recall_at(nprobe, rescore), nprobes, target):
                 params = SearchParams(nprobe, rescore)
                 good[params] = trials[params].milliseconds
     if not trials:
@@ -121,17 +121,26 @@ def _in_order(trials: Mapping[SearchParams, Trial]) -> list[Trial]:
     return sorted(trials.values(), key=lambda trial: (trial.rescore, trial.nprobe))
 
 
-def _fewest_probes(recall_at: Callable[[int], float], nprobes: Sequence[int], target: float) -> int | None:
-    """Return the fewest probes that reach the target, of `nprobes` and the middle between two; None if none do."""
-    before, fewer = 0.0, 0
-    for nprobe in nprobes:
-        value = recall_at(nprobe)
-        if value >= target + MARGIN:
-            middle = (fewer + nprobe) // 2
-            return middle if fewer < middle < nprobe and fewer and recall_at(middle) >= target + MARGIN else nprobe
-        if nprobe > _MANY_PROBES and value - before < _WORTHWHILE:
+def _smallest(recall_at: Callable[[int], float], values: Sequence[int], target: float, halvings: int = 1) -> int | None:
+    """Return the smallest value that reaches the target, of `values` and what lies between two; None if none does.
+
+    Args:
+        values: ascending.
+        halvings: times that the gap below the first value that reaches the target is halved.
+    """
+    before, missed = 0.0, 0
+    for value in values:
+        reached = recall_at(value)
+        if reached >= target + MARGIN:
+            for _ in range(halvings if missed else 0):
+                middle = (missed + value) // 2
+                if middle == missed:
+                    break
+                missed, value = (missed, middle) if recall_at(middle) >= target + MARGIN else (middle, value)
+            return value
+        if value > _MANY_PROBES and reached - before < _WORTHWHILE:
             return None
-        before, fewer = value, nprobe
+        before, missed = reached, value
     return None
 
 
@@ -175,20 +184,26 @@ def calibrate_filtered(
     """
     if lists == 0:
         return params
+    trials: dict[SearchParams, tuple[float, float]] = {}  # recall and seconds
+
+    def recall_at(probes: int, rescore: int) -> float:
+        trial = replace(params, filtered_probes=probes, filtered_rescore=rescore)
+        trials[trial] = _timed(lambda: lowest_recall(trial))
+        return trials[trial][0]
+
     good: dict[SearchParams, float] = {}
-    best = (-1.0, params)
-    fewest = math.inf  # probes that reach the target
-    all_lists = lists / params.nprobe  # multiple of nprobe that probes every list
+    fewest = _FILTERED_PROBES[-1] + 1
     for rescore in depths.filtered_rescores:
+        tried = [probes for probes in _FILTERED_PROBES if probes < fewest]  # a lower depth reaches the target with it
         with suppress(EngineTooSlow):
-            for probes in _FILTERED_PROBES:
-                if probes > 2 * all_lists or probes >= fewest:
-                    break  # an earlier depth has reached the target with as many
+            if probes := _smallest(
+                lambda probes, rescore=rescore: recall_at(probes, rescore), tried, target, halvings=3
+            ):
                 trial = replace(params, filtered_probes=probes, filtered_rescore=rescore)
-                value, seconds = _timed(lambda trial=trial: lowest_recall(trial))
-                best = max(best, (value, trial), key=lambda pair: pair[0])
-                if value >= target + MARGIN:
-                    good[trial], fewest = seconds, probes
-                    break
+                good[trial], fewest = trials[trial][1], probes
+    if not trials:
+        raise EngineTooSlow("the engine takes longer for a filtered search than servers wait, whatever the parameters")
+    if not good:
+        return max(trials, key=lambda trial: trials[trial][0])
     fastest = _fastest_times(lambda trial: _timed(lambda: lowest_recall(trial))[1], good)
-    return min(fastest, key=fastest.__getitem__) if fastest else best[1]
+    return min(fastest, key=fastest.__getitem__)

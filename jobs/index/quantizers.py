@@ -15,6 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from artifacts.errors import CorruptFile
 from artifacts.storage import sha256_of
 from jobs.workspace.records import read_record, write_record
@@ -42,6 +44,8 @@ class Quantizer:
         check: mean cosine of a check sample with their centroids, see `jobs.index.train`.
         similarity: mean cosine of the rows of the segment that it was trained for with their centroids; None until that
             segment is complete.
+        list_similarity: how alike the rows of each list are, see `artifacts.index.training.Clusters`; none in records
+            from before it was kept.
     """
 
     sha256: str
@@ -53,6 +57,7 @@ class Quantizer:
     trained_at: datetime
     check: float
     similarity: float | None = None
+    list_similarity: tuple[float, ...] = ()
 
 
 def keep(workspace: Workspace, trained: faiss.Index, describe: Callable[[str], Quantizer]) -> Quantizer:
@@ -119,6 +124,12 @@ def is_intact(workspace: Workspace, sha256: str) -> bool:
             return True
     except CorruptFile:
         return False
+
+
+def list_similarity(workspace: Workspace, sha256: str) -> np.ndarray | None:
+    """Return how alike the rows of each list are, float32[lists]; None if the record does not say."""
+    quantizer = _read(workspace, sha256)
+    return np.array(quantizer.list_similarity, np.float32) if quantizer and quantizer.list_similarity else None
 
 
 def record_similarity(workspace: Workspace, sha256: str, similarity: float | None) -> None:

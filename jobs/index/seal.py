@@ -17,6 +17,7 @@ from artifacts.encoders.identity import EncoderIdentity, encoder_identity
 from artifacts.engines.reference import EngineRef, collection_name
 from artifacts.errors import CorruptFile, StepFailed
 from artifacts.schema import REJECTS, STATE, attributes_of, segment_schema
+from artifacts.store.identity import identity_of
 from artifacts.store.manifest import Counts
 from artifacts.store.store import Store
 from jobs.candidate import Candidate, recorded_settings
@@ -150,7 +151,15 @@ def _seal(context: StepContext, plan: IndexPlan, records: list[PartRecord]) -> f
     from artifacts.products.database import DUCKDB_FILE  # imports DuckDB and FAISS
     from artifacts.products.table import ARROW_FILE
     from artifacts.products.writer import numbered_rows, write_database
-    from artifacts.segments.info import QUANTIZER_FILE, STATE_FILE, IndexInfo, PartInfo, SegmentInfo, part_name
+    from artifacts.segments.info import (
+        QUANTIZER_FILE,
+        SIMILARITY_FILE,
+        STATE_FILE,
+        IndexInfo,
+        PartInfo,
+        SegmentInfo,
+        part_name,
+    )
     from artifacts.segments.sealing import seal_segment
 
     workspace, store = context.workspace, context.store
@@ -173,6 +182,9 @@ def _seal(context: StepContext, plan: IndexPlan, records: list[PartRecord]) -> f
         if plan.quantizer:
             with quantizers.file_of(workspace, plan.quantizer) as path:
                 shutil.copyfile(path, folder / QUANTIZER_FILE)
+            similarity = quantizers.list_similarity(workspace, plan.quantizer)
+            if similarity is not None:
+                similarity.tofile(folder / SIMILARITY_FILE)
 
         def product_rows() -> Iterator[pa.RecordBatch]:
             for part in plan.parts:
@@ -209,7 +221,7 @@ def _engine_of(store: Store, plan: IndexPlan) -> EngineRef | None:
     """Return the planned engine with the name of the collection: a plan may have been made for another store."""
     if plan.engine is None:
         return None
-    return plan.engine.model_copy(update={"name": collection_name(plan.segment_id, store.identity())})
+    return plan.engine.model_copy(update={"name": collection_name(plan.segment_id, identity_of(store.folder))})
 
 
 def _further_options(context: StepContext, plan: IndexPlan) -> dict[str, int | float | str]:

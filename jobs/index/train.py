@@ -141,7 +141,7 @@ def _train(context: StepContext, identity: EncoderIdentity, choice: IndexChoice)
     device = open_device(config.index_device)
     with _sample(context, identity, choice.train_rows, config.seed) as sample:
         rows = len(sample)
-        trained = build.train(
+        trained, similarity = build.train(
             choice.factory, identity.dim, sample, seed=config.seed, device=device,
             overwrite_sample=True, progress=context.progress,
         )  # fmt: skip
@@ -149,7 +149,15 @@ def _train(context: StepContext, identity: EncoderIdentity, choice: IndexChoice)
 
     def describe(sha256: str) -> quantizers.Quantizer:
         return quantizers.Quantizer(
-            sha256, identity.id, choice.factory, config.seed, config.train_rows_per_list, rows, datetime.now(UTC), check
+            sha256,
+            identity.id,
+            choice.factory,
+            config.seed,
+            config.train_rows_per_list,
+            rows,
+            datetime.now(UTC),
+            check,
+            list_similarity=tuple(similarity.tolist()),
         )
 
     return quantizers.keep(context.workspace, trained, describe)

@@ -1,13 +1,13 @@
 """Step 4d: loads the engine with the candidate's segments, and checks what it holds. Without an engine, does nothing.
 
 A collection is named after its segment, so one that is complete is not loaded again: versions share it, and a load that
-was interrupted goes on where it ended.
+was interrupted goes on where it ended. While another process loads the same one, this step waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from artifacts.engines.collection import Batches
     from artifacts.engines.pool import EnginePool
     from artifacts.segments.segment import Segment
+
+#: Longest wait, in seconds, for another process that loads the same segment; it waits for no one that has died.
+_WAIT_SECONDS = 86_400.0
 
 #: Rows whose vectors are compared with the segment's once it is loaded.
 _SAMPLE = 64
@@ -69,7 +72,11 @@ def run_load(context: StepContext) -> StepResult[Candidate]:
     with engine_pool(context) as engines:
         release = Release(manifest, context.store.fetch(manifest), verify=False, engines=engines)
         try:
-            loaded = [load_segment(segment, context.progress) for segment in release.segments if segment.info.rows]
+            loaded = [
+                load_segment(segment, context.progress, context.store.load_lease(segment.info.id).held(_WAIT_SECONDS))
+                for segment in release.segments
+                if segment.info.rows
+            ]
         finally:
             release.close()
     rows = sum(info.rows for info in infos)
@@ -82,12 +89,13 @@ def discard(context: StepContext, segment_id: str) -> None:
         context.store.discard(segment_id, engines)
 
 
-def load_segment(segment: Segment, progress: Progress) -> bool:
+def load_segment(segment: Segment, progress: Progress, alone: AbstractContextManager[object] | None = None) -> bool:
     """Load the engine with one segment, and check a sample of it; return whether it was not complete before.
 
     Args:
         segment: open, with rows.
         progress: called with the number of rows written, and of all.
+        alone: entered if there is something to load, so that nobody else does it meanwhile.
 
     Raises:
         EngineError: the engine refuses the rows, or holds others.
@@ -98,7 +106,8 @@ def load_segment(segment: Segment, progress: Progress) -> bool:
     engine, collection = segment.engine, segment.collection
     is_new = not engine.is_complete(collection)
     if is_new:
-        engine.build(collection, _batches(segment), progress)
+        with alone or nullcontext():
+            engine.build(collection, _batches(segment), progress)  # nothing, if another process has done it
     rows = np.unique(np.linspace(0, segment.info.rows - 1, _SAMPLE).astype(np.int64))
     check_sample(engine, collection, rows, segment.vectors.take(rows), lambda numbers: _columns(segment, numbers))
     return is_new

@@ -102,6 +102,8 @@ class TestAfterEmbedding:
         {"encoder": "clip"},
         {"catalog": ""},
         {"releases": ""},
+        {"engine": "oracle"},
+        {"engine_url": "postgresql://shop:s3cret@db/shop"},
     ],
     ids=str,
 )
@@ -145,6 +147,28 @@ def test_spark_application_reads_the_arguments() -> None:
     assert parse_shards(arguments[1], settings.shards) == [2, 3]
     assert Path(spark_submit_script()).name == "spark_submit.py"
     assert Path(spark_submit_script()).is_file()
+
+
+def test_spark_application_has_credentials_from_its_environment_and_not_from_its_arguments(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from common import spark_arguments
+
+    from jobs.spark_submit import read_settings
+
+    secrets = {
+        "engine_key": "shop:s3cret",
+        "embedding_store_key": "shop:s3cret",
+        "api_keys": "s3cret",
+        "kafka_options": '{"sasl.password": "s3cret"}',
+    }
+    settings = Settings.model_validate({"workspace": "ws", "engine": "pgvector", **secrets})
+    (arguments,) = spark_arguments(settings, 1)
+    assert "s3cret" not in " ".join(arguments)
+    for name, value in secrets.items():
+        monkeypatch.setenv(f"LOOKALIKE_{name.upper()}", value)
+    sets = [value for flag, value in pairwise(arguments) if flag == "--set"]
+    assert read_settings(sets).model_copy(update={"workspace": "ws"}) == settings
 
 
 def test_only_publish_may_send_an_event(dagbag: Any) -> None:

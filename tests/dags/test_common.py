@@ -10,7 +10,16 @@ import pytest
 from common import DEFAULT_ARGS, freshness_deadline, report_late_run, start_spark
 from parameters import checked_params, refresh_params, shared_params
 
-from artifacts.errors import CatalogError, CorruptFile, GateFailed, InputError, PublishConflict, StepFailed
+from artifacts.errors import (
+    CatalogError,
+    CorruptFile,
+    EngineError,
+    EngineUnavailable,
+    GateFailed,
+    InputError,
+    PublishConflict,
+    StepFailed,
+)
 
 
 def context(conf: dict[str, object], **params: object) -> dict[str, Any]:
@@ -24,7 +33,8 @@ def context(conf: dict[str, object], **params: object) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "error", [GateFailed("no"), StepFailed("no"), CatalogError("no"), CorruptFile("a", "b"), KeyError()]
+    "error",
+    [GateFailed("no"), StepFailed("no"), CatalogError("no"), CorruptFile("a", "b"), EngineError("no"), KeyError()],
 )
 def test_errors_that_would_occur_again_are_not_retried(error: Exception) -> None:
     assert DEFAULT_ARGS["retry_policy"].evaluate(error, 1, 3).action.value == "fail"
@@ -35,8 +45,9 @@ def test_passing_errors_are_retried_as_often_as_the_task_says(error: Exception) 
     assert DEFAULT_ARGS["retry_policy"].evaluate(error, 1, 3).action.value == "default"
 
 
-def test_publication_that_another_came_before_is_retried() -> None:
-    assert DEFAULT_ARGS["retry_policy"].evaluate(PublishConflict("no"), 1, 3).action.value == "retry"
+@pytest.mark.parametrize("error", [PublishConflict("no"), EngineUnavailable("no")])
+def test_publication_that_another_came_before_and_an_engine_that_is_down_are_retried(error: Exception) -> None:
+    assert DEFAULT_ARGS["retry_policy"].evaluate(error, 1, 3).action.value == "retry"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +55,7 @@ def test_publication_that_another_came_before_is_retried() -> None:
     [
         ("catalogue", "did you mean 'catalog'?"),
         ("Encoder", "did you mean 'encoder'?"),
-        ("xyz", "there are catalog, releases, workspace, encoder, codec, shards"),
+        ("xyz", "there are catalog, releases, workspace, encoder, codec, shards, engine, engine_url"),
     ],
 )
 def test_unknown_keys_of_conf_are_refused_with_the_nearest_parameter(key: str, hint: str) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -18,71 +16,27 @@ from artifacts.engines.reference import collection_name
 from artifacts.engines.registry import open_engine
 from artifacts.segments.search import engine as engine_search
 from artifacts.settings import Settings
+from artifacts.store.identity import identity_of
 from artifacts.store.manifest import SegmentRef
 from artifacts.store.store import Store
 from jobs.compact.step import run_compact
 from jobs.refresh.step import run_refresh
 from jobs.steps import StepContext
 from serving.services import services_of
-from tests.milvus_server import MilvusServer
-from tests.pgvector_server import PgvectorServer
-from tests.pinecone_fake import PineconeFake
+from tests.engines import ENGINES, RunningEngine, server_settings
 from tests.pipeline import publish_small, small_settings, write_small_catalog
-from tests.qdrant_server import QdrantServer
 from tests.serving.answers import client_for, ids, photo, problem
-from tests.waiting import running as running_server
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore:Api key is used:UserWarning")]
 
 Serve = Callable[[Settings], FlaskClient]
 
-#: Settings of an engine, and what kills and starts it.
-Running = tuple[dict[str, Any], Callable[[], None], Callable[[], None]]
-
-
-@contextmanager
-def pgvector(folder: Path) -> Iterator[Running]:
-    with running_server(PgvectorServer()) as server:
-        options = {"engine": "pgvector", "engine_url": server.url, "engine_key": "shop:s3cret"}
-        yield options, server.kill, server.start
-
-
-@contextmanager
-def milvus(folder: Path) -> Iterator[Running]:
-    with running_server(MilvusServer()) as server:
-        options = {"engine": "milvus", "engine_url": server.url, "engine_key": server.key}
-        yield options, server.kill, server.start
-
-
-@contextmanager
-def qdrant(folder: Path) -> Iterator[Running]:
-    with running_server(QdrantServer(folder, "s3cret")) as server:
-        yield {"engine": "qdrant", "engine_url": server.url, "engine_key": "s3cret"}, server.kill, server.start
-
-
-@contextmanager
-def pinecone(folder: Path) -> Iterator[Running]:
-    fake = PineconeFake(8, "s3cret")  # dimensions of the small catalog's encoder
-    try:
-        options = {"engine": "pinecone", "engine_url": fake.url, "engine_key": "s3cret"}
-        yield options, fake.stop, fake.start
-    finally:
-        fake.stop()
-
-
-ENGINES = [
-    pytest.param(pgvector, id="pgvector", marks=pytest.mark.pgvector),
-    pytest.param(milvus, id="milvus", marks=pytest.mark.milvus),
-    pytest.param(qdrant, id="qdrant"),
-    pytest.param(pinecone, id="pinecone"),
-]
-
 
 @pytest.fixture(params=ENGINES, scope="module")
-def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with request.param(tmp_path_factory.mktemp("engine")) as running:
-        yield running
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
+    with request.param(tmp_path_factory.mktemp("engine")) as engine:
+        yield engine
 
 
 @pytest.fixture(params=["server", "engine"])
@@ -98,8 +52,8 @@ def filters_reach_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_search, "FEW_FETCHED", 0)
 
 
-def settings_for(folder: Path, running: Running, vectors: str) -> Settings:
-    return small_settings(folder, engine_vectors=vectors, **running[0])
+def settings_for(folder: Path, engine: RunningEngine, vectors: str) -> Settings:
+    return small_settings(folder, engine_vectors=vectors, **engine.settings)
 
 
 @pytest.fixture
@@ -114,14 +68,6 @@ def serve() -> Iterator[Callable[[Settings], FlaskClient]]:
     yield make
     for client in clients:
         services_of(client.application).watcher.close()
-
-
-def server_settings(settings: Settings) -> Settings:
-    """What a server needs besides the releases: the credential alone."""
-    return Settings(
-        releases=settings.releases, cache=settings.cache, engine_key=settings.engine_key, deadline_seconds=60,
-        embedding_cache_seconds=0, result_cache_seconds=0,
-    )  # fmt: skip
 
 
 def reload(client: FlaskClient) -> None:
@@ -161,14 +107,14 @@ def answers(client: FlaskClient) -> dict[str, list[str]]:
 
 
 def test_engine_finds_what_files_find_through_refresh_compaction_and_rollback(
-    tmp_path: Path, running: Running, vectors: str, serve: Serve
+    tmp_path: Path, engine: RunningEngine, vectors: str, serve: Serve
 ) -> None:
     catalog = write_small_catalog(tmp_path / "shop")
-    settings, files = settings_for(tmp_path / "engine", running, vectors), small_settings(tmp_path / "files")
+    settings, files = settings_for(tmp_path / "engine", engine, vectors), small_settings(tmp_path / "files")
     for each in (settings, files):
         publish_small(catalog, each)
     client, expected = serve(settings), serve(files)
-    assert client.get("/v1/release").get_json()["engine"]["kind"] == running[0]["engine"]
+    assert client.get("/v1/release").get_json()["engine"]["kind"] == engine.kind
     assert answers(client) == answers(expected)
     pictures = [
         each.post("/v1/search/image", data={"image": (photo(tmp_path / "shop", 4), "a.jpg"), "limit": "5"}).get_json()
@@ -208,9 +154,9 @@ def test_engine_finds_what_files_find_through_refresh_compaction_and_rollback(
     assert "s3cret" not in store.folder.read_bytes(f"versions/{first}/manifest.json").decode()
 
 
-def test_pruned_segments_are_dropped_from_the_engine(tmp_path: Path, running: Running) -> None:
+def test_pruned_segments_are_dropped_from_the_engine(tmp_path: Path, engine: RunningEngine) -> None:
     catalog = write_small_catalog(tmp_path / "shop")
-    settings = settings_for(tmp_path, running, "server")
+    settings = settings_for(tmp_path, engine, "server")
     publish_small(catalog, settings)
     store = Store(settings.releases, settings.cache)
     (before,) = store.manifest().segments
@@ -219,28 +165,27 @@ def test_pruned_segments_are_dropped_from_the_engine(tmp_path: Path, running: Ru
     (after,) = store.manifest().segments
 
     def name_of(segment: SegmentRef) -> str:
-        return collection_name(segment.id, store.identity())
+        return collection_name(segment.id, identity_of(store.folder))
 
-    engine = open_engine(running[0]["engine"], EngineAddress(running[0]["engine_url"], running[0]["engine_key"]))
-    assert {name_of(before), name_of(after)} <= set(engine.names())
-    engines = EnginePool(key=running[0]["engine_key"])  # the manifests name the address
+    opened = open_engine(engine.kind, EngineAddress(engine.url, engine.key))
+    assert {name_of(before), name_of(after)} <= set(opened.names())
+    engines = EnginePool(key=engine.key)  # the manifests name the address
     store.prune(1, grace_seconds=0, engines=engines)
     engines.close()
-    assert name_of(before) not in engine.names()
-    assert name_of(after) in engine.names()
-    engine.close()
+    assert name_of(before) not in opened.names()
+    assert name_of(after) in opened.names()
+    opened.close()
 
 
 def test_server_answers_503_while_the_engine_is_down_and_recovers_without_a_restart(
-    tmp_path: Path, running: Running, serve: Serve
+    tmp_path: Path, engine: RunningEngine, serve: Serve
 ) -> None:
-    _, kill, start = running
-    settings = settings_for(tmp_path, running, "server")
+    settings = settings_for(tmp_path, engine, "server")
     publish_small(write_small_catalog(tmp_path / "shop"), settings)
     client = serve(settings)
     before = answers(client)
     assert client.get("/readyz").status_code == 200
-    kill()
+    engine.kill()
     try:
         response = client.get(SEARCHES["text"])
         assert "s3cret" not in problem(response, 503)
@@ -248,24 +193,25 @@ def test_server_answers_503_while_the_engine_is_down_and_recovers_without_a_rest
         assert "s3cret" not in problem(client.get("/readyz"), 503)
         assert client.get("/v1/products/p004").status_code == 200  # needs no engine
     finally:
-        start()
+        engine.start()
     wait_until(lambda: client.get("/readyz").status_code == 200)
     wait_until(lambda: client.get(SEARCHES["text"]).status_code == 200)  # Milvus loads its collections again first
     assert answers(client) == before
 
 
-def test_build_goes_on_where_an_engine_that_was_down_stopped_it(tmp_path: Path, running: Running, serve: Serve) -> None:
+def test_build_goes_on_where_an_engine_that_was_down_stopped_it(
+    tmp_path: Path, engine: RunningEngine, serve: Serve
+) -> None:
     from artifacts.errors import EngineUnavailable
 
-    _, kill, start = running
-    settings = settings_for(tmp_path, running, "server")
+    settings = settings_for(tmp_path, engine, "server")
     catalog = write_small_catalog(tmp_path / "shop")
-    kill()
+    engine.kill()
     try:
         with pytest.raises(EngineUnavailable):
             publish_small(catalog, settings)
         assert Store(settings.releases, settings.cache).current() is None
     finally:
-        start()
+        engine.start()
     publish_small(catalog, settings)
     assert answers(serve(settings))["text"]

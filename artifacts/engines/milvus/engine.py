@@ -104,16 +104,20 @@ class MilvusEngine(Engine):
         options = index_options(collection.options)
         if self._described(collection.name) is None:
             raise EngineError(f"{self._connection} has no collection {collection.name}; run the load step again")
-        loaded, state = self._load_state(collection.name)
-        if not loaded:
-            if state == LoadState.NotLoad:
-                raise EngineError(f"{collection.name} in {self._connection} is not loaded; load it there")
-            raise EngineUnavailable(f"{self._connection} is still loading {collection.name}")
+        self.ping_collection(collection, _SECONDS)
         self.require_complete(collection)
         return _MilvusSearch(self._connection, collection, options, self._vector_type(collection.name))
 
     def ping(self, seconds: float) -> None:
         self._connection.call(seconds, lambda client, left: client.list_collections(timeout=left))
+
+    def ping_collection(self, collection: Collection, seconds: float) -> None:
+        # A Milvus that was started again answers long before it has loaded its collections.
+        loaded, state = self._load_state(collection.name, seconds)
+        if state is LoadState.NotExist or state is LoadState.NotLoad:  # not `==`: a progress of 0 or 1 equals them
+            raise EngineError(f"{collection.name} in {self._connection} is not loaded; load it there")
+        if not loaded:
+            raise EngineUnavailable(f"{self._connection} is still loading {collection.name}")
 
     def names(self) -> list[str]:
         names = self._connection.call(_SECONDS, lambda client, seconds: client.list_collections(timeout=seconds))
@@ -188,8 +192,8 @@ class MilvusEngine(Engine):
             raise EngineError(f"{self._connection} cannot build the index of {name}; its log says why")
         return state["state"] == "Finished" and not state["pending_index_rows"], state["indexed_rows"]
 
-    def _load_state(self, name: str) -> tuple[bool, object]:
-        state = self._connection.call(_SECONDS, lambda client, seconds: client.get_load_state(name, timeout=seconds))
+    def _load_state(self, name: str, seconds: float = _SECONDS) -> tuple[bool, object]:
+        state = self._connection.call(seconds, lambda client, left: client.get_load_state(name, timeout=left))
         return state["state"] == LoadState.Loaded, state.get("progress", state["state"])
 
     def _wait(self, what: str, look: Callable[[], tuple[bool, object]]) -> None:

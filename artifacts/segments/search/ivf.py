@@ -7,11 +7,15 @@ only if too few are left.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 
 from artifacts.index import planner
 from artifacts.index.faiss_index import IvfIndex
 from artifacts.index.params import SearchParams
+from artifacts.index.probing import AllowedRows
 from artifacts.segments.row_filter import RowFilter
 from artifacts.segments.search.candidates import Candidates, Neighbors, Plan, Rows
 
@@ -43,22 +47,13 @@ class IvfCandidates(Candidates):
         seconds: float,
     ) -> tuple[list[Neighbors], Plan]:
         total = self._rows.allowed(row_filter)
-        if row_filter is None:
-            bitmaps, rows_per_list = None, None
-            useful, probes, rescore = self._ivf.lists, min(self._ivf.lists, params.nprobe), params.rescore
-        else:
-            bitmaps, rows_per_list = row_filter.bitmaps, row_filter.rows_per_list
-            useful, rescore = row_filter.useful_lists, params.filtered_rescore
-            probes = planner.probes_for(self._ivf.shape, params, row_filter.count, useful)
-        depth = planner.candidates_for(k, rescore)
+        depth = planner.candidates_for(k, params.rescore if row_filter is None else params.filtered_rescore)
         drops = row_filter is None and self._rows.deleted_count > 0
-        asked = self._rows.with_deleted(depth) if drops else min(total, depth)
         neighbors: dict[int, Neighbors] = {}
-        unfinished, scored = list(range(len(queries))), 0
-        while unfinished:
-            candidates = self._ivf.candidates(
-                queries[unfinished], asked, probes, bitmaps=bitmaps, rows_per_list=rows_per_list
-            )
+        unfinished, most_probed, scored = list(range(len(queries))), 0, 0
+        for probes, allowed, asked in self._rounds(k, params, row_filter, depth):
+            candidates, probed = self._ivf.probe(queries[unfinished], asked, probes, allowed)
+            most_probed = max(most_probed, probed)
             crowded: set[int] = set()  # queries whose candidates were largely deleted, while there are others
             for number, found in zip(unfinished, candidates, strict=True):
                 rows = found[found >= 0]
@@ -68,11 +63,32 @@ class IvfCandidates(Candidates):
                         crowded.add(number)
                 scored += len(rows)
                 neighbors[number] = Neighbors(*self._rows.vectors.score(queries[number], rows, k))
-            # The nearest lists may hold too few allowed rows: probe more until there are enough or no list is left.
             unfinished = [number for number in unfinished if len(neighbors[number].rows) < k or number in crowded]
-            if not unfinished or (probes >= useful and (not drops or asked >= self._rows.total)):
+            if not unfinished:
                 break
-            probes = min(useful, probes * 4)
-            if drops:  # deleted rows may have taken the places of others among the candidates
-                asked = min(self._rows.total, asked * 4)
-        return [neighbors[number] for number in range(len(queries))], Plan("ivf", total, probes, scored)
+        return [neighbors[number] for number in range(len(queries))], Plan("ivf", total, most_probed, scored)
+
+    def _rounds(
+        self, k: int, params: SearchParams, row_filter: RowFilter | None, depth: int
+    ) -> Iterator[tuple[int, AllowedRows | None, int]]:
+        """Yield the lists to probe, the allowed rows and the candidates to ask for: more each time, and at last all.
+
+        The first lists may hold too few allowed rows, and deleted rows may take the places of others.
+
+        Args:
+            depth: candidates to score exactly.
+        """
+        lists, probes, allowed = self._ivf.lists, params.nprobe, None
+        asked = min(self._rows.total, self._rows.with_deleted(depth))
+        if row_filter is not None:
+            assert row_filter.rows_per_list is not None  # noqa: S101  (an IVF has lists)
+            allowed, asked = AllowedRows(row_filter.bitmaps, row_filter.rows_per_list), min(row_filter.count, depth)
+            if self._ivf.shape.has_model:
+                yield probes, replace(allowed, wanted=k, breadth=params.filtered_probes), asked
+            lists = row_filter.useful_lists
+            probes = planner.probes_for(self._ivf.shape, params, row_filter.count, lists)
+        most = self._rows.total if allowed is None and self._rows.deleted_count else asked
+        while probes < lists or asked < most:
+            yield min(probes, lists), allowed, asked
+            probes, asked = min(lists, probes * 4), min(most, asked * 4)
+        yield lists, allowed, asked

@@ -250,6 +250,9 @@ class EngineContract:
         assert not engine.is_complete(collection)
         engine.drop(name)  # nothing happens
 
+    def test_complete_collection_is_ready(self, engine: Engine, opened: tuple[Collection, CollectionSearch]) -> None:
+        engine.ping_collection(opened[0], 30)
+
     def test_opening_a_collection_that_is_not_there_is_an_error(self, engine: Engine) -> None:
         with pytest.raises(EngineError):
             engine.open(Rows(20).collection(f"{NAME_PREFIX}missing"))

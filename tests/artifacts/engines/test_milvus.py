@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 import pytest
-from pymilvus import DataType
+from pymilvus import DataType, MilvusClient
 
 from artifacts.engines.base import CollectionSearch, Engine, EngineAddress, Found
 from artifacts.engines.checking import check_sample
@@ -23,7 +23,7 @@ from artifacts.engines.registry import open_engine
 from artifacts.errors import EngineError, EngineUnavailable
 from artifacts.products.filters import Condition
 from tests.artifacts.engines.conftest import Rows, unit_vectors
-from tests.artifacts.engines.contract import EngineContract, no_progress
+from tests.artifacts.engines.contract import EngineContract, loaded, no_progress
 from tests.milvus_server import MilvusLiteServer, MilvusServer
 from tests.waiting import running, wait_until
 
@@ -141,7 +141,12 @@ class TestMilvus(ServerTests):
             engine.drop(NAME)
 
     def test_open_search_works_again_after_the_server_was_killed_and_started(
-        self, milvus: MilvusServer, engine: Engine, search: CollectionSearch, rows: Rows
+        self,
+        milvus: MilvusServer,
+        engine: Engine,
+        opened: tuple[Collection, CollectionSearch],
+        search: CollectionSearch,
+        rows: Rows,
     ) -> None:
         (before,) = search.search(rows.queries(1), 10, 512, (), 30)
         milvus.kill()
@@ -152,13 +157,37 @@ class TestMilvus(ServerTests):
             search.vectors(np.arange(3), 5)
         with pytest.raises(EngineUnavailable):
             engine.ping(5)
-        assert time.monotonic() - began < 16
+        with pytest.raises(EngineUnavailable):
+            engine.ping_collection(opened[0], 5)
+        assert time.monotonic() - began < 21
         milvus.start()
-        wait_until(lambda: self._found(search, rows), seconds=120)
-        (after,) = search.search(rows.queries(1), 10, 512, (), 30)
+        wait_until(lambda: self._is_ready(engine, opened[0]), seconds=120)
+        (after,) = search.search(rows.queries(1), 10, 512, (), 5)
         np.testing.assert_array_equal(after.rows, before.rows)
         assert len(search.vectors(np.arange(3), 30)) == 3
         engine.ping(5)
+
+    @staticmethod
+    def _is_ready(engine: Engine, collection: Collection) -> bool:
+        try:
+            engine.ping_collection(collection, 1)
+        except EngineUnavailable:  # it loads its collections; an error of another kind would be a server's last word
+            return False
+        return True
+
+    def test_collection_that_was_released_is_an_error_until_it_is_loaded(
+        self, milvus: MilvusServer, engine: Engine, rows: Rows
+    ) -> None:
+        with loaded(engine, rows) as (collection, _):
+            client = MilvusClient(milvus.url, token=milvus.key, dedicated=True)
+            client.release_collection(collection.name)
+            for look in (lambda: engine.ping_collection(collection, 5), lambda: engine.open(collection)):
+                with pytest.raises(EngineError, match=f"{collection.name} .* is not loaded") as raised:
+                    look()
+                assert not isinstance(raised.value, EngineUnavailable)
+            client.load_collection(collection.name)
+            client.close()
+            engine.ping_collection(collection, 5)
 
     @pytest.mark.parametrize("key", ["root:not-its-password", ""])
     def test_key_that_is_not_accepted_is_an_error_that_does_not_repeat_it(

@@ -18,7 +18,7 @@ def build_index(
 ) -> tuple[IvfIndex, np.ndarray]:
     """Build an IVF over the vectors, spread over files; return it with the list of each row."""
     dim = vectors.shape[1]
-    trained = build.train(factory_string(codec, dim, lists), dim, vectors.astype(np.float32), seed=0)
+    trained, similarity = build.train(factory_string(codec, dim, lists), dim, vectors.astype(np.float32), seed=0)
     paths, list_of_row, first = [], [], 0
     for number, part in enumerate(np.array_split(vectors.astype(np.float32), files)):
         index = build.empty_copy(trained)
@@ -26,4 +26,4 @@ def build_index(
         first += len(part)
         paths.append(folder / f"{codec}-{files}-{number}.faiss")
         build.write(index, paths[-1])
-    return IvfIndex(paths), np.concatenate(list_of_row)
+    return IvfIndex(paths, similarity=similarity), np.concatenate(list_of_row)

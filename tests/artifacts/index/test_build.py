@@ -60,8 +60,8 @@ def test_sample_that_may_be_overwritten_is_rotated_in_its_file_and_trains_the_sa
     sample = np.memmap(tmp_path / "sample", np.float32, "w+", shape=vectors.shape)
     sample[:] = vectors
     trained = [
-        build.train(factory, 24, vectors, seed=0),
-        build.train(factory, 24, sample, seed=0, overwrite_sample=True),
+        build.train(factory, 24, vectors, seed=0)[0],
+        build.train(factory, 24, sample, seed=0, overwrite_sample=True)[0],
     ]
     assert faiss.serialize_index(trained[0]).tobytes() == faiss.serialize_index(trained[1]).tobytes()
     rotated = to_ivf_space(trained[1], vectors)[1]
@@ -120,7 +120,7 @@ NEEDS_GPU = pytest.mark.skipif(faiss.get_num_gpus() == 0, reason="FAISS sees no 
 
 def built(factory: str, vectors: np.ndarray, device: Device, block: int) -> tuple[bytes, np.ndarray, np.ndarray]:
     """Train on some of the vectors and add all; return the index file's bytes, the lists and the cosines."""
-    index = build.train(factory, vectors.shape[1], vectors[::2], seed=0, device=device)
+    index, _ = build.train(factory, vectors.shape[1], vectors[::2], seed=0, device=device)
     added = [
         build.add(
             index, vectors[start : start + block], np.arange(start, min(len(vectors), start + block)), device=device
@@ -165,7 +165,7 @@ def test_codes_find_as_many_neighbors_as_those_that_faiss_trains(factory: str):
         ivfpq.do_polysemous_training = False
     theirs.train(vectors)
     recall = []
-    for index in (build.train(factory, 24, vectors, seed=0), theirs):
+    for index in (build.train(factory, 24, vectors, seed=0)[0], theirs):
         build.add(index, vectors, np.arange(1200))
         faiss.extract_index_ivf(index).nprobe = 16
         _, found = index.search(vectors[:100], 50)

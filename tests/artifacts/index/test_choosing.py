@@ -129,7 +129,7 @@ def test_resident_bytes_are_those_of_the_file(tmp_path: Path, codec: str) -> Non
     rows, dim = 3000, 64
     choice = choose(rows, dim, IndexConfig(codec=codec, flat_max_rows=0))  # type: ignore[arg-type]
     vectors = unit_vectors(rows, dim).astype(np.float32)
-    index = build.train(choice.factory, dim, vectors, seed=0)
+    index, _ = build.train(choice.factory, dim, vectors, seed=0)
     assert faiss.extract_index_ivf(index).nlist == choice.lists
     build.add(index, vectors, np.arange(rows))
     build.write(index, tmp_path / "index")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import faiss
@@ -10,6 +11,7 @@ import pytest
 
 from artifacts.index import build, params
 from artifacts.index.coarse import RoundedCentroids, has_graph
+from artifacts.index.probing import AllowedRows
 from tests.artifacts.building import queries_like, unit_vectors
 from tests.artifacts.index.ivf_building import CODECS, build_index
 
@@ -36,8 +38,9 @@ def test_graph_gives_the_candidates_of_all_centroids(
     allowed[::5] = True
     bitmaps = [np.packbits(allowed, bitorder="little")]
     rows_per_list = np.bincount(flat_lists[allowed], minlength=LISTS)
-    for options in ({}, {"bitmaps": bitmaps, "rows_per_list": rows_per_list}):
-        found = [index.candidates(QUERIES, 50, 8, **options) for index in (flat, graph)]
+    fifth = AllowedRows(bitmaps, rows_per_list)
+    for options in (None, fifth, replace(fifth, wanted=50, breadth=8)):
+        found = [index.candidates(QUERIES, 50, 8, options) for index in (flat, graph)]
         shares = [len({*one} & {*other}) / len({*one}) for one, other in zip(*found, strict=True)]
         assert np.mean(shares) > 0.98
     for probes in (1, LISTS):
@@ -57,7 +60,7 @@ def test_building_twice_gives_the_same_graph(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("from_few_lists")
 def test_index_is_read_with_its_graph_to_be_filled(tmp_path: Path) -> None:
     vectors = VECTORS.astype(np.float32)
-    trained = build.train(params.factory_string("pq", 32, LISTS), 32, vectors, seed=0)
+    trained, _ = build.train(params.factory_string("pq", 32, LISTS), 32, vectors, seed=0)
     build.write(trained, tmp_path / "quantizer")
     filled = [build.empty_copy(trained), build.read(tmp_path / "quantizer")]
     lists = [build.add(index, vectors, np.arange(len(vectors)))[0] for index in filled]

@@ -75,6 +75,46 @@ def test_the_way_that_was_measured_as_cheaper_is_taken(case: tuple[str, int, int
     assert exact_is_cheaper(shape, SearchParams(4, 4, probes, rescore), 100, allowed, useful) == (exact < probing)
 
 
+#: The same where a model chooses the lists: codec, allowed rows, lists that hold any, nprobe and filtered_rescore, µs.
+MODELLED = [
+    ("sq8", 3_000, 1425, 6, 1, 190, 273),
+    ("sq8", 8_000, 1859, 12, 1, 504, 331),
+    ("sq8", 8_000, 1854, 6, 1, 629, 291),
+    ("sq8", 1_206, 13, 12, 1, 91, 121),
+    ("sq8", 3_345, 24, 12, 1, 204, 142),
+    ("sq8", 5_663, 53, 6, 1, 319, 176),
+    ("sq8", 2_622, 17, 12, 1, 162, 115),
+    ("sq8", 3_424, 38, 6, 1, 203, 121),
+    ("rabitq", 5_000, 1682, 16, 8, 281, 470),
+    ("rabitq", 8_000, 1856, 6, 3, 747, 507),
+    ("rabitq", 12_000, 1928, 16, 8, 1335, 693),
+    ("rabitq", 3_149, 27, 16, 8, 189, 265),
+    ("rabitq", 5_080, 44, 6, 3, 293, 198),
+    ("rabitq", 8_232, 58, 16, 8, 651, 345),
+    ("rabitq", 1_222, 15, 16, 8, 93, 157),
+    ("rabitq", 3_913, 31, 6, 3, 234, 170),
+    ("rabitq", 5_047, 52, 6, 3, 296, 175),
+    ("pq", 5_000, 1692, 16, 6, 298, 471),
+    ("pq", 8_000, 1855, 6, 8, 509, 374),
+    ("pq", 12_000, 1921, 16, 6, 1296, 542),
+    ("pq", 3_042, 25, 6, 8, 183, 260),
+    ("pq", 8_224, 68, 6, 8, 604, 352),
+    ("pq", 8_002, 57, 16, 6, 638, 280),
+    ("pq", 2_021, 14, 6, 8, 131, 181),
+    ("pq", 5_306, 47, 16, 6, 305, 175),
+    ("pq", 5_099, 41, 6, 8, 288, 156),
+]
+
+
+@pytest.mark.parametrize("case", MODELLED, ids=lambda case: "-".join(map(str, case[:5])))
+def test_the_way_that_was_measured_as_cheaper_is_taken_with_a_model(
+    case: tuple[str, int, int, int, int, float, float],
+) -> None:
+    codec, allowed, useful, nprobe, rescore, exact, probing = case
+    shape = IvfShape(codec, 300_000, 2048, 512, code_size(codec, 512), has_model=True)
+    assert exact_is_cheaper(shape, SearchParams(nprobe, 4, 16, rescore), 100, allowed, useful) == (exact < probing)
+
+
 @pytest.mark.parametrize("useful", [None, 30, 2048])
 def test_exact_is_cheaper_up_to_one_crossover(useful: int | None) -> None:
     counts = np.unique(np.geomspace(100, 500_000, 200).astype(int))

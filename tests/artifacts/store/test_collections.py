@@ -66,6 +66,16 @@ def test_collection_is_dropped_once_it_was_unnamed_for_the_grace_at_its_recorded
     assert folder.names("unnamed") == []
 
 
+def test_lease_of_a_load_that_was_killed_goes_with_the_collection(folder: Folder, tmp_path: Path) -> None:
+    lease = Store(str(tmp_path), tmp_path / "cache").load_lease("b")
+    with lease.held():
+        (file,) = tmp_path.glob("*.lease")
+        content = file.read_bytes()
+    file.write_bytes(content)  # as its holder leaves it that is killed
+    assert drop_collection(folder, Pool(), 0, "b", URL)  # type: ignore[arg-type]
+    assert list(tmp_path.glob("*.lease")) == []
+
+
 def test_segment_stays_while_its_engine_is_down_or_unknown(folder: Folder) -> None:
     pool = Pool()
     pool.is_down = True

@@ -36,7 +36,8 @@ def test_the_content_id_covers_segments_encoder_search_parameters_and_engine():
 
 
 def test_the_content_id_of_a_release_without_an_engine_is_that_of_earlier_versions():
-    assert manifest_of([SEGMENT]).content_id == "58cb03231d7b"
+    manifest = manifest_of([SEGMENT], search={"image": SearchParams(32, 4, 8, 16)})
+    assert manifest.content_id == "58cb03231d7b"
 
 
 def test_package_versions_are_those_of_installed_packages():

@@ -118,11 +118,19 @@ def test_worst_filter_decides(probes: int, rescore: int) -> None:
     assert chosen.filtered_rescore >= rescore
 
 
+@pytest.mark.parametrize("enough", [2, 5, 7, 8, 11, 50, 120])
+def test_breadth_is_found_to_within_a_sixteenth(enough: int) -> None:
+    chosen = calibrate_filtered(
+        lambda params: float(params.filtered_probes >= enough), SearchParams(8, 4), lists=64, target=0.95
+    )
+    assert enough <= chosen.filtered_probes <= enough * 17 / 16 + 1
+
+
 def test_best_parameters_are_chosen_below_the_target() -> None:
     chosen = calibrate_filtered(
         lambda params: 0.5 + params.filtered_probes / 1000, SearchParams(8, 4), lists=64, target=0.95
     )
-    assert chosen.filtered_probes == 16  # 8 probes times 16 are more than the 64 lists, once
+    assert chosen.filtered_probes == 128
 
 
 class BusyAtFirst:

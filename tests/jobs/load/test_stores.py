@@ -12,6 +12,7 @@ from artifacts.engines.pool import EnginePool
 from artifacts.engines.registry import open_engine
 from artifacts.segments.info import read_info
 from artifacts.settings import Settings
+from artifacts.store.identity import identity_of
 from artifacts.store.store import Store
 from tests.pgvector_server import PgvectorServer
 from tests.pipeline import publish_small, write_small_catalog
@@ -45,7 +46,7 @@ def test_pruning_a_store_keeps_collections_that_another_store_of_the_same_path_a
     catalog.write_text("\n".join(catalog.read_text().splitlines()[:-3]) + "\n")
     publish_small(catalog, settings_in(tmp_path, releases=staging.folder.url))
     engine = open_engine("pgvector", EngineAddress(server.url, "shop:s3cret"))
-    assert engine.orphans(production.folder.names("segments"), production.identity()) == []
+    assert engine.orphans(production.folder.names("segments"), identity_of(production.folder)) == []
     engines = EnginePool(key="shop:s3cret")
     staging.prune(1, grace_seconds=0, engines=engines)
     engines.close()

@@ -173,7 +173,7 @@ def test_what_could_not_be_put_is_put_later() -> None:
     put(seen, DIGESTS[2:3])  # there is a pause
     assert store.values == {}
     assert seen.get_many("e", 512, 8, DIGESTS) == {}
-    assert store.gets == 1  # which is none for gets
+    assert store.gets == 1  # the pause is for puts only
     clock.now += 6
     seen.flush()
     assert len(seen.get_many("e", 512, 8, DIGESTS)) == 3

@@ -29,7 +29,7 @@ class FullGpu:
 
 def built(device: Device = CPU) -> bytes:
     """Train and fill an index on a device."""
-    index = build.train("IVF16,PQ4", 24, VECTORS, seed=0, device=device)
+    index, _ = build.train("IVF16,PQ4", 24, VECTORS, seed=0, device=device)
     build.add(index, VECTORS, np.arange(600), device=device)
     return faiss.serialize_index(index).tobytes()
 

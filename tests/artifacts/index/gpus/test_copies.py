@@ -12,6 +12,7 @@ from artifacts.errors import DeviceError
 from artifacts.index import build
 from artifacts.index.faiss_index import FlatIndex, IvfIndex
 from artifacts.index.gpus.pool import GpuPool
+from artifacts.index.probing import AllowedRows
 from tests.artifacts.building import queries_like, unit_vectors
 from tests.artifacts.index.ivf_building import build_index
 from tests.fake_gpus import FakeGpus
@@ -83,7 +84,7 @@ def test_flat_index_returns_the_same_bits_on_gpus(tmp_path: Path, gpus: FakeGpus
 
 
 def test_graph_of_centroids_is_searched_as_a_flat_quantizer(tmp_path: Path, gpus: FakeGpus):
-    trained = build.train("IVF64_HNSW32,SQ8", 24, VECTORS.astype(np.float32), seed=0)
+    trained, _ = build.train("IVF64_HNSW32,SQ8", 24, VECTORS.astype(np.float32), seed=0)
     build.add(trained, VECTORS.astype(np.float32), np.arange(2000))
     build.write(trained, tmp_path / "graph.faiss")
     index = IvfIndex([tmp_path / "graph.faiss"])
@@ -103,7 +104,7 @@ def test_filtered_and_very_deep_searches_stay_on_the_cpu(tmp_path: Path, gpus: F
     index.copy_to_gpus(pool)
     bitmap = np.packbits(np.arange(3000) % 2 == 0, bitorder="little")
     flat.search(QUERIES[0], 10, bitmap)
-    index.candidates(QUERIES, 10, 6, bitmaps=[bitmap], rows_per_list=np.bincount(lists[::2], minlength=64))
+    index.candidates(QUERIES, 10, 6, AllowedRows([bitmap], np.bincount(lists[::2], minlength=64)))
     assert gpus.searches == 0
     assert reports.deep == 0
     assert index.candidates(QUERIES[:3], 2500, 64).shape == (3, 2500)

@@ -167,8 +167,8 @@ class PgvectorEngine(Engine):
     def names(self) -> list[str]:
         with self._connections.use(_SECONDS) as connection:
             rows = connection.execute(
-                "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
-                "AND relkind = 'r' AND starts_with(relname, %s) ORDER BY relname",
+                "SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+                "WHERE nspname = current_schema() AND relkind = 'r' AND starts_with(relname, %s) ORDER BY relname",
                 (NAME_PREFIX,),
             )
             return [name for (name,) in rows]
@@ -215,8 +215,9 @@ def _is_complete(connection: Connection, table: Table) -> bool:
 def _described(connection: Connection, name: str) -> dict[str, Any] | None:
     """Return what the comment of a table in the first schema of the search_path says; None if there is no table."""
     found = connection.execute(
-        "SELECT coalesce(obj_description(oid, 'pg_class'), '') FROM pg_class "
-        "WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND relname = %s",
+        "SELECT coalesce(obj_description(pg_class.oid, 'pg_class'), '') FROM pg_class "
+        "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+        "WHERE nspname = current_schema() AND relkind = 'r' AND relname = %s",
         (name,),
     ).fetchone()
     if found is None:

@@ -314,6 +314,20 @@ def test_database_without_pgvector_is_named_as_such(server: PgvectorServer) -> N
     engine.close()
 
 
+def test_tables_are_in_a_schema_whose_name_needs_quotes(server: PgvectorServer) -> None:
+    with server.connect() as connection:
+        connection.execute('CREATE SCHEMA "Größe \'x"')
+        connection.execute("CREATE USER quoted")
+        connection.execute('GRANT ALL ON SCHEMA "Größe \'x" TO quoted')
+        connection.execute('ALTER USER quoted SET search_path = "Größe \'x", public')
+    engine = open_engine("pgvector", EngineAddress(server.url, "quoted"))
+    with loaded(engine, Rows(20)) as (collection, search):
+        assert engine.names() == [collection.name]
+        assert len(one(search)) == 10
+    assert engine.names() == []
+    engine.close()
+
+
 def test_user_who_may_not_create_the_extension_is_told_what_to_run(server: PgvectorServer) -> None:
     with server.connect() as connection:
         connection.execute("CREATE DATABASE plain")

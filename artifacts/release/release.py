@@ -95,6 +95,7 @@ class Release:
         Args:
             opened: the segments of the other releases.
         """
+        self.searcher.close()
         if self.delta is not None:
             self._database.close()
         close_unshared(self.segments, opened)
@@ -231,11 +232,7 @@ class Release:
         return take_vectors(self.searcher.vectors, _rows_of(hits), seconds)
 
     def ping_engine(self, seconds: float) -> None:
-        """Return if the engine of the release can search its segments, or it has none.
-
-        Raises:
-            EngineUnavailable, EngineError: it does not say so within so many seconds, or lacks one.
-        """
+        """Return if the engine can search all segments, or there is none; see Segment.ping_engine for the errors."""
         ends = time.monotonic() + seconds
         for each in self.segments:
             each.ping_engine(max(0.001, ends - time.monotonic()))

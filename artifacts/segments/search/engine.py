@@ -58,6 +58,10 @@ class EngineCandidates(Candidates):
         """
         return EngineRows(self._rows.segments)
 
+    def close(self) -> None:
+        if "engine" in vars(self):
+            self.engine.close()
+
     @property
     def max_nprobe(self) -> int:  # type: ignore[override]
         return self.engine.max_effort

@@ -68,6 +68,11 @@ class EngineRows:
         """The greatest effort of use; 1 where there is nothing to choose."""
         return max(self.capabilities.efforts, default=1)
 
+    def close(self) -> None:
+        """End the threads; a search in progress may fail."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
     def candidates(
         self, queries: np.ndarray, k: int, effort: int, conditions: Filter, seconds: float
     ) -> list[FoundInSegments]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from artifacts.segments.search import engine as engine_search
 from artifacts.segments.search.searcher import Searcher
 from artifacts.segments.segment import Segment
 from tests.artifacts.building import DIM, product_table, queries_like, unit_vectors, write_delta, write_segment
+from tests.waiting import wait_until
 
 ROWS = 400
 PARAMS = SearchParams(nprobe=10, rescore=2, filtered_probes=2, filtered_rescore=2)
@@ -217,3 +219,16 @@ def test_no_time_left_is_unavailable(tmp_path: Path) -> None:
     searcher = opened(tmp_path, ExactEngine())
     with pytest.raises(EngineUnavailable, match="time"):
         searcher.search(queries_like(unit_vectors(ROWS), 1), 5, PARAMS, seconds=0)
+
+
+def test_closing_ends_the_threads_that_ask_for_the_delta(tmp_path: Path) -> None:
+    engine = ExactEngine()
+    searcher = opened(tmp_path, engine, deleted=["p0"], vectors=unit_vectors(5), products=product_table(list("abcde")))
+    engine.vectors["lookalike_delta_0"] = unit_vectors(5)
+    earlier = set(threading.enumerate())
+    searcher.search(queries_like(unit_vectors(ROWS), 1), 10, PARAMS)
+
+    begun = set(threading.enumerate()) - earlier
+    assert begun
+    searcher.close()
+    wait_until(lambda: not any(thread.is_alive() for thread in begun))

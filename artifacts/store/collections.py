@@ -48,7 +48,10 @@ def drop_collection(
     name = _marker_of(segment_id)
     if not folder.exists(name):
         folder.write_text(name, json.dumps({"since": datetime.now(UTC).isoformat(), "engine_url": url}) + "\n")
-    marker = json.loads(folder.read_bytes(name))
+    try:
+        marker = json.loads(folder.read_bytes(name))
+    except FileNotFoundError:  # another process has dropped the collection, or a version names the segment again
+        return False
     age = (datetime.now(UTC) - datetime.fromisoformat(marker["since"])).total_seconds()
     if engines is None or age < grace_seconds:
         return False
@@ -73,9 +76,11 @@ def unnamed_segments(folder: Folder) -> list[str]:
 
 
 def keep_collections(folder: Folder, segment_ids: Collection[str]) -> None:
-    """Forget that segments were unnamed: a version names them again, or is about to."""
-    for segment_id in unnamed_segments(folder):
-        if segment_id in segment_ids:
+    """Forget that segments were unnamed: these, which a version names again or is about to, and those that are gone."""
+    unnamed = unnamed_segments(folder)
+    gone = set(unnamed).difference(folder.names("segments")) if unnamed else ()
+    for segment_id in unnamed:
+        if segment_id in segment_ids or segment_id in gone:
             folder.remove(_marker_of(segment_id))
 
 

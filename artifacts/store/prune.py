@@ -145,6 +145,9 @@ def remove_temporaries(folder: Folder, segments: Path, grace_seconds: float) -> 
 def _age(folder: Folder, name: str) -> float:
     """Return the seconds since a folder of the store was written; 0, so that it is kept, where that is not known."""
     if folder.is_local:
-        return time.time() - folder.local(name).stat().st_mtime
+        try:
+            return time.time() - folder.local(name).stat().st_mtime
+        except FileNotFoundError:  # removed meanwhile
+            return 0.0
     written = folder.last_written(name)
     return 0.0 if written is None else (datetime.now(UTC) - written).total_seconds()

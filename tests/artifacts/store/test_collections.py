@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -156,3 +158,25 @@ def test_pruning_keeps_the_collection_of_an_unnamed_segment_that_a_build_uses_ag
     assert store.prune(1, engines=pool) == []  # type: ignore[arg-type]
     assert pool.dropped == []
     assert store.folder.names("segments") == ["b", "c"]
+
+
+def test_prunings_at_once_remove_everything_and_leave_no_marker(tmp_path: Path) -> None:
+    for trial in range(5):
+        url, pool = str(tmp_path / f"releases-{trial}"), Pool()
+        store = Store(url, tmp_path / "cache")
+        for name in "abcdef":
+            store_segment(store, name, engine=EngineRef(kind="pgvector", name=f"lookalike_{name}_0"))
+        barrier = threading.Barrier(4)
+
+        def prune(url: str = url, barrier: threading.Barrier = barrier, pool: Pool = pool) -> None:
+            other = Store(url, tmp_path / "cache")
+            barrier.wait()
+            other.prune(1, grace_seconds=0, engines=pool)  # type: ignore[arg-type]
+
+        with ThreadPoolExecutor(4) as threads:
+            for pruning in [threads.submit(prune) for _ in range(4)]:
+                pruning.result()
+        assert store.folder.names("segments") == []
+        assert {name for _, _, name in pool.dropped} == {f"lookalike_{name}_0" for name in "abcdef"}
+        store.prune(1, grace_seconds=0, engines=pool)  # type: ignore[arg-type]
+        assert store.folder.names("unnamed") == []

@@ -43,6 +43,7 @@ class MilvusEngine(Engine):
         super().__init__(address)
         self._connection = Connection(address)
         self._made: set[str] = set()  # collections that this object has made and that have no rows yet
+        self._vector_types: dict[str, DataType] = {}  # of collections that it has written to
 
     @classmethod
     def stored_options(cls, options: Mapping[str, int | float | str]) -> dict[str, int | float | str]:
@@ -71,7 +72,8 @@ class MilvusEngine(Engine):
         return super().first_missing_row(collection)
 
     def write(self, collection: Collection, batch: RowBatch) -> None:
-        vector_type = self._vector_type(collection.name)
+        name = collection.name
+        vector_type = self._vector_types.get(name) or self._vector_types.setdefault(name, self._vector_type(name))
         for rows in requests(collection, batch, vector_type):
             # Not `insert`: the client repeats a request whose answer was lost, and ids need not be unique in Milvus.
             self._connection.call(
@@ -130,6 +132,7 @@ class MilvusEngine(Engine):
 
         self._connection.call(_SECONDS, drop)
         self._made.discard(name)
+        self._vector_types.pop(name, None)
 
     def close(self) -> None:
         self._connection.close()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 
 from artifacts.engines.collection import Collection
+from artifacts.engines.payloads import payload_value
 from artifacts.products.filters import Condition, Filter, Value
 
 #: Milvus has at most 64 fields in a collection, and each column takes two; further columns are not filtered on.
@@ -14,8 +13,6 @@ MOST_COLUMNS = 31
 
 #: What may not stand in a literal by itself. Further escapes, such as JSON's, are not known to every Milvus.
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def missing_field(field: str) -> str:
@@ -64,16 +61,7 @@ def _literals(values: Sequence[Value]) -> str:
 
 
 def _literal(value: Value) -> str:
-    """Return a value as Milvus reads it."""
-    if isinstance(value, datetime):
-        return str(microseconds(value))
-    if isinstance(value, float):
-        return repr(min(max(value, -sys.float_info.max), sys.float_info.max))  # it has no infinity
+    """Return a value as Milvus reads it. Times are microseconds, and infinity is the largest number."""
     if isinstance(value, str):
         return f'"{value.translate(_ESCAPES)}"'
-    return str(value).lower()  # true and false
-
-
-def microseconds(time: datetime) -> int:
-    """Return the microseconds since 1970 that a time is stored as."""
-    return (time - _EPOCH) // timedelta(microseconds=1)
+    return str(value).lower() if isinstance(value, bool) else repr(payload_value(value))

@@ -9,7 +9,7 @@ from artifacts.engines.payloads import payload_value
 from artifacts.products.filters import Condition, Filter, Value
 
 #: Milvus has at most 64 fields in a collection, and each column takes two; further columns are not filtered on.
-MOST_COLUMNS = 31
+MAX_COLUMNS = 31
 
 #: What may not stand in a literal by itself. Further escapes, such as JSON's, are not known to every Milvus.
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
@@ -25,7 +25,7 @@ def missing_field(field: str) -> str:
 
 def expression(collection: Collection, conditions: Filter) -> str:
     """Return a filter of a collection's rows, empty if all pass."""
-    stored = list(collection.columns)[:MOST_COLUMNS]
+    stored = list(collection.columns)[:MAX_COLUMNS]
     parts = [
         part
         for condition in conditions

@@ -18,7 +18,7 @@ from artifacts.postgres.connection import Connection
 from artifacts.products.filters import Condition, Filter, Value
 
 #: Highest `hnsw.ef_search`; an iterative scan goes on for more rows.
-_MOST_EF = 1000
+_MAX_EF = 1000
 
 #: Rows that pass a filter are scored one by one up to here, in 25 ms, in a table of any size.
 _EXACT_ROWS = 10_000
@@ -56,12 +56,12 @@ class PgvectorSearch(CollectionSearch):
         where, values = _where(self._table, conditions)
         rows = max(k, effort) if conditions else k
         # A scan reads `rows` × table / passing rows. It is the cheaper way if more pass than this.
-        cheap = max(_EXACT_ROWS, math.isqrt(_SCAN_COST * rows * self._table.collection.rows))
+        exact_rows = max(_EXACT_ROWS, math.isqrt(_SCAN_COST * rows * self._table.collection.rows))
         with self._connections.use(seconds) as connection, connection.pipeline(), connection.transaction():
             _set(connection, {"jit": "off", "plan_cache_mode": "force_custom_plan"})
-            exact = bool(conditions) and self._passing(connection, conditions) <= cheap
+            exact = bool(conditions) and self._passing(connection, conditions) <= exact_rows
             if not exact:
-                _set(connection, self._index_settings(rows, effort, bool(conditions), cheap))
+                _set(connection, self._index_settings(rows, effort, bool(conditions), exact_rows))
             # No index has the sum, so none is used.
             distance = sql.SQL("(vector <#> %(query)s::halfvec)" + (" + 0.0" if exact else ""))
             statement = sql.SQL("SELECT id, {} AS distance FROM {} WHERE {} ORDER BY distance LIMIT %(rows)s")
@@ -100,22 +100,22 @@ class PgvectorSearch(CollectionSearch):
             self._estimates[conditions] = rows
         return rows
 
-    def _index_settings(self, rows: int, effort: int, filtered: bool, cheap: int) -> dict[str, str]:
+    def _index_settings(self, rows: int, effort: int, filtered: bool, exact_rows: int) -> dict[str, str]:
         """Return how the index is scanned.
 
         Args:
             rows: that are to be found.
             effort: see `docs/engines/pgvector.md`.
             filtered: whether rows are dropped on the way.
-            cheap: rows that the exact way would read for the same time.
+            exact_rows: rows that the exact way would read for the same time.
         """
         if self._lists is not None:
             probes = math.ceil(self._lists * min(effort, 1000) / 1000)
             return {"ivfflat.probes": str(max(1, probes)), "ivfflat.iterative_scan": "relaxed_order"}
         return {
-            "hnsw.ef_search": str(min(_MOST_EF, max(effort, rows, 1))),
-            "hnsw.iterative_scan": "relaxed_order" if filtered or rows > _MOST_EF else "off",
-            "hnsw.max_scan_tuples": str(max(_SCANNED_ROWS, cheap, 10 * rows)),
+            "hnsw.ef_search": str(min(_MAX_EF, max(effort, rows, 1))),
+            "hnsw.iterative_scan": "relaxed_order" if filtered or rows > _MAX_EF else "off",
+            "hnsw.max_scan_tuples": str(max(_SCANNED_ROWS, exact_rows, 10 * rows)),
             "hnsw.scan_mem_multiplier": "16",  # times work_mem, which is 4 MB unless an administrator changes it
         }
 

@@ -119,8 +119,8 @@ class EngineContract:
     def test_search_for_more_rows_than_there_are_finds_all(
         self, engine: Engine, search: CollectionSearch, rows: Rows, effort: int
     ) -> None:
-        most = engine.capabilities.max_results
-        k = 10_000 if most is None else min(most, 10_000)
+        limit = engine.capabilities.max_results
+        k = min(limit or 10_000, 10_000)
         (found,) = search.search(rows.queries(1), k, effort, (), 30)
         assert len(found.rows) >= 0.99 * len(rows.vectors)
 

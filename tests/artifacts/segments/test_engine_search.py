@@ -94,9 +94,9 @@ def opened(folder: Path, engine: ExactEngine, vectors_at: str = "server", **delt
     return Searcher(base, open_segment("delta", base))
 
 
-def cheap(searcher: Searcher, most: int) -> Any:
+def cheap(searcher: Searcher, maximum: int) -> Any:
     """The filter of products up to a price."""
-    return searcher.row_filter(np.arange(most + 1), (Condition("price", maximum=float(most)),))
+    return searcher.row_filter(np.arange(maximum + 1), (Condition("price", maximum=float(maximum)),))
 
 
 def best(query: np.ndarray, k: int, rows: int = ROWS) -> set[int]:

@@ -277,8 +277,10 @@ def releases_prune(
 
 def _print_unused(kind: str, engines: EnginePool, store: Store) -> None:
     """Print which of a store's collections in an engine belong to none of its segments, if there are any."""
+    from artifacts.store.identity import identity_of
+
     try:
-        names = engines.engine(kind).orphans(store.folder.names("segments"), store.folder.url)
+        names = engines.engine(kind).orphans(store.folder.names("segments"), identity_of(store.folder))
     except EngineError as error:
         err.print(f"{kind} did not list its collections: {error}", highlight=False, soft_wrap=True)
         return

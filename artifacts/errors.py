@@ -176,6 +176,10 @@ class EngineUnavailable(EngineError):
     """An engine cannot be reached, or does not answer in time."""
 
 
+class EngineTooSlow(EngineUnavailable):
+    """An engine answers, and takes longer for a search than a server would wait for it."""
+
+
 class EmbeddingStoreError(LookalikeError):
     """An embedding store cannot be reached, does not answer in time, or refuses."""
 

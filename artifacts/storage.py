@@ -150,10 +150,12 @@ class Folder:
         """Remove a file, or a folder with its contents; do nothing if it does not exist."""
         if self.is_local:
             target = self.local(name)
-            if target.is_dir():
-                shutil.rmtree(target)
-            else:
-                target.unlink(missing_ok=True)
+            while target.is_dir():
+                with suppress(
+                    FileNotFoundError
+                ):  # another process removes it, too, and was faster with one of its files
+                    shutil.rmtree(target)
+            target.unlink(missing_ok=True)
         elif self.exists(name):
             with suppress(FileNotFoundError):  # another process was faster
                 self.fs.rm(self.path(name), recursive=True)

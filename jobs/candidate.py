@@ -27,6 +27,7 @@ class Candidate(BaseModel):
     counts: Counts
     settings: dict[str, Any]
     engine_url: str = ""  # of the engine that finds candidates, if there is one
+    engine_options: dict[str, int | float | str] = Field(default_factory=dict)  # see Manifest
     read_at: datetime | None = None  # when the catalog was read, if a build has made the candidate
     sources: dict[str, Position] = Field(default_factory=dict)  # how far sources of changes have been read
     # Search parameters that were calibrated on the base already: the gate only measures with them.
@@ -50,6 +51,7 @@ class Candidate(BaseModel):
             source=self.source,
             sources=self.sources,
             engine_url=self.engine_url,
+            engine_options=self.engine_options,
             settings=self.settings,
             packages=package_versions(),
         )

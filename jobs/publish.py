@@ -87,6 +87,10 @@ def _publish(context: StepContext, candidate: Candidate, manifest: Manifest) -> 
     folder = context.workspace.candidate
     files = {name: folder.read_bytes(name) for name in (EVALUATION, REPORT, CANDIDATE_REJECTS)}
     version = context.store.publish(manifest, files, expected=candidate.expected)
-    with engine_pool(context) as engines:
-        pruned = context.store.prune(context.config.keep_releases, engines=engines)
+    pruned: list[str] = []
+    try:
+        with engine_pool(context) as engines:
+            pruned = context.store.prune(context.config.keep_releases, engines=engines)
+    except Exception as error:  # each kind of store raises its own, and the next publication prunes again
+        _log.warning("version %s is published; older ones were not pruned: %s", version, error)
     return PublishReport(version, unchanged=False, pruned=pruned)

@@ -46,13 +46,14 @@ class PineconeFake:
         lag: seconds after which what was written appears.
         refusals: requests that are answered with 429 before the others are answered.
         page: namespaces that are listed by one request at most.
+        requests: that have arrived.
         proceed: requests wait while this is not set.
         bodies: sizes of the requests that wrote records, in bytes.
         wrong_answers: problems of its own answers, which tests assert to be none.
     """
 
     def __init__(self, dim: int, key: str, *, metric: str = "dotproduct", lag: float = 0.0) -> None:
-        self.lag, self.refusals, self.page = lag, 0, 100
+        self.lag, self.refusals, self.page, self.requests = lag, 0, 100, 0
         self.proceed = threading.Event()
         self.proceed.set()
         self.bodies: list[int] = []
@@ -95,6 +96,7 @@ class PineconeFake:
         return app
 
     def _check_request(self) -> flask.Response | None:
+        self.requests += 1
         self.proceed.wait()
         if flask.request.headers.get("Api-Key") != self._key:
             return _error(401, "Invalid API Key")

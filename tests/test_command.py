@@ -13,6 +13,7 @@ from artifacts.engines.base import EngineAddress
 from artifacts.engines.reference import collection_name
 from artifacts.engines.registry import open_engine
 from artifacts.errors import InputError
+from artifacts.store.identity import identity_of
 from artifacts.store.store import Store
 from jobs.workspace.records import write_record
 from jobs.workspace.shards import ShardReport, report_name
@@ -109,8 +110,8 @@ def test_prune_lists_the_collections_of_the_engine_that_belong_to_no_segment(
     fake = PineconeFake(DIM, "s3cret")
     engine = open_engine("pinecone", EngineAddress(fake.url, "s3cret"))
     few = Rows(5)
-    first, second, third = (collection_name(segment, store.folder.url) for segment in ("0a", "0b", "0c"))
-    foreign = collection_name("0d", "another store")
+    first, second, third = (collection_name(segment, identity_of(store.folder)) for segment in ("0a", "0b", "0c"))
+    foreign = collection_name("0d", "0" * 32)
     for name in (first, second, third, foreign, "shop"):
         engine.build(few.collection(name), few.batches, lambda done, total: None)
     for name, value in {"engine": "pinecone", "engine_url": fake.url, "engine_key": "s3cret"}.items():

@@ -3,6 +3,7 @@
     base          what an engine has to do: `Engine`, and `CollectionSearch` for the server
     reference     how a segment names what an engine holds of it
     collection    what an engine holds of one segment, and the batches that it is loaded from
+    checking      compares a collection that has been loaded with its segment
     loading       writes batches with a limit of those in flight, and finds where an interrupted load goes on
     payloads      the columns of rows as JSON
     pushdown      which conditions of a filter an engine can apply

@@ -9,18 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NoReturn
 
 import numpy as np
-import pyarrow as pa
 
 from artifacts.config import check_no_credentials
 from artifacts.engines.collection import BATCH_ROWS, Batches, Collection, RowBatch
 from artifacts.engines.loading import first_missing_row, write_batches
 from artifacts.engines.reference import NAME_PREFIX, collection_name
 from artifacts.errors import EngineError
-from artifacts.products.columns import TEXT, type_of_column
-from artifacts.products.filters import Condition, Filter
+from artifacts.products.filters import Filter
 
 #: Parts of a Condition. Ranges of numbers, integers and times are `range`, those of texts `text_range`.
 ConditionKind = Literal["any_of", "none_of", "range", "text_range", "missing"]
@@ -29,12 +27,6 @@ ALL_CONDITIONS: frozenset[ConditionKind] = frozenset(("any_of", "none_of", "rang
 
 #: Called with rows done and all rows.
 Progress = Callable[[int, int], None]
-
-#: Largest difference between a stored number of a vector and what an engine returns: float16 has 11 bits.
-_TOLERANCE = 2e-3
-
-#: Values that a check filters by, and characters of such a value at most.
-_FILTERS, _FILTER_CHARS = 4, 100
 
 
 @dataclass(frozen=True)
@@ -139,9 +131,13 @@ class Engine(ABC):
     def __init__(self, address: EngineAddress) -> None:
         self.address = address
 
+    @classmethod
     @abstractmethod
-    def check_options(self, options: Mapping[str, int | float | str]) -> None:
-        """Check the options of a collection, as far as they do not depend on its rows. The engine is not asked.
+    def stored_options(cls, options: Mapping[str, int | float | str]) -> dict[str, int | float | str]:
+        """Check the options of a collection, and return those that what it holds depends on, with their defaults.
+
+        segment.json records them, so a default that changes later changes no collection that there is. The others say
+        how a collection is loaded or searched. A default that depends on the rows is left out. The engine is not asked.
 
         Raises:
             EngineError: one is unknown, or its value is not one that it takes.
@@ -174,53 +170,38 @@ class Engine(ABC):
         """Return the row that loading goes on with, a multiple of BATCH_ROWS; rows after it may be there too."""
         return first_missing_row(lambda rows: self.has(collection, rows), collection.rows, BATCH_ROWS, self.writers)
 
-    def check(
-        self,
-        collection: Collection,
-        rows: np.ndarray,
-        vectors: np.ndarray,
-        columns: Callable[[np.ndarray], pa.Table],
-        *,
-        count: bool = True,
-    ) -> None:
-        """Check a complete collection against the segment: the number of rows, and vectors and filters of a sample.
-
-        Wrong columns would cost recall and nothing else, so nobody would notice them. Searches filter by one column,
-        the first of texts: all columns of a row are written together.
-
-        Args:
-            rows: int64[m], of the sample.
-            vectors: float32[m, dim], as the segment has them.
-            columns: returns the collection's columns of int64[n] rows, as the segment has them.
-            count: whether all rows are counted.
+    def check_count(self, collection: Collection, found: int) -> None:
+        """Check the number of rows that an engine has found.
 
         Raises:
-            EngineError: it differs, and what to do about it.
-            EngineUnavailable: the engine does not answer.
+            EngineError: it is not that of the collection, and what to do about it.
         """
-        again = f"drop {collection.name} in {self.kind} at {self.address.url} and run the load step again"
-        if count and (found := self.count(collection)) != collection.rows:
+        if found != collection.rows:
+            again = self.how_to_load_again(collection)
             raise EngineError(f"{collection.name} has {found:,} rows, its segment {collection.rows:,}; {again}")
-        search = self.open(collection)
-        stored = search.vectors(rows, seconds=60)
-        if stored.shape != vectors.shape or not np.allclose(stored, vectors, atol=_TOLERANCE):
-            raise EngineError(f"{collection.name} has other vectors than its segment; {again}")
-        column = next((name for name, dtype in collection.columns.items() if type_of_column(dtype) == TEXT), None)
-        if column is None:
-            return
-        effort = max(self.capabilities.efforts, default=0)
-        for value, place in _sampled_values(columns(rows)[column]).items():
-            only = (Condition(column, any_of=(value,)),)
-            (found,) = search.search(vectors[place][None], min(10, collection.rows), effort, only, seconds=60)
-            values = columns(np.sort(found.rows))[column].to_pylist()
-            if set(values) != {value}:
-                wrong = "rows of others" if values else "no rows"
-                advice = "" if values else "; if it says so again, its index misses them: choose another"
-                raise EngineError(f"{collection.name} finds {wrong} where {column} is {value!r}; {again}{advice}")
+
+    def refuse_to_replace(self, collection: Collection) -> NoReturn:
+        """Say that there is a complete collection of this name with another shape.
+
+        Raises:
+            EngineError: always.
+        """
+        raise EngineError(
+            f"{collection.name} in {self.kind} at {self.address.url} is complete and has other rows or columns than "
+            "its segment; if no server searches it, drop it and run the load step again"
+        )
+
+    def how_to_load_again(self, collection: Collection) -> str:
+        """Return what to do about a collection that is not as it should be."""
+        return f"drop {collection.name} in {self.kind} at {self.address.url} and run the load step again"
 
     @abstractmethod
     def create(self, collection: Collection) -> None:
-        """Make an empty collection, unless it is there; one of another shape or other options is replaced."""
+        """Make an empty collection, unless it is there; an incomplete one of another shape is replaced.
+
+        Raises:
+            EngineError: there is a complete one of another shape, which servers may be searching.
+        """
 
     @abstractmethod
     def write(self, collection: Collection, batch: RowBatch) -> None:
@@ -232,11 +213,18 @@ class Engine(ABC):
 
     @abstractmethod
     def complete(self, collection: Collection) -> None:
-        """Build the index over all rows that were written, and return once the collection can be searched."""
+        """Count the rows, build the index over them, and return once the collection can be searched.
+
+        Raises:
+            EngineError: rows are missing; the collection is not complete then.
+        """
 
     @abstractmethod
     def is_complete(self, collection: Collection) -> bool:
-        """Return whether `complete` has been done for a collection of this shape and these options."""
+        """Return whether `complete` has been done for a collection of this shape: rows, length of a vector, columns.
+
+        Options are not compared: a collection is named after its segment, which was made with its options.
+        """
 
     @abstractmethod
     def count(self, collection: Collection) -> int:
@@ -249,9 +237,22 @@ class Engine(ABC):
         """Open a complete collection; connections are made when they are needed.
 
         Raises:
-            EngineError: there is no such collection.
+            EngineError: there is no such collection, or it is not complete.
             EngineUnavailable: the engine does not answer.
         """
+
+    def require_complete(self, collection: Collection) -> None:
+        """Check that a collection is complete.
+
+        Raises:
+            EngineError: it is not, or there is none.
+            EngineUnavailable: the engine does not answer.
+        """
+        if not self.is_complete(collection):
+            raise EngineError(
+                f"{self.kind} at {self.address.url} has no complete collection {collection.name} of this shape; run "
+                "the load step again"
+            )
 
     @abstractmethod
     def ping(self, seconds: float) -> None:
@@ -276,10 +277,15 @@ class Engine(ABC):
     def names(self) -> list[str]:
         """Return the names of all collections that begin with NAME_PREFIX, complete or not."""
 
-    def orphans(self, segment_ids: Iterable[str], store_url: str) -> list[str]:
-        """Return the names of a store's collections that belong to none of its segments."""
-        own = {collection_name(segment_id, store_url) for segment_id in segment_ids}
-        suffix = collection_name("", store_url).removeprefix(NAME_PREFIX)
+    def orphans(self, segment_ids: Iterable[str], store: str) -> list[str]:
+        """Return the names of the collections that belong to none of the segments of a store.
+
+        Args:
+            segment_ids: of all segments of the store.
+            store: its identity.
+        """
+        own = {collection_name(segment_id, store) for segment_id in segment_ids}
+        suffix = collection_name("", store).removeprefix(NAME_PREFIX)
         return [name for name in self.names() if name not in own and name.endswith(suffix)]
 
     @abstractmethod
@@ -288,9 +294,3 @@ class Engine(ABC):
 
     def close(self) -> None:  # noqa: B027  (some have nothing to close)
         """Close connections."""
-
-
-def _sampled_values(values: pa.ChunkedArray) -> dict[str, int]:
-    """Return a few different texts with the position of each; none that an engine may cut, or have no filter for."""
-    places = {value: place for place, value in enumerate(values.to_pylist()) if value and len(value) <= _FILTER_CHARS}
-    return dict(list(places.items())[:_FILTERS])

@@ -21,7 +21,7 @@ class Collection:
         rows: number of rows.
         dim: length of a vector. Vectors are L2-normalised, and scores are inner products.
         columns: the columns that can be filtered on, with their Arrow types.
-        options: how the index is built, by the engine's own names; what is missing has the engine's default.
+        options: how it is built, loaded and searched, by the engine's own names; what is missing has its default.
     """
 
     name: str

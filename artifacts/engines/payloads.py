@@ -1,4 +1,5 @@
-"""The columns of rows as JSON, for engines that store documents beside vectors: Qdrant and Pinecone.
+"""The columns of rows as JSON, for engines that store documents beside vectors: Qdrant and Pinecone. The values of
+filters are those of Milvus, too.
 
 Booleans are 0 and 1 and times are microseconds since 1970, so that an engine has to know texts and numbers only. Null
 values are absent.

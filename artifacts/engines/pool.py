@@ -17,8 +17,8 @@ class EnginePool:
     where their manifests say, and never with the credential of the configured one.
 
     Args:
-        kind: of the engine that `url` and `key` belong to; "faiss" if none is configured: to all kinds, as on a server,
-            which is told an address and a credential only.
+        kind: of the engine that `url` and `key` belong to. "faiss" if none is configured: they then belong to every
+            kind, as on a server, which is told nothing else.
         url: address that takes the place of the recorded one; empty for the recorded one.
         key: credential; see EngineAddress.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,7 +21,7 @@ class EngineRef(BaseModel):
         name: of the collection, table or namespace.
         vectors: "server" if servers have the segment's vectors and score candidates exactly; "engine" if they take
             scores and vectors from the engine.
-        options: how the engine's index was built, by the engine's own names.
+        options: what the content of the collection depends on, by the engine's own names, defaults included.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,14 +32,14 @@ class EngineRef(BaseModel):
     options: dict[str, int | float | str] = Field(default_factory=dict)
 
 
-def collection_name(segment_id: str, store_url: str) -> str:
+def collection_name(segment_id: str, store: str) -> str:
     """Return the name of a segment's collection.
 
     Args:
-        store_url: of the store of releases. Two stores with the same segment have a collection each: pruning one must
-            not take the other's.
+        store: identity of the store of releases. Two stores with the same segment have a collection each: pruning one
+            must not take the other's.
     """
-    return f"{NAME_PREFIX}{segment_id}_{hashlib.sha256(store_url.encode()).hexdigest()[:8]}"
+    return f"{NAME_PREFIX}{segment_id}_{store[:8]}"
 
 
 def renamed(name: str, segment_id: str) -> str:

@@ -16,22 +16,27 @@ ENGINES: dict[str, tuple[str, str]] = {
 }
 
 
-def open_engine(kind: str, address: EngineAddress) -> Engine:
-    """Return an engine; connections are made when they are needed.
-
-    Args:
-        kind: of the engine.
+def engine_class(kind: str) -> type[Engine]:
+    """Return the class of an engine.
 
     Raises:
-        EngineError: there is no such kind, its package is not installed, or the address is not one of its own.
+        EngineError: there is no such kind, or its package is not installed.
     """
     if kind not in ENGINES:
         raise EngineError(f"engine: {kind!r} is not one of {', '.join(ENGINES)}")
     module, name = ENGINES[kind]
     try:
-        engine_class = getattr(importlib.import_module(module), name)
+        return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("artifacts"):
             raise
         raise EngineError(f'engine {kind}: install its client with `pip install "lookalike[{kind}]"`') from error
-    return engine_class(address)
+
+
+def open_engine(kind: str, address: EngineAddress) -> Engine:
+    """Return an engine; connections are made when they are needed.
+
+    Raises:
+        EngineError: see `engine_class`; also if the address is not one of its own.
+    """
+    return engine_class(kind)(address)

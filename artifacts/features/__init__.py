@@ -2,6 +2,6 @@
 
 `base` says what a store does; `parquet_store`, `postgres_store` and `redis_store` are the three kinds, and `opening`
 opens the one that the settings name. A store is asked before the encoder and given what the encoder computes; it never
-decides a result. Imports `storage`, `lease` and `config` only; a client is imported when its store is opened. Start
-reading at `base`.
+decides a result. Imports `storage`, `lease`, `config` and `postgres` only; a client is imported when its store is
+opened. Start reading at `base`.
 """

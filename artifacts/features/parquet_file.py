@@ -97,10 +97,10 @@ class VectorFile:
                 block = groups[start : start + _GROUPS_AT_ONCE]
                 stored = _keys(file.read_row_groups(block.tolist(), ["sha256"]))
                 begin, end = np.searchsorted(keys, stored[0]), np.searchsorted(keys, stored[-1], "right")
-                places = np.searchsorted(stored, keys[begin:end])
-                matches = np.flatnonzero(stored[places] == keys[begin:end])
+                positions = np.searchsorted(stored, keys[begin:end])
+                matches = np.flatnonzero(stored[positions] == keys[begin:end])
                 if len(matches):
-                    yield begin + matches, self._vectors_at(file, block, places[matches])
+                    yield begin + matches, self._vectors_at(file, block, positions[matches])
 
     def between(self, low: bytes, high: bytes | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows with keys from `low` on and below `high`: keys S32[n], vectors float16[n, dim].
@@ -122,15 +122,15 @@ class VectorFile:
         end = len(keys) if high is None else np.searchsorted(keys, high)
         return keys[start:end], _vectors(table, self.dim)[start:end]
 
-    def _vectors_at(self, file: pq.ParquetFile, block: np.ndarray, places: np.ndarray) -> np.ndarray:
+    def _vectors_at(self, file: pq.ParquetFile, block: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """Return the vectors of int64[m] rows of a block of row groups; only groups with such rows are read."""
         lengths = np.array([self.metadata.row_group(int(group)).num_rows for group in block])
         ends = np.cumsum(lengths)
-        in_block = np.searchsorted(ends, places, "right")
+        in_block = np.searchsorted(ends, positions, "right")
         used, in_used = np.unique(in_block, return_inverse=True)
         vectors = _vectors(file.read_row_groups(block[used].tolist(), ["vector"]), self.dim)
         used_starts = np.cumsum(lengths[used]) - lengths[used]
-        return vectors[places - (ends - lengths)[in_block] + used_starts[in_used]]
+        return vectors[positions - (ends - lengths)[in_block] + used_starts[in_used]]
 
     @contextmanager
     def _reading(self) -> Iterator[pq.ParquetFile]:

@@ -8,8 +8,6 @@ be created, `vector` is a bytea of little-endian float16.
 from __future__ import annotations
 
 import hashlib
-import math
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Literal
@@ -17,10 +15,12 @@ from typing import ClassVar, Literal
 import numpy as np
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from artifacts.errors import EmbeddingStoreError, InputError
 from artifacts.features.base import KEY_BYTES, EmbeddingStore
+from artifacts.postgres.binary import COPY_END, COPY_HEADER, halfvec_dtype
+from artifacts.postgres.connection import Connection
+from artifacts.postgres.pool import Pool
 
 VectorType = Literal["halfvec", "bytea"]
 
@@ -28,8 +28,6 @@ VectorType = Literal["halfvec", "bytea"]
 _CREATE_LOCK = 0x6C6F6F6B  # "look"
 #: A row that is stored in place must fit a page of 8 kB; longer vectors are stored outside of it.
 _BYTES_IN_PLACE = 7800
-_COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_END = b"\xff\xff"
 
 
 class PostgresStore(EmbeddingStore):
@@ -39,7 +37,7 @@ class PostgresStore(EmbeddingStore):
         url: postgresql://host:port/database, without credentials.
         user: name; empty: as libpq finds it.
         password: empty: as libpq finds it.
-        seconds: that a connection, and each statement, may take.
+        seconds: that a call may take.
 
     Raises:
         InputError: the URL is not one of a PostgreSQL.
@@ -48,22 +46,12 @@ class PostgresStore(EmbeddingStore):
     rows_per_call: ClassVar[int] = 5000
 
     def __init__(self, url: str, user: str, password: str, *, seconds: float) -> None:
-        self._url, milliseconds = url, max(1, round(seconds * 1000))
-        credentials = {name: value for name, value in (("user", user), ("password", password)) if value}
+        self._url, self._seconds = url, seconds
         try:
-            self._conninfo = make_conninfo(
-                url.replace("postgresql+psycopg://", "postgresql://", 1),
-                **credentials,
-                connect_timeout=max(2, math.ceil(seconds)),  # libpq takes less for 2
-                tcp_user_timeout=milliseconds,
-                application_name="lookalike",
-            )
+            self._pool = Pool(url.replace("postgresql+psycopg://", "postgresql://", 1), user, password, self._prepare)
         except psycopg.ProgrammingError as error:
             raise InputError(f"embedding_store {url!r}: {str(error).strip()}") from error
-        self._milliseconds = milliseconds
-        self._idle: list[psycopg.Connection] = []
         self._types: dict[str, VectorType] = {}  # of the tables that are known to exist
-        self._lock = threading.Lock()
 
     def _read(self, encoder_id: str, keys: list[bytes], found: np.ndarray, vectors: np.ndarray) -> None:
         dim = vectors.shape[1]
@@ -92,11 +80,11 @@ class PostgresStore(EmbeddingStore):
                 sql.SQL("create temporary table lookalike_put (like {table}) on commit drop").format(**names)
             )
             with cursor.copy("copy lookalike_put (sha256, vector) from stdin (format binary)") as copy:
-                copy.write(_COPY_HEADER)
+                copy.write(COPY_HEADER)
                 for start in range(0, len(keys), self.rows_per_call):
                     end = start + self.rows_per_call
                     copy.write(_copy_rows(keys[start:end], vectors[start:end], vector_type))
-                copy.write(_COPY_END)
+                copy.write(COPY_END)
             # In the order of the keys: two processes that insert the same rows wait for each other in no circle.
             cursor.execute(
                 sql.SQL(
@@ -106,12 +94,9 @@ class PostgresStore(EmbeddingStore):
             )
 
     def close(self) -> None:
-        with self._lock:
-            connections, self._idle = self._idle, []
-        for connection in connections:
-            connection.close()
+        self._pool.close()
 
-    def _vector_type(self, connection: psycopg.Connection, table: str) -> VectorType | None:
+    def _vector_type(self, connection: Connection, table: str) -> VectorType | None:
         """Return the type of a table's vectors; None if there is no such table."""
         if table not in self._types:
             query = (
@@ -125,36 +110,26 @@ class PostgresStore(EmbeddingStore):
         return self._types[table]
 
     @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection]:
-        """Yield a connection that no other thread uses; after an error it is closed, and not used again."""
-        with self._lock:
-            connection = self._idle.pop() if self._idle else None
+    def _connection(self) -> Iterator[Connection]:
+        """Yield a connection for one call."""
         try:
-            connection = connection or self._connect()
-            yield connection
-        except BaseException as error:
-            if connection is not None:
-                connection.close()
-            if not isinstance(error, psycopg.Error):
-                raise
+            with self._pool.use(self._seconds) as connection:
+                yield connection
+        except psycopg.Error as error:
             self._types.clear()  # a table may be gone
             detail = " ".join(str(error).split())
             raise EmbeddingStoreError(f"embedding store {self._url}: {detail or type(error).__name__}") from error
-        with self._lock:
-            self._idle.append(connection)
 
-    def _connect(self) -> psycopg.Connection:
-        # No prepared statements: poolers may hand a session to another client after each transaction.
-        connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=None)
-        connection.execute("select set_config('statement_timeout', %s, false)", [str(self._milliseconds)])
-        return connection
+    def _prepare(self, connection: Connection) -> None:
+        connection.prepare_threshold = None  # poolers may hand a session to another client after each transaction
+        connection.execute("select set_config('statement_timeout', %s, false)", [str(connection.milliseconds)])
 
 
 def _table(encoder_id: str, dim: int) -> str:
     return f"lookalike_embeddings_{hashlib.sha256(f'{encoder_id} {dim}'.encode()).hexdigest()[:16]}"
 
 
-def _create_table(connection: psycopg.Connection, table: str, encoder_id: str, dim: int) -> VectorType:
+def _create_table(connection: Connection, table: str, encoder_id: str, dim: int) -> VectorType:
     """Make the table of an encoder unless another process has; return the type of its vectors."""
     connection.execute("select pg_advisory_xact_lock(%s)", [_CREATE_LOCK])
     try:
@@ -180,7 +155,7 @@ def _value_dtype(vector_type: VectorType, dim: int) -> np.dtype:
     """Return the binary form of a vector, as the field `vector`."""
     if vector_type == "bytea":
         return np.dtype([("vector", "<f2", dim)])
-    return np.dtype([("dim", ">i2"), ("unused", ">i2"), ("vector", ">f2", dim)])
+    return halfvec_dtype(dim)
 
 
 def _copy_rows(keys: list[bytes], vectors: np.ndarray, vector_type: VectorType) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from artifacts.errors import CorruptFile, IncompatibleRelease
@@ -33,11 +33,15 @@ def open_segments(
     try:
         for reference, folder in zip(manifest.segments, folders, strict=True):
             base = segments[0] if segments else None
-            segment = _find_shared(reference, folder, base, shared)
+            options = manifest.engine_options
+            segment = _find_shared(reference, folder, base, shared, options)
             segments.append(
                 segment
-                or Segment(folder, base, verify=verify, threads=threads, to_serve=to_serve, open_engine=open_engine)
-            )
+                or Segment(
+                    folder, base, verify=verify, threads=threads, to_serve=to_serve,
+                    open_engine=open_engine, engine_options=options,
+                )
+            )  # fmt: skip
         _validate_segments(manifest, segments)
     except BaseException:
         close_unshared(segments, opened)
@@ -62,13 +66,17 @@ def close_unshared(segments: Iterable[Segment], opened: Collection[Segment]) -> 
 
 
 def _find_shared(
-    reference: SegmentRef, folder: Path, base: Segment | None, shared: dict[Path, Segment]
+    reference: SegmentRef,
+    folder: Path,
+    base: Segment | None,
+    shared: dict[Path, Segment],
+    options: Mapping[str, int | float | str],
 ) -> Segment | None:
     """Return the open segment of a folder, if there is one and it is the segment that the manifest names."""
     if sha256_of_info(folder) != reference.info_sha256:
         raise CorruptFile(str(folder / INFO_FILE), "is not the one that the manifest names")
     segment = shared.get(folder)
-    if segment is None or segment.info != read_info(folder):
+    if segment is None or segment.info != read_info(folder) or segment.engine_options != options:
         return None
     # A delta holds its base's index: it is shared together with the base only.
     return segment if base is None or base in shared.values() else None

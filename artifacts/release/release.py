@@ -21,6 +21,7 @@ from artifacts.release.product_rows import ProductRows
 from artifacts.release.row_filters import ReleaseFilters
 from artifacts.release.search import search_products, validate_queries
 from artifacts.schema import is_http
+from artifacts.segments.engine_vectors import take_vectors
 from artifacts.segments.info import delta_share, quantizer_drift
 from artifacts.segments.row_filter import RowFilter
 from artifacts.segments.search.candidates import Plan
@@ -94,6 +95,7 @@ class Release:
         Args:
             opened: the segments of the other releases.
         """
+        self.searcher.close()
         if self.delta is not None:
             self._database.close()
         close_unshared(self.segments, opened)
@@ -190,10 +192,10 @@ class Release:
         """Return the stored thumbnail of each of the rows int64[n], JPEG; None where none is stored."""
         return self._rows.thumbnails(rows)
 
-    def product_vectors(self, product_id: str) -> np.ndarray | None:
-        """Return the stored vectors of a product, float32[pictures, dim]; None if it is not in the release."""
+    def product_vectors(self, product_id: str, seconds: float = ENGINE_SECONDS) -> np.ndarray | None:
+        """Return the stored vectors of a product, float32[pictures, dim]; None if there is none. See `take_vectors`."""
         rows = self.locate(product_id)
-        return None if rows is None else self.searcher.vectors.take(rows)
+        return None if rows is None else take_vectors(self.searcher.vectors, rows, seconds)
 
     def matching(self, product_ids: Iterable[str], conditions: Filter) -> list[Hit]:
         """Return a hit, of score 1, for each of the products that passes a filter; unknown ids are left out."""
@@ -225,17 +227,12 @@ class Release:
         """Return columns of the hits' product rows as arrays [n]; see ProductRows.arrays."""
         return self._rows.arrays(_rows_of(hits), columns)
 
-    def vectors(self, hits: Sequence[Hit]) -> np.ndarray:
-        """Return the stored vector of each hit's picture, float32[n, dim]."""
-        return self.searcher.vectors.take(_rows_of(hits))
+    def vectors(self, hits: Sequence[Hit], seconds: float = ENGINE_SECONDS) -> np.ndarray:
+        """Return the stored vector of each hit's picture, float32[n, dim]; see `take_vectors`."""
+        return take_vectors(self.searcher.vectors, _rows_of(hits), seconds)
 
     def ping_engine(self, seconds: float) -> None:
-        """Return if the engine of the release can search its segments, or it has none.
-
-        Raises:
-            EngineUnavailable: it does not say so within so many seconds.
-            EngineError: it lacks one.
-        """
+        """Return if the engine can search all segments, or there is none; see Segment.ping_engine for the errors."""
         ends = time.monotonic() + seconds
         for each in self.segments:
             each.ping_engine(max(0.001, ends - time.monotonic()))

@@ -68,10 +68,10 @@ def search_products(
     total = searcher.rows if row_filter is None else row_filter.count
     if k <= 0 or len(queries) == 0:
         return [[] for _ in queries], Plan("nothing", total)
-    most = searcher.candidates.max_results
-    if most is not None and k > most and total > most:
-        raise QueryError("offset", f"the engine of this release finds at most {most:,} rows for a search")
-    total = total if most is None else min(total, most)
+    limit = searcher.candidates.max_results
+    if limit is not None and k > limit and total > limit:
+        raise QueryError("offset", f"the engine of this release finds at most {limit:,} rows for a search")
+    total = total if limit is None else min(total, limit)
     # Pictures of one product count once: search deeper until there are enough products, or no more rows.
     pictures = max(1, max_pictures)
     depths = [min(total, (k if pictures == 1 else 2 * k) + pictures * len(ids)) for ids in excluded]

@@ -9,10 +9,10 @@ import numpy as np
 
 from artifacts.engines.base import CollectionSearch
 from artifacts.errors import EngineError
-from artifacts.index.vectors import KnnQueries, best, fp16_view
+from artifacts.index.vectors import KnnQueries, Vectors, best, fp16_view
 
-#: Seconds for the vectors of a page of results, whose deadline is not known here.
-_SECONDS = 2.0
+#: Seconds for vectors where a caller does not say how long it waits.
+_SECONDS = 30.0
 
 #: Rows whose vectors one search fetches to score them, at most.
 MAX_FETCHED_ROWS = 10_000
@@ -83,6 +83,18 @@ class EngineVectors:
             EngineError: always.
         """
         raise EngineError(_missing("an exact search"))
+
+
+def take_vectors(vectors: Vectors | EngineVectors, rows: np.ndarray, seconds: float) -> np.ndarray:
+    """Return the vectors of int64[m] row numbers in their order, float32[m, dim].
+
+    Args:
+        seconds: after which an engine's answer is no longer waited for; files are read to the end.
+
+    Raises:
+        EngineUnavailable: an engine that has the vectors does not answer in time.
+    """
+    return vectors.take(rows, seconds) if isinstance(vectors, EngineVectors) else vectors.take(rows)
 
 
 def _missing(what: str) -> str:

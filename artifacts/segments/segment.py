@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +53,7 @@ class Segment:
         to_serve: take vectors from the engine, if it alone has them on a server.
         open_engine: returns the engine of a kind, for a segment whose candidates an engine finds; it is called when the
             engine is first needed.
+        engine_options: how the engine loads and searches the segment; see Manifest.
 
     Attributes:
         info: the segment's description.
@@ -82,8 +84,9 @@ class Segment:
         threads: int = 1,
         to_serve: bool = False,
         open_engine: OpenEngine | None = None,
+        engine_options: Mapping[str, int | float | str] = MappingProxyType({}),
     ) -> None:
-        self.folder, self._open_engine = folder, open_engine
+        self.folder, self._open_engine, self.engine_options = folder, open_engine, dict(engine_options)
         self.info = verify_segment(folder, to_serve=to_serve) if verify else read_info(folder)
         self._check_base(base)
         rows, codec = self.info.rows, self.info.index.codec
@@ -182,7 +185,8 @@ class Segment:
         """What the engine holds of this segment."""
         assert self.info.engine is not None  # noqa: S101  (callers have looked)
         columns = filterable_columns(self.products.table.schema)
-        return Collection(self.info.engine.name, self.info.rows, self.info.dim, columns, self.info.engine.options)
+        options = self.info.engine.options | self.engine_options
+        return Collection(self.info.engine.name, self.info.rows, self.info.dim, columns, options)
 
     @cached_property
     def engine(self) -> Engine:

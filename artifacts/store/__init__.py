@@ -3,6 +3,7 @@
     CURRENT                          one line: the version being served
     versions/<version>/manifest.json written last: it makes the version exist
     segments/<id>/…                  shared between versions; invisible unless a manifest names them
+    store.json                       the store's identity, which collections of engines are named after
     unnamed/<id>.json                since when none names one whose rows an engine has
 
 The store may be a folder or any fsspec URL. Segments of a remote store are kept in a cache on this machine,

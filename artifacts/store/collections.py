@@ -45,10 +45,13 @@ def drop_collection(
     engine = _engine_of(folder, segment_id)
     if engine is None:
         return True
-    name = f"{_UNNAMED}/{segment_id}.json"
+    name = _marker_of(segment_id)
     if not folder.exists(name):
         folder.write_text(name, json.dumps({"since": datetime.now(UTC).isoformat(), "engine_url": url}) + "\n")
-    marker = json.loads(folder.read_bytes(name))
+    try:
+        marker = json.loads(folder.read_bytes(name))
+    except FileNotFoundError:  # another process has dropped the collection, or a version names the segment again
+        return False
     age = (datetime.now(UTC) - datetime.fromisoformat(marker["since"])).total_seconds()
     if engines is None or age < grace_seconds:
         return False
@@ -67,11 +70,22 @@ def load_lease_name(segment_id: str) -> str:
     return f"load-{segment_id}.lease"
 
 
-def keep_collections(folder: Folder, named: Collection[str]) -> None:
-    """Forget that segments were unnamed which a version names again."""
-    for name in folder.names(_UNNAMED):
-        if name.removesuffix(".json") in named:
-            folder.remove(f"{_UNNAMED}/{name}")
+def unnamed_segments(folder: Folder) -> list[str]:
+    """Return the segments that pruning has found to be unnamed, and kept for their collections."""
+    return [name.removesuffix(".json") for name in folder.names(_UNNAMED)]
+
+
+def keep_collections(folder: Folder, segment_ids: Collection[str]) -> None:
+    """Forget that segments were unnamed: these, which a version names again or is about to, and those that are gone."""
+    unnamed = unnamed_segments(folder)
+    gone = set(unnamed).difference(folder.names("segments")) if unnamed else ()
+    for segment_id in unnamed:
+        if segment_id in segment_ids or segment_id in gone:
+            folder.remove(_marker_of(segment_id))
+
+
+def _marker_of(segment_id: str) -> str:
+    return f"{_UNNAMED}/{segment_id}.json"
 
 
 def _engine_of(folder: Folder, segment_id: str) -> EngineRef | None:

@@ -82,6 +82,8 @@ class Manifest(BaseModel):
     counts: Counts
     source: str = ""  # the catalog, as the build was given it
     engine_url: str = ""  # where the engine of the segments is, without credentials; a server may know another address
+    # How the engine loads and searches the segments; what the content of a collection depends on is in segment.json.
+    engine_options: dict[str, int | float | str] = Field(default_factory=dict)
     # Of the sources of changes, by name. Like the other records, they are no part of the content.
     sources: dict[str, Position] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)  # those that shaped this release
@@ -89,7 +91,7 @@ class Manifest(BaseModel):
 
     @property
     def content_id(self) -> str:
-        """Digest of the segments, the encoder, the search parameters and the address of the engine, if there is one.
+        """Digest of the segments, the encoder, the search parameters, and of an engine's address and options.
 
         The same id means the same answers, from the same place.
         """
@@ -100,6 +102,8 @@ class Manifest(BaseModel):
             digest.update(f"{modality} {params}".encode())
         if self.engine_url:  # releases without an engine have kept their ids
             digest.update(f"engine {self.engine_url}".encode())
+        for name, value in sorted(self.engine_options.items()):
+            digest.update(f"engine option {name} {value}".encode())
         return digest.hexdigest()[:12]
 
     def named(self, after: Iterable[str] = ()) -> Manifest:

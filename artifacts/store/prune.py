@@ -63,6 +63,20 @@ def reasons_to_keep(
     return kept | dict.fromkeys(versions[max(0, len(versions) - keep) :], "newest")
 
 
+def engine_urls(versions: Iterable[str], manifest: Callable[[str], Manifest]) -> dict[str, str]:
+    """Return the address of the engine for each segment of some versions; those that cannot be read are left out.
+
+    Args:
+        manifest: reads a version's manifest.
+    """
+    urls: dict[str, str] = {}
+    for version in versions:
+        with contextlib.suppress(ReleaseError):
+            read = manifest(version)
+            urls |= dict.fromkeys((segment.id for segment in read.segments), read.engine_url)
+    return urls
+
+
 def remove_versions(
     folder: Folder, versions: Collection[str], kept: Collection[str], grace_seconds: float
 ) -> list[str]:
@@ -131,6 +145,9 @@ def remove_temporaries(folder: Folder, segments: Path, grace_seconds: float) -> 
 def _age(folder: Folder, name: str) -> float:
     """Return the seconds since a folder of the store was written; 0, so that it is kept, where that is not known."""
     if folder.is_local:
-        return time.time() - folder.local(name).stat().st_mtime
+        try:
+            return time.time() - folder.local(name).stat().st_mtime
+        except FileNotFoundError:  # removed meanwhile
+            return 0.0
     written = folder.last_written(name)
     return 0.0 if written is None else (datetime.now(UTC) - written).total_seconds()

@@ -20,6 +20,7 @@ from pathlib import Path
 from artifacts.errors import CorruptFile, ReleaseError
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS, SegmentInfo, read_info, sha256_of_info, verify_segment
 from artifacts.storage import TEMPORARY, Folder, fsync, temporary_in
+from artifacts.store.collections import keep_collections
 from artifacts.store.manifest import SegmentRef
 from artifacts.store.staged_parts import StagedParts
 from artifacts.versioned_json import parse_description
@@ -153,6 +154,7 @@ class SegmentStore:
         except ReleaseError:
             return False
         os.utime(folder)
+        keep_collections(self.folder, {segment_id})
         return read_info(folder).id == segment_id
 
     def staged(self, segment_id: str) -> StagedParts:

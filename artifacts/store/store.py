@@ -14,13 +14,20 @@ from artifacts.lease import Lease
 from artifacts.repeated import repeated
 from artifacts.segments.info import INFO_FILE, VERIFY_THREADS
 from artifacts.storage import Folder
-from artifacts.store.collections import COLLECTION_GRACE_SECONDS, drop_collection, keep_collections, load_lease_name
+from artifacts.store.collections import (
+    COLLECTION_GRACE_SECONDS,
+    drop_collection,
+    keep_collections,
+    load_lease_name,
+    unnamed_segments,
+)
 from artifacts.store.manifest import Manifest, SegmentRef, manifest_name
 from artifacts.store.pointer import Pointer
 from artifacts.store.prune import (
     CACHE_GRACE_SECONDS,
     GRACE_SECONDS,
     VERSION_GRACE_SECONDS,
+    engine_urls,
     reasons_to_keep,
     remove_segments,
     remove_temporaries,
@@ -56,7 +63,7 @@ class Store:
         self.segments = SegmentStore(self.folder, cache, to_serve=to_serve)
 
     def load_lease(self, segment_id: str) -> Lease:
-        """Return the lease of loading an engine with a segment, which two processes must not do at the same time."""
+        """Return the lease of loading an engine with a segment, which one process at a time does."""
         return Lease(self.folder, load_lease_name(segment_id))
 
     # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -241,8 +248,7 @@ class Store:
         The newest `keep` versions are kept, the current one, and the newest version of the base before: with a refresh
         every few minutes, the newest versions differ in their deltas only. Versions younger than VERSION_GRACE_SECONDS
         are kept as well: with a stream, the newest ones are a minute old, and other processes work on what follows an
-        older one. The segments that only the removed versions name go with them. The cache of this machine is pruned
-        too.
+        older one. The segments that only the removed versions name go with them. This machine's cache is pruned, too.
 
         Args:
             grace_seconds: age up to which other segments, incomplete versions and leftovers are kept: a build that has
@@ -256,18 +262,13 @@ class Store:
         Raises:
             CorruptFile: a kept manifest cannot be read; nothing is removed then.
         """
-        versions = self.versions()
-        version_grace = min(grace_seconds, VERSION_GRACE_SECONDS)
+        versions, version_grace = self.versions(), min(grace_seconds, VERSION_GRACE_SECONDS)
         kept = self.reasons_to_keep(versions, keep, version_grace)
         named = {segment.id for version in kept for segment in self.manifest(version).segments}
-        urls: dict[str, str] = {}  # of the engines, for the segments that only removed versions name
-        for version in set(versions).difference(kept):
-            with contextlib.suppress(ReleaseError):  # of an unreadable version, the longer grace holds
-                manifest = self.manifest(version)
-                urls |= dict.fromkeys((segment.id for segment in manifest.segments), manifest.engine_url)
+        urls = engine_urls(set(versions).difference(kept), self.manifest)
         removed = remove_versions(self.folder, versions, kept, grace_seconds)
         keep_collections(self.folder, named)
-        ages = dict.fromkeys(urls, version_grace)
+        ages = dict.fromkeys([*urls, *unnamed_segments(self.folder)], version_grace)
         drop = partial(drop_collection, self.folder, engines, min(grace_seconds, COLLECTION_GRACE_SECONDS))
         removed += remove_segments(self.folder, named, ages, grace_seconds, lambda each: drop(each, urls.get(each, "")))
         remove_temporaries(self.folder, self.segments.local_folder, grace_seconds)

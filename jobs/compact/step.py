@@ -130,6 +130,7 @@ def _publish(context: StepContext, merged: Served, base: SegmentRef, reporter: R
         counts=manifest.counts,
         settings=manifest.settings,
         engine_url=served.engine_url(context.config.engine),
+        engine_options=manifest.engine_options,
         sources=known_positions(context.workspace, manifest),
         calibrated=True,
         search=manifest.search,

@@ -35,7 +35,7 @@ def check_engine(config: EngineConfig) -> None:
 
     engine = open_engine(config.engine, EngineAddress(require_engine_url(config), config.engine_key))
     try:
-        engine.check_options(config.engine_options)
+        engine.stored_options(config.engine_options)
         engine.ping(_SECONDS)
     finally:
         engine.close()

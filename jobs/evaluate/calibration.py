@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
+from artifacts.errors import EngineTooSlow
 from artifacts.index.params import SearchParams
 from artifacts.segments.search.engine import EngineCandidates
 from artifacts.segments.search.searcher import Searcher
@@ -85,6 +87,9 @@ def calibrate(
         search: returns the best `DEPTH` scores of every query.
         lists: of the index, or rows in a graph; 0 for a flat index, which has nothing to choose.
         depths: that are tried.
+
+    Raises:
+        EngineTooSlow: all of them are too slow. Those that are slower than one that is are not tried.
     """
     if lists == 0:
         return SearchParams(), [_trial(search, truth, SearchParams())]
@@ -98,9 +103,12 @@ def calibrate(
 
     good: dict[SearchParams, float] = {}
     for rescore in depths.rescores:
-        if nprobe := _smallest(lambda nprobe, rescore=rescore: recall_at(nprobe, rescore), nprobes, target):
-            params = SearchParams(nprobe, rescore)
-            good[params] = trials[params].milliseconds
+        with suppress(EngineTooSlow):
+            if nprobe := _smallest(lambda nprobe, rescore=rescore: recall_at(nprobe, rescore), nprobes, target):
+                params = SearchParams(nprobe, rescore)
+                good[params] = trials[params].milliseconds
+    if not trials:
+        raise EngineTooSlow("the engine takes longer for a search than servers wait, whatever the search parameters")
     if not good:
         best = max(trials, key=lambda params: trials[params].recall_at_100)
         return best, _in_order(trials)
@@ -155,7 +163,8 @@ def _fastest_times(
     fastest = dict(times)
     for _ in range(_REPEATS if len(fastest) > 1 else 0):
         for params, before in fastest.items():
-            fastest[params] = min(before, time_of(params))
+            with suppress(EngineTooSlow):  # this time
+                fastest[params] = min(before, time_of(params))
     return fastest
 
 
@@ -186,9 +195,14 @@ def calibrate_filtered(
     fewest = _FILTERED_PROBES[-1] + 1
     for rescore in depths.filtered_rescores:
         tried = [probes for probes in _FILTERED_PROBES if probes < fewest]  # a lower depth reaches the target with it
-        if probes := _smallest(lambda probes, rescore=rescore: recall_at(probes, rescore), tried, target, halvings=3):
-            trial = replace(params, filtered_probes=probes, filtered_rescore=rescore)
-            good[trial], fewest = trials[trial][1], probes
+        with suppress(EngineTooSlow):
+            if probes := _smallest(
+                lambda probes, rescore=rescore: recall_at(probes, rescore), tried, target, halvings=3
+            ):
+                trial = replace(params, filtered_probes=probes, filtered_rescore=rescore)
+                good[trial], fewest = trials[trial][1], probes
+    if not trials:
+        raise EngineTooSlow("the engine takes longer for a filtered search than servers wait, whatever the parameters")
     if not good:
         return max(trials, key=lambda trial: trials[trial][0])
     fastest = _fastest_times(lambda trial: _timed(lambda: lowest_recall(trial))[1], good)

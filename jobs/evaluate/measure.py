@@ -9,10 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from artifacts.config import GateConfig, IndexConfig
+from artifacts.errors import EngineTooSlow, EngineUnavailable
 from artifacts.index.params import SearchParams
 from artifacts.products.filters import Condition, Filter
 from artifacts.release.hits import Hit
 from artifacts.release.release import Release
+from artifacts.segments.search.searcher import ENGINE_SECONDS
 from jobs.evaluate.calibration import (
     DEPTH,
     Scores,
@@ -31,6 +33,8 @@ from jobs.steps import Progress, no_progress
 _FILTER_COLUMNS = 4
 #: Queries that are timed one by one, as a server receives them.
 _TIMED = 100
+#: Seconds that an engine has for each of several queries: as much as a search of a server, unless that is configured.
+_ENGINE_SECONDS_A_QUERY = 2.0
 #: What a refresh measures again with the parameters of its base: queries of each modality, of these timed, and filters.
 _QUICK_QUERIES, _QUICK_TIMED, _QUICK_FILTERS = 100, 20, 4
 
@@ -127,7 +131,7 @@ def _measure_modality(
             target,
             depths_of(release.searcher),
         )
-    hits, _ = release.search(queries.vectors, DEPTH, params)
+    hits = _search(release, queries.vectors, params)
     found = _exact_scores(release, queries.vectors, hits)
     p50, p99 = _latency(release, queries.vectors[:timed], params)
     itself = [
@@ -206,7 +210,25 @@ def _found_scores(
     release: Release, vectors: np.ndarray, params: SearchParams, conditions: Filter = ()
 ) -> list[np.ndarray]:
     """Return the exact scores of what a search finds for each query, descending."""
-    return _exact_scores(release, vectors, release.search(vectors, DEPTH, params, conditions)[0])
+    return _exact_scores(release, vectors, _search(release, vectors, params, conditions))
+
+
+def _search(release: Release, vectors: np.ndarray, params: SearchParams, conditions: Filter = ()) -> list[list[Hit]]:
+    """Search for all queries in one call.
+
+    Raises:
+        EngineTooSlow: an engine answers, and not in the time that servers have for so many searches.
+        EngineUnavailable: it does not answer.
+    """
+    seconds = max(ENGINE_SECONDS, _ENGINE_SECONDS_A_QUERY * len(vectors))
+    began = time.monotonic()
+    try:
+        return release.search(vectors, DEPTH, params, conditions, seconds=seconds)[0]
+    except EngineUnavailable as error:
+        if time.monotonic() - began < 0.9 * seconds:
+            raise
+        release.ping_engine(ENGINE_SECONDS)
+        raise EngineTooSlow(f"{error}, for {len(vectors):,} searches with {params}") from error
 
 
 def _exact_scores(release: Release, vectors: np.ndarray, hits: Sequence[Sequence[Hit]]) -> list[np.ndarray]:

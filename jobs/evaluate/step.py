@@ -41,7 +41,8 @@ def run_evaluate(context: StepContext) -> StepResult[Candidate]:
     before = _served_products(context.store)
     segments = [segment.info_sha256 for segment in candidate.segments]
     # How far the catalog shrank depends on what is served now: it is judged at every run, and not part of the digest.
-    measured = fingerprint(segments, gate.recall_target, gate.evaluation_queries, gate.seed)
+    options = [candidate.engine_options] if candidate.engine_options else []
+    measured = fingerprint(segments, gate.recall_target, gate.evaluation_queries, gate.seed, *options)
     # Lookalike 0.1 had it in the digest: what it measured is not measured again.
     settings = {
         "recall_target": gate.recall_target, "max_shrink": gate.max_shrink,

@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.encoders.identity import EncoderIdentity, encoder_identity
+from artifacts.engines.reference import EngineRef, collection_name
 from artifacts.errors import CorruptFile, StepFailed
 from artifacts.schema import REJECTS, STATE, attributes_of, segment_schema
+from artifacts.store.identity import identity_of
 from artifacts.store.manifest import Counts
 from artifacts.store.store import Store
 from jobs.candidate import Candidate, recorded_settings
@@ -62,6 +64,7 @@ def run_seal(context: StepContext) -> StepResult[Candidate]:
             "read_at": catalog.read_at,
             "settings": recorded_settings(context.config),
             "engine_url": context.config.engine.engine_url if plan.engine else "",
+            "engine_options": _further_options(context, plan),
         }
     )
     if candidate != before:
@@ -207,11 +210,26 @@ def _seal(context: StepContext, plan: IndexPlan, records: list[PartRecord]) -> f
             encoder_id=plan.encoder_id,
             parts=[PartInfo(rows=part.rows) for part in plan.parts],
             index=index,
-            engine=plan.engine,
+            engine=_engine_of(store, plan),
             columns={name: str(dtype) for name, dtype in zip(schema.names, schema.types, strict=True)},
         )
         seal_segment(folder, info, files)
     return mean
+
+
+def _engine_of(store: Store, plan: IndexPlan) -> EngineRef | None:
+    """Return the planned engine with the name of the collection: a plan may have been made for another store."""
+    if plan.engine is None:
+        return None
+    return plan.engine.model_copy(update={"name": collection_name(plan.segment_id, identity_of(store.folder))})
+
+
+def _further_options(context: StepContext, plan: IndexPlan) -> dict[str, int | float | str]:
+    """Return the options that say how the engine loads and searches the segment, and not what it holds."""
+    if plan.engine is None:
+        return {}
+    given = context.config.engine.engine_options
+    return {name: value for name, value in given.items() if name not in plan.engine.options}
 
 
 def _bring(store: Store, plan: IndexPlan, number: int, folder: Path, files: Mapping[str, FileInfo]) -> bool:

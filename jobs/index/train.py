@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from artifacts.encoders.identity import EncoderIdentity, encoder_identity
-from artifacts.engines.reference import EngineRef, collection_name
+from artifacts.engines.reference import EngineRef
 from artifacts.errors import CorruptFile
 from artifacts.index.choosing import IndexChoice, choose
 from jobs.catalog.report import read_catalog_report
@@ -100,15 +100,19 @@ def _plan(context: StepContext, identity: EncoderIdentity, inputs: str) -> Index
 def _plan_for_engine(
     context: StepContext, identity: EncoderIdentity, inputs: str, engine: EngineRef, counts: Sequence[int]
 ) -> IndexPlan:
-    """Plan a segment whose parts have no index."""
+    """Plan a segment whose parts have no index. A setting that only says how it is loaded or searched changes no id."""
+    from artifacts.engines.registry import engine_class
+
     workspace, config = context.workspace, context.config
+    stored = engine_class(engine.kind).stored_options(engine.options)
+    chosen = {name: value for name, value in engine.options.items() if name in stored}
+    given = engine.model_copy(update={"options": chosen})
     plan = IndexPlan(
         inputs, read_catalog_report(workspace).read_at, "", identity.id, identity.slug, identity.dim, sum(counts),
-        "engine", engine.kind, engine=engine, parts=split_parts(counts, config.index.rows_per_index),
+        "engine", engine.kind, engine=given, parts=split_parts(counts, config.index.rows_per_index),
     )  # fmt: skip
     name = segment_id(rows_of(workspace, identity, config), plan)
-    engine = engine.model_copy(update={"name": collection_name(name, context.store.folder.url)})
-    plan = replace(plan, segment_id=name, engine=engine)
+    plan = replace(plan, segment_id=name, engine=engine.model_copy(update={"options": stored}))
     plan.save(workspace)
     return plan
 

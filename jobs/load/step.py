@@ -101,14 +101,15 @@ def load_segment(segment: Segment, progress: Progress, alone: AbstractContextMan
         EngineError: the engine refuses the rows, or holds others.
         EngineUnavailable: it does not answer.
     """
+    from artifacts.engines.checking import check_sample
+
     engine, collection = segment.engine, segment.collection
     is_new = not engine.is_complete(collection)
     if is_new:
         with alone or nullcontext():
             engine.build(collection, _batches(segment), progress)  # nothing, if another process has done it
     rows = np.unique(np.linspace(0, segment.info.rows - 1, _SAMPLE).astype(np.int64))
-    # Counting a hundred million rows takes long, and a collection that was complete has been counted.
-    engine.check(collection, rows, segment.vectors.take(rows), lambda numbers: _columns(segment, numbers), count=is_new)
+    check_sample(engine, collection, rows, segment.vectors.take(rows), lambda numbers: _columns(segment, numbers))
     return is_new
 
 

@@ -157,6 +157,7 @@ def make_candidate(
             counts=counts_of(folders, Counter(rows["reason"].to_pylist())),
             settings=manifest.settings,
             engine_url=served.engine_url(context.config.engine),
+            engine_options=manifest.engine_options,
             sources=sources,
             calibrated=True,
             search=manifest.search,

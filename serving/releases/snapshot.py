@@ -86,6 +86,15 @@ class Snapshot:
         )
 
 
+def engine_seconds(expires: float) -> float:
+    """Return the seconds that an engine has for an answer.
+
+    Args:
+        expires: when the request's deadline passes, by `time.perf_counter`.
+    """
+    return min(ENGINE_SECONDS, expires - time.perf_counter())
+
+
 def search_index(release: Release, queries: Sequence[IndexQuery]) -> list[IndexResult]:
     """Search a release; queries with the same depth, parameters and filter share one call.
 
@@ -100,7 +109,7 @@ def search_index(release: Release, queries: Sequence[IndexQuery]) -> list[IndexR
         hits, plan = release.search(
             np.stack([queries[position].vector for position in positions]), depth, params, conditions,
             excluded=[queries[position].excluded for position in positions],
-            seconds=min(ENGINE_SECONDS, max(queries[position].expires for position in positions) - time.perf_counter()),
+            seconds=engine_seconds(max(queries[position].expires for position in positions)),
         )  # fmt: skip
         results |= {position: (hit_list, plan) for position, hit_list in zip(positions, hits, strict=True)}
     return [results[position] for position in range(len(queries))]

@@ -21,7 +21,7 @@ from artifacts.errors import EncoderError, InputError, PictureError, QueryError,
 from artifacts.pictures import PICTURE_SIDE, read_picture
 from artifacts.release.release import Release
 from serving.cache import Cache
-from serving.releases.snapshot import Snapshot
+from serving.releases.snapshot import Snapshot, engine_seconds
 from serving.search.query import Query, QueryPicture
 from serving.search.seen_pictures import SeenPictures
 from serving.search.task import SearchTask
@@ -32,11 +32,22 @@ _CROP_DETAIL = 4
 
 
 def encode_queries(
-    tasks: Sequence[SearchTask], snapshot: Snapshot, limits: QueryLimits, cache: Cache, seen: SeenPictures
+    tasks: Sequence[SearchTask],
+    snapshot: Snapshot,
+    limits: QueryLimits,
+    cache: Cache,
+    seen: SeenPictures,
+    expires: float,
 ) -> None:
     """Set the vector of each task, or its problem.
 
     One call of the encoder for all texts, and one for all pictures, that are neither in the cache nor seen before.
+
+    Args:
+        expires: when the request's deadline passes, by `time.perf_counter`.
+
+    Raises:
+        EngineUnavailable: an engine that has a product's vectors does not return them in time.
     """
     texts = _encode_texts(tasks, snapshot, cache)
     pictures = _encode_pictures(tasks, snapshot, limits, cache, seen)
@@ -47,7 +58,7 @@ def encode_queries(
             text_vector = texts.get(task.query.text) if task.query.text is not None else None
             if isinstance(text_vector, InputError):
                 raise text_vector
-            task.vector = _combine(snapshot, task.query, text_vector, picture_vectors)
+            task.vector = _combine(snapshot, task.query, text_vector, picture_vectors, expires)
         except InputError as error:
             task.problem = error
 
@@ -126,7 +137,11 @@ def _decode(picture: QueryPicture, limits: QueryLimits, side: int) -> Image.Imag
 
 
 def _combine(
-    snapshot: Snapshot, query: Query, text_vector: np.ndarray | None, picture_vectors: Sequence[np.ndarray]
+    snapshot: Snapshot,
+    query: Query,
+    text_vector: np.ndarray | None,
+    picture_vectors: Sequence[np.ndarray],
+    expires: float,
 ) -> np.ndarray:
     """Return the query vector float32[dim] of a query's parts."""
     weights, dim = query.weights, snapshot.encoder.dim
@@ -145,7 +160,7 @@ def _combine(
         (query.unlike, -weights.unlike, "unlike"),
     ):
         if product_ids:
-            vectors = [_product_vector(snapshot.release, product_id, field) for product_id in product_ids]
+            vectors = [_product_vector(snapshot.release, product_id, field, expires) for product_id in product_ids]
             parts.append((weight, unit_vector(np.mean(vectors, axis=0), field)))
     if len(parts) == 1:
         return parts[0][1]
@@ -153,9 +168,9 @@ def _combine(
     return unit_vector(total, query.field_name("weights"))
 
 
-def _product_vector(release: Release, product_id: str, field: str) -> np.ndarray:
+def _product_vector(release: Release, product_id: str, field: str, expires: float) -> np.ndarray:
     """Return the mean of a product's stored vectors: no picture is downloaded."""
-    vectors = release.product_vectors(product_id)
+    vectors = release.product_vectors(product_id, engine_seconds(expires))
     if vectors is None:
         raise QueryError(field, f"there is no product {product_id[:200]!r} in the release being served")
     return unit_vector(vectors.mean(axis=0), field)

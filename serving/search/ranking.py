@@ -11,15 +11,22 @@ from artifacts.release.hits import Hit
 from artifacts.release.release import Release
 from serving.ranking.diversity import cap_categories, collapse_duplicates, mmr_order
 from serving.ranking.rankers import Ranker, score_products
+from serving.releases.snapshot import engine_seconds
 from serving.search.options import SearchOptions
 from serving.search.task import RankedHit
 
 
-def rank_hits(hits: list[Hit], options: SearchOptions, release: Release, ranker: Ranker, limit: int) -> list[RankedHit]:
+def rank_hits(
+    hits: list[Hit], options: SearchOptions, release: Release, ranker: Ranker, limit: int, expires: float
+) -> list[RankedHit]:
     """Return the first `limit` products of the ranked list.
 
     Args:
         hits: the most similar products, by descending similarity.
+        expires: when the request's deadline passes, by `time.perf_counter`.
+
+    Raises:
+        EngineUnavailable: an engine that has the vectors does not return them in time.
     """
     if options.plain:
         return [RankedHit(hit, hit.score) for hit in hits[:limit]]
@@ -37,7 +44,7 @@ def rank_hits(hits: list[Hit], options: SearchOptions, release: Release, ranker:
     order = np.argsort(-scores, kind="stable")
     duplicates: dict[int, list[int]] = {}
     if options.collapse is not None or options.diversity:
-        vectors = release.vectors(hits)[order]
+        vectors = release.vectors(hits, engine_seconds(expires))[order]
         if options.collapse is not None:
             kept = collapse_duplicates(vectors, options.collapse)
             duplicates = {int(order[first]): order[others].tolist() for first, others in kept.items() if others}

@@ -29,7 +29,7 @@ QUERY_PREPROCESSING = 1
 CACHE_NAME = "embedding_store"
 #: Seconds that a search waits for the store; encoding takes about as long.
 _WAIT = 0.05
-#: Seconds without calls of the store after one has failed or was too slow.
+#: Seconds without gets after one has failed or was too slow, and without puts after one has failed.
 _PAUSE = 5.0
 #: Calls that may be in progress; with more, searches do not ask.
 _READERS = 4
@@ -58,7 +58,7 @@ class SeenPictures:
         wait_seconds: float = _WAIT,
     ) -> None:
         self._store, self._clock, self._wait_seconds = store, clock, wait_seconds
-        self._paused_until = 0.0
+        self._gets_paused_until = self._puts_paused_until = 0.0
         self._free = threading.BoundedSemaphore(_READERS)
         self._pending: dict[tuple[str, bytes], np.ndarray] = {}
         self._pending_lock = threading.Lock()
@@ -94,26 +94,23 @@ class SeenPictures:
         if self._store is None:
             return dict(vectors)
         stored = {digest: vector.astype(np.float16) for digest, vector in vectors.items()}
-        with self._pending_lock:
-            for digest, vector in stored.items():
-                if len(self._pending) < _MAX_PENDING:
-                    self._pending[_id_of(encoder_id, side), bytes.fromhex(digest)] = vector
-            if len(self._pending) >= _PUT_ROWS:
-                self._due.set()
+        self._keep({(_id_of(encoder_id, side), bytes.fromhex(digest)): vector for digest, vector in stored.items()})
         return {digest: vector.astype(np.float32) for digest, vector in stored.items()}
 
     def flush(self) -> None:
-        """Store what is pending; if that fails, the vectors are computed again when they are needed."""
+        """Store what is pending; what fails stays pending."""
+        if self._store is None or self._clock() < self._puts_paused_until:
+            return
         with self._pending_lock:
             pending, self._pending = self._pending, {}
-        if self._store is None or self._clock() < self._paused_until:
-            return
         try:
             for encoder_id in {encoder_id for encoder_id, _ in pending}:
                 rows = {key: vector for (owner, key), vector in pending.items() if owner == encoder_id}
                 self._store.put(encoder_id, list(rows), np.stack(list(rows.values())))
         except EmbeddingStoreError as error:
-            self._pause(str(error))
+            self._puts_paused_until = self._clock() + _PAUSE
+            _note_failure(error)
+            self._keep(pending)
 
     def close(self) -> None:
         """Store what is pending, and close the store."""
@@ -128,30 +125,36 @@ class SeenPictures:
 
     def _ask(self, store: EmbeddingStore, encoder_id: str, dim: int, digests: Sequence[str]) -> dict[str, np.ndarray]:
         """Return what the store has; nothing if it fails, is too slow or was so just now."""
-        if self._clock() < self._paused_until or not self._free.acquire(blocking=False):
+        if self._clock() < self._gets_paused_until or not self._free.acquire(blocking=False):
             return {}
         call = self._readers.submit(store.get, encoder_id, dim, [bytes.fromhex(digest) for digest in digests])
         call.add_done_callback(lambda _: self._free.release())
         try:
             found, vectors = call.result(self._wait_seconds)
-        except TimeoutError:  # it goes on in its thread: a first call has to connect
-            self._pause(f"no answer within {self._wait_seconds * 1000:.0f} ms")
-            return {}
-        except EmbeddingStoreError as error:
-            self._pause(str(error))
+        except (TimeoutError, EmbeddingStoreError) as error:  # a call that is slow goes on in its thread
+            self._gets_paused_until = self._clock() + _PAUSE
+            _note_failure(str(error) or f"no answer within {self._wait_seconds * 1000:.0f} ms")
             return {}
         return {digests[int(row)]: vectors[row].astype(np.float32) for row in np.flatnonzero(found)}
 
-    def _pause(self, reason: str) -> None:
-        self._paused_until = self._clock() + _PAUSE
-        CACHE_FAILURES.labels(CACHE_NAME).inc()
-        _log.warning("embedding store failed", seconds_without=_PAUSE, error=reason)
+    def _keep(self, vectors: Mapping[tuple[str, bytes], np.ndarray]) -> None:
+        with self._pending_lock:
+            for key, vector in vectors.items():
+                if len(self._pending) < _MAX_PENDING:
+                    self._pending[key] = vector
+            if len(self._pending) >= _PUT_ROWS:
+                self._due.set()
 
     def _put_periodically(self) -> None:
         while not self._stop.is_set():
             self._due.wait(_PUT_SECONDS)
             self._due.clear()
             self.flush()
+
+
+def _note_failure(reason: object) -> None:
+    CACHE_FAILURES.labels(CACHE_NAME).inc()
+    _log.warning("embedding store failed", seconds_without=_PAUSE, error=str(reason))
 
 
 def _id_of(encoder_id: str, side: int) -> str:

@@ -56,7 +56,7 @@ class SearchService:
             self._read(task, snapshot)
         self._reuse_answers(_open(tasks), snapshot, timer)
         timer.mark("read")
-        encode_queries(_open(tasks), snapshot, self._limits, self._caches.embeddings, self._seen)
+        encode_queries(_open(tasks), snapshot, self._limits, self._caches.embeddings, self._seen, timer.expires)
         timer.mark("encode")
         searches = _open(tasks)
         for group in _plan(searches, snapshot):
@@ -67,7 +67,7 @@ class SearchService:
                 hits_of_tasks = _search(unfinished, snapshot, depth, timer.expires)
                 timer.mark("search")
                 for task, hits in zip(unfinished, hits_of_tasks, strict=True):
-                    self._rank(task, snapshot, hits, depth)
+                    self._rank(task, snapshot, hits, depth, timer.expires)
                 timer.mark("rank")
         for task in searches:
             task.answer = render(task, snapshot, self._facets, self._limits.max_offset)
@@ -102,14 +102,14 @@ class SearchService:
                 task.answer, task.cached = answer, True
                 _stamp(task, timer)
 
-    def _rank(self, task: SearchTask, snapshot: Snapshot, hits: list[Hit], depth: int) -> None:
+    def _rank(self, task: SearchTask, snapshot: Snapshot, hits: list[Hit], depth: int, expires: float) -> None:
         """Append a tier to the list: the first one ranked, later ones by similarity."""
         # A list that is sorted by an attribute ends with the first tier: deeper hits would belong in between.
         task.exhausted = len(hits) < depth or task.options.sort is not None
         release = snapshot.release
         if not task.hits:
             task.hits = hits
-            task.ranked = rank_hits(hits, task.options, release, self._ranker, task.end + 1)
+            task.ranked = rank_hits(hits, task.options, release, self._ranker, task.end + 1, expires)
             return
         task.listed.update(release.product_ids(task.hits))
         product_ids = release.product_ids(hits)

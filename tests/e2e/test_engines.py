@@ -16,6 +16,7 @@ from artifacts.engines.reference import collection_name
 from artifacts.engines.registry import open_engine
 from artifacts.segments.search import engine as engine_search
 from artifacts.settings import Settings
+from artifacts.store.identity import identity_of
 from artifacts.store.manifest import SegmentRef
 from artifacts.store.store import Store
 from jobs.compact.step import run_compact
@@ -164,7 +165,7 @@ def test_pruned_segments_are_dropped_from_the_engine(tmp_path: Path, engine: Run
     (after,) = store.manifest().segments
 
     def name_of(segment: SegmentRef) -> str:
-        return collection_name(segment.id, store.folder.url)
+        return collection_name(segment.id, identity_of(store.folder))
 
     opened = open_engine(engine.kind, EngineAddress(engine.url, engine.key))
     assert {name_of(before), name_of(after)} <= set(opened.names())

@@ -32,6 +32,20 @@ def test_publish_writes_the_version_with_its_reports(catalog: Path, tmp_path: Pa
     assert store.verify().counts.indexed == 36
 
 
+def test_pruning_that_fails_fails_no_publication(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> list[str]:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(Store, "prune", fail)
+    settings = small_settings(tmp_path)
+    _, report = publish_small(catalog, settings)
+    assert (report.unchanged, report.pruned) == (False, [])
+    assert prepare(catalog, settings)[1].current() == report.version
+    assert f"{report.version} is published; older ones were not pruned: read-only" in caplog.text
+
+
 def test_publish_without_changes_keeps_the_version(catalog: Path, tmp_path: Path) -> None:
     settings = small_settings(tmp_path)
     _, first = publish_small(catalog, settings)

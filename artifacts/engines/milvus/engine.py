@@ -43,14 +43,18 @@ class MilvusEngine(Engine):
         super().__init__(address)
         self._connection = Connection(address)
         self._made: set[str] = set()  # collections that this object has made and that have no rows yet
+        self._vector_types: dict[str, DataType] = {}  # of collections that it has written to
 
-    def check_options(self, options: Mapping[str, int | float | str]) -> None:
-        index_options(options)
+    @classmethod
+    def stored_options(cls, options: Mapping[str, int | float | str]) -> dict[str, int | float | str]:
+        return index_options(options).stored
 
     def create(self, collection: Collection) -> None:
         options = index_options(collection.options)
-        if self._is_as_asked(collection):
+        if self._has_shape(collection):
             return
+        if self._described(collection.name) is not None and self._index(collection.name) is not None:
+            self.refuse_to_replace(collection)
         self.drop(collection.name)
 
         def make(client: Any, seconds: float) -> None:
@@ -68,7 +72,8 @@ class MilvusEngine(Engine):
         return super().first_missing_row(collection)
 
     def write(self, collection: Collection, batch: RowBatch) -> None:
-        vector_type = self._vector_type(collection.name)
+        name = collection.name
+        vector_type = self._vector_types.get(name) or self._vector_types.setdefault(name, self._vector_type(name))
         for rows in requests(collection, batch, vector_type):
             # Not `insert`: the client repeats a request whose answer was lost, and ids need not be unique in Milvus.
             self._connection.call(
@@ -82,11 +87,12 @@ class MilvusEngine(Engine):
 
     def complete(self, collection: Collection) -> None:
         self._make_searchable(collection)
+        self.check_count(collection, self.count(collection))
 
     def is_complete(self, collection: Collection) -> bool:
         # Not whether the index is finished: Milvus merges segments as it likes, and builds theirs anew.
         return (
-            self._is_as_asked(collection)
+            self._has_shape(collection)
             and self._index(collection.name) is not None
             and self._load_state(collection.name)[0]
             and self.count(collection) == collection.rows
@@ -101,6 +107,7 @@ class MilvusEngine(Engine):
         if self._described(collection.name) is None:
             raise EngineError(f"{self._connection} has no collection {collection.name}; run the load step again")
         self.ping_collection(collection, _SECONDS)
+        self.require_complete(collection)
         return _MilvusSearch(self._connection, collection, options, self._vector_type(collection.name))
 
     def ping(self, seconds: float) -> None:
@@ -125,6 +132,7 @@ class MilvusEngine(Engine):
 
         self._connection.call(_SECONDS, drop)
         self._made.discard(name)
+        self._vector_types.pop(name, None)
 
     def close(self) -> None:
         self._connection.close()
@@ -144,20 +152,10 @@ class MilvusEngine(Engine):
             _SECONDS, lambda client, seconds: client.describe_index(name, "vector", timeout=seconds)
         )
 
-    def _is_as_asked(self, collection: Collection) -> bool:
-        """Return whether a collection is there, of this shape and, as far as Milvus tells, of these options."""
-        options = index_options(collection.options)
+    def _has_shape(self, collection: Collection) -> bool:
+        """Return whether a collection is there, of this dimension and with these columns."""
         there = self._described(collection.name)
-        if there is None:
-            return False
-        # "auto" keeps what is there: it depends on the server's version, which is upgraded under its collections.
-        vector_type = _vector_type_of(there) if options.vector_type == "auto" else DataType[options.vector_type]
-        index = self._index(collection.name)
-        return (
-            has_shape(there, collection, vector_type)
-            and there["num_shards"] == options.shards
-            and (index is None or options.are_those_of(index))
-        )
+        return there is not None and has_shape(there, collection, _vector_type_of(there))
 
     def _vector_type(self, name: str) -> DataType:
         there = self._described(name)

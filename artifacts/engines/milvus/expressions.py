@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 
 from artifacts.engines.collection import Collection
+from artifacts.engines.payloads import payload_value
 from artifacts.products.filters import Condition, Filter, Value
 
 #: Milvus has at most 64 fields in a collection, and each column takes two; further columns are not filtered on.
-MOST_COLUMNS = 31
+MAX_COLUMNS = 31
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: What may not stand in a literal by itself. Further escapes, such as JSON's, are not known to every Milvus.
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
 def missing_field(field: str) -> str:
@@ -26,7 +25,7 @@ def missing_field(field: str) -> str:
 
 def expression(collection: Collection, conditions: Filter) -> str:
     """Return a filter of a collection's rows, empty if all pass."""
-    stored = list(collection.columns)[:MOST_COLUMNS]
+    stored = list(collection.columns)[:MAX_COLUMNS]
     parts = [
         part
         for condition in conditions
@@ -62,14 +61,7 @@ def _literals(values: Sequence[Value]) -> str:
 
 
 def _literal(value: Value) -> str:
-    """Return a value as Milvus reads it; the strings of JSON are among its own, whatever they hold."""
-    if isinstance(value, datetime):
-        return str(microseconds(value))
-    if isinstance(value, float):
-        return repr(min(max(value, -sys.float_info.max), sys.float_info.max))  # it has no infinity
-    return json.dumps(value, ensure_ascii=False)
-
-
-def microseconds(time: datetime) -> int:
-    """Return the microseconds since 1970 that a time is stored as."""
-    return (time - _EPOCH) // timedelta(microseconds=1)
+    """Return a value as Milvus reads it. Times are microseconds, and infinity is the largest number."""
+    if isinstance(value, str):
+        return f'"{value.translate(_ESCAPES)}"'
+    return str(value).lower() if isinstance(value, bool) else repr(payload_value(value))

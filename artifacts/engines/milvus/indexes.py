@@ -50,12 +50,10 @@ class IndexOptions:
     build: Mapping[str, Option]
     search: Mapping[str, Option]
 
-    def are_those_of(self, described: Mapping[str, Any]) -> bool:
-        """Return whether Milvus describes an index with these options; milvus-lite does not tell its parameters."""
-        there = {**described, **(described.get("params") or {})}
-        return there["index_type"] == self.index and all(
-            str(there.get(name, value)) == str(value) for name, value in self.build.items()
-        )
+    @property
+    def stored(self) -> dict[str, Option]:
+        """The options that what a collection holds depends on."""
+        return {"index": self.index, "shards": self.shards, "vector_type": self.vector_type, **self.build}
 
     def search_params(self, k: int, effort: int) -> dict[str, Any]:
         """Return the parameters of a search for `k` rows."""

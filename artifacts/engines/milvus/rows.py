@@ -11,7 +11,7 @@ import pyarrow as pa
 from pymilvus import CollectionSchema, DataType, MilvusClient
 
 from artifacts.engines.collection import Collection, RowBatch
-from artifacts.engines.milvus.expressions import MOST_COLUMNS, missing_field
+from artifacts.engines.milvus.expressions import MAX_COLUMNS, missing_field
 from artifacts.products.columns import BOOLEAN, INTEGER, NUMBER, TEXT, TIME, ColumnType, type_of_column
 
 #: Bytes of a text that are stored; Milvus plans its segments by the declared length. Longer texts are cut, so searches
@@ -36,7 +36,7 @@ def collection_schema(collection: Collection, vector_type: DataType) -> Collecti
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
     schema.add_field("id", DataType.INT64, is_primary=True)
     schema.add_field("vector", vector_type, dim=collection.dim)
-    for column in list(collection.columns)[:MOST_COLUMNS]:
+    for column in list(collection.columns)[:MAX_COLUMNS]:
         name = collection.field(column)
         field_type, _ = _FIELDS[type_of_column(collection.columns[column])]
         lengths = {"max_length": _TEXT_BYTES} if field_type == DataType.VARCHAR else {}
@@ -56,7 +56,7 @@ def requests(collection: Collection, batch: RowBatch, vector_type: DataType) -> 
     """Yield the rows of a batch as the client takes them, in lists that fit into a request."""
     numbers = np.float16 if vector_type == DataType.FLOAT16_VECTOR else np.float32
     fields: dict[str, Any] = {"id": batch.rows.tolist(), "vector": list(batch.vectors.astype(numbers))}
-    for column in list(collection.columns)[:MOST_COLUMNS]:
+    for column in list(collection.columns)[:MAX_COLUMNS]:
         name = collection.field(column)
         values = batch.columns[column]
         fields[missing_field(name)] = values.is_null().to_pylist()

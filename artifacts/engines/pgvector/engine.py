@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import psycopg
 from psycopg import sql
 
-from artifacts.engines.base import ALL_CONDITIONS, Capabilities, CollectionSearch, Engine, EngineAddress
-from artifacts.engines.collection import Collection, RowBatch
-from artifacts.engines.pgvector.connections import Connection, Connections
+from artifacts.engines.base import ALL_CONDITIONS, Capabilities, CollectionSearch, Engine, EngineAddress, Progress
+from artifacts.engines.collection import Batches, Collection, RowBatch
+from artifacts.engines.pgvector.connections import Connections
 from artifacts.engines.pgvector.options import index_options
 from artifacts.engines.pgvector.search import PgvectorSearch
 from artifacts.engines.pgvector.table import Table
 from artifacts.engines.reference import NAME_PREFIX
 from artifacts.errors import EngineError
+from artifacts.postgres.connection import Connection
 
 _log = logging.getLogger(__name__)
 
@@ -46,18 +48,29 @@ class PgvectorEngine(Engine):
         super().__init__(address)
         self._connections = Connections(address)
 
-    def check_options(self, options: Mapping[str, int | float | str]) -> None:
-        index_options(options, rows=0)
+    @classmethod
+    def stored_options(cls, options: Mapping[str, int | float | str]) -> dict[str, int | float | str]:
+        checked = index_options(options, rows=0)
+        stored = {"index": checked.index, **checked.built}
+        return stored if "lists" in options else {name: value for name, value in stored.items() if name != "lists"}
+
+    def build(self, collection: Collection, batches: Batches, progress: Progress) -> None:
+        """See Engine. Builds of one collection wait for each other."""
+        with self._connections.use(math.inf) as connection, connection.transaction():
+            _lock_builds(connection, collection.name)
+            super().build(collection, batches, progress)
 
     def create(self, collection: Collection) -> None:
         table = Table(collection)
         with self._connections.use(_SECONDS) as connection:
             self._check_extension(connection)
             with connection.transaction():
-                found = _comment(connection, collection.name)
-                if found in (table.comment(complete=False), table.comment(complete=True)):
+                found = _described(connection, collection.name)
+                if found is not None and table.has_shape(found):
                     return
                 if found is not None:
+                    if found.get("complete"):
+                        self.refuse_to_replace(collection)
                     connection.execute(sql.SQL("DROP TABLE {}").format(table.name))
                 connection.execute(table.created())
                 _set_comment(connection, table, complete=False)
@@ -77,6 +90,8 @@ class PgvectorEngine(Engine):
                 raise EngineError(
                     f"PostgreSQL at {self.address.url} has no pgvector: install version 0.8 or newer there"
                 ) from error
+            except psycopg.errors.UniqueViolation:
+                pass  # another process has made it at the same moment
             except psycopg.errors.InsufficientPrivilege as error:
                 raise EngineError(
                     f"the database at {self.address.url} has no extension vector, and this user may not make it: "
@@ -116,8 +131,9 @@ class PgvectorEngine(Engine):
                 # The server ends a build whose client has died.
                 connection.execute("SET LOCAL client_connection_check_interval = '10s'")
                 connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table.name))
-                if _comment(connection, collection.name) == table.comment(complete=True):
+                if _is_complete(connection, table):
                     return  # by another process, which this one waited for
+                self.check_count(collection, _count(connection, table))
                 if table.options.maintenance_work_mem is not None:
                     memory = sql.Literal(table.options.maintenance_work_mem)
                     connection.execute(sql.SQL("SET LOCAL maintenance_work_mem = {}").format(memory))
@@ -132,21 +148,17 @@ class PgvectorEngine(Engine):
     def is_complete(self, collection: Collection) -> bool:
         table = Table(collection)
         with self._connections.use(_SECONDS) as connection:
-            return _comment(connection, collection.name) == table.comment(complete=True)
+            return _is_complete(connection, table)
 
     def count(self, collection: Collection) -> int:
         with self._connections.use(_LONG_SECONDS) as connection:
-            statement = sql.SQL("SELECT count(*) FROM {}").format(Table(collection).name)
-            found = connection.execute(statement).fetchone()
-        return found[0] if found else 0
+            return _count(connection, Table(collection))
 
     def open(self, collection: Collection) -> CollectionSearch:
-        if not self.is_complete(collection):
-            raise EngineError(
-                f"pgvector at {self.address.url} has no complete table {collection.name} of this shape; run the load "
-                "step again"
-            )
-        return PgvectorSearch(self._connections, Table(collection))
+        self.require_complete(collection)
+        with self._connections.use(_SECONDS) as connection:
+            described = _described(connection, collection.name) or {}
+        return PgvectorSearch(self._connections, Table(collection), described["index"].get("lists"))
 
     def ping(self, seconds: float) -> None:
         with self._connections.use(seconds) as connection:
@@ -155,29 +167,65 @@ class PgvectorEngine(Engine):
     def names(self) -> list[str]:
         with self._connections.use(_SECONDS) as connection:
             rows = connection.execute(
-                "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
-                "AND relkind = 'r' AND starts_with(relname, %s) ORDER BY relname",
+                "SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+                "WHERE nspname = current_schema() AND relkind = 'r' AND starts_with(relname, %s) ORDER BY relname",
                 (NAME_PREFIX,),
             )
             return [name for (name,) in rows]
 
     def drop(self, name: str) -> None:
         with self._connections.use(_SECONDS) as connection, connection.transaction():
-            if _comment(connection, name) is not None:
+            if _described(connection, name) is not None:
                 connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
 
     def close(self) -> None:
         self._connections.close()
 
 
-def _comment(connection: Connection, name: str) -> str | None:
-    """Return the comment of a table in the first schema of the search_path: "" without one; None without the table."""
+def _lock_builds(connection: Connection, name: str) -> None:
+    """Wait for other builds of a collection, and let none begin until the transaction ends.
+
+    A lock of the session would stay with the server's connection where a pooler gives it to other clients. The
+    transaction has no snapshot, so it holds no vacuum back. It ends within two minutes if this machine is gone.
+    """
+    settings = {
+        "idle_in_transaction_session_timeout": "0",
+        "tcp_keepalives_idle": "60",
+        "tcp_keepalives_interval": "10",
+        "tcp_keepalives_count": "6",
+    }
+    for setting, value in settings.items():
+        connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
+    key = "(hashtextextended(%s, 0))"
+    if connection.execute(f"SELECT pg_try_advisory_xact_lock{key}", (name,)).fetchone() == (False,):
+        _log.warning("waiting for another process, which loads %s", name)
+        connection.execute(f"SELECT pg_advisory_xact_lock{key}", (name,))
+
+
+def _count(connection: Connection, table: Table) -> int:
+    found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table.name)).fetchone()
+    return found[0] if found else 0
+
+
+def _is_complete(connection: Connection, table: Table) -> bool:
+    found = _described(connection, table.collection.name)
+    return found is not None and table.has_shape(found) and found.get("complete") is True
+
+
+def _described(connection: Connection, name: str) -> dict[str, Any] | None:
+    """Return what the comment of a table in the first schema of the search_path says; None if there is no table."""
     found = connection.execute(
-        "SELECT coalesce(obj_description(oid, 'pg_class'), '') FROM pg_class "
-        "WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND relname = %s",
+        "SELECT coalesce(obj_description(pg_class.oid, 'pg_class'), '') FROM pg_class "
+        "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+        "WHERE nspname = current_schema() AND relkind = 'r' AND relname = %s",
         (name,),
     ).fetchone()
-    return found[0] if found else None
+    if found is None:
+        return None
+    try:
+        return dict(json.loads(found[0]))
+    except (ValueError, TypeError):  # not written here
+        return {}
 
 
 def _set_comment(connection: Connection, table: Table, complete: bool) -> None:

@@ -10,13 +10,15 @@ import numpy as np
 from psycopg import sql
 
 from artifacts.engines.base import CollectionSearch, Found
-from artifacts.engines.pgvector.connections import Connection, Connections, HalfVector, halfvec_header
-from artifacts.engines.pgvector.table import PARAMETER_TYPES, Table
+from artifacts.engines.pgvector.connections import Connections
+from artifacts.engines.pgvector.table import PARAMETER_TYPES, Table, storable
 from artifacts.errors import EngineError
-from artifacts.products.filters import Condition, Filter
+from artifacts.postgres.binary import HalfVector, halfvec_dtype
+from artifacts.postgres.connection import Connection
+from artifacts.products.filters import Condition, Filter, Value
 
 #: Highest `hnsw.ef_search`; an iterative scan goes on for more rows.
-_MOST_EF = 1000
+_MAX_EF = 1000
 
 #: Rows that pass a filter are scored one by one up to here, in 25 ms, in a table of any size.
 _EXACT_ROWS = 10_000
@@ -41,11 +43,12 @@ class PgvectorSearch(CollectionSearch):
     Args:
         connections: to its database, which the engine's other collections use, too.
         table: of the collection.
+        lists: of its index; None for HNSW.
     """
 
-    def __init__(self, connections: Connections, table: Table) -> None:
+    def __init__(self, connections: Connections, table: Table, lists: int | None) -> None:
         self._connections = connections
-        self._table = table
+        self._table, self._lists = table, lists
         self._estimates: dict[Filter, int] = {}
 
     def search(self, queries: np.ndarray, k: int, effort: int, conditions: Filter, seconds: float) -> list[Found]:
@@ -53,12 +56,12 @@ class PgvectorSearch(CollectionSearch):
         where, values = _where(self._table, conditions)
         rows = max(k, effort) if conditions else k
         # A scan reads `rows` × table / passing rows. It is the cheaper way if more pass than this.
-        cheap = max(_EXACT_ROWS, math.isqrt(_SCAN_COST * rows * self._table.collection.rows))
+        exact_rows = max(_EXACT_ROWS, math.isqrt(_SCAN_COST * rows * self._table.collection.rows))
         with self._connections.use(seconds) as connection, connection.pipeline(), connection.transaction():
             _set(connection, {"jit": "off", "plan_cache_mode": "force_custom_plan"})
-            exact = bool(conditions) and self._passing(connection, conditions) <= cheap
+            exact = bool(conditions) and self._passing(connection, conditions) <= exact_rows
             if not exact:
-                _set(connection, self._index_settings(rows, effort, bool(conditions), cheap))
+                _set(connection, self._index_settings(rows, effort, bool(conditions), exact_rows))
             # No index has the sum, so none is used.
             distance = sql.SQL("(vector <#> %(query)s::halfvec)" + (" + 0.0" if exact else ""))
             statement = sql.SQL("SELECT id, {} AS distance FROM {} WHERE {} ORDER BY distance LIMIT %(rows)s")
@@ -79,9 +82,10 @@ class PgvectorSearch(CollectionSearch):
         if missing:
             name = self._table.collection.name
             raise EngineError(f"{name} in pgvector at {self._connections.url} has no row {missing[0]:,}")
-        header, dim = len(halfvec_header(0)) // 2, self._table.collection.dim
-        numbers = np.frombuffer(b"".join(by_row[row] for row in wanted.tolist()), ">f2")
-        return numbers.reshape(len(wanted), header + dim)[:, header:].astype(np.float32)[positions]
+        found = np.frombuffer(
+            b"".join(by_row[row] for row in wanted.tolist()), halfvec_dtype(self._table.collection.dim)
+        )
+        return found["vector"].astype(np.float32)[positions]
 
     def _passing(self, connection: Connection, conditions: Filter) -> int:
         """Return about how many rows pass a filter, as the planner of PostgreSQL estimates it."""
@@ -96,23 +100,22 @@ class PgvectorSearch(CollectionSearch):
             self._estimates[conditions] = rows
         return rows
 
-    def _index_settings(self, rows: int, effort: int, filtered: bool, cheap: int) -> dict[str, str]:
+    def _index_settings(self, rows: int, effort: int, filtered: bool, exact_rows: int) -> dict[str, str]:
         """Return how the index is scanned.
 
         Args:
             rows: that are to be found.
             effort: see `docs/engines/pgvector.md`.
             filtered: whether rows are dropped on the way.
-            cheap: rows that the exact way would read for the same time.
+            exact_rows: rows that the exact way would read for the same time.
         """
-        options = self._table.options
-        if options.index == "ivfflat":
-            probes = math.ceil((options.lists or 1) * min(effort, 1000) / 1000)
+        if self._lists is not None:
+            probes = math.ceil(self._lists * min(effort, 1000) / 1000)
             return {"ivfflat.probes": str(max(1, probes)), "ivfflat.iterative_scan": "relaxed_order"}
         return {
-            "hnsw.ef_search": str(min(_MOST_EF, max(effort, rows, 1))),
-            "hnsw.iterative_scan": "relaxed_order" if filtered or rows > _MOST_EF else "off",
-            "hnsw.max_scan_tuples": str(max(_SCANNED_ROWS, cheap, 10 * rows)),
+            "hnsw.ef_search": str(min(_MAX_EF, max(effort, rows, 1))),
+            "hnsw.iterative_scan": "relaxed_order" if filtered or rows > _MAX_EF else "off",
+            "hnsw.max_scan_tuples": str(max(_SCANNED_ROWS, exact_rows, 10 * rows)),
             "hnsw.scan_mem_multiplier": "16",  # times work_mem, which is 4 MB unless an administrator changes it
         }
 
@@ -138,11 +141,15 @@ def _where(table: Table, conditions: Filter) -> tuple[sql.Composable, dict[str, 
 
     def bound(value: Any) -> sql.Placeholder:
         name = f"value{len(values)}"
-        values[name] = value
+        values[name] = [_storable(each) for each in value] if isinstance(value, list) else _storable(value)
         return sql.Placeholder(name)
 
     parts = [part for condition in conditions for part in _parts(table, condition, bound)]
     return sql.SQL(" AND ").join(parts) if parts else sql.SQL("TRUE"), values
+
+
+def _storable(value: Value) -> Value:
+    return storable(value) if isinstance(value, str) else value
 
 
 def _parts(table: Table, condition: Condition, bound: Callable[[Any], sql.Placeholder]) -> Iterator[sql.Composed]:

@@ -15,9 +15,9 @@ import pyarrow as pa
 from psycopg import sql
 
 from artifacts.engines.collection import Collection, RowBatch
-from artifacts.engines.pgvector.connections import halfvec_header
 from artifacts.engines.pgvector.options import IndexOptions, index_options
 from artifacts.errors import EngineError
+from artifacts.postgres.binary import COPY_END, COPY_HEADER, halfvec_header
 from artifacts.products.columns import BOOLEAN, INTEGER, NUMBER, TEXT, TIME, ColumnType, type_of_column
 
 #: PostgreSQL's names of the types of values.
@@ -48,9 +48,13 @@ _INTEGER = struct.Struct(">iq").pack
 _BOOLEAN = struct.Struct(">i?").pack
 
 
+def storable(text: str) -> str:
+    """Return a text as it is stored and compared: PostgreSQL's have no NUL."""
+    return text.replace("\x00", "\x01")
+
+
 def _text(value: str) -> bytes:
-    # PostgreSQL's texts have no NUL. No filter's value has one either (QueryError), so only the order matters.
-    text = value.replace("\x00", "\x01").encode()
+    text = storable(value).encode()
     return struct.pack(">i", len(text)) + text
 
 
@@ -91,15 +95,19 @@ class Table:
         """Types of the columns that can be filtered on, by their names in the table."""
         return {self.collection.field(name): type_of_column(dtype) for name, dtype in self.collection.columns.items()}
 
+    @cached_property
+    def _shape(self) -> dict[str, Any]:
+        columns = {name: dtype.sql for name, dtype in self.types.items()}
+        return {"rows": self.collection.rows, "dim": self.collection.dim, "columns": columns}
+
     def comment(self, complete: bool) -> str:
         """Return what the comment of the table says: its shape, how its index is built, and whether it is."""
-        shape = {
-            "rows": self.collection.rows,
-            "dim": self.collection.dim,
-            "columns": {name: dtype.sql for name, dtype in self.types.items()},
-            "index": {"method": self.options.index, **self.options.built},
-        }
-        return json.dumps({**shape, "complete": complete})
+        index = {"method": self.options.index, **self.options.built}
+        return json.dumps({**self._shape, "index": index, "complete": complete})
+
+    def has_shape(self, described: dict[str, Any]) -> bool:
+        """Return whether a comment, as parsed, is that of such a table, however its index is built."""
+        return described.items() >= self._shape.items()
 
     def created(self) -> sql.Composed:
         """Return the statement that creates the table."""
@@ -143,7 +151,7 @@ class Table:
         for name, of_type in zip(self.collection.columns, self.types.values(), strict=True):
             fields.append(_column(batch.columns.column(name), of_type))
         rows = b"".join(chain.from_iterable(zip(*fields, strict=False)))  # some are repeated without end
-        return b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0) + rows + struct.pack(">h", -1)
+        return COPY_HEADER + rows + COPY_END
 
 
 def _column(column: pa.ChunkedArray, of_type: ColumnType) -> list[bytes]:

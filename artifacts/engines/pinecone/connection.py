@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -26,6 +28,8 @@ from artifacts.errors import EngineError, EngineUnavailable
 
 #: Seconds after which a call that has no deadline is given up.
 CALL_SECONDS = 60
+#: Seconds that the event loop has for ending a call whose time is over.
+_GRACE = 2.0
 #: Ids that are fetched by one request, which has them in its URL, and requests of one call at the same time.
 _FETCHED, _TOGETHER = 100, 16
 
@@ -57,14 +61,19 @@ class IndexCalls:
         """
         if seconds <= 0:
             raise EngineUnavailable(f"{self} is not asked, since no time is left")
-        loop, index = self._start()
 
-        async def limited() -> _Result:
+        async def limited(index: AsyncIndex) -> _Result:
             return await asyncio.wait_for(work(index), seconds)
 
+        with self._lock:  # so that `close` knows of the call
+            loop, index = self._start()
+            call = asyncio.run_coroutine_threadsafe(limited(index), loop)
         try:
-            return asyncio.run_coroutine_threadsafe(limited(), loop).result()
+            return call.result(seconds + _GRACE)
+        except CancelledError as error:
+            raise EngineUnavailable(f"{self} was closed before it answered") from error
         except (TimeoutError, PineconeTimeoutError) as error:
+            call.cancel()
             raise EngineUnavailable(f"{self} does not answer in time") from error
         except (PineconeConnectionError, RateLimitError, ServiceError) as error:
             raise EngineUnavailable(f"{self} cannot answer now: {error}") from error
@@ -76,13 +85,12 @@ class IndexCalls:
             raise EngineError(f"{self}: {error}") from error
 
     def _start(self) -> tuple[asyncio.AbstractEventLoop, AsyncIndex]:
-        with self._lock:
-            if self._running is None or not self._running[0].is_alive():  # a fork has no threads
-                loop = asyncio.new_event_loop()
-                thread = threading.Thread(target=loop.run_forever, name="pinecone", daemon=True)
-                thread.start()
-                self._running = thread, loop, AsyncIndex(host=self._address.url, api_key=self._address.key)
-            return self._running[1:]
+        if self._running is None or not self._running[0].is_alive():  # a fork has no threads
+            loop = asyncio.new_event_loop()
+            thread = threading.Thread(target=loop.run_forever, name="pinecone", daemon=True)
+            thread.start()
+            self._running = thread, loop, AsyncIndex(host=self._address.url, api_key=self._address.key)
+        return self._running[1:]
 
     def stats(self) -> Any:
         """Return the dimension of the index, and the rows of its namespaces."""
@@ -102,16 +110,26 @@ class IndexCalls:
         return {int(key): vector.values for response in responses for key, vector in response.vectors.items()}
 
     def close(self) -> None:
-        """Close connections."""
+        """Close connections, and give up the calls in progress."""
         with self._lock:
             running, self._running = self._running, None
         if running is None or not running[0].is_alive():
             return
         thread, loop, index = running
-        asyncio.run_coroutine_threadsafe(index.close(), loop).result()
+        with contextlib.suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(_end(index), loop).result(_GRACE)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+async def _end(index: AsyncIndex) -> None:
+    """Cancel the other tasks of the loop, and close the client."""
+    calls = asyncio.all_tasks() - {asyncio.current_task()}
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    await index.close()
 
 
 async def together(calls: Iterable[Awaitable[_Result]]) -> list[_Result]:

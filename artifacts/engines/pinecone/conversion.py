@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,9 @@ from artifacts.engines.payloads import is_exact, payload_value, payloads_of
 from artifacts.errors import EngineError
 from artifacts.products.filters import Condition, Filter
 
-#: Limits of Pinecone: records and bytes of a request, bytes of a record's metadata, values of `$in`. Its MB and KB are
-#: taken as the smaller ones, and of a request's some bytes are left for what surrounds the records.
-_RECORDS, _BYTES, _METADATA, _IN = 1_000, 1_990_000, 40_000, 10_000
-
-
-def refuse_options(options: Mapping[str, int | float | str]) -> None:
-    if options:
-        raise EngineError(f"engine_options of pinecone: {next(iter(options))}: there are none; an index has them")
+#: Limits of Pinecone: records and bytes of a request, bytes of a record's metadata. Its MB and KB are taken as the
+#: smaller ones, and of a request's some bytes are left for what surrounds the records.
+_RECORDS, _BYTES, _METADATA = 1_000, 1_990_000, 40_000
 
 
 def rows_in(stats: Any, name: str) -> int:
@@ -65,9 +60,9 @@ def _parts(field: str, condition: Condition) -> Iterator[dict[str, Any]]:
     any_of = [payload_value(value) for value in condition.any_of]
     none_of = [payload_value(value) for value in condition.none_of]
     # Numbers are float64 in Pinecone: what would be rounded is left to the check of every row.
-    if any_of and len(any_of) <= _IN and all(map(is_exact, any_of)):
+    if any_of and all(map(is_exact, any_of)):
         yield {field: {"$in": any_of}}
-    excluded = [value for value in none_of if is_exact(value)][:_IN]
+    excluded = [value for value in none_of if is_exact(value)]
     if excluded:
         yield {"$or": [{field: {"$exists": False}}, {field: {"$nin": excluded}}]}
     for operator, bound in (("$gte", condition.minimum), ("$lte", condition.maximum), ("$lt", condition.below)):

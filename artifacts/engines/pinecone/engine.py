@@ -22,7 +22,6 @@ from artifacts.engines.pinecone.conversion import (
     filter_of,
     found_of,
     records_of,
-    refuse_options,
     requests_of,
     rows_in,
 )
@@ -46,11 +45,14 @@ class PineconeEngine(Engine):
         super().__init__(address)
         self._index = IndexCalls(address)
 
-    def check_options(self, options: Mapping[str, int | float | str]) -> None:
-        refuse_options(options)
+    @classmethod
+    def stored_options(cls, options: Mapping[str, int | float | str]) -> dict[str, int | float | str]:
+        if options:
+            raise EngineError(f"engine_options of pinecone: {next(iter(options))}: there are none; an index has them")
+        return {}
 
     def create(self, collection: Collection) -> None:
-        refuse_options(collection.options)
+        self.stored_options(collection.options)
         stats = self._index.stats()
         if stats.dimension != collection.dim:
             raise EngineError(
@@ -59,11 +61,8 @@ class PineconeEngine(Engine):
             )
         if stats.metric == "euclidean":
             raise EngineError(f"{self._index} has the metric euclidean; create one with dotproduct")
-        rows = rows_in(stats, collection.name)
-        if rows > collection.rows:
-            self.drop(collection.name)
-            while rows:
-                rows = self._wait_for_change(collection, rows)
+        if rows_in(stats, collection.name) > collection.rows:
+            self.refuse_to_replace(collection)
 
     def write(self, collection: Collection, batch: RowBatch) -> None:
         for records in requests_of(records_of(collection, batch)):
@@ -86,7 +85,6 @@ class PineconeEngine(Engine):
             rows = self._wait_for_change(collection, rows)
 
     def is_complete(self, collection: Collection) -> bool:
-        refuse_options(collection.options)
         # A namespace is named after its segment's content, so what is in it cannot be another segment's.
         return self.count(collection) == collection.rows
 
@@ -105,9 +103,7 @@ class PineconeEngine(Engine):
         return count
 
     def open(self, collection: Collection) -> CollectionSearch:
-        refuse_options(collection.options)
-        if not self.count(collection):
-            raise EngineError(f"{self._index} has no namespace {collection.name}; run the load step again")
+        self.require_complete(collection)
         return PineconeSearch(self._index, collection)
 
     def ping(self, seconds: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -59,10 +59,14 @@ def options_of(options: Mapping[str, int | float | str]) -> QdrantOptions:
 
 
 def shape_of(collection: Collection) -> str:
-    """Return a text that differs if a collection has other rows, columns or options, for the metadata in Qdrant."""
+    """Return what the metadata in Qdrant say of a collection: its rows, dimension and columns."""
     columns = [str(dtype) for dtype in collection.columns.values()]
-    options = options_of(collection.options).model_dump(exclude={"oversampling"})
-    return json.dumps({"rows": collection.rows, "dim": collection.dim, "columns": columns, "options": options})
+    return json.dumps({"rows": collection.rows, "dim": collection.dim, "columns": columns})
+
+
+def has_shape(metadata: Mapping[str, Any], collection: Collection) -> bool:
+    """Return whether metadata are those of such a collection."""
+    return json.loads(metadata.get("shape", "{}")).items() >= json.loads(shape_of(collection)).items()
 
 
 def quantization_of(options: QdrantOptions) -> models.QuantizationConfig | None:

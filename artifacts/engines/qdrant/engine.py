@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 
 from artifacts.engines.base import ALL_CONDITIONS, Capabilities, CollectionSearch, Engine, EngineAddress, Found
 from artifacts.engines.collection import Collection, RowBatch
@@ -21,6 +21,7 @@ from artifacts.engines.qdrant.conversion import (
     QdrantOptions,
     filter_of,
     found_of,
+    has_shape,
     index_of,
     options_of,
     quantization_of,
@@ -53,14 +54,17 @@ class QdrantEngine(Engine):
         super().__init__(address)
         self._server = Connection(address)
 
-    def check_options(self, options: Mapping[str, int | float | str]) -> None:
-        options_of(options)
+    @classmethod
+    def stored_options(cls, options: Mapping[str, int | float | str]) -> dict[str, int | float | str]:
+        return options_of(options).model_dump(exclude={"oversampling"})
 
     def create(self, collection: Collection) -> None:
-        options, name, shape = options_of(collection.options), collection.name, shape_of(collection)
+        options, name = options_of(collection.options), collection.name
         with self._server.client(_LOAD_SECONDS) as client:
             exists = client.collection_exists(name)
-            if exists and (client.get_collection(name).config.metadata or {}).get("shape") != shape:
+            if exists and not has_shape(metadata := _metadata(client, name), collection):
+                if metadata.get("complete"):
+                    self.refuse_to_replace(collection)
                 client.delete_collection(name)
                 exists = False
             if not exists:
@@ -82,14 +86,14 @@ class QdrantEngine(Engine):
                     quantization_config=quantization_of(options),
                     shard_number=options.shard_number,
                     replication_factor=options.replication_factor,
-                    metadata={"shape": shape, "complete": False},
+                    metadata={"shape": shape_of(collection), "complete": False},
                 )
-            info = client.get_collection(name)
-            if (info.config.metadata or {}).get("shape") != shape:
+            if not has_shape(_metadata(client, name), collection):
                 raise EngineError(f"{self._server} keeps no metadata of collections; use Qdrant 1.16 or later")
             # Before the graph is built, so that it gets links among the rows of each value.
+            indexed = client.get_collection(name).payload_schema
             for column, dtype in collection.columns.items():
-                if collection.field(column) not in info.payload_schema:
+                if collection.field(column) not in indexed:
                     client.create_payload_index(name, collection.field(column), index_of(dtype))
 
     def write(self, collection: Collection, batch: RowBatch) -> None:
@@ -111,9 +115,7 @@ class QdrantEngine(Engine):
 
     def complete(self, collection: Collection) -> None:
         name, threshold = collection.name, options_of(collection.options).indexing_threshold
-        count = self.count(collection)
-        if count != collection.rows:
-            raise EngineError(f"{name} has {count:,} of {collection.rows:,} rows; run the load step again")
+        self.check_count(collection, self.count(collection))
         end = time.monotonic() + _INDEX_SECONDS
         status = models.CollectionStatus.GREY
         while status != models.CollectionStatus.GREEN:
@@ -137,19 +139,16 @@ class QdrantEngine(Engine):
         with self._server.client(_ASK_SECONDS) as client:
             if not client.collection_exists(collection.name):
                 return False
-            metadata = client.get_collection(collection.name).config.metadata or {}
-        return metadata.get("shape") == shape_of(collection) and metadata.get("complete") is True
+            metadata = _metadata(client, collection.name)
+        return has_shape(metadata, collection) and metadata.get("complete") is True
 
     def count(self, collection: Collection) -> int:
         with self._server.client(_LOAD_SECONDS) as client:
             return client.count(collection.name, exact=True).count
 
     def open(self, collection: Collection) -> CollectionSearch:
-        options = options_of(collection.options)
-        with self._server.client(_ASK_SECONDS) as client:
-            if not client.collection_exists(collection.name):
-                raise EngineError(f"{self._server} has no collection {collection.name}; run the load step again")
-        return QdrantSearch(self._server, collection, options)
+        self.require_complete(collection)
+        return QdrantSearch(self._server, collection, options_of(collection.options))
 
     def ping(self, seconds: float) -> None:
         with self._server.client(seconds) as client:
@@ -166,6 +165,10 @@ class QdrantEngine(Engine):
 
     def close(self) -> None:
         self._server.close()
+
+
+def _metadata(client: QdrantClient, name: str) -> Mapping[str, Any]:
+    return client.get_collection(name).config.metadata or {}
 
 
 class QdrantSearch(CollectionSearch):

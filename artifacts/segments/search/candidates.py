@@ -85,6 +85,9 @@ class Candidates(ABC):
     #: Whether scores are exact; False if an engine's own are returned.
     scores_exactly: bool = True
 
+    def close(self) -> None:  # noqa: B027  (most have nothing to close)
+        """End the threads that searches have started."""
+
     @abstractmethod
     def exact_is_cheaper(self, params: SearchParams, k: int, row_filter: RowFilter) -> bool:
         """Return whether scoring every allowed row is expected to cost no more than a search."""

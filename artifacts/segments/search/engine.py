@@ -29,11 +29,11 @@ FEW_FETCHED = 500
 
 @dataclass(frozen=True)
 class _Returned:
-    """What the engine has returned for one query: rows int64[j] that pass, their scores, and how many did not."""
+    """What the engine has returned for one query: rows int64[j] that pass, their scores, and whether there are more."""
 
     rows: np.ndarray
     scores: np.ndarray
-    dropped: int
+    may_have_more: bool = False
 
 
 class EngineCandidates(Candidates):
@@ -57,6 +57,10 @@ class EngineCandidates(Candidates):
             EngineError: the engine cannot be opened.
         """
         return EngineRows(self._rows.segments)
+
+    def close(self) -> None:
+        if "engine" in vars(self):
+            self.engine.close()
 
     @property
     def max_nprobe(self) -> int:  # type: ignore[override]
@@ -109,7 +113,7 @@ class EngineCandidates(Candidates):
         many = len(changed) > (FEW_ROWS if self.scores_exactly else FEW_FETCHED)
         added = [_nothing()] * len(queries)  # rows that pass by their attributes in the delta, unknown to the engine
         if len(changed) and not many:
-            added = [_Returned(found.rows, found.scores, 0) for found in self._score(queries, k, changed, ends)]
+            added = [_Returned(found.rows, found.scores) for found in self._score(queries, k, changed, ends)]
         neighbors: dict[int, Neighbors] = {}
         unfinished, passed = list(range(len(queries))), 0
         while True:
@@ -121,8 +125,7 @@ class EngineCandidates(Candidates):
             for number, each in zip(unfinished, found, strict=True):
                 passed += len(each.rows)
                 neighbors[number] = self._best(queries[number], _joined(each, added[number]), k)
-                is_short = len(neighbors[number].rows) < k
-                may_have_more |= is_short and len(each.rows) + each.dropped >= engine.most(asked)
+                may_have_more |= each.may_have_more and len(neighbors[number].rows) < k
             unfinished = [number for number in unfinished if len(neighbors[number].rows) < k]
             if not unfinished:
                 break
@@ -155,7 +158,7 @@ class EngineCandidates(Candidates):
         returned: list[_Returned] = []
         for found in self.engine.candidates(queries, asked, effort, conditions, ends - time.monotonic()):
             allowed = ~self._rows.is_deleted(found.rows) if row_filter is None else row_filter.allows(found.rows)
-            returned.append(_Returned(found.rows[allowed], found.scores[allowed], int((~allowed).sum())))
+            returned.append(_Returned(found.rows[allowed], found.scores[allowed], found.may_have_more))
         return returned
 
     def _best(self, query: np.ndarray, found: _Returned, k: int) -> Neighbors:
@@ -184,7 +187,7 @@ class EngineCandidates(Candidates):
 
 
 def _nothing() -> _Returned:
-    return _Returned(np.empty(0, np.int64), np.empty(0, np.float32), 0)
+    return _Returned(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 def _joined(first: _Returned, second: _Returned) -> _Returned:
@@ -193,5 +196,5 @@ def _joined(first: _Returned, second: _Returned) -> _Returned:
     return _Returned(
         np.concatenate([first.rows, second.rows[is_new]]),
         np.concatenate([first.scores, second.scores[is_new]]),
-        first.dropped + second.dropped,
+        first.may_have_more or second.may_have_more,
     )

@@ -20,6 +20,17 @@ _THREADS = 32
 
 
 @dataclass(frozen=True)
+class FoundInSegments(Found):
+    """Rows of all segments for one query.
+
+    Attributes:
+        may_have_more: a segment has returned as many rows as it was asked for, and has others.
+    """
+
+    may_have_more: bool
+
+
+@dataclass(frozen=True)
 class _SegmentRows:
     """One segment's rows; the release numbers them from `first_row`."""
 
@@ -52,16 +63,19 @@ class EngineRows:
         # Threads are started by the first search, after a server has forked.
         self._pool = ThreadPoolExecutor(_THREADS, "engine-search") if len(self._segments) > 1 else None
 
-    def most(self, k: int) -> int:
-        """Return how many rows a search for `k` of each segment can return."""
-        return sum(min(k, segment.collection.rows) for segment in self._segments)
-
     @property
     def max_effort(self) -> int:
         """The greatest effort of use; 1 where there is nothing to choose."""
         return max(self.capabilities.efforts, default=1)
 
-    def candidates(self, queries: np.ndarray, k: int, effort: int, conditions: Filter, seconds: float) -> list[Found]:
+    def close(self) -> None:
+        """End the threads; a search in progress may fail."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def candidates(
+        self, queries: np.ndarray, k: int, effort: int, conditions: Filter, seconds: float
+    ) -> list[FoundInSegments]:
         """Find the nearest rows of each query in every segment, all that pass the conditions that the engine knows.
 
         Args:
@@ -92,7 +106,8 @@ class EngineRows:
                 results.append(future.result(_left(ends)))
             except TimeoutError:
                 raise EngineUnavailable("the engine has not answered in time for the delta") from None
-        return [_merged(found) for found in zip(*results, strict=True)]
+        larger = [segment.collection.rows > k for segment in self._segments]
+        return [_merged(found, k, larger) for found in zip(*results, strict=True)]
 
 
 def _left(ends: float) -> float:
@@ -102,8 +117,16 @@ def _left(ends: float) -> float:
     return left
 
 
-def _merged(found: tuple[Found, ...]) -> Found:
+def _merged(found: tuple[Found, ...], k: int, larger: list[bool]) -> FoundInSegments:
+    """Return the rows of all segments.
+
+    Args:
+        found: for one query, of each segment.
+        k: rows that each was asked for.
+        larger: whether each has more rows than that.
+    """
     rows = np.concatenate([each.rows for each in found])
     scores = np.concatenate([each.scores for each in found])
     order = np.lexsort((rows, -scores))
-    return Found(rows[order], scores[order])
+    may_have_more = any(len(each.rows) >= k and more for each, more in zip(found, larger, strict=True))
+    return FoundInSegments(rows[order], scores[order], may_have_more)

@@ -64,6 +64,10 @@ class Searcher:
         """Whether the base's index is an HNSW graph, whose `nprobe` is efSearch."""
         return self._base.graph is not None
 
+    def close(self) -> None:
+        """End the threads that ask an engine. The segments stay open."""
+        self.candidates.close()
+
     # ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def row_filter(self, rows: np.ndarray, conditions: Filter = ()) -> RowFilter:

@@ -11,7 +11,7 @@ import numpy as np
 
 from artifacts.config import IndexConfig
 from artifacts.engines.pool import EnginePool
-from artifacts.engines.reference import EngineRef, collection_name
+from artifacts.engines.reference import NAME_PREFIX, EngineRef
 from artifacts.schema import segment_schema
 from artifacts.segments.info import SegmentInfo
 from artifacts.segments.segment import Segment
@@ -124,11 +124,7 @@ class LoadedEngine(Contender):
         self._engine = engine
         self._engines = EnginePool(url=engine.address.url, key=engine.address.key)
         segment_id = f"bench_{fingerprint(str(data.folder.absolute()), engine.name)[:16]}"
-        self._ref = EngineRef(
-            kind=engine.kind,
-            name=collection_name(segment_id, str(data.folder.absolute())),
-            options=dict(engine.options),
-        )
+        self._ref = EngineRef(kind=engine.kind, name=f"{NAME_PREFIX}{segment_id}", options=dict(engine.options))
         self._touched = False
         self._disk_before: float | None = None
         self._memory_before: float | None = None

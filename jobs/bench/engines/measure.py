@@ -51,27 +51,29 @@ class EnginesOptions:
     threads: int = 4
 
 
-class _Ways:
+class _Searches:
     """The searches of one contender, and what was measured of them."""
 
     def __init__(self, searcher: Searcher, cases: Sequence[Case], params: dict[str, SearchParams]) -> None:
-        self._ways: list[tuple[Case, str, TimedSearch]] = []
+        self._searches: list[tuple[Case, str, TimedSearch]] = []
         for case in cases:
             chosen = params[case.files.modality]
-            self._ways.append((case, "index", TimedSearch(searcher, case, chosen, "ivf")))
+            self._searches.append((case, "index", TimedSearch(searcher, case, chosen, "ivf")))
             if case.rows is not None:
-                self._ways.append((case, "planned", TimedSearch(searcher, case, chosen, None)))
-        self._turns: list[list[tuple[Timed, float]]] = [[] for _ in self._ways]
+                self._searches.append((case, "planned", TimedSearch(searcher, case, chosen, None)))
+        self._turns: list[list[tuple[Timed, float]]] = [[] for _ in self._searches]
 
     def measure(self, options: EnginesOptions) -> None:
         """Measure all of them once."""
-        for turns, (_, way, search) in zip(self._turns, self._ways, strict=True):
+        for turns, (_, way, search) in zip(self._turns, self._searches, strict=True):
             timed = search.by_one_thread(options.seconds)
             turns.append((timed, search.by_threads(options.threads, options.seconds) if way == "index" else 0.0))
 
     def reports(self) -> list[CaseReport]:
         """Return the best turn of each."""
-        return [_case_report(case, way, turns) for turns, (case, way, _) in zip(self._turns, self._ways, strict=True)]
+        return [
+            _case_report(case, way, turns) for turns, (case, way, _) in zip(self._turns, self._searches, strict=True)
+        ]
 
 
 def _case_report(case: Case, way: str, turns: Sequence[tuple[Timed, float]]) -> CaseReport:
@@ -97,11 +99,11 @@ class _Run:
         self.errors: dict[str, str] = {}
         self.loaded: dict[str, LoadReport] = {}
         self.params: dict[str, dict[str, SearchParams]] = {}
-        self.ways: dict[str, _Ways] = {}
+        self.searches: dict[str, _Searches] = {}
         self.load: list[float] = []
 
     @property
-    def going(self) -> list[Contender]:
+    def working(self) -> list[Contender]:
         return [contender for contender in self._contenders if contender.name not in self.errors]
 
     def load_all(self) -> None:
@@ -116,23 +118,23 @@ class _Run:
 
     def calibrate(self, cases: Sequence[Case], target: float) -> None:
         with self._reporter.step("calibrate", "engines") as step:
-            for number, contender in enumerate(going := self.going, 1):
+            for number, contender in enumerate(working := self.working, 1):
                 searcher = Searcher(contender.segment)
                 try:
                     self.params[contender.name] = params = calibrated(searcher, cases, target)
-                    self.ways[contender.name] = _Ways(searcher, cases, params)
+                    self.searches[contender.name] = _Searches(searcher, cases, params)
                 except EngineError as error:
                     self._fail(contender, "calibrate", error)
-                step.at(number, len(going))
-            step.note(f"{len(self.ways)} of {len(self._contenders)}")
+                step.at(number, len(working))
+            step.note(f"{len(self.searches)} of {len(self._contenders)}")
 
     def measure(self, options: EnginesOptions) -> None:
         with self._reporter.step("measure", "turns") as step:
             for turn in range(options.turns):
                 self.load.append(round(os.getloadavg()[0], 2))
-                for contender in self.going:
+                for contender in self.working:
                     try:
-                        self.ways[contender.name].measure(options)
+                        self.searches[contender.name].measure(options)
                     except EngineError as error:
                         self._fail(contender, "measure", error)
                 step.at(turn + 1, options.turns)
@@ -146,7 +148,7 @@ class _Run:
         if name in self.errors:
             return ContenderReport(name, contender.kind, error=self.errors[name], load=self.loaded.get(name))
         return replace(
-            contender.sizes(), load=self.loaded[name], params=self.params[name], cases=self.ways[name].reports()
+            contender.sizes(), load=self.loaded[name], params=self.params[name], cases=self.searches[name].reports()
         )
 
     def _fail(self, contender: Contender, verb: str, error: EngineError) -> None:

@@ -26,6 +26,7 @@ TEXTS = [
     '" or 1==1 --',
     "Größe/サイズ",
     "%_*",
+    "nul\x00",
     "",
     "Shoes",
 ]
@@ -43,7 +44,7 @@ def table(rows: int) -> pa.Table:
     """Rows in which each text, number and time occurs, and each column has nulls in other rows."""
     return pa.table(
         {
-            "category": pa.array([None if row % 11 == 10 else TEXTS[row % len(TEXTS)] for row in range(rows)]),
+            "category": pa.array([None if row % 17 == 16 else TEXTS[row % len(TEXTS)] for row in range(rows)]),
             "price": pa.array([None if row % 7 == 6 else (row % 40) * 0.25 for row in range(rows)], pa.float64()),
             "size (cm)": pa.array([None if row % 5 == 4 else row % 30 - 10 for row in range(rows)], pa.int64()),
             "in stock": pa.array([None if row % 13 == 12 else row % 3 == 0 for row in range(rows)], pa.bool_()),
@@ -122,7 +123,7 @@ def _at(hours: int) -> datetime:
 
 #: Filters by name: every kind of condition on every type of column, alone and together.
 FILTERS: dict[str, tuple[Condition, ...]] = {
-    **{f"text {text!r}": (Condition("category", any_of=(text,)),) for text in TEXTS[:8]},
+    **{f"text {text!r}": (Condition("category", any_of=(text,)),) for text in TEXTS[:9]},
     "empty text": (Condition("category", any_of=("",)),),
     "several texts": (Condition("category", any_of=tuple(TEXTS[:3])),),
     "not a text": (Condition("category", none_of=("shoes", "o'clock")),),

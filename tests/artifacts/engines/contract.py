@@ -11,12 +11,15 @@ import contextlib
 import logging
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from artifacts.engines.base import CollectionSearch, Engine
+from artifacts.engines.checking import check_sample
 from artifacts.engines.collection import BATCH_ROWS, Collection, RowBatch
 from artifacts.engines.pushdown import pushed_down
 from artifacts.engines.reference import NAME_PREFIX
@@ -62,6 +65,9 @@ class EngineContract:
 
     #: recall@50 of the rows below, at the highest effort.
     recall = 0.95
+
+    #: Options that another version may have as its defaults.
+    other_options: ClassVar[dict[str, int | float | str]] = {}
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -113,8 +119,8 @@ class EngineContract:
     def test_search_for_more_rows_than_there_are_finds_all(
         self, engine: Engine, search: CollectionSearch, rows: Rows, effort: int
     ) -> None:
-        most = engine.capabilities.max_results
-        k = 10_000 if most is None else min(most, 10_000)
+        limit = engine.capabilities.max_results
+        k = min(limit or 10_000, 10_000)
         (found,) = search.search(rows.queries(1), k, effort, (), 30)
         assert len(found.rows) >= 0.99 * len(rows.vectors)
 
@@ -153,21 +159,72 @@ class EngineContract:
             engine.build(collection, many.batches, no_progress)
             assert engine.count(collection) == len(many.vectors)
             sample = np.arange(0, len(many.vectors), 97)
-            engine.check(collection, sample, many.vectors[sample].astype(np.float32), many.columns)
+            check_sample(engine, collection, sample, many.vectors[sample].astype(np.float32), many.columns)
         finally:
             engine.drop(collection.name)
 
-    def test_check_refuses_other_rows_and_other_vectors(
+    def test_collection_that_lacks_rows_is_refused_each_time_and_not_opened(self, engine: Engine) -> None:
+        few = Rows(600)
+        collection = few.collection(f"{NAME_PREFIX}{uuid.uuid4().hex[:16]}")
+        try:
+            engine.create(collection)
+            engine.write(collection, RowBatch(0, few.vectors[:200], few.table.slice(0, 200)))
+            engine.write(collection, RowBatch(400, few.vectors[400:], few.table.slice(400)))
+            for _ in range(2):
+                with pytest.raises(EngineError, match="400 rows"):
+                    engine.complete(collection)
+                assert not engine.is_complete(collection)
+                with pytest.raises(EngineError, match=r"no complete collection|is not loaded"):
+                    engine.open(collection)
+        finally:
+            engine.drop(collection.name)
+
+    def test_complete_collection_is_kept_whatever_the_defaults_of_options_are_later(
+        self, engine: Engine, opened: tuple[Collection, CollectionSearch], rows: Rows, effort: int
+    ) -> None:
+        later = replace(opened[0], options=self.other_options)
+        assert engine.is_complete(later)
+        engine.build(later, lambda first: pytest.fail("loaded again"), no_progress)
+        (found,) = engine.open(later).search(rows.queries(1), 10, effort, (), 30)
+        assert len(found.rows) == 10
+
+    def test_all_options_that_a_collection_depends_on_are_recorded(self, engine: Engine) -> None:
+        defaults, others = engine.stored_options({}), engine.stored_options(self.other_options)
+        assert others == defaults | self.other_options
+
+    def test_complete_collection_of_another_shape_is_refused_and_kept(
+        self, engine: Engine, opened: tuple[Collection, CollectionSearch], rows: Rows
+    ) -> None:
+        collection = opened[0]
+        fewer = {name: dtype for name, dtype in collection.columns.items() if name != "price"}
+        other = replace(collection, rows=collection.rows - 500, columns=fewer)
+        assert not engine.is_complete(other)
+        with pytest.raises(EngineError, match="drop it and run the load step again"):
+            engine.build(other, Rows(other.rows).batches, no_progress)
+        assert engine.is_complete(collection)
+        assert engine.count(collection) == collection.rows
+
+    def test_incomplete_collection_of_another_shape_is_replaced(self, engine: Engine) -> None:
+        few = Rows(600)
+        collection = few.collection(f"{NAME_PREFIX}{uuid.uuid4().hex[:16]}")
+        other = replace(collection, columns={"price": SCHEMA["price"]})
+        try:
+            engine.create(collection)
+            engine.write(collection, RowBatch(0, few.vectors[:200], few.table.slice(0, 200)))
+            engine.build(other, few.batches, no_progress)
+            assert engine.is_complete(other)
+            assert engine.count(other) == 600
+        finally:
+            engine.drop(collection.name)
+
+    def test_check_refuses_other_vectors(
         self, engine: Engine, opened: tuple[Collection, CollectionSearch], rows: Rows
     ) -> None:
         sample = np.arange(0, len(rows.vectors), 50)
         vectors = rows.vectors[sample].astype(np.float32)
-        engine.check(opened[0], sample, vectors, rows.columns)
+        check_sample(engine, opened[0], sample, vectors, rows.columns)
         with pytest.raises(EngineError, match="other vectors"):
-            engine.check(opened[0], sample, vectors[::-1], rows.columns)
-        more = Collection(opened[0].name, opened[0].rows + 1, opened[0].dim, opened[0].columns)
-        with pytest.raises(EngineError, match="rows"):
-            engine.check(more, sample, vectors, rows.columns)
+            check_sample(engine, opened[0], sample, vectors[::-1], rows.columns)
 
     def test_check_refuses_columns_of_other_rows_and_columns_without_values(self, engine: Engine) -> None:
         few = Rows(300)
@@ -179,9 +236,9 @@ class EngineContract:
             loaded_rows = Rows(300)
             loaded_rows.table = wrong
             with loaded(engine, loaded_rows) as (collection, _):
-                engine.check(collection, sample, few.vectors[sample].astype(np.float32), loaded_rows.columns)
+                check_sample(engine, collection, sample, few.vectors[sample].astype(np.float32), loaded_rows.columns)
                 with pytest.raises(EngineError, match=f"{problem} where category is"):
-                    engine.check(collection, sample, few.vectors[sample].astype(np.float32), few.columns)
+                    check_sample(engine, collection, sample, few.vectors[sample].astype(np.float32), few.columns)
 
     def test_names_lists_collections_and_drop_removes_them(self, engine: Engine) -> None:
         few = Rows(20)

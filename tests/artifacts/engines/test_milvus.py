@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pytest
 from pymilvus import DataType, MilvusClient
 
 from artifacts.engines.base import CollectionSearch, Engine, EngineAddress, Found
+from artifacts.engines.checking import check_sample
 from artifacts.engines.collection import BATCH_ROWS, Collection, RowBatch
 from artifacts.engines.milvus.expressions import expression
 from artifacts.engines.milvus.rows import requests
@@ -43,6 +45,8 @@ def milvus_lite() -> Iterator[MilvusLiteServer]:
 class ServerTests(EngineContract):
     """Tests of a server that is killed, suspended or asked for what is special to Milvus."""
 
+    other_options: ClassVar = {"M": 8, "efConstruction": 100}
+
     @pytest.fixture(scope="class")
     @classmethod
     def engine(cls, server: MilvusServer | MilvusLiteServer) -> Iterator[Engine]:
@@ -60,26 +64,24 @@ class ServerTests(EngineContract):
             engine.write(collection, replace(batch, vectors=batch.vectors[::-1]))
             engine.complete(collection)
             assert engine.count(collection) == 300
-            engine.check(collection, np.arange(300), few.vectors[::-1].astype(np.float32), few.columns)
+            check_sample(engine, collection, np.arange(300), few.vectors[::-1].astype(np.float32), few.columns)
         finally:
             engine.drop(NAME)
 
     @pytest.mark.parametrize("options", [{"index": "IVF_FLAT", "nlist": 16}, {"shards": 2}])
-    def test_collection_with_other_options_is_replaced(
+    def test_collection_with_options_is_searched(
         self, engine: Engine, options: dict[str, int | str], rows: Rows
     ) -> None:
         if "shards" in options and "Lite" in type(self).__name__:
             pytest.skip("milvus-lite has no shards")
-        with loaded(engine, rows, NAME) as (collection, _):
-            other = replace(collection, options=options)
-            assert not engine.is_complete(other)
-            engine.build(other, rows.batches, no_progress)
-            assert engine.is_complete(other)
-            assert not engine.is_complete(collection)
-            search = engine.open(other)
+        collection = replace(rows.collection(NAME), options=options)
+        try:
+            engine.build(collection, rows.batches, no_progress)
             query = rows.queries(1)
-            (found,) = search.search(query, 50, 16, (), 30)
+            (found,) = engine.open(collection).search(query, 50, 16, (), 30)
             assert len(np.intersect1d(found.rows, rows.best(query[0], 50))) >= 25
+        finally:
+            engine.drop(NAME)
 
     def test_suspended_server_ends_searches_in_time(
         self, server: MilvusServer | MilvusLiteServer, search: CollectionSearch, rows: Rows

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from signal import SIGCONT, SIGSTOP
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from artifacts.engines.base import CollectionSearch, Engine, EngineAddress
+from artifacts.engines.checking import check_sample
 from artifacts.engines.collection import Collection, RowBatch
 from artifacts.engines.reference import NAME_PREFIX
 from artifacts.engines.registry import open_engine
@@ -63,7 +65,7 @@ def one(search: CollectionSearch, seconds: float = 30) -> np.ndarray:
 
 
 class TestPgvector(EngineContract):
-    pass
+    other_options: ClassVar = {"m": 8, "ef_construction": 100}
 
 
 # ── searches ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -111,11 +113,12 @@ def test_ivfflat_finds_the_nearest_rows_with_and_without_a_filter(engine: Engine
     rows = Rows(3_000)
     collection = replace(rows.collection(new_name()), options={"index": "ivfflat", "lists": 20})
     engine.build(collection, rows.batches, no_progress)
-    search = engine.open(collection)
-    for conditions in ((), WIDE):
-        (query,) = rows.queries(1)
-        (found,) = search.search(query[None], 50, 800, conditions, 30)
-        assert np.isin(rows.best(query, 50, conditions), found.rows).mean() >= 0.95
+    for options in (collection.options, {}):  # the table itself says how its index was built
+        search = engine.open(replace(collection, options=options))
+        for conditions in ((), WIDE):
+            (query,) = rows.queries(1)
+            (found,) = search.search(query[None], 50, 800, conditions, 30)
+            assert np.isin(rows.best(query, 50, conditions), found.rows).mean() >= 0.95
     engine.drop(collection.name)
 
 
@@ -218,28 +221,58 @@ def test_build_that_is_ended_while_it_indexes_is_not_complete_and_can_be_repeate
     engine.drop(collection.name)
 
 
-def test_other_options_or_columns_replace_the_table(engine: Engine) -> None:
+def test_builds_of_one_collection_at_once_load_it_once(server: PgvectorServer) -> None:
+    rows = Rows(5_000)
+    for _ in range(3):
+        collection = rows.collection(new_name())
+        engines = [open_engine("pgvector", EngineAddress(server.url, "shop:s3cret")) for _ in range(3)]
+        for engine in engines:
+            engine.ping(30)
+        rows.first_rows_read.clear()
+        with ThreadPoolExecutor(3) as pool:
+            builds = [pool.submit(engine.build, collection, rows.batches, no_progress) for engine in engines]
+            for build in builds:
+                build.result()
+        assert rows.first_rows_read == [0]
+        assert engines[0].count(collection) == 5_000
+        engines[0].drop(collection.name)
+        for engine in engines:
+            engine.close()
+
+
+def test_first_builds_in_a_database_at_once_make_one_extension(server: PgvectorServer) -> None:
+    with server.connect() as connection:
+        connection.execute("CREATE DATABASE fresh")
+    url = server.url.replace("/postgres", "/fresh", 1)
+    engines = [open_engine("pgvector", EngineAddress(url, "shop:s3cret")) for _ in range(4)]
+    for engine in engines:
+        engine.ping(30)
+    few = Rows(20)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda engine: engine.build(few.collection(new_name()), few.batches, no_progress), engines))
+    assert len(engines[0].names()) == 4
+    for engine in engines:
+        engine.close()
+
+
+def test_build_that_died_holds_no_other_back(server: PgvectorServer, engine: Engine) -> None:
     rows = Rows(300)
     collection = rows.collection(new_name())
+    other = open_engine("pgvector", EngineAddress(server.url, "shop:s3cret"))
+
+    def dying(first_row: int) -> Iterator[RowBatch]:
+        with server.connect() as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lookalike'"
+            )
+        yield from rows.batches(first_row)
+
+    with pytest.raises(EngineUnavailable):
+        other.build(collection, dying, no_progress)
     engine.build(collection, rows.batches, no_progress)
-    for other in (
-        replace(collection, options={"m": 8}),
-        replace(collection, columns={name: dtype for name, dtype in collection.columns.items() if name != "price"}),
-    ):
-        assert not engine.is_complete(other)
-        engine.build(other, rows.batches, no_progress)
-        assert engine.is_complete(other)
-        assert not engine.is_complete(collection)
-        assert engine.count(other) == 300
+    assert engine.count(collection) == 300
     engine.drop(collection.name)
-
-
-def test_memory_and_workers_of_a_build_do_not_replace_the_table(engine: Engine) -> None:
-    rows = Rows(300)
-    collection = rows.collection(new_name())
-    engine.build(replace(collection, options={"maintenance_work_mem": "32MB"}), rows.batches, no_progress)
-    assert engine.is_complete(replace(collection, options={"parallel_workers": 0}))
-    engine.drop(collection.name)
+    other.close()
 
 
 def test_build_with_too_little_memory_is_logged(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
@@ -278,6 +311,20 @@ def test_database_without_pgvector_is_named_as_such(server: PgvectorServer) -> N
     engine = open_engine("pgvector", EngineAddress(server.url.replace("/postgres", "/bare", 1), "shop"))
     with pytest.raises(EngineError, match=r"has no pgvector: install version 0\.8 or newer"):
         engine.create(Rows(1).collection(new_name()))
+    engine.close()
+
+
+def test_tables_are_in_a_schema_whose_name_needs_quotes(server: PgvectorServer) -> None:
+    with server.connect() as connection:
+        connection.execute('CREATE SCHEMA "Größe \'x"')
+        connection.execute("CREATE USER quoted")
+        connection.execute('GRANT ALL ON SCHEMA "Größe \'x" TO quoted')
+        connection.execute('ALTER USER quoted SET search_path = "Größe \'x", public')
+    engine = open_engine("pgvector", EngineAddress(server.url, "quoted"))
+    with loaded(engine, Rows(20)) as (collection, search):
+        assert engine.names() == [collection.name]
+        assert len(one(search)) == 10
+    assert engine.names() == []
     engine.close()
 
 
@@ -363,5 +410,5 @@ def test_long_vectors_are_loaded(engine: Engine) -> None:
     collection = Collection(new_name(), 3, 4_000, {})
     columns = pa.table({"none": [None] * 3}).select([])
     engine.build(collection, lambda first: iter([RowBatch(0, vectors, columns)]), no_progress)
-    engine.check(collection, np.arange(3), vectors.astype(np.float32), lambda rows: columns)
+    check_sample(engine, collection, np.arange(3), vectors.astype(np.float32), lambda rows: columns)
     engine.drop(collection.name)

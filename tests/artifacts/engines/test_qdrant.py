@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import flask
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 from werkzeug.serving import make_server
 
 from artifacts.engines.base import Engine, EngineAddress
+from artifacts.engines.checking import check_sample
 from artifacts.engines.collection import Collection
 from artifacts.engines.reference import NAME_PREFIX
 from artifacts.engines.registry import open_engine
@@ -56,6 +58,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QdrantServer]:
 class TestQdrantInProcess(EngineContract):
     """The client's own imitation of a Qdrant, which searches exactly."""
 
+    other_options: ClassVar = {"m": 8}
+
     @pytest.fixture(scope="class")
     @classmethod
     def engine(cls) -> Iterator[Engine]:
@@ -66,6 +70,8 @@ class TestQdrantInProcess(EngineContract):
 
 class TestQdrantCore(EngineContract):
     """Qdrant's core behind the part of its REST API that is used."""
+
+    other_options: ClassVar = {"m": 8}
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -115,36 +121,6 @@ def test_quantized_vectors_are_scored_again_in_float16(engine: Engine, quantizat
 def test_unknown_and_invalid_options_are_refused(engine: Engine, few: Rows, options: dict[str, int | str]) -> None:
     with pytest.raises(EngineError, match=f"engine_options of qdrant: {next(iter(options))}.*oversampling"):
         engine.build(with_options(few, **options), few.batches, no_progress)
-
-
-def test_collection_with_other_options_or_rows_is_built_anew(engine: Engine, few: Rows) -> None:
-    collection = with_options(few, m=8)
-    engine.build(collection, few.batches, no_progress)
-    other = with_options(few, m=16)
-    try:
-        assert engine.is_complete(collection)
-        assert engine.is_complete(with_options(few, m=8, oversampling=3.0))  # which only searches use
-        assert not engine.is_complete(other)
-        engine.build(other, few.batches, no_progress)
-        assert engine.is_complete(other)
-        assert engine.count(other) == len(few.vectors)
-        less = Rows(20)
-        engine.build(with_options(less, m=16), less.batches, no_progress)
-        assert engine.count(other) == 20
-    finally:
-        engine.drop(collection.name)
-
-
-def test_collection_that_lacks_rows_is_not_completed(engine: Engine, few: Rows) -> None:
-    collection = with_options(few)
-    engine.create(collection)
-    try:
-        engine.write(collection, next(iter(Rows(20).batches(0))))
-        with pytest.raises(EngineError, match="20 of 300 rows"):
-            engine.complete(collection)
-        assert not engine.is_complete(collection)
-    finally:
-        engine.drop(collection.name)
 
 
 # ── filters ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -245,7 +221,7 @@ def test_load_goes_on_after_the_server_was_killed(fragile: QdrantServer) -> None
     engine = opened(fragile)
     engine.build(collection, rows.batches, no_progress)
     assert engine.count(collection) == 9_000
-    engine.check(collection, np.arange(0, 9_000, 50), rows.vectors[::50].astype(np.float32), rows.columns)
+    check_sample(engine, collection, np.arange(0, 9_000, 50), rows.vectors[::50].astype(np.float32), rows.columns)
     engine.drop(collection.name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import time
 
@@ -13,7 +14,10 @@ from psycopg import sql
 from artifacts.config import EmbeddingStoreConfig
 from artifacts.errors import EmbeddingStoreError
 from artifacts.features.opening import open_embedding_store
+from artifacts.features.postgres_store import PostgresStore
 from tests.features import DIM, PostgresPlace, RedisPlace, keys, unit_vectors
+from tests.pgvector_server import PgvectorServer
+from tests.waiting import running
 
 
 @pytest.mark.slow
@@ -76,6 +80,28 @@ def test_a_table_that_was_dropped_is_made_again(postgres_server: pixeltable_pgse
     store.put("e", keys(3), unit_vectors(3))
     assert store.get("e", DIM, keys(3))[0].all()
     store.close()
+
+
+@pytest.mark.pgvector
+def test_calls_of_a_frozen_postgres_are_given_up_and_the_next_ones_work() -> None:
+    with running(PgvectorServer()) as server:
+        store = PostgresStore(server.url, "shop", "", seconds=1.0)
+        store.put("e", keys(3), unit_vectors(3))
+        server.signal(signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            for call in (  # with the connection that there is, and with new ones
+                lambda: store.get("e", DIM, keys(3)),
+                lambda: store.put("e", keys(3), unit_vectors(3)),
+                lambda: store.get("e", DIM, keys(3)),
+            ):
+                with pytest.raises(EmbeddingStoreError):
+                    call()
+            assert time.monotonic() - began < 60  # and not for ever
+        finally:
+            server.signal(signal.SIGCONT)
+        assert store.get("e", DIM, keys(3))[0].all()
+        store.close()
 
 
 @pytest.mark.redis

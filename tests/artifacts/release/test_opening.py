@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from artifacts.engines.reference import EngineRef
 from artifacts.errors import CorruptFile, IncompatibleRelease
 from artifacts.release.release import Release
 from artifacts.store.manifest import SegmentRef
@@ -104,6 +105,21 @@ def test_an_open_base_is_shared_with_another_delta(tmp_path: Path):
     assert [release.locate("p0") is None for release in (old, new, same)] == [True, False, True]
     new.close_unshared(old.segments)
     assert old.count(()) == 2
+    old.close()
+
+
+def test_a_segment_that_an_engine_searches_otherwise_is_not_shared(tmp_path: Path):
+    engine = EngineRef(kind="qdrant", name="lookalike_a", options={"m": 8})
+    write_segment(tmp_path / "a", unit_vectors(3), engine=engine)
+    old = open_release(tmp_path / "a")
+    manifest = old.manifest.model_copy(update={"engine_options": {"oversampling": 4.0}})
+    new = Release(manifest, [tmp_path / "a"], opened=old.segments)
+    same = Release(manifest, [tmp_path / "a"], opened=new.segments)
+    assert new.base is not old.base
+    assert same.base is new.base
+    assert old.base.collection.options == {"m": 8}
+    assert new.base.collection.options == {"m": 8, "oversampling": 4.0}
+    new.close()
     old.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from artifacts.segments.search import engine as engine_search
 from artifacts.segments.search.searcher import Searcher
 from artifacts.segments.segment import Segment
 from tests.artifacts.building import DIM, product_table, queries_like, unit_vectors, write_delta, write_segment
+from tests.waiting import wait_until
 
 ROWS = 400
 PARAMS = SearchParams(nprobe=10, rescore=2, filtered_probes=2, filtered_rescore=2)
@@ -33,6 +35,7 @@ class ExactEngine:
     most_found: int = 10**9
     missing: int = 0  # last rows that it does not find
     filters: bool = True
+    excluded: str = ""  # collection of which no row passes any filter
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
     calls: list[tuple[int, int, Filter]] = field(default_factory=list)  # k, effort, conditions
     fetched: list[int] = field(default_factory=list)
@@ -42,17 +45,18 @@ class ExactEngine:
         return Capabilities(self.max_results, ALL_CONDITIONS, (10, 100), repeatable=True)
 
     def open(self, collection: Collection) -> CollectionSearch:
-        return _Search(self, self.vectors[collection.name])
+        return _Search(self, self.vectors[collection.name], collection.name == self.excluded)
 
 
 class _Search(CollectionSearch):
-    def __init__(self, engine: ExactEngine, vectors: np.ndarray) -> None:
-        self._engine, self._vectors = engine, vectors
+    def __init__(self, engine: ExactEngine, vectors: np.ndarray, is_excluded: bool) -> None:
+        self._engine, self._vectors, self._is_excluded = engine, vectors, is_excluded
 
     def search(self, queries: np.ndarray, k: int, effort: int, conditions: Filter, seconds: float) -> list[Found]:
         self._engine.calls.append((k, effort, conditions))
         allowed = np.arange(len(self._vectors) - self._engine.missing)
         for condition in conditions if self._engine.filters else ():  # prices are row numbers
+            allowed = allowed[: 0 if self._is_excluded else None]
             allowed = allowed[allowed <= condition.maximum]
         allowed = allowed if effort >= 100 else allowed[: self._engine.most_found]
         found: list[Found] = []
@@ -90,9 +94,9 @@ def opened(folder: Path, engine: ExactEngine, vectors_at: str = "server", **delt
     return Searcher(base, open_segment("delta", base))
 
 
-def cheap(searcher: Searcher, most: int) -> Any:
+def cheap(searcher: Searcher, maximum: int) -> Any:
     """The filter of products up to a price."""
-    return searcher.row_filter(np.arange(most + 1), (Condition("price", maximum=float(most)),))
+    return searcher.row_filter(np.arange(maximum + 1), (Condition("price", maximum=float(maximum)),))
 
 
 def best(query: np.ndarray, k: int, rows: int = ROWS) -> set[int]:
@@ -119,6 +123,24 @@ def test_engine_is_asked_once_more_with_more_effort_and_then_no_more(tmp_path: P
     (found,), _ = searcher.search(queries_like(unit_vectors(ROWS), 1), 40, PARAMS)
     assert len(found.rows) == 40
     assert [(k, effort) for k, effort, _ in engine.calls] == [(80, 10), (80, 100)]
+
+
+@pytest.mark.parametrize("with_delta", [False, True], ids=["base", "base and delta"])
+def test_base_whose_rows_are_dropped_is_asked_for_more_rows_and_with_no_more_effort(
+    tmp_path: Path, with_delta: bool
+) -> None:
+    """A delta of which no row passes a filter says nothing of what the base has."""
+    engine = ExactEngine(excluded="lookalike_delta_0")
+    new = unit_vectors(100 if with_delta else 0, seed=5)
+    products = product_table([f"n{row}" for row in range(len(new))], price=[9999.0] * len(new))
+    engine.vectors["lookalike_delta_0"] = new
+    deleted = [f"p{row}" for row in range(0, ROWS, 2)]
+    searcher = opened(tmp_path, engine, deleted=deleted, vectors=new, products=products)
+    row_filter = searcher.changed(cheap(searcher, ROWS - 1), np.empty(0, np.int64))
+    (found,), _ = searcher.search(queries_like(unit_vectors(ROWS), 1), 60, PARAMS, row_filter)
+    assert len(found.rows) == 60
+    assert max(k for k, _, _ in engine.calls) > 120
+    assert {effort for _, effort, _ in engine.calls} == {20}
 
 
 @pytest.mark.parametrize("vectors_at", ["server", "engine"])
@@ -197,3 +219,16 @@ def test_no_time_left_is_unavailable(tmp_path: Path) -> None:
     searcher = opened(tmp_path, ExactEngine())
     with pytest.raises(EngineUnavailable, match="time"):
         searcher.search(queries_like(unit_vectors(ROWS), 1), 5, PARAMS, seconds=0)
+
+
+def test_closing_ends_the_threads_that_ask_for_the_delta(tmp_path: Path) -> None:
+    engine = ExactEngine()
+    searcher = opened(tmp_path, engine, deleted=["p0"], vectors=unit_vectors(5), products=product_table(list("abcde")))
+    engine.vectors["lookalike_delta_0"] = unit_vectors(5)
+    earlier = set(threading.enumerate())
+    searcher.search(queries_like(unit_vectors(ROWS), 1), 10, PARAMS)
+
+    begun = set(threading.enumerate()) - earlier
+    assert begun
+    searcher.close()
+    wait_until(lambda: not any(thread.is_alive() for thread in begun))

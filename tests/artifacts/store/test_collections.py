@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -113,3 +117,66 @@ def test_pruning_keeps_a_segment_until_its_collection_is_dropped(tmp_path: Path)
     removed = store.prune(1, grace_seconds=0, engines=pool)  # type: ignore[arg-type]
     assert removed == ["segments/a"]
     assert pool.dropped == [("pgvector", URL, "lookalike_a_0")]  # at the address of a version that is gone
+
+
+@pytest.fixture
+def pruned(tmp_path: Path) -> tuple[Store, Pool]:
+    """A store whose first pruning has removed the version that named `b`, hours after it was published."""
+    store, pool = Store(str(tmp_path / "releases"), tmp_path / "cache"), Pool()
+    for second, name in enumerate(("b", "c")):
+        segment = store_segment(store, name, engine=EngineRef(kind="pgvector", name=f"lookalike_{name}_0"))
+        store.publish(manifest_of([segment], second=second, engine_url=URL), {}, expected=store.current())
+    age(store, hours=2)
+    assert len(store.prune(1, engines=pool)) == 1  # type: ignore[arg-type]
+    assert store.folder.names("segments") == ["b", "c"]
+    return store, pool
+
+
+def age(store: Store, hours: float) -> None:
+    """Let `b` have been written so long ago."""
+    written = time.time() - hours * 3600
+    os.utime(store.segment_path("b"), (written, written))
+
+
+def test_pruning_drops_the_collection_of_a_young_segment_an_hour_after_its_version(pruned: tuple[Store, Pool]) -> None:
+    store, pool = pruned
+    since(store.folder, timedelta(minutes=50))
+    assert store.prune(1, engines=pool) == []  # type: ignore[arg-type]
+    since(store.folder, timedelta(minutes=61))
+    age(store, hours=3)
+    assert store.prune(1, engines=pool) == ["segments/b"]  # type: ignore[arg-type]
+    assert pool.dropped == [("pgvector", URL, "lookalike_b_0")]
+
+
+def test_pruning_keeps_the_collection_of_an_unnamed_segment_that_a_build_uses_again(
+    pruned: tuple[Store, Pool],
+) -> None:
+    store, pool = pruned
+    since(store.folder, timedelta(hours=2))
+    assert store.has_segment("b")
+    age(store, hours=1)  # the build goes on
+    assert store.prune(1, engines=pool) == []  # type: ignore[arg-type]
+    assert pool.dropped == []
+    assert store.folder.names("segments") == ["b", "c"]
+
+
+def test_prunings_at_once_remove_everything_and_leave_no_marker(tmp_path: Path) -> None:
+    for trial in range(5):
+        url, pool = str(tmp_path / f"releases-{trial}"), Pool()
+        store = Store(url, tmp_path / "cache")
+        for name in "abcdef":
+            store_segment(store, name, engine=EngineRef(kind="pgvector", name=f"lookalike_{name}_0"))
+        barrier = threading.Barrier(4)
+
+        def prune(url: str = url, barrier: threading.Barrier = barrier, pool: Pool = pool) -> None:
+            other = Store(url, tmp_path / "cache")
+            barrier.wait()
+            other.prune(1, grace_seconds=0, engines=pool)  # type: ignore[arg-type]
+
+        with ThreadPoolExecutor(4) as threads:
+            for pruning in [threads.submit(prune) for _ in range(4)]:
+                pruning.result()
+        assert store.folder.names("segments") == []
+        assert {name for _, _, name in pool.dropped} == {f"lookalike_{name}_0" for name in "abcdef"}
+        store.prune(1, grace_seconds=0, engines=pool)  # type: ignore[arg-type]
+        assert store.folder.names("unnamed") == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from artifacts.errors import EngineTooSlow
 from artifacts.index.params import SearchParams
 from jobs.evaluate.calibration import DEPTH, GRAPH_DEPTHS, MARGIN, calibrate, calibrate_filtered, recall
 
@@ -51,6 +52,42 @@ def test_calibration_never_probes_more_lists_than_there_are() -> None:
     params, _ = calibrate(index, TRUTH, lists=100, target=0.95)
     assert max(params.nprobe for params in index.searches) == 100
     assert params.nprobe == 100  # the highest recall, below the target
+
+
+class SlowIndex(Index):
+    """Too slow from some probes on, or under filters from some multiple of them on."""
+
+    def __init__(self, enough: int, depth: int, *, slow: int = 10_000, slow_filtered: int = 10_000) -> None:
+        super().__init__(enough, depth)
+        self.slow, self.slow_filtered = slow, slow_filtered
+
+    def share(self, params: SearchParams) -> float:
+        share = super().share(params)
+        if params.nprobe >= self.slow or params.filtered_probes >= self.slow_filtered:
+            raise EngineTooSlow("too slow")
+        return share
+
+
+def test_probes_that_are_too_slow_are_not_chosen_and_no_more_are_tried() -> None:
+    index = SlowIndex(enough=128, depth=1, slow=32)
+    params, trials = calibrate(index, TRUTH, lists=1024, target=0.95)
+    assert params.nprobe == 16  # the highest recall of those that are fast enough
+    assert max(trial.nprobe for trial in trials) == 16
+    assert max(params.nprobe for params in index.searches) == 32
+
+
+def test_probes_under_filters_that_are_too_slow_are_not_chosen() -> None:
+    index = SlowIndex(enough=8, depth=1, slow_filtered=8)
+    chosen = calibrate_filtered(
+        lambda params: index.share(params) * params.filtered_probes / 16, SearchParams(8, 1), lists=1024, target=0.95
+    )
+    assert chosen.filtered_probes == 4
+    assert max(params.filtered_probes for params in index.searches) == 8
+
+
+def test_index_that_is_too_slow_whatever_is_tried_is_an_error() -> None:
+    with pytest.raises(EngineTooSlow, match="whatever the search parameters"):
+        calibrate(SlowIndex(enough=8, depth=1, slow=1), TRUTH, lists=1024, target=0.95)
 
 
 def test_depths_of_a_graph_are_no_less_than_the_results() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from structlog.testing import capture_logs
 
 from artifacts.errors import EngineError, EngineUnavailable
+from artifacts.index.vectors import Vectors
 from artifacts.release.release import Release
-from tests.serving.answers import problem
+from artifacts.segments.engine_vectors import EngineVectors, take_vectors
+from artifacts.settings import Settings
+from serving.services import services_of
+from tests.serving.answers import client_for, problem
 
 ADDRESS = "http://milvus.internal:19530"
 
@@ -48,3 +53,23 @@ def test_engine_that_fails_is_503_with_retry_after_and_its_reason_is_in_the_log_
 
 def test_batch_fails_as_one_search_does(client: FlaskClient, failing: tuple[EngineError, str]) -> None:
     assert failing[1] in problem(client.post("/v1/search/batch", json={"searches": [{"text": "red"}]}), 503)
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/products/p004/similar?limit=5", "/v1/search/text?q=red&limit=5&diversity=0.5"], ids=["similar", "mmr"]
+)
+def test_vectors_are_waited_for_until_the_deadline_of_the_request(
+    published: Settings, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    waited: list[float] = []
+
+    def counting(vectors: Vectors | EngineVectors, rows: np.ndarray, seconds: float) -> np.ndarray:
+        waited.append(seconds)
+        return take_vectors(vectors, rows, seconds)
+
+    monkeypatch.setattr("artifacts.release.release.take_vectors", counting)
+    client = client_for(published.model_copy(update={"deadline_seconds": 20.0}))
+    assert client.get(path).status_code == 200
+    assert waited
+    assert all(0 < seconds <= 20 for seconds in waited)
+    services_of(client.application).close()

@@ -151,6 +151,35 @@ def test_a_store_that_fails_is_not_asked_for_a_while() -> None:
     seen.close()
 
 
+def test_a_store_that_is_too_slow_for_searches_is_filled() -> None:
+    store, clock = FakeStore(), Clock()
+    seen = SeenPictures(store, clock, wait_seconds=0.01)
+    store.answer.clear()  # gets are slow from here on, and puts are not
+    for digest in DIGESTS:
+        assert seen.get_many("e", 512, 8, [digest]) == {}
+        put(seen, [digest])
+        clock.now += 1
+    assert len(store.values) == len(DIGESTS)
+    store.answer.set()
+    seen.close()
+
+
+def test_what_could_not_be_put_is_put_later() -> None:
+    store, clock = FakeStore(), Clock()
+    seen = SeenPictures(store, clock, wait_seconds=30)
+    store.failing = True
+    put(seen, DIGESTS[:2])
+    store.failing = False
+    put(seen, DIGESTS[2:3])  # there is a pause
+    assert store.values == {}
+    assert seen.get_many("e", 512, 8, DIGESTS) == {}
+    assert store.gets == 1  # the pause is for puts only
+    clock.now += 6
+    seen.flush()
+    assert len(seen.get_many("e", 512, 8, DIGESTS)) == 3
+    seen.close()
+
+
 def test_closing_stores_what_is_pending() -> None:
     store = FakeStore()
     seen = SeenPictures(store)

@@ -19,6 +19,7 @@
     │   └── PublishConflict        another process moved CURRENT in the meantime
     ├── EngineError              an engine refuses what was asked of it, or differs from its segment
     │   └── EngineUnavailable      an engine cannot be reached, or does not answer in time: another try may succeed
+    │       └── EngineTooSlow        it answers, but a search takes longer than it may
     ├── EmbeddingStoreError      an embedding store cannot be reached, or refuses; what it would have said is computed
     ├── Busy                     the server has more requests than it can answer in time
     ├── GateFailed               the candidate is below the recall target or has shrunk too far: not published

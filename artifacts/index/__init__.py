@@ -5,6 +5,6 @@ The IVF index of a delta is filled into a copy of its base's quantizer, and is s
 
 Imports only `config` and `errors` of artifacts. `params`, `choosing` and `planner` do not import FAISS either, so a
 manifest can be read without it. Start reading at `params` and `choosing`; then `build` for writing an index (`training`
-for its centroids), `faiss_index`, `graph` and `vectors` for searching one, `coarse` for the centroids of an IVF, and
-`planner` for filters.
+for its centroids), `faiss_index`, `graph` and `vectors` for searching one, `lists` for the lists that a search probes,
+and `planner` for filters.
 """

@@ -12,11 +12,11 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from artifacts.index.coarse import centroids_of, set_centroids
 from artifacts.index.devices.assignment import assign
 from artifacts.index.devices.device import CPU, Device
 from artifacts.index.devices.threads import one_thread
 from artifacts.index.ivf_space import rotate_sample, to_ivf_space, train_rotation
+from artifacts.index.lists.coarse import centroids_of, set_centroids
 from artifacts.index.training import Progress, no_progress, train_clusters
 from artifacts.index.vectors import fp16_index
 

@@ -16,8 +16,8 @@ from artifacts.index.build import map_file
 from artifacts.index.gpus.copies import FlatCopies, IvfCopies, search_lists
 from artifacts.index.gpus.pool import GpuPool
 from artifacts.index.ivf_space import codec_of, rotate, rotation_matrix
+from artifacts.index.lists.probing import AllowedRows, Probing
 from artifacts.index.params import IvfShape
-from artifacts.index.probing import AllowedRows, Probing
 from artifacts.index.vectors import best, fp16_view
 
 #: Rows of a flat index that GPUs find beside the requested ones, and how much their scores may be off.

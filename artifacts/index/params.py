@@ -32,7 +32,7 @@ class SearchParams:
     Attributes:
         nprobe: IVF lists to probe. In an HNSW graph, efSearch for 100 results; see artifacts.index.planner.depth_for.
         rescore: candidates to score exactly, as a multiple of the number of results. Not used in an HNSW graph.
-        filtered_probes: how widely to probe under a filter: the breadth of artifacts.index.list_model. In a graph, and
+        filtered_probes: how widely to probe under a filter: the breadth of artifacts.index.lists.model. In a graph, and
             where the base has no model, a factor on `nprobe`; see artifacts.index.planner.
         filtered_rescore: `rescore` under a filter. The rows that pass may all be far from the query and at much the
             same distance, where the codes' errors matter more.
@@ -67,7 +67,7 @@ class IvfShape:
     lists: int
     dim: int
     code_size: int  # bytes of one row's code
-    has_model: bool = False  # a model chooses the lists under a filter, see artifacts.index.list_model
+    has_model: bool = False  # a model chooses the lists under a filter, see artifacts.index.lists.model
 
 
 def lists_for(rows: int) -> int:

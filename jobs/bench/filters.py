@@ -20,8 +20,8 @@ import numpy as np
 
 from artifacts.config import GateConfig
 from artifacts.index.devices.threads import one_thread
+from artifacts.index.lists.probing import AllowedRows
 from artifacts.index.params import SearchParams
-from artifacts.index.probing import AllowedRows
 from artifacts.segments.row_filter import RowFilter
 from artifacts.segments.search.searcher import Searcher, SearchPath
 from jobs.bench.catalog import BenchCatalog, Queries

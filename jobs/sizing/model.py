@@ -22,7 +22,7 @@ from jobs.sizing.measured import Measured, SearchCost
 #: Results of a search that costs are measured for.
 _RESULTS = 100
 #: Finding the nearest 64 lists in the graph over 65,536 centroids of 512 numbers takes 0.4 ms, and 256 lists 1.5 ms, as
-#: measured in `artifacts.index.coarse`. For fewer than 64 the graph is searched as deeply.
+#: measured in `artifacts.index.lists.coarse`. For fewer than 64 the graph is searched as deeply.
 _GRAPH_MS, _GRAPH_PROBES, _GRAPH_DIM = 0.4, 64, 512
 #: Vectors of the sample that `artifacts.index.build` has in memory to train the codec; the others are mapped.
 _CODEC_ROWS = 100_000

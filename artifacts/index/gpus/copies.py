@@ -9,8 +9,8 @@ import faiss
 import numpy as np
 
 from artifacts.errors import DeviceError
-from artifacts.index.coarse import exact_quantizer
 from artifacts.index.gpus.pool import MAX_RESULTS, GpuPool
+from artifacts.index.lists.coarse import exact_quantizer
 
 #: Numbers of sub-vectors of PQ that FAISS's GPU index supports, with tables in float16.
 _SUBQUANTIZERS = frozenset((1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96))

@@ -14,8 +14,8 @@ import numpy as np
 
 from artifacts.index import planner
 from artifacts.index.faiss_index import IvfIndex
+from artifacts.index.lists.probing import AllowedRows
 from artifacts.index.params import SearchParams
-from artifacts.index.probing import AllowedRows
 from artifacts.segments.row_filter import RowFilter
 from artifacts.segments.search.candidates import Candidates, Neighbors, Plan, Rows
 

@@ -10,7 +10,7 @@ import pytest
 
 from artifacts.index import build
 from artifacts.index.faiss_index import IvfIndex
-from artifacts.index.probing import AllowedRows
+from artifacts.index.lists.probing import AllowedRows
 from tests.artifacts.building import queries_like, unit_vectors
 from tests.artifacts.index.ivf_building import CODECS, build_index
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import faiss
 import pytest
 
-from artifacts.index.coarse import has_graph
+from artifacts.index.lists.coarse import has_graph
 from artifacts.index.params import GRAPH_LISTS, SearchParams, code_size, factory_string, lists_for
 from tests.artifacts.index.ivf_building import CODECS
 

@@ -12,7 +12,7 @@ from artifacts.errors import DeviceError
 from artifacts.index import build
 from artifacts.index.faiss_index import FlatIndex, IvfIndex
 from artifacts.index.gpus.pool import GpuPool
-from artifacts.index.probing import AllowedRows
+from artifacts.index.lists.probing import AllowedRows
 from tests.artifacts.building import queries_like, unit_vectors
 from tests.artifacts.index.ivf_building import build_index
 from tests.fake_gpus import FakeGpus

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from artifacts.index import build, params
-from artifacts.index.coarse import RoundedCentroids, has_graph
-from artifacts.index.probing import AllowedRows
+from artifacts.index.lists.coarse import RoundedCentroids, has_graph
+from artifacts.index.lists.probing import AllowedRows
 from tests.artifacts.building import queries_like, unit_vectors
 from tests.artifacts.index.ivf_building import CODECS, build_index
 

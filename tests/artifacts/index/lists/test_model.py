@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from artifacts.index.list_model import ListModel
+from artifacts.index.lists.model import ListModel
 
 RANDOM = np.random.default_rng(0)
 DIM, LISTS, ROWS, PROBES = 64, 200, 150, 8
@@ -92,7 +92,9 @@ def choose(scores: list[float], allowed: list[int], **options: int) -> list[int]
 
 def test_far_list_with_many_rows_is_preferred_to_a_nearer_one_with_few():
     model = ListModel(np.full(2, 0.9, np.float32), DIM)
-    order = model.choose(np.arange(2), np.float32([0.55, 0.5]), np.array([1, 500]), wanted=10, breadth=8, most=2)
+    order = model.choose(
+        np.arange(2), np.array([0.55, 0.5], np.float32), np.array([1, 500]), wanted=10, breadth=8, most=2
+    )
     assert order.tolist()[0] == 1
 
 
@@ -109,7 +111,9 @@ def test_lists_of_equal_rows_and_scores_are_taken_in_order(wanted: int):
 
 
 def test_extreme_values_are_no_error():
-    model = ListModel(np.float32([1, 0, 0.5, 0.5]), DIM)
+    model = ListModel(np.array([1, 0, 0.5, 0.5], np.float32), DIM)
     with np.errstate(all="raise", under="ignore"):
-        order = model.choose(np.arange(4), np.float32([1, -1, 0.9, -0.9]), np.array([1, 10**8, 3, 7]), 100, 1, 100)
+        order = model.choose(
+            np.arange(4), np.array([1, -1, 0.9, -0.9], np.float32), np.array([1, 10**8, 3, 7]), 100, 1, 100
+        )
     assert len(set(order.tolist())) == len(order) >= 1

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
-from artifacts.index.coarse import RoundedCentroids, centroids_of, has_graph, nearest_by_graph
 from artifacts.index.devices.assignment import inner_products
-from artifacts.index.list_model import ListModel
+from artifacts.index.lists.coarse import RoundedCentroids, centroids_of, has_graph, nearest_by_graph
+from artifacts.index.lists.model import ListModel
 
 #: Lists found beside the requested ones, and for each of these. All are scored in float32: rounding swaps lists only
 #: where all of these are almost equally near.

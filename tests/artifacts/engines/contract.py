@@ -163,6 +163,21 @@ class EngineContract:
         finally:
             engine.drop(collection.name)
 
+    def test_batch_that_was_in_flight_when_a_load_ended_is_written_again(self, engine: Engine) -> None:
+        many = Rows((engine.writers + 1) * BATCH_ROWS)
+        collection = many.collection(f"{NAME_PREFIX}{uuid.uuid4().hex[:16]}")
+        try:
+            engine.create(collection)
+            for number, batch in enumerate(many.batches(0)):
+                if number != engine.writers - 1:  # the last but one
+                    engine.write(collection, batch)
+            engine.build(collection, many.batches, no_progress)
+            assert engine.count(collection) == len(many.vectors)
+            sample = np.arange(0, len(many.vectors), 97)
+            check_sample(engine, collection, sample, many.vectors[sample].astype(np.float32), many.columns)
+        finally:
+            engine.drop(collection.name)
+
     def test_collection_that_lacks_rows_is_refused_each_time_and_not_opened(self, engine: Engine) -> None:
         few = Rows(600)
         collection = few.collection(f"{NAME_PREFIX}{uuid.uuid4().hex[:16]}")

@@ -48,7 +48,7 @@ class ListModel:
         self._spread = np.sqrt(np.maximum(1 - similarity * similarity, _LEAST_SPREAD**2))
 
     def choose(
-        self, lists: np.ndarray, scores: np.ndarray, allowed: np.ndarray, wanted: int, breadth: int, most: int
+        self, lists: np.ndarray, scores: np.ndarray, allowed: np.ndarray, wanted: int, breadth: int, limit: int
     ) -> np.ndarray:
         """Return the positions in `lists` of those to probe, int64, those that hold most results first; at least one.
 
@@ -58,13 +58,13 @@ class ListModel:
             allowed: int[n], rows of each that the filter allows; none is 0.
             wanted: number of results.
             breadth: the larger, the more widely the scores of a list's rows are taken to vary.
-            most: positions that are returned at most.
+            limit: positions that are returned at most.
         """
         means = scores * self._similarity[lists]
         deviations = self._spread[lists] * np.float32(breadth * self._deviation)
         kept = None
-        if len(lists) > most:
-            kept = np.argpartition(means + 2 * deviations, -most)[-most:]
+        if len(lists) > limit:
+            kept = np.argpartition(means + 2 * deviations, -limit)[-limit:]
             means, deviations, allowed = means[kept], deviations[kept], allowed[kept]
         counts = allowed.astype(np.float32)
         lowest, highest = means.min(), (means + 4 * deviations).max()

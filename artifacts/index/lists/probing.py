@@ -23,7 +23,7 @@ _SPARE_LISTS, _SPARE_PER_LIST = 8, 0.125
 _MODELLED_LISTS = 4096
 
 #: Lists that the model chooses at most, as a multiple of those that are probed without a filter.
-_MOST_PROBES = 32
+_MAX_PROBES = 32
 
 #: Finds for float32[n, dim] the given number of nearest lists, int64[n, count] in any order; None if it cannot.
 FindLists = Callable[[np.ndarray, int], np.ndarray | None]
@@ -107,7 +107,7 @@ class Probing:
                 order = np.argsort(-scores, kind="stable")[:nprobe]
             else:
                 rows = allowed.rows_per_list[lists]
-                order = model.choose(lists, scores, rows, allowed.wanted, allowed.breadth, _MOST_PROBES * nprobe)
+                order = model.choose(lists, scores, rows, allowed.wanted, allowed.breadth, _MAX_PROBES * nprobe)
             chosen.append((scores[order], lists[order]))
         shape = len(chosen), max(len(lists) for _, lists in chosen)
         all_scores, all_lists = np.zeros(shape, np.float32), np.full(shape, -1, np.int64)

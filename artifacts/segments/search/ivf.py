@@ -50,10 +50,10 @@ class IvfCandidates(Candidates):
         depth = planner.candidates_for(k, params.rescore if row_filter is None else params.filtered_rescore)
         drops = row_filter is None and self._rows.deleted_count > 0
         neighbors: dict[int, Neighbors] = {}
-        unfinished, most_probed, scored = list(range(len(queries))), 0, 0
+        unfinished, max_probed, scored = list(range(len(queries))), 0, 0
         for probes, allowed, asked in self._rounds(k, params, row_filter, depth):
             candidates, probed = self._ivf.probe(queries[unfinished], asked, probes, allowed)
-            most_probed = max(most_probed, probed)
+            max_probed = max(max_probed, probed)
             crowded: set[int] = set()  # queries whose candidates were largely deleted, while there are others
             for number, found in zip(unfinished, candidates, strict=True):
                 rows = found[found >= 0]
@@ -66,7 +66,7 @@ class IvfCandidates(Candidates):
             unfinished = [number for number in unfinished if len(neighbors[number].rows) < k or number in crowded]
             if not unfinished:
                 break
-        return [neighbors[number] for number in range(len(queries))], Plan("ivf", total, most_probed, scored)
+        return [neighbors[number] for number in range(len(queries))], Plan("ivf", total, max_probed, scored)
 
     def _rounds(
         self, k: int, params: SearchParams, row_filter: RowFilter | None, depth: int
@@ -87,8 +87,8 @@ class IvfCandidates(Candidates):
                 yield probes, replace(allowed, wanted=k, breadth=params.filtered_probes), asked
             lists = row_filter.useful_lists
             probes = planner.probes_for(self._ivf.shape, params, row_filter.count, lists)
-        most = self._rows.total if allowed is None and self._rows.deleted_count else asked
-        while probes < lists or asked < most:
+        max_asked = self._rows.total if allowed is None and self._rows.deleted_count else asked
+        while probes < lists or asked < max_asked:
             yield min(probes, lists), allowed, asked
-            probes, asked = min(lists, probes * 4), min(most, asked * 4)
+            probes, asked = min(lists, probes * 4), min(max_asked, asked * 4)
         yield lists, allowed, asked

@@ -38,7 +38,7 @@ def recall_and_probes(allowed: np.ndarray, *, breadth: int = BREADTH) -> tuple[f
             allowed.sum(axis=1)[holding],
             wanted=50,
             breadth=breadth,
-            most=LISTS,
+            limit=LISTS,
         )
         shares.append(np.isin(best, holding[positions]).mean())
         probes.append(len(positions))
@@ -86,21 +86,21 @@ def test_wider_breadth_probes_more_lists_and_finds_more(kind: str):
 
 def choose(scores: list[float], allowed: list[int], **options: int) -> list[int]:
     lists = np.arange(len(scores))
-    options = {"wanted": 10, "breadth": 8, "most": 100} | options
+    options = {"wanted": 10, "breadth": 8, "limit": 100} | options
     return MODEL.choose(lists, np.array(scores, np.float32), np.array(allowed), **options).tolist()
 
 
 def test_far_list_with_many_rows_is_preferred_to_a_nearer_one_with_few():
     model = ListModel(np.full(2, 0.9, np.float32), DIM)
     order = model.choose(
-        np.arange(2), np.array([0.55, 0.5], np.float32), np.array([1, 500]), wanted=10, breadth=8, most=2
+        np.arange(2), np.array([0.55, 0.5], np.float32), np.array([1, 500]), wanted=10, breadth=8, limit=2
     )
     assert order.tolist()[0] == 1
 
 
 def test_at_least_one_list_and_at_most_the_limit_are_chosen():
     assert choose([0.5], [1]) == [0]
-    assert len(choose([0.5] * 50, [100] * 50, wanted=5000, most=7)) == 7
+    assert len(choose([0.5] * 50, [100] * 50, wanted=5000, limit=7)) == 7
 
 
 @pytest.mark.parametrize("wanted", [1, 60, 10**6])

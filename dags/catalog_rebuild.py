@@ -59,7 +59,8 @@ from parameters import checked_params, rebuild_params, require_catalog, settings
     dag_display_name="Catalog rebuild",
     description="From a catalog to a published release",
     doc_md=__doc__,
-    schedule=CronTriggerTimetable("0 2 * * *", timezone="UTC"),
+    # With `False`, Airflow 3.3 would start a DAG that is unpaused between 2:00 and 4:24 at once.
+    schedule=CronTriggerTimetable("0 2 * * *", timezone="UTC", run_immediately=timedelta()),
     catchup=False,  # and no start_date: with one, a new DAG runs at once for the night before
     max_active_runs=1,  # runs share a workspace
     dagrun_timeout=timedelta(hours=24),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.serialization.decoders import decode_timetable
+from airflow.serialization.encoders import encode_timetable
+from airflow.timetables.base import TimeRestriction
 from common import NOTE
 
 from artifacts.settings import Settings
@@ -177,3 +181,18 @@ def test_only_publish_may_send_an_event(dagbag: Any) -> None:
     assert outlets == {"publish": ["lookalike_publication"]}
     assert [task.task_id for task in dag.topological_sort()] == STEPS
     assert dag.max_active_runs == 1
+
+
+@pytest.mark.airflow
+@pytest.mark.parametrize(("hour", "first_day"), [(1, 20), (2, 21), (3, 21), (14, 21)])
+def test_dag_that_is_unpaused_waits_for_the_next_night(
+    dag: Any, monkeypatch: pytest.MonkeyPatch, hour: int, first_day: int
+) -> None:
+    now = datetime(2026, 11, 20, hour, 5, tzinfo=UTC)
+    monkeypatch.setattr("airflow.timetables.trigger.utcnow", lambda: now)
+    timetable = decode_timetable(encode_timetable(dag.timetable))  # as the scheduler has it
+    first = timetable.next_dagrun_info(
+        last_automated_data_interval=None, restriction=TimeRestriction(earliest=None, latest=None, catchup=False)
+    )
+    assert first is not None
+    assert (first.run_after.day, first.run_after.hour) == (first_day, 2)

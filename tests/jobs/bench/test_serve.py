@@ -53,7 +53,8 @@ def test_first_four_workloads_take_five_turns_each(report: ServeReport) -> None:
         turns = report.rate_of(workload).turns
         assert len(turns) == 5
         assert min(turns) <= report.rate_of(workload).per_second <= max(turns)
-    assert 0 < report.ratio("faiss") < report.ratio("search") < 2
+    for workload in ("faiss", "search"):  # which is faster, so short a test cannot say
+        assert 0 < report.ratio(workload) < 2
     assert report.ratio("vector") == 1
 
 

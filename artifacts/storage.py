@@ -151,9 +151,7 @@ class Folder:
         if self.is_local:
             target = self.local(name)
             while target.is_dir():
-                with suppress(
-                    FileNotFoundError
-                ):  # another process removes it, too, and was faster with one of its files
+                with suppress(FileNotFoundError):  # another process removes it too, and was faster with a file
                     shutil.rmtree(target)
             target.unlink(missing_ok=True)
         elif self.exists(name):

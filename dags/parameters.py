@@ -44,29 +44,29 @@ def shared_params() -> dict[str, Param]:
         description="File, folder, glob or database URL; {date} stands for the date of a partition. Without "
         "LOOKALIKE_CATALOG, required.",
     )
-    url = Settings.model_fields["engine_url"].description
+    settings = Settings()
+    descriptions = {name: field.description for name, field in Settings.model_fields.items()}
+
+    def param(name: str, title: str, **schema: Any) -> Param:
+        schema.setdefault("description", descriptions[name])
+        return Param(getattr(settings, name), title=title, **schema)
+
     return {
         "catalog": catalog,
-        "releases": _setting("releases", "Releases", type="string", minLength=1),
-        "workspace": _setting("workspace", "Workspace", type="string", minLength=1),
-        "encoder": _setting("encoder", "Encoder", type="string", pattern=_ENCODER_PATTERN),
-        "codec": _setting("codec", "Codec", type="string", enum=list(get_args(Codec))),
-        "shards": _setting("shards", "Shards", type="integer", minimum=1, maximum=100_000),
-        "engine": _setting("engine", "Engine", type="string", enum=list(get_args(EngineKind))),
-        "engine_url": _setting(
+        "releases": param("releases", "Releases", type="string", minLength=1),
+        "workspace": param("workspace", "Workspace", type="string", minLength=1),
+        "encoder": param("encoder", "Encoder", type="string", pattern=_ENCODER_PATTERN),
+        "codec": param("codec", "Codec", type="string", enum=list(get_args(Codec))),
+        "shards": param("shards", "Shards", type="integer", minimum=1, maximum=100_000),
+        "engine": param("engine", "Engine", type="string", enum=list(get_args(EngineKind))),
+        "engine_url": param(
             "engine_url",
             "Engine's address",
             type="string",
             pattern=_NO_CREDENTIALS_PATTERN,
-            description=f"{url} Its credential is LOOKALIKE_ENGINE_KEY, where tasks run.",
+            description=f"{descriptions['engine_url']} Its credential is LOOKALIKE_ENGINE_KEY, where tasks run.",
         ),
     }
-
-
-def _setting(name: str, title: str, **schema: Any) -> Param:
-    """A parameter with the default and the description of a setting."""
-    schema.setdefault("description", Settings.model_fields[name].description)
-    return Param(getattr(Settings(), name), title=title, **schema)
 
 
 def rebuild_params() -> dict[str, Param]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from artifacts.errors import GateFailed, NoRelease, PublishConflict
+from artifacts.errors import GateFailed, LookalikeError, NoRelease, PublishConflict
 from artifacts.lease import WAIT_SECONDS
 from artifacts.store.manifest import Manifest
 from artifacts.store.store import Store
@@ -91,6 +91,6 @@ def _publish(context: StepContext, candidate: Candidate, manifest: Manifest) -> 
     try:
         with engine_pool(context) as engines:
             pruned = context.store.prune(context.config.keep_releases, engines=engines)
-    except Exception as error:  # each kind of store raises its own, and the next publication prunes again
+    except (LookalikeError, OSError) as error:  # the next publication prunes again
         _log.warning("version %s is published; older ones were not pruned: %s", version, error)
     return PublishReport(version, unchanged=False, pruned=pruned)

@@ -141,7 +141,7 @@ class IvfIndex:
             find = None if self._gpus is None else self._gpus.nearest_lists
             centroid_scores, lists = self._probing.nearest(inner, min(nprobe, self.lists), find)
         else:
-            centroid_scores, lists = self._probing.allowed(inner, nprobe, allowed)
+            centroid_scores, lists = self._probing.filtered(inner, nprobe, allowed)
         results: list[tuple[np.ndarray, np.ndarray]] = []
         params = faiss.SearchParametersIVF(nprobe=lists.shape[1])
         copied = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 #: PQ learns 256 values for each part, from at least as many vectors; below that, a flat index is better anyway.
 MIN_TRAIN_ROWS = 256
 
-#: Stored vectors that are decoded at once: 33 MB of float32 at 512-d.
+#: Vectors that are decoded or converted at once: 33 MB of float32 at 512-d.
 BLOCK_ROWS = 16_384
 
 #: The number of lists grows with the square root of the rows, and from here on from a higher value.
@@ -27,21 +27,21 @@ GRAPH_LINKS = 32
 class SearchParams:
     """Depth of a search: chosen by the gate for each modality of query, and written to the manifest.
 
-    A manifest's `content_id` contains the repr, so the names of class and fields belong to the format.
-
     Attributes:
         nprobe: IVF lists to probe. In an HNSW graph, efSearch for 100 results; see artifacts.index.planner.depth_for.
         rescore: candidates to score exactly, as a multiple of the number of results. Not used in an HNSW graph.
-        filtered_probes: how widely to probe under a filter: the breadth of artifacts.index.lists.model. In a graph, and
-            where the base has no model, a factor on `nprobe`; see artifacts.index.planner.
+        filtered_probes: under a filter, the minimum factor on `nprobe`; see artifacts.index.planner. Not used where a
+            model chooses the lists.
         filtered_rescore: `rescore` under a filter. The rows that pass may all be far from the query and at much the
             same distance, where the codes' errors matter more.
+        breadth: under a filter, how widely a model looks for the lists to probe; see artifacts.index.lists.model.
     """
 
     nprobe: int = 32
     rescore: int = 4
-    filtered_probes: int = 16
+    filtered_probes: int = 8
     filtered_rescore: int = 16
+    breadth: int = 16
 
     def deeper(self, factor: float) -> SearchParams:
         """Multiply the probes by `factor` and the candidates by half of it (at least by 1).
@@ -53,8 +53,8 @@ class SearchParams:
             self,
             nprobe=math.ceil(self.nprobe * factor),
             rescore=math.ceil(self.rescore * more),
-            filtered_probes=math.ceil(self.filtered_probes * math.sqrt(factor)),
             filtered_rescore=math.ceil(self.filtered_rescore * more),
+            breadth=math.ceil(self.breadth * math.sqrt(factor)),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -99,7 +100,7 @@ class Manifest(BaseModel):
         for segment in self.segments:
             digest.update(f"{segment.id} {segment.info_sha256}".encode())
         for modality, params in sorted(self.search.items()):
-            digest.update(f"{modality} {params}".encode())
+            digest.update(f"{modality} {_text_of(params)}".encode())
         if self.engine_url:  # releases without an engine have kept their ids
             digest.update(f"engine {self.engine_url}".encode())
         for name, value in sorted(self.engine_options.items()):
@@ -124,6 +125,12 @@ class Manifest(BaseModel):
     def to_json(self) -> str:
         """Return the content of manifest.json."""
         return self.model_dump_json(indent=1) + "\n"
+
+
+def _text_of(params: SearchParams) -> str:
+    """Return search parameters as content ids have always had them; the default breadth, which came later, left out."""
+    names = [name for name in asdict(params) if name != "breadth" or params.breadth != SearchParams.breadth]
+    return f"SearchParams({', '.join(f'{name}={getattr(params, name)}' for name in names)})"
 
 
 def manifest_name(version: str) -> str:

@@ -26,7 +26,7 @@ from artifacts.segments.row_filter import RowFilter
 from artifacts.segments.search.searcher import Searcher, SearchPath
 from jobs.bench.catalog import BenchCatalog, Queries
 from jobs.bench.search import calibrate_searcher, exact_scores, ivf_of, row_scores
-from jobs.evaluate.calibration import DEPTH, calibrate_filtered, recall
+from jobs.evaluate.calibration import DEPTH, calibrate_filtered, depths_of, recall
 from jobs.steps import Progress, no_progress
 
 SHARES = (0.5, 0.1, 0.02, 0.005, 0.001, 0.0001)
@@ -165,7 +165,7 @@ def _calibrate(searcher: Searcher, queries: Queries, cases: list[_Case], target:
             for (row_filter, vectors), truth in zip(samples, truths, strict=True)
         )
 
-    return calibrate_filtered(worst_recall, params, ivf_of(searcher).lists, target)
+    return calibrate_filtered(worst_recall, params, ivf_of(searcher).lists, target, depths_of(searcher))
 
 
 def _measure_methods(searcher: Searcher, modality: str, params: SearchParams, case: _Case) -> list[Measurement]:
@@ -253,8 +253,9 @@ def _searches(searcher: Searcher, params: SearchParams, row_filter: RowFilter | 
         return searches
     (bitmap,) = row_filter.bitmaps
 
+    all_lists = AllowedRows(row_filter.bitmaps, np.ones(ivf.lists, np.int64))
+
     def with_id_selector(query: np.ndarray) -> np.ndarray:
-        all_lists = AllowedRows(row_filter.bitmaps, np.ones(ivf.lists, np.int64))
         rows = ivf.candidates(query, DEPTH * params.rescore, params.nprobe, all_lists)[0]
         return searcher.vectors.score(query[0], rows[rows >= 0], DEPTH)[0]
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -26,21 +26,36 @@ DEPTH = 100
 
 
 @dataclass(frozen=True)
+class Width:
+    """The search parameter that says how widely to search under a filter.
+
+    Attributes:
+        values: that are tried, cheapest first.
+        halvings: times that the gap below the first value that reaches the target is halved.
+    """
+
+    name: Literal["filtered_probes", "breadth"]
+    values: tuple[int, ...]
+    halvings: int = 0
+
+
+@dataclass(frozen=True)
 class Depths:
     """The values that are tried, cheapest first."""
 
     nprobes: tuple[int, ...]
     rescores: tuple[int, ...]
     filtered_rescores: tuple[int, ...]
+    width: Width = Width("filtered_probes", (1, 2, 4, 8, 16, 32, 64))
 
 
 IVF_DEPTHS = Depths((4, 8, 16, 32, 64, 128, 256, 512, 1024), (1, 2, 3, 4, 6, 8, 16, 32), (1, 2, 3, 4, 6, 8, 16, 32))
+#: Of an IVF whose lists a model chooses under filters.
+MODEL_DEPTHS = replace(IVF_DEPTHS, width=Width("breadth", (2, 4, 8, 16, 32, 64, 128), halvings=3))
 #: In a graph, nprobe is efSearch for DEPTH results, so no less than them; and nothing is rescored by codes.
 GRAPH_DEPTHS = Depths((100, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096), (1,), (1,))
 #: Of an engine, whose own scores order the candidates; its efforts take the place of nprobes.
 ENGINE_DEPTHS = Depths((1,), (1, 2, 4, 8), (1, 2, 4, 8, 16))
-#: Breadths, or factors on nprobe, under filters; see SearchParams.
-_FILTERED_PROBES = (2, 4, 8, 16, 32, 64, 128)
 #: Chosen parameters must beat the target by this much, since they are chosen on the queries they are measured with.
 MARGIN = 0.005
 #: Gain of recall by the next nprobe from which on deeper ones are tried, once many lists are probed: with too few
@@ -61,7 +76,7 @@ def depths_of(searcher: Searcher) -> Depths:
         efforts = searcher.candidates.engine.capabilities.efforts or ENGINE_DEPTHS.nprobes
         rescores = ENGINE_DEPTHS.rescores if searcher.candidates.scores_exactly else (1,)
         return replace(ENGINE_DEPTHS, nprobes=efforts, rescores=rescores)
-    return IVF_DEPTHS
+    return MODEL_DEPTHS if searcher.ivf is not None and searcher.ivf.shape.has_model else IVF_DEPTHS
 
 
 def recall(found: Scores, truth: Scores, depth: int) -> float:
@@ -175,7 +190,7 @@ def calibrate_filtered(
     target: float,
     depths: Depths = IVF_DEPTHS,
 ) -> SearchParams:
-    """Choose probes and rescoring depth under filters: the cheapest that bring the worst filter to the target.
+    """Choose how widely and deeply to search under filters: the cheapest that brings the worst filter to the target.
 
     Args:
         lowest_recall: the lowest recall of all filters, with these parameters.
@@ -186,21 +201,26 @@ def calibrate_filtered(
         return params
     trials: dict[SearchParams, tuple[float, float]] = {}  # recall and seconds
 
-    def recall_at(probes: int, rescore: int) -> float:
-        trial = replace(params, filtered_probes=probes, filtered_rescore=rescore)
+    width, values = depths.width, depths.width.values
+    if width.name == "filtered_probes":  # a larger factor on nprobe would probe every list again
+        values = tuple(value for value in values if value <= 2 * lists / params.nprobe)
+
+    def trial_of(value: int, rescore: int) -> SearchParams:
+        return replace(params, **{width.name: value, "filtered_rescore": rescore})
+
+    def recall_at(value: int, rescore: int) -> float:
+        trial = trial_of(value, rescore)
         trials[trial] = _timed(lambda: lowest_recall(trial))
         return trials[trial][0]
 
     good: dict[SearchParams, float] = {}
-    fewest = _FILTERED_PROBES[-1] + 1
     for rescore in depths.filtered_rescores:
-        tried = [probes for probes in _FILTERED_PROBES if probes < fewest]  # a lower depth reaches the target with it
         with suppress(EngineTooSlow):
-            if probes := _smallest(
-                lambda probes, rescore=rescore: recall_at(probes, rescore), tried, target, halvings=3
-            ):
-                trial = replace(params, filtered_probes=probes, filtered_rescore=rescore)
-                good[trial], fewest = trials[trial][1], probes
+            value = _smallest(lambda value, rescore=rescore: recall_at(value, rescore), values, target, width.halvings)
+            if value is not None:
+                trial = trial_of(value, rescore)
+                good[trial] = trials[trial][1]
+                values = tuple(each for each in values if each < value)  # deeper rescoring needs no greater width
     if not trials:
         raise EngineTooSlow("the engine takes longer for a filtered search than servers wait, whatever the parameters")
     if not good:

@@ -13,8 +13,8 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from artifacts.engines.base import ALL_CONDITIONS, Capabilities, CollectionSearch, Engine, EngineAddress, Progress
-from artifacts.engines.collection import Batches, Collection, RowBatch
+from artifacts.engines.base import ALL_CONDITIONS, Capabilities, CollectionSearch, Engine, EngineAddress
+from artifacts.engines.collection import Collection, RowBatch
 from artifacts.engines.pgvector.connections import Connections
 from artifacts.engines.pgvector.options import index_options
 from artifacts.engines.pgvector.search import PgvectorSearch
@@ -53,12 +53,6 @@ class PgvectorEngine(Engine):
         checked = index_options(options, rows=0)
         stored = {"index": checked.index, **checked.built}
         return stored if "lists" in options else {name: value for name, value in stored.items() if name != "lists"}
-
-    def build(self, collection: Collection, batches: Batches, progress: Progress) -> None:
-        """See Engine. Builds of one collection wait for each other."""
-        with self._connections.use(math.inf) as connection, connection.transaction():
-            _lock_builds(connection, collection.name)
-            super().build(collection, batches, progress)
 
     def create(self, collection: Collection) -> None:
         table = Table(collection)
@@ -157,8 +151,8 @@ class PgvectorEngine(Engine):
     def open(self, collection: Collection) -> CollectionSearch:
         self.require_complete(collection)
         with self._connections.use(_SECONDS) as connection:
-            described = _described(connection, collection.name) or {}
-        return PgvectorSearch(self._connections, Table(collection), described["index"].get("lists"))
+            index = (_described(connection, collection.name) or {}).get("index", {})
+        return PgvectorSearch(self._connections, Table(collection), index.get("lists"))
 
     def ping(self, seconds: float) -> None:
         with self._connections.use(seconds) as connection:
@@ -180,26 +174,6 @@ class PgvectorEngine(Engine):
 
     def close(self) -> None:
         self._connections.close()
-
-
-def _lock_builds(connection: Connection, name: str) -> None:
-    """Wait for other builds of a collection, and let none begin until the transaction ends.
-
-    A lock of the session would stay with the server's connection where a pooler gives it to other clients. The
-    transaction has no snapshot, so it holds no vacuum back. It ends within two minutes if this machine is gone.
-    """
-    settings = {
-        "idle_in_transaction_session_timeout": "0",
-        "tcp_keepalives_idle": "60",
-        "tcp_keepalives_interval": "10",
-        "tcp_keepalives_count": "6",
-    }
-    for setting, value in settings.items():
-        connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
-    key = "(hashtextextended(%s, 0))"
-    if connection.execute(f"SELECT pg_try_advisory_xact_lock{key}", (name,)).fetchone() == (False,):
-        _log.warning("waiting for another process, which loads %s", name)
-        connection.execute(f"SELECT pg_advisory_xact_lock{key}", (name,))
 
 
 def _count(connection: Connection, table: Table) -> int:

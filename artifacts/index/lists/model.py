@@ -64,10 +64,10 @@ class ListModel:
         deviations = self._spread[lists] * np.float32(breadth * self._deviation)
         kept = None
         if len(lists) > limit:
-            kept = np.argpartition(means + 2 * deviations, -limit)[-limit:]
+            kept = np.argpartition(means + 2 * deviations, -limit)[-limit:]  # by the scores of their better rows
             means, deviations, allowed = means[kept], deviations[kept], allowed[kept]
         counts = allowed.astype(np.float32)
-        lowest, highest = means.min(), (means + 4 * deviations).max()
+        lowest, highest = means.min(), (means + 4 * deviations).max()  # beyond 4, a tail has 3 of 100,000 rows
         thresholds = lowest + (highest - lowest) * _POSITIONS
         above = _above(thresholds, counts, means, deviations).sum(axis=1)  # falls along the thresholds
         logarithms = -np.log(above + np.float32(1e-9))  # nearly linear between two of them

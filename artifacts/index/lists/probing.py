@@ -55,7 +55,7 @@ class Probing:
     """
 
     def __init__(self, ivf: faiss.IndexIVF, similarity: np.ndarray | None) -> None:
-        self._ivf = ivf
+        self._ivf, self._has_graph = ivf, has_graph(ivf)
         self._centroids, self._rounded = centroids_of(ivf), RoundedCentroids(ivf)
         self._model = None if similarity is None else ListModel(similarity, ivf.d)
 
@@ -77,19 +77,20 @@ class Probing:
         count = min(_with_spare(probes), self._ivf.nlist)
         lists = None if find is None else find(queries, count)
         if lists is None:
-            graph = has_graph(self._ivf)
-            lists = nearest_by_graph(self._ivf, queries, count) if graph else self._rounded.nearest(queries, count)
+            by_graph = self._has_graph
+            lists = nearest_by_graph(self._ivf, queries, count) if by_graph else self._rounded.nearest(queries, count)
         scores = inner_products(queries, self._centroids, lists)
         order = np.lexsort((lists, -scores))[:, :probes]
         nearest = np.take_along_axis(scores, order, axis=1), np.take_along_axis(lists, order, axis=1)
         return np.ascontiguousarray(nearest[0]), np.ascontiguousarray(nearest[1])
 
-    def allowed(self, queries: np.ndarray, nprobe: int, allowed: AllowedRows) -> tuple[np.ndarray, np.ndarray]:
+    def filtered(self, queries: np.ndarray, nprobe: int, allowed: AllowedRows) -> tuple[np.ndarray, np.ndarray]:
         """Return the scores of centroids float32[n, p] and the lists int64[n, p] to probe under a filter.
 
         Args:
             queries: float32[n, dim], in the IVF's space.
             nprobe: lists that are probed without a filter; or, without the model, under this one.
+            allowed: the rows that the filter allows, at least one.
 
         Returns:
             As many as the query with the most lists needs; the others have lists of -1 at the end.

@@ -52,6 +52,8 @@ class IvfCandidates(Candidates):
         neighbors: dict[int, Neighbors] = {}
         unfinished, max_probed, scored = list(range(len(queries))), 0, 0
         for probes, allowed, asked in self._rounds(k, params, row_filter, depth):
+            if not unfinished:
+                break
             candidates, probed = self._ivf.probe(queries[unfinished], asked, probes, allowed)
             max_probed = max(max_probed, probed)
             crowded: set[int] = set()  # queries whose candidates were largely deleted, while there are others
@@ -64,8 +66,6 @@ class IvfCandidates(Candidates):
                 scored += len(rows)
                 neighbors[number] = Neighbors(*self._rows.vectors.score(queries[number], rows, k))
             unfinished = [number for number in unfinished if len(neighbors[number].rows) < k or number in crowded]
-            if not unfinished:
-                break
         return [neighbors[number] for number in range(len(queries))], Plan("ivf", total, max_probed, scored)
 
     def _rounds(
@@ -84,7 +84,7 @@ class IvfCandidates(Candidates):
             assert row_filter.rows_per_list is not None  # noqa: S101  (an IVF has lists)
             allowed, asked = AllowedRows(row_filter.bitmaps, row_filter.rows_per_list), min(row_filter.count, depth)
             if self._ivf.shape.has_model:
-                yield probes, replace(allowed, wanted=k, breadth=params.filtered_probes), asked
+                yield probes, replace(allowed, wanted=k, breadth=params.breadth), asked
             lists = row_filter.useful_lists
             probes = planner.probes_for(self._ivf.shape, params, row_filter.count, lists)
         max_asked = self._rows.total if allowed is None and self._rows.deleted_count else asked

@@ -153,7 +153,7 @@ def _recall(case: CaseReport, target: float) -> str:
 
 
 def _setting(case: CaseReport) -> str:
-    hidden = {"filtered_probes", "filtered_rescore"}
+    hidden = {"filtered_probes", "filtered_rescore", "breadth"}
     return ", ".join(f"{name.split('.')[-1]} {value}" for name, value in case.setting.items() if name not in hidden)
 
 

@@ -43,6 +43,13 @@ def loaded(engine: Engine, rows: Rows, name: str = "") -> Iterator[tuple[Collect
         engine.drop(collection.name)
 
 
+def check_rows(engine: Engine, collection: Collection, rows: Rows) -> None:
+    """Check that a collection has each row once, and the right values."""
+    assert engine.count(collection) == len(rows.vectors)
+    sample = np.arange(0, len(rows.vectors), 97)
+    check_sample(engine, collection, sample, rows.vectors[sample].astype(np.float32), rows.columns)
+
+
 def _empty(rows: Rows) -> pa.Table:
     """The table of rows without any value."""
     return pa.table({field.name: pa.nulls(len(rows.table), field.type) for field in rows.table.schema})
@@ -157,9 +164,7 @@ class EngineContract:
                 engine.build(collection, dying, no_progress)
             assert not engine.is_complete(collection)
             engine.build(collection, many.batches, no_progress)
-            assert engine.count(collection) == len(many.vectors)
-            sample = np.arange(0, len(many.vectors), 97)
-            check_sample(engine, collection, sample, many.vectors[sample].astype(np.float32), many.columns)
+            check_rows(engine, collection, many)
         finally:
             engine.drop(collection.name)
 
@@ -172,9 +177,7 @@ class EngineContract:
                 if number != engine.writers - 1:  # the last but one
                     engine.write(collection, batch)
             engine.build(collection, many.batches, no_progress)
-            assert engine.count(collection) == len(many.vectors)
-            sample = np.arange(0, len(many.vectors), 97)
-            check_sample(engine, collection, sample, many.vectors[sample].astype(np.float32), many.columns)
+            check_rows(engine, collection, many)
         finally:
             engine.drop(collection.name)
 

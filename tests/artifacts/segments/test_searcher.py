@@ -167,8 +167,10 @@ def test_no_rows_are_returned_if_none_are_requested(searcher: Searcher, k: int):
     assert plan.path == "nothing"
 
 
-def test_a_search_without_queries_has_no_results(searcher: Searcher):
-    assert searcher.search(np.empty((0, VECTORS.shape[1]), np.float32), 5, DEEP)[0] == []
+@pytest.mark.parametrize("filtered", [False, True])
+def test_a_search_without_queries_has_no_results(searcher: Searcher, path: str, filtered: bool):
+    row_filter = searcher.row_filter(np.arange(0, ROWS, 2)) if filtered else None
+    assert searcher.search(np.empty((0, VECTORS.shape[1]), np.float32), 5, DEEP, row_filter)[0] == []
 
 
 @pytest.mark.parametrize("maximum", [10, 10**6])

@@ -7,7 +7,7 @@ import pytest
 
 from artifacts.errors import EngineTooSlow
 from artifacts.index.params import SearchParams
-from jobs.evaluate.calibration import DEPTH, GRAPH_DEPTHS, MARGIN, calibrate, calibrate_filtered, recall
+from jobs.evaluate.calibration import DEPTH, GRAPH_DEPTHS, MARGIN, MODEL_DEPTHS, calibrate, calibrate_filtered, recall
 
 
 def test_recall_counts_true_results_and_equal_scores() -> None:
@@ -121,16 +121,17 @@ def test_worst_filter_decides(probes: int, rescore: int) -> None:
 @pytest.mark.parametrize("enough", [2, 5, 7, 8, 11, 50, 120])
 def test_breadth_is_found_to_within_a_sixteenth(enough: int) -> None:
     chosen = calibrate_filtered(
-        lambda params: float(params.filtered_probes >= enough), SearchParams(8, 4), lists=64, target=0.95
+        lambda params: float(params.breadth >= enough), SearchParams(8, 4), 64, 0.95, depths=MODEL_DEPTHS
     )
-    assert enough <= chosen.filtered_probes <= enough * 17 / 16 + 1
+    assert enough <= chosen.breadth <= enough * 17 / 16 + 1
+    assert chosen.filtered_probes == SearchParams.filtered_probes
 
 
 def test_best_parameters_are_chosen_below_the_target() -> None:
     chosen = calibrate_filtered(
         lambda params: 0.5 + params.filtered_probes / 1000, SearchParams(8, 4), lists=64, target=0.95
     )
-    assert chosen.filtered_probes == 128
+    assert chosen.filtered_probes == 16  # 8 probes times 16 are more than the 64 lists, once
 
 
 class BusyAtFirst:

@@ -102,7 +102,7 @@ def test_explain_breaks_scores_into_parts(rich_client: FlaskClient) -> None:
 def test_explain_reports_plan_parameters_and_timings(rich_client: FlaskClient) -> None:
     explain = rich_client.get("/v1/search/text?q=red&explain=true&filter=colour:red").get_json()["explain"]
     assert explain["segments"] == [{"path": "exact", "allowed": 13 + 1, "probes": 0, "candidates": 14}]
-    assert set(explain["params"]) == {"nprobe", "rescore", "filtered_probes", "filtered_rescore"}
+    assert set(explain["params"]) == {"nprobe", "rescore", "filtered_probes", "filtered_rescore", "breadth"}
     assert list(explain["milliseconds"]) == ["wait", "read", "encode", "search", "rank", "enrich"]
     assert all(value >= 0 for value in explain["milliseconds"].values())
 

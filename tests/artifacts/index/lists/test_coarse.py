@@ -83,6 +83,19 @@ def test_rounded_centroids_find_the_nearest_lists(dim: int, outlier: float) -> N
     assert np.mean([len({*some} & {*best}) / 8 for some, best in zip(found, nearest, strict=True)]) > 0.995
 
 
+def test_rounded_centroids_find_the_nearest_of_some_lists() -> None:
+    centroids = unit_vectors(300, 32).astype(np.float32)
+    flat = faiss.IndexFlatIP(32)
+    flat.add(centroids)
+    rounded = RoundedCentroids(faiss.IndexIVFFlat(flat, 32, 300, faiss.METRIC_INNER_PRODUCT))
+    only = np.arange(0, 300, 7)
+    queries = queries_like(centroids, 20)
+    nearest = only[np.argsort(-(queries @ centroids[only].T), axis=1)[:, :3]]
+    found = rounded.nearest(queries, 10, only=only)
+    assert np.isin(found, only).all()
+    assert all(np.isin(three, ten).all() for three, ten in zip(nearest, found, strict=True))
+
+
 def test_rounding_of_a_vector_does_not_depend_on_the_others() -> None:
     centroids = VECTORS[:300].astype(np.float32)
     flat = faiss.IndexFlatIP(32)
